@@ -1,0 +1,1 @@
+//! Composition: bind, spawn, signals, drain.

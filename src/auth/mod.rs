@@ -1,0 +1,1 @@
+//! Password exchanges as pure state machines: bytes in, bytes out, verdict.

@@ -1,0 +1,1 @@
+//! One server connection: login, expected replies, alignment, reset and cancel.

@@ -1,0 +1,1 @@
+//! The configuration file: raw shape, checked configuration, reload difference.

@@ -1,0 +1,1 @@
+//! `howdah demo`: a throw-away cluster with howdah in front of it.

@@ -1,0 +1,24 @@
+//! Howdah: a PostgreSQL connection pooler and router.
+//!
+//! `ARCHITECTURE.md` is the map: the layers, the life of a query, and every task, lock and channel.
+//! Modules are listed lowest layer first; a module imports only from modules above it in this list,
+//! and `tests/tidy.rs` fails the build when one does not.
+
+pub mod fault;
+pub mod wire;
+
+pub mod sql;
+
+pub mod auth;
+pub mod net;
+
+pub mod backend;
+
+pub mod pool;
+
+pub mod session;
+
+pub mod config;
+
+pub mod app;
+pub mod demo;

@@ -1,0 +1,1 @@
+//! Sockets: listen, dial, resolve, TLS, and the stream both sides use.

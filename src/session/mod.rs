@@ -1,0 +1,1 @@
+//! One client: hello, login, decide, relay, goodbye.
