@@ -1,1 +1,3 @@
 //! One server connection: login, expected replies, alignment, reset and cancel.
+
+pub mod state;
