@@ -1,5 +1,10 @@
 //! One server connection: login, expected replies, alignment, reset and cancel.
+//!
+//! Never knows pools or clients.
 
+pub mod cancel;
+pub mod clean;
+pub mod server;
 pub mod settings;
 pub mod state;
 pub mod statements;
