@@ -209,7 +209,10 @@ impl<S, F> Core<S, F> {
             .filter_map(|(waiter, kind)| Some((waiter?, kind)))
             .min_by_key(|&(waiter, _)| self.waiters.at(waiter).sequence)
             .map(|(waiter, kind)| Want { since: self.waiters.at(waiter).at.now, waiter, kind })?;
-        let evicts_own = want.kind == Kind::Dedicated && counts.idle > 0;
+        // One server for another leaves the count as it is, which must be right then.
+        let evicts_own = want.kind == Kind::Dedicated
+            && counts.idle > 0
+            && counts.servers() <= pool.rules.most();
         (counts.servers() < self.size(pool, now) || evicts_own).then_some(want)
     }
 
@@ -262,13 +265,14 @@ impl<S, F> Core<S, F> {
             victims.push(pool.longest_idle(&self.slots)?);
         }
         for share in pool.shares {
-            let freed = victims.iter().filter(|&&victim| self.is_in(victim, share)).count();
-            let freed = u32::try_from(freed).unwrap_or(u32::MAX);
-            let servers = self.shares[share].servers - freed;
-            if servers == self.shares[share].limit {
-                victims.push(self.longest_idle_in(share, index, kind)?);
-            } else if servers > self.shares[share].limit {
+            let relieved = victims.iter().any(|&victim| self.is_in(victim, share));
+            let (servers, limit) = (self.shares[share].servers, self.shares[share].limit);
+            if servers > limit {
+                // What a reload left over is closed as it comes free, not one by one for a waiter.
                 return None;
+            }
+            if servers == limit && !relieved {
+                victims.push(self.longest_idle_in(share, index, kind)?);
             }
         }
         Some(victims)

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::fuzz_ops;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn any_operations_in_any_order_keep_every_promise(
