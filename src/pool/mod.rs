@@ -1,1 +1,4 @@
 //! Who holds which server, and when.
+
+pub mod admission;
+pub mod core;
