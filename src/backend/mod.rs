@@ -4,6 +4,7 @@
 
 pub mod cancel;
 pub mod clean;
+pub mod login;
 pub mod server;
 pub mod settings;
 pub mod state;
