@@ -103,9 +103,9 @@ impl Boundary {
             self.last = Last::Begin;
         } else if is_word(word, b"as") {
             self.last = Last::LabelFollows;
-        } else if last == Last::Begin && is_word(word, b"atomic") {
-            self.body = self.body.saturating_add(1);
-        } else if self.body > 0 && is_word(word, b"case") {
+        } else if (last == Last::Begin && is_word(word, b"atomic"))
+            || (self.body > 0 && is_word(word, b"case"))
+        {
             self.body = self.body.saturating_add(1);
         } else if is_word(word, b"end") {
             self.body = self.body.saturating_sub(1);

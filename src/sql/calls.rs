@@ -117,11 +117,7 @@ impl Scan<'_> {
         match before.map(|token| token.kind) {
             // `FROM f(1) AS …` aside, a name after a group is an alias, unless the group is that
             // of DISTINCT ON.
-            Some(Kind::CloseParen) => {
-                if self.here.on_groups & bit(outer + 1) == 0 {
-                    return true;
-                }
-            }
+            Some(Kind::CloseParen) if self.here.on_groups & bit(outer + 1) == 0 => return true,
             Some(Kind::Comma) if self.here.with_lists & bit(outer) != 0 => return true,
             _ => {}
         }

@@ -93,7 +93,6 @@ impl Command {
 
     /// By the first word, in lower case; the caller settles forms that need a second word.
     /// `WITH` is [`Command::Other`] until its main verb is seen.
-    #[expect(clippy::too_many_lines, reason = "a table of keywords")]
     pub(super) fn of_first_word(word: &[u8]) -> Self {
         match word {
             b"select" => Self::Select,

@@ -7,6 +7,10 @@ use super::command::Command;
 /// Names of settings, in lower case, each once.
 pub type Names = SmallVec<[Box<str>; 2]>;
 
+/// A text that sets more than this is [`Settings::Unknown`]: PostgreSQL has some 350 settings, and
+/// each name is compared with those before it.
+const NAMES_MAX: usize = 64;
+
 /// Settings whose value may differ when the text's transaction has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Settings {
@@ -57,7 +61,8 @@ pub struct Facts {
     pub first: Command,
     /// What it may set for the session.
     pub settings: Settings,
-    /// Which of them by `RESET x` or `SET x TO DEFAULT`, thus to the session's own default.
+    /// Which of them by `RESET x` or `SET x TO DEFAULT`, thus to the session's own default. Complete
+    /// unless `settings` is unknown.
     pub reset: Names,
     /// `RESET ALL`: all settings but `role` and `session_authorization`, which are unknown then.
     pub reset_all: bool,
@@ -89,19 +94,20 @@ impl Facts {
     }
 
     pub(super) fn change(&mut self, name: &str) {
-        match &mut self.settings {
-            Settings::Unchanged => {
-                let mut names = Names::new();
-                insert(&mut names, name);
-                self.settings = Settings::Names(names);
-            }
-            Settings::Names(names) => insert(names, name),
-            Settings::Unknown => {}
+        if self.settings == Settings::Unchanged {
+            self.settings = Settings::Names(Names::new());
+        }
+        let Settings::Names(names) = &mut self.settings else { return };
+        insert(names, name);
+        if names.len() > NAMES_MAX {
+            self.settings = Settings::Unknown;
         }
     }
 
     pub(super) fn reset(&mut self, name: &str) {
-        insert(&mut self.reset, name);
+        if self.reset.len() < NAMES_MAX {
+            insert(&mut self.reset, name);
+        }
     }
 }
 

@@ -123,7 +123,8 @@ enum Class {
     Single(Kind),
 }
 
-const CLASSES: [Class; 256] = {
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, which reports it")]
+static CLASSES: [Class; 256] = {
     let mut classes = [Class::Other; 256];
     let mut byte = 0;
     while byte < 256 {

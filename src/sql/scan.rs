@@ -10,7 +10,7 @@
 use super::boundary::Boundary;
 use super::calls::ConfigCall;
 use super::command::Command;
-use super::facts::{Facts, Names, PinSet, Settings};
+use super::facts::{Facts, PinSet, Settings};
 use super::lex::{Kind, Lexer, Token};
 use super::names::{Folded, is_word};
 
@@ -215,10 +215,5 @@ impl<'a> Scan<'a> {
             // It sets the role back (manual, SET SESSION AUTHORIZATION).
             self.facts.change("role");
         }
-    }
-
-    pub(super) fn reset_everything(&mut self) {
-        self.facts.settings = Settings::Unknown;
-        self.facts.reset = Names::new();
     }
 }

@@ -109,7 +109,7 @@ impl Scan<'_> {
         };
         if self.is(Some(word), b"all") && self.peek().is_none() {
             self.facts.reset_all = true;
-            self.reset_everything();
+            self.unknown_setting();
         } else if follows(self, b"time", b"zone") {
             self.change(Some("timezone".to_owned()), true);
         } else if follows(self, b"session", b"authorization") {

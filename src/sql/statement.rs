@@ -147,15 +147,19 @@ impl Scan<'_> {
         let word = token.bytes(self.text);
         match (word.len(), word.first().map(|b| b | 0x20)) {
             (4, Some(b'i')) if self.is(Some(token), b"into") => self.into(),
-            (4, Some(b'w')) if self.is(Some(token), b"with") => {
-                if self.recent(2).is_none_or(|before| before.kind == Kind::OpenParen) {
-                    self.here.with_lists |= bit(self.boundary.depth());
-                }
+            (4, Some(b'w'))
+                if self.is(Some(token), b"with")
+                    && self.recent(2).is_none_or(|before| before.kind == Kind::OpenParen) =>
+            {
+                self.here.with_lists |= bit(self.boundary.depth());
             }
-            (4, Some(b'd')) if self.here.temp && self.is(Some(token), b"drop") => {
-                if self.is(self.recent(2), b"commit") && self.is(self.recent(3), b"on") {
-                    self.here.temp = false;
-                }
+            (4, Some(b'd'))
+                if self.here.temp
+                    && self.is(Some(token), b"drop")
+                    && self.is(self.recent(2), b"commit")
+                    && self.is(self.recent(3), b"on") =>
+            {
+                self.here.temp = false;
             }
             (2, Some(b'a')) if self.is(Some(token), b"as") => {
                 self.here.heading = false;
@@ -273,7 +277,7 @@ impl Scan<'_> {
         if self.accept(b"all") {
             self.facts.discard_all = true;
             self.facts.releases = PinSet::all();
-            self.reset_everything();
+            self.unknown_setting();
         } else if self.accept(b"temp") || self.accept(b"temporary") {
             self.facts.releases |= PinSet::TEMP_TABLE;
         } else if self.accept(b"sequences") {

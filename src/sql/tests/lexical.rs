@@ -11,6 +11,7 @@ fn kinds(text: &str, standard_conforming_strings: bool) -> Vec<(Kind, &str)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of examples")]
 fn each_kind_of_token() {
     let table: &[(&str, &[(Kind, &str)])] = &[
         ("a_1$ é", &[(Word, "a_1$"), (Word, "é")]),

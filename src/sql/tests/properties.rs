@@ -151,13 +151,16 @@ fn a_megabyte_of_anything_takes_linear_time() {
         "SET x=1;",
         "set_config('x',y,false),",
     ] {
-        let text = unit.repeat((1 << 20) / unit.len());
-        for prefix in ["", "CREATE FUNCTION f() BEGIN ATOMIC ", "$a", "$aaa$", "SELECT "] {
-            let text = format!("{prefix}{text}");
-            inspect(text.as_bytes(), true);
-            inspect(text.as_bytes(), false);
+        inspect(unit.repeat((1 << 20) / unit.len()).as_bytes(), true);
+        let text = unit.repeat((1 << 14) / unit.len());
+        for prefix in ["CREATE FUNCTION f() BEGIN ATOMIC ", "$a", "$aaa$", "SELECT ", "EXPLAIN ("] {
+            inspect(format!("{prefix}{text}").as_bytes(), true);
+            inspect(format!("{prefix}{text}").as_bytes(), false);
         }
     }
+    let names: String = (0..80_000).map(|n| format!("SET a{n}=1;")).collect();
+    inspect(names.as_bytes(), true);
+    inspect(names.replace("SET ", "RESET ").replace("=1", "").as_bytes(), true);
     // One long tag that almost matches, again and again.
     let tag = format!("${}", "a".repeat(1 << 19));
     inspect(format!("{tag}${tag}b{tag}").as_bytes(), true);
