@@ -37,6 +37,16 @@ pub(super) enum Told {
     AskedFirst,
 }
 
+/// What became of a Bind.
+pub(super) enum Bound {
+    /// It was sent; running its statement may do this.
+    Sent(Effects),
+    /// The server was asked something first: try again when it owes nothing.
+    Later,
+    /// Something that fails was sent in its place.
+    Refused,
+}
+
 /// What running a statement may do to the session: bits that only the session reads.
 pub(super) type Effects = u32;
 
@@ -198,32 +208,32 @@ impl Names {
         link: &mut Link<'_>,
         view: &client::Bind<'_>,
         rest: usize,
-    ) -> (Told, Effects) {
+    ) -> Bound {
         if view.statement.is_empty() {
             self.offer_unnamed(link);
             client::bind_head(link.out, view.portal, b"", rest);
             link.sent(Kind::Bind, Reply::Forward, None);
             let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
-            return (Told::All, effects);
+            return Bound::Sent(effects);
         }
         let Some(named) = self.named.get(significant(view.statement)) else {
             let name = harmless(view.statement);
             let name = name.as_deref().unwrap_or(view.statement);
             client::bind_head(link.out, view.portal, name, rest);
             link.sent(Kind::Bind, Reply::Forward, None);
-            return (Told::All, 0);
+            return Bound::Sent(0);
         };
         let effects = named.statement.effects;
         match offer(link, named) {
-            Offer::Asked => (Told::AskedFirst, 0),
+            Offer::Asked => Bound::Later,
             Offer::Changed => {
                 link.refuse(changed_result());
-                (Told::All, 0)
+                Bound::Refused
             }
             Offer::Known => {
                 client::bind_head(link.out, view.portal, &named.statement.name, rest);
                 link.sent(Kind::Bind, Reply::Forward, None);
-                (Told::All, effects)
+                Bound::Sent(effects)
             }
         }
     }
