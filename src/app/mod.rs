@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod limits;
 pub mod logging;
+mod repeats;
 
 use std::sync::Arc;
 

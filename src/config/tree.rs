@@ -95,6 +95,7 @@ pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<SyntaxError>) {
             message: error.message().to_owned(),
         })
         .collect();
+    errors.sort_by_key(|error| error.line);
     errors.dedup();
     (entries(table.get_ref(), &lines), errors)
 }

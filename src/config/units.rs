@@ -26,7 +26,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || whole.len() > 19 {
+    if !digits(whole) || !digits(fraction) || whole.len() > 20 {
         return None;
     }
     let fraction = &fraction[..fraction.len().min(18)];
