@@ -395,8 +395,7 @@ mod tests {
             logging.set_level(LogLevel::Error);
             tracing::warn!("six");
         });
-        let words: Vec<&str> =
-            text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        let words: Vec<&str> = text.lines().filter_map(|line| line.rsplit(' ').next()).collect();
         assert_eq!(words, ["two", "three", "five"], "{text}");
     }
 
@@ -410,7 +409,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         let summed: u32 = lines
             .iter()
-            .filter_map(|line| line.split_once("repeated ")?.1.split(' ').next()?.parse::<u32>().ok())
+            .filter_map(|line| {
+                line.split_once("repeated ")?.1.split(' ').next()?.parse::<u32>().ok()
+            })
             .sum();
         let plain = lines.iter().filter(|line| !line.contains("repeated ")).count();
         // A window may end in the middle, so only the sum is certain.

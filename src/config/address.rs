@@ -106,7 +106,9 @@ impl NodeAddress {
             return Ok(NodeHost::Ip(ip));
         }
         if text.contains(':') {
-            return Err(format!("{text:?} is not an address; write an IPv6 address as \"[::1]:5432\""));
+            return Err(format!(
+                "{text:?} is not an address; write an IPv6 address as \"[::1]:5432\""
+            ));
         }
         host_name(text).map(NodeHost::Name)
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::Section;
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, TimeoutOptions,
-    Timeout, UserOptions,
+    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, Timeout,
+    TimeoutOptions, UserOptions,
 };
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::address::NodeAddress;
-use super::options::{
-    Config, DatabaseOptions, Limit, SessionSettings, Timeout, UserOptions,
-};
+use super::options::{Config, DatabaseOptions, Limit, SessionSettings, Timeout, UserOptions};
 use super::secret::Secret;
 use super::words::PoolMode;
 

@@ -77,11 +77,23 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Collector {
     file: PathBuf,
     errors: Vec<ConfigError>,
+    /// Lines that are not TOML: what was guessed from them is not complained about.
+    broken_lines: Vec<u32>,
 }
 
 impl Collector {
     pub(super) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), errors: Vec::new() }
+        Self { file: file.to_owned(), errors: Vec::new(), broken_lines: Vec::new() }
+    }
+
+    /// Adds mistakes in the TOML itself, as line and message. To be called first.
+    pub(super) fn add_broken(&mut self, mistakes: impl IntoIterator<Item = (u32, String)>) {
+        for (line, message) in mistakes {
+            let mut lines = std::mem::take(&mut self.broken_lines);
+            self.add(&Origin::Line(line), "", message);
+            lines.push(line);
+            self.broken_lines = lines;
+        }
     }
 
     pub(super) fn add(
@@ -90,6 +102,9 @@ impl Collector {
         key: impl Into<String>,
         message: impl Into<String>,
     ) {
+        if matches!(origin, Origin::Line(line) if self.broken_lines.contains(line)) {
+            return;
+        }
         self.errors.push(ConfigError {
             file: self.file.clone(),
             origin: origin.clone(),

@@ -35,8 +35,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, TimeoutOptions,
-    Timeout, UserOptions,
+    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, Timeout,
+    TimeoutOptions, UserOptions,
 };
 pub use reference::{markdown, sample};
 pub use secret::{HIDDEN, LoadedFile, Secret};
@@ -92,9 +92,7 @@ fn parse(
     };
     let (tree, syntax) = tree::parse(text);
     let readable = syntax.is_empty();
-    for error in syntax {
-        loader.errors.add(&Origin::Line(error.line), "", error.message);
-    }
+    loader.errors.add_broken(syntax.into_iter().map(|error| (error.line, error.message)));
     environment::apply(&mut loader, environment, &tree);
     loader.file(&tree);
     loader.raw.fill_defaults();

@@ -10,9 +10,8 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut current = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut cost = (previous[j] + usize::from(x != y))
-                .min(previous[j + 1] + 1)
-                .min(current[j] + 1);
+            let mut cost =
+                (previous[j] + usize::from(x != y)).min(previous[j + 1] + 1).min(current[j] + 1);
             if i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x {
                 cost = cost.min(before[j - 1] + 1);
             }

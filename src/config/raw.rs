@@ -68,7 +68,7 @@ pub(super) struct Raw {
     pub(super) settings: BTreeMap<SettingId, Setting>,
     /// The entries of `databases` and `users`.
     pub(super) entries: BTreeMap<Scope, Origin>,
-    /// Keys whose value was refused: their defaults stand in, and no rule may complain about them.
+    /// Keys whose value was refused: they have no value, and no rule may complain about that.
     bad: BTreeSet<SettingId>,
 }
 
@@ -81,13 +81,14 @@ impl Raw {
         self.bad.contains(&SettingId { scope: scope.clone(), name })
     }
 
-    /// Gives every absent key of the sections its default.
+    /// Gives every absent key of the sections its default; a refused one stays without a value.
     pub(super) fn fill_defaults(&mut self) {
         for section in Section::ALL.iter().filter(|section| !section.has_entries()) {
             for key in section.keys() {
                 let id = SettingId { scope: Scope::section(*section), name: key.name };
                 if let Some(value) = default_value(key)
                     && !self.settings.contains_key(&id)
+                    && !self.bad.contains(&id)
                 {
                     self.settings.insert(id, Setting { value, origin: Origin::Default });
                 }
@@ -202,7 +203,11 @@ impl<'a> Loader<'a> {
 
     fn table(&mut self, scope: &Scope, entry: &Entry) {
         let Given::Table(keys) = &entry.given else {
-            return self.not_a_table(entry, &scope.text(), &format!("a section [{}]", scope.text()));
+            return self.not_a_table(
+                entry,
+                &scope.text(),
+                &format!("a section [{}]", scope.text()),
+            );
         };
         for key in keys {
             self.set(scope, &key.name, &Origin::Line(key.line), &key.given);

@@ -243,9 +243,9 @@ mod tests {
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(rest)
-                    if rest.split_once(" = ").is_some_and(|(word, _)| {
-                        is_key(word) && !word.ends_with("_file")
-                    }) =>
+                    if rest
+                        .split_once(" = ")
+                        .is_some_and(|(word, _)| is_key(word) && !word.ends_with("_file")) =>
                 {
                     format!("{rest}\n")
                 }
@@ -256,7 +256,10 @@ mod tests {
             .collect();
         let config = parse_bytes(text.as_bytes());
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(config.users["reporting"].client_idle_timeout.flatten().map(|d| d.as_secs()), Some(3600));
+        assert_eq!(
+            config.users["reporting"].client_idle_timeout.flatten().map(|d| d.as_secs()),
+            Some(3600)
+        );
     }
 
     #[test]

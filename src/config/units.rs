@@ -13,7 +13,8 @@ const DURATION_UNITS: &[(&str, u64)] = &[
     ("ms", 1_000),
     ("us", 1),
 ];
-const SIZE_UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZE_UNITS: &[(&str, u64)] =
+    &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Splits "1.5s" into its number and its unit.
 fn split_unit(text: &str) -> (&str, &str) {
@@ -77,10 +78,9 @@ pub fn show_duration(duration: Duration) -> String {
 /// The shortest text that [`parse_size`] reads as `bytes`.
 pub fn show_size(bytes: u64) -> String {
     let text = show(bytes, SIZE_UNITS);
-    text.strip_suffix("B").filter(|t| t.bytes().all(|b| b.is_ascii_digit())).map_or_else(
-        || text.clone(),
-        str::to_owned,
-    )
+    text.strip_suffix("B")
+        .filter(|t| t.bytes().all(|b| b.is_ascii_digit()))
+        .map_or_else(|| text.clone(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -142,7 +142,13 @@ mod tests {
     fn shown_in_the_largest_fitting_unit() {
         let shown = |us| show_duration(Duration::from_micros(us));
         assert_eq!(
-            [shown(0), shown(90_000_000), shown(600_000_000), shown(1_500_000), shown(86_400_000_000)],
+            [
+                shown(0),
+                shown(90_000_000),
+                shown(600_000_000),
+                shown(1_500_000),
+                shown(86_400_000_000)
+            ],
             ["0", "90s", "10m", "1500ms", "1d"].map(String::from)
         );
         assert_eq!(

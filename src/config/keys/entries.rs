@@ -104,9 +104,14 @@ pub(super) const DATABASE: &[Key] = &[
     )
     .applies(NextConnect)
     .example("\"UTF8\""),
-    unset("datestyle", Kind::Text, "the server's", "DateStyle of sessions that do not ask for one.")
-        .applies(NextConnect)
-        .example("\"ISO, MDY\""),
+    unset(
+        "datestyle",
+        Kind::Text,
+        "the server's",
+        "DateStyle of sessions that do not ask for one.",
+    )
+    .applies(NextConnect)
+    .example("\"ISO, MDY\""),
     unset("timezone", Kind::Text, "the server's", "TimeZone of sessions that do not ask for one.")
         .applies(NextConnect)
         .example("\"UTC\""),

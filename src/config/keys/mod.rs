@@ -98,7 +98,9 @@ impl Section {
         match self {
             Self::Howdah => "Listening, sockets and the process.",
             Self::Pool => "Pooling, where neither a database nor a user says otherwise.",
-            Self::Timeouts => "Durations after which something ends. 0 = never, unless a key says otherwise.",
+            Self::Timeouts => {
+                "Durations after which something ends. 0 = never, unless a key says otherwise."
+            }
             Self::Auth => "Who may connect.",
             Self::TlsClient => "TLS towards clients.",
             Self::TlsServer => "TLS towards PostgreSQL.",
