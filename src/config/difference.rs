@@ -99,9 +99,10 @@ fn entries(old: &Config, new: &Config) -> Vec<Change> {
             key: scope.text(),
             old: word(before.contains(scope)),
             new: word(after.contains(scope)),
-            applies: match scope.section {
-                Section::User => Applies::NextConnect,
-                _ => Applies::Now,
+            applies: if scope.section == Section::User {
+                Applies::NextConnect
+            } else {
+                Applies::Now
             },
         })
         .collect()

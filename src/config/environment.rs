@@ -7,7 +7,7 @@ use super::error::Origin;
 use super::keys::Section;
 use super::nearest::nearest;
 use super::raw::{Loader, Scope, find, known_names};
-use super::tree::{Entry, Given};
+use super::tree::Entry;
 use super::value::Kind;
 
 const PREFIX: &str = "HOWDAH_";
@@ -53,7 +53,7 @@ fn set(loader: &mut Loader<'_>, scope: &Scope, name: &str, origin: &Origin, valu
         return;
     };
     let kind = if from_file { Kind::File } else { key.kind };
-    let given = kind.from_environment(value);
+    let given = kind.given_in_environment(value);
     if scope.section.has_entries() {
         loader.raw.entries.entry(scope.clone()).or_insert_with(|| origin.clone());
     }
@@ -108,10 +108,7 @@ fn locate(rest: &str, tree: &[Entry]) -> Result<(Scope, String), String> {
 fn spelling(section: Section, name: &str, tree: &[Entry]) -> Result<String, String> {
     let tables = tree.iter().filter(|entry| entry.name == section.name());
     let names: Vec<&str> = tables
-        .filter_map(|entry| match &entry.given {
-            Given::Table(entries) => Some(entries),
-            _ => None,
-        })
+        .filter_map(|entry| entry.given.as_table())
         .flatten()
         .map(|entry| entry.name.as_str())
         .collect();

@@ -92,9 +92,13 @@ fn parse(
     };
     let (tree, syntax) = tree::parse(text);
     let readable = syntax.is_empty();
+    let readable_headers = !syntax.iter().any(|error| is_header(text, error.line));
     loader.errors.add_broken(syntax.into_iter().map(|error| (error.line, error.message)));
     environment::apply(&mut loader, environment, &tree);
-    loader.file(&tree);
+    // Below a broken header keys would be taken for those of another section.
+    if readable_headers {
+        loader.file(&tree);
+    }
     loader.raw.fill_defaults();
     // What is missing from a file that could not be read whole may be in the unread part.
     if readable {
@@ -102,6 +106,12 @@ fn parse(
     }
     let config = build::config(path, loader.raw);
     loader.errors.finish(config)
+}
+
+/// Whether a line begins the way the header of a table does.
+fn is_header(text: &str, line: u32) -> bool {
+    let index = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+    text.lines().nth(index).is_some_and(|line| line.trim_start().starts_with('['))
 }
 
 #[cfg(test)]

@@ -54,9 +54,10 @@ fn row(section: Section, key: &Key) -> String {
         DefaultValue::Toml(toml) => format!("`{toml}`"),
         DefaultValue::Words(words) => words.to_owned(),
     };
-    let name = match key.kind {
-        Kind::Secret => format!("`{0}`, `{0}_file`", key.name),
-        _ => format!("`{}`", key.name),
+    let name = if key.kind == Kind::Secret {
+        format!("`{0}`, `{0}_file`", key.name)
+    } else {
+        format!("`{}`", key.name)
     };
     let console = if section.has_entries() || key.console == key.name { "" } else { key.console };
     let cells = [
@@ -72,15 +73,20 @@ fn row(section: Section, key: &Key) -> String {
 }
 
 fn accepts(key: &Key) -> String {
-    match key.kind {
-        Kind::Duration { unit_required: true, .. } => "duration with its unit".to_owned(),
-        Kind::Duration { min, .. } if min.as_secs() > 0 => {
-            format!("duration ({}), at least {}", key.unit, super::units::show_duration(min))
-        }
-        Kind::Duration { .. } => format!("duration ({})", key.unit),
-        Kind::Size { .. } => format!("size ({})", key.unit),
-        other => other.expects(),
+    if let Kind::Duration { min, unit_required } = key.kind {
+        return match (unit_required, min.as_secs()) {
+            (true, _) => "duration with its unit".to_owned(),
+            (false, 0) => format!("duration ({})", key.unit),
+            (false, _) => {
+                let least = super::units::show_duration(min);
+                format!("duration ({}), at least {least}", key.unit)
+            }
+        };
     }
+    if let Kind::Size { .. } = key.kind {
+        return format!("size ({})", key.unit);
+    }
+    key.kind.expects()
 }
 
 /// A file that loads, with every key explained and those that need no value commented out.
@@ -89,10 +95,10 @@ pub fn sample() -> String {
     for section in Section::ALL {
         text.push('\n');
         comment(&mut text, section.description());
-        let header = match section {
-            Section::Database => "databases.app",
-            Section::User => "users.reporting",
-            other => other.name(),
+        let header = match section.header() {
+            "databases.NAME" => "databases.app",
+            "users.NAME" => "users.reporting",
+            name => name,
         };
         _ = writeln!(text, "[{header}]");
         for key in section.keys() {

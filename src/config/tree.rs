@@ -17,6 +17,18 @@ pub(super) enum Given {
 }
 
 impl Given {
+    pub(super) fn as_text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    pub(super) fn as_list(&self) -> Option<&[Located]> {
+        if let Self::List(values) = self { Some(values) } else { None }
+    }
+
+    pub(super) fn as_table(&self) -> Option<&[Entry]> {
+        if let Self::Table(entries) = self { Some(entries) } else { None }
+    }
+
     /// What it is, for "found …" in a message.
     pub(super) fn describe(&self) -> String {
         match self {

@@ -63,7 +63,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    match units.iter().find(|(_, scale)| amount % scale == 0) {
+    match units.iter().find(|(_, scale)| amount.is_multiple_of(*scale)) {
         Some((name, scale)) if amount > 0 => format!("{}{name}", amount / scale),
         _ => "0".to_owned(),
     }

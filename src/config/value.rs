@@ -98,7 +98,7 @@ impl Kind {
     }
 
     /// What was written, as environment variables write it, in the shape a file has.
-    pub(super) fn from_environment(&self, text: &str) -> Given {
+    pub(super) fn given_in_environment(&self, text: &str) -> Given {
         match self {
             Self::Flag => match text {
                 "true" => Given::Flag(true),
@@ -130,18 +130,18 @@ impl Kind {
     /// Files are still paths: whoever may open files reads them ([`Value::Path`]).
     pub(super) fn read(&self, given: &Given) -> Result<Value, String> {
         match self {
-            Self::Flag => match given {
-                Given::Flag(flag) => Ok(Value::Flag(*flag)),
-                _ => Err(self.refuse(given)),
-            },
-            Self::Count { min, max } => match given {
-                Given::Integer(number) => u32::try_from(*number)
+            Self::Flag => {
+                let Given::Flag(flag) = given else { return Err(self.refuse(given)) };
+                Ok(Value::Flag(*flag))
+            }
+            Self::Count { min, max } => {
+                let Given::Integer(number) = given else { return Err(self.refuse(given)) };
+                u32::try_from(*number)
                     .ok()
                     .filter(|number| (min..=max).contains(&number))
                     .map(Value::Count)
-                    .ok_or_else(|| self.refuse(given)),
-                _ => Err(self.refuse(given)),
-            },
+                    .ok_or_else(|| self.refuse(given))
+            }
             Self::Duration { min, unit_required } => self.duration(given, *min, *unit_required),
             Self::Size { min, max } => number_text(given)
                 .and_then(|text| units::parse_size(&text))
@@ -149,17 +149,17 @@ impl Kind {
                 .map(Value::Size)
                 .ok_or_else(|| self.refuse(given)),
             Self::Text => self.text(given).map(|text| Value::Text(text.to_owned())),
-            Self::Secret => match given {
-                Given::Text(text) => Ok(Value::Secret(Secret::new(text.clone()))),
-                _ => Err(format!("expected a text, found {}", given.describe_type())),
-            },
+            Self::Secret => given
+                .as_text()
+                .map(|text| Value::Secret(Secret::new(text.to_owned())))
+                .ok_or_else(|| format!("expected a text, found {}", given.describe_type())),
             Self::File | Self::Directory => {
                 self.text(given).map(|text| Value::Path(text.to_owned()))
             }
             Self::Word { words, refused } => self.word(given, words, refused),
             Self::Mode => self.mode(given),
             Self::Names => self.names(given),
-            Self::Listen => self.each(given, |text| ListenAddress::parse(text)).map(Value::Listen),
+            Self::Listen => self.each(given, ListenAddress::parse).map(Value::Listen),
             Self::Nodes => self.nodes(given),
         }
     }
@@ -169,13 +169,11 @@ impl Kind {
     }
 
     fn text<'g>(&self, given: &'g Given) -> Result<&'g str, String> {
-        match given {
-            Given::Text(text) if text.contains('\0') => {
-                Err("a text may not contain a zero byte".to_owned())
-            }
-            Given::Text(text) => Ok(text),
-            _ => Err(self.refuse(given)),
+        let text = given.as_text().ok_or_else(|| self.refuse(given))?;
+        if text.contains('\0') {
+            return Err("a text may not contain a zero byte".to_owned());
         }
+        Ok(text)
     }
 
     fn duration(&self, given: &Given, min: Duration, unit: bool) -> Result<Value, String> {
@@ -209,15 +207,13 @@ impl Kind {
     }
 
     fn mode(&self, given: &Given) -> Result<Value, String> {
-        let octal = |text: &str| text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        match given {
-            Given::Text(text) if octal(text) => u32::from_str_radix(text, 8)
-                .ok()
-                .filter(|mode| *mode <= 0o7777)
-                .map(Value::Mode)
-                .ok_or_else(|| self.refuse(given)),
-            _ => Err(self.refuse(given)),
-        }
+        given
+            .as_text()
+            .filter(|text| text.bytes().all(|b| (b'0'..=b'7').contains(&b)))
+            .and_then(|text| u32::from_str_radix(text, 8).ok())
+            .filter(|mode| *mode <= 0o7777)
+            .map(Value::Mode)
+            .ok_or_else(|| self.refuse(given))
     }
 
     fn each<T>(
@@ -225,14 +221,11 @@ impl Kind {
         given: &Given,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
-        let Given::List(values) = given else { return Err(self.refuse(given)) };
-        values
-            .iter()
-            .map(|value| match &value.given {
-                Given::Text(text) => read(text),
-                other => Err(self.refuse(other)),
-            })
-            .collect()
+        let values = given.as_list().ok_or_else(|| self.refuse(given))?;
+        let text = |value: &Located| {
+            value.given.as_text().map(str::to_owned).ok_or_else(|| self.refuse(&value.given))
+        };
+        values.iter().map(|value| read(&text(value)?)).collect()
     }
 
     fn names(&self, given: &Given) -> Result<Value, String> {
@@ -247,15 +240,13 @@ impl Kind {
     }
 
     fn nodes(&self, given: &Given) -> Result<Value, String> {
-        let Given::List(values) = given else { return Err(self.refuse(given)) };
-        let nodes: Result<Vec<NodeAddress>, String> = values
-            .iter()
-            .map(|value| match &value.given {
-                Given::Text(text) => NodeAddress::parse(text),
-                Given::Table(entries) => node_table(entries),
-                other => Err(self.refuse(other)),
-            })
-            .collect();
+        let values = given.as_list().ok_or_else(|| self.refuse(given))?;
+        let node = |given: &Given| match (given.as_text(), given.as_table()) {
+            (Some(text), _) => NodeAddress::parse(text),
+            (_, Some(entries)) => node_table(entries),
+            (None, None) => Err(self.refuse(given)),
+        };
+        let nodes: Result<_, String> = values.iter().map(|value| node(&value.given)).collect();
         nodes.map(Value::Nodes)
     }
 }

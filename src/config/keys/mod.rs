@@ -69,7 +69,13 @@ impl Section {
         match self {
             Self::Database => "databases.NAME",
             Self::User => "users.NAME",
-            other => other.name(),
+            Self::Howdah
+            | Self::Pool
+            | Self::Timeouts
+            | Self::Auth
+            | Self::TlsClient
+            | Self::TlsServer
+            | Self::Log => self.name(),
         }
     }
 
@@ -186,10 +192,12 @@ impl Key {
         default: DefaultValue,
         description: &'static str,
     ) -> Self {
-        let unit = match kind {
-            Kind::Duration { unit_required: false, .. } => "seconds",
-            Kind::Size { .. } => "bytes",
-            _ => "",
+        let unit = if matches!(kind, Kind::Duration { unit_required: false, .. }) {
+            "seconds"
+        } else if matches!(kind, Kind::Size { .. }) {
+            "bytes"
+        } else {
+            ""
         };
         Self {
             name,
