@@ -62,3 +62,21 @@ fn wrong_usage_is_2_and_help_is_0() {
     let version = howdah(&["--version"]);
     assert_eq!(text(&version.stdout), concat!("howdah ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+/// With a hard limit of 100 files the defaults do not fit: 10,000 clients, 20 servers.
+#[test]
+fn too_few_open_files_are_an_error_at_start_that_says_the_numbers() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 100; exec \"$0\" run minimal.toml", env!("CARGO_BIN_EXE_howdah")])
+        .env("HOWDAH_HOWDAH__WORKERS", "2")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config"))
+        .output()
+        .expect("the shell starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "howdah.max_client_conn = 10000 needs 10092 open files (10000 clients, 20 servers with one \
+         pool for each database, 72 others), but the limit is 100: raise the hard limit (ulimit \
+         -Hn, LimitNOFILE= in systemd) or set max_client_conn to 8\n"
+    );
+}

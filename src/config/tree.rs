@@ -82,6 +82,9 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
+/// Most mistakes in the TOML itself that are told: a file of another kind has one a line.
+const MAX_SYNTAX_ERRORS: usize = 100;
+
 /// Offsets of line starts.
 struct Lines(Vec<usize>);
 
@@ -109,6 +112,14 @@ pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<SyntaxError>) {
         .collect();
     errors.sort_by_key(|error| error.line);
     errors.dedup();
+    if errors.len() > MAX_SYNTAX_ERRORS {
+        let line = errors[MAX_SYNTAX_ERRORS].line;
+        let more = errors.len() - MAX_SYNTAX_ERRORS;
+        errors.truncate(MAX_SYNTAX_ERRORS);
+        let message = format!("{more} more mistakes from here on; is this a TOML file?");
+        errors.push(SyntaxError { line, message });
+        return (Vec::new(), errors);
+    }
     (entries(table.get_ref(), &lines), errors)
 }
 
@@ -182,6 +193,14 @@ mod tests {
         let lines: Vec<u32> = errors.iter().map(|error| error.line).collect();
         assert_eq!(lines, [1, 3, 4, 6], "{errors:?}");
         assert!(errors.iter().all(|error| !error.message.contains("open")), "{errors:?}");
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_not_told_line_by_line() {
+        let (tree, errors) = parse(&"no toml here\n".repeat(5000));
+        assert_eq!((tree.len(), errors.len()), (0, MAX_SYNTAX_ERRORS + 1));
+        let last = errors.last().expect("many");
+        assert!(last.message.ends_with("more mistakes from here on; is this a TOML file?"));
     }
 
     #[test]

@@ -23,7 +23,8 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// `number` (digits, perhaps a fraction) times `scale`, rounded down.
+/// `number` (digits, perhaps a fraction) times `scale`, rounded down, but never to zero: that
+/// would turn a very short time into none.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -35,7 +36,8 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     let part: u128 = fraction.parse().ok()?;
     let unit = u128::from(scale);
     let total = whole * unit + part * unit / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    u64::try_from(total).ok()
+    let vanished = total == 0 && number.bytes().any(|b| (b'1'..=b'9').contains(&b));
+    u64::try_from(total).ok().filter(|_| !vanished)
 }
 
 /// A duration from "15s", "250ms", "1.5h" or a bare number of seconds; None if it is not one or
@@ -105,6 +107,8 @@ mod tests {
             (" 3 s ", us(3_000_000)),
             ("3650d", us(10 * 365 * 24 * 3_600_000_000)),
             ("3651d", None),
+            ("0.0000001s", None),
+            ("0.000", us(0)),
             ("", None),
             ("s", None),
             ("-1s", None),
