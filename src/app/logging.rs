@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -87,16 +87,19 @@ impl Logging {
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        // A full queue means a blocked reader: its lines are lost, ending is more important.
-        if self.queue.try_send(Entry::End).is_ok() {
-            _ = self.done.recv_timeout(LAST_LINES);
-        }
+        self.shared.ending.store(true, Ordering::Release);
+        // Wakes the writer; when the queue is full it is awake and sees `ending` by itself.
+        _ = self.queue.try_send(Entry::End);
+        // A blocked reader costs the last lines: ending is more important.
+        _ = self.done.recv_timeout(LAST_LINES);
     }
 }
 
 /// What the threads that log share with the writer.
 struct Shared {
     dropped: AtomicU64,
+    /// The writer ends when its queue is empty.
+    ending: AtomicBool,
     repeats: Repeats,
     start: Instant,
     /// For the writer's own lines. Weak, because the subscriber holds this.
@@ -126,6 +129,7 @@ fn build(
     let (end, done) = sync_channel(1);
     let shared = Arc::new(Shared {
         dropped: AtomicU64::new(0),
+        ending: AtomicBool::new(false),
         repeats: Repeats::new(EQUAL_LINES),
         start: Instant::now(),
         dispatch: OnceLock::new(),
@@ -241,12 +245,13 @@ impl<W: Write> Writer<W> {
     fn run(mut self, lines: &Receiver<Entry>) {
         let mut next_sweep = self.shared.start + SWEEP;
         loop {
-            let wait = next_sweep.saturating_duration_since(Instant::now());
-            match lines.recv_timeout(wait) {
+            let ending = self.shared.ending.load(Ordering::Acquire);
+            let until_sweep = next_sweep.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(if ending { Duration::ZERO } else { until_sweep }) {
                 Ok(Entry::Line(line)) => self.write(&line),
                 Ok(Entry::Repeated(repeated)) => self.summary(&repeated),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Entry::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if !ending => {}
+                Ok(Entry::End) | Err(_) => break,
             }
             self.report_dropped();
             if Instant::now() >= next_sweep {
@@ -461,10 +466,6 @@ mod tests {
             assert_eq!(logging.dropped_lines(), 5);
             let_go.send(()).expect("the writer waits");
         });
-        // The end waits in line behind a full queue: make room first.
-        while logging.queue.try_send(Entry::Line(Box::default())).is_err() {
-            std::thread::yield_now();
-        }
         drop(logging);
         let text = memory.text();
         assert!(text.contains("log lines lost: standard error is slow lines=5"), "{text}");
