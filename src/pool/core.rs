@@ -249,7 +249,7 @@ impl<S, F> Core<S, F> {
         if slot.dedicated {
             return Some(CloseReason::Dedicated);
         }
-        if self.excess(slot.pool) > 0 {
+        if self.excess(slot.pool, 1) > 0 {
             return Some(CloseReason::OverLimit);
         }
         if self.is_expired(id.0.index, now) {
@@ -273,10 +273,11 @@ impl<S, F> Core<S, F> {
             && pool.backoff.failures() == 0
     }
 
-    /// By how many servers the pool, or what it shares, is over the limit.
-    fn excess(&self, pool: u32) -> u32 {
+    /// By how many servers the pool, or what it shares, is over the limit. `in_hand` of them are
+    /// counted in no state just now.
+    fn excess(&self, pool: u32, in_hand: u32) -> u32 {
         let pool = self.pools.at(pool);
-        let own = pool.counts.servers().saturating_sub(pool.rules.most());
+        let own = (pool.counts.servers() + in_hand).saturating_sub(pool.rules.most());
         pool.shares
             .iter()
             .map(|&share| &self.shares[share])
