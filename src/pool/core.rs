@@ -11,9 +11,8 @@
 //! database and user; a pool that serves has no idle server while somebody waits for one; whoever
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
-//! Files: `types` the words, `model` the records, `arena` their storage, `serve` (this file) hand-over,
-//! `open` openings and limits, `backoff` pauses, `manage` adding and removing pools, `upkeep` age and
-//! idleness, `check` the proof, `fuzz` random operations.
+//! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
+//! `upkeep`: age and idleness; `check`: the proof.
 
 mod arena;
 mod backoff;
@@ -32,7 +31,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use arena::Arena;
-use backoff::{Jitter, scaled};
+use backoff::Jitter;
 #[doc(hidden)]
 pub use fuzz::fuzz_ops;
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
@@ -268,7 +267,8 @@ impl<S, F> Core<S, F> {
         let pool = self.pools.at(slot.pool);
         let lifetime = pool.rules.lifetime;
         lifetime != 0
-            && now.since(slot.born) >= scaled(lifetime, slot.lifetime_permille)
+            && now.since(slot.born).saturating_mul(1000)
+                >= lifetime.saturating_mul(u64::from(slot.lifetime_permille))
             && now >= pool.next_retirement
             && pool.backoff.failures() == 0
     }
