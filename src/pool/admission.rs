@@ -183,3 +183,128 @@ impl Admission {
         self.users.get(&user).copied().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OPTIONS: AdmissionOptions =
+        AdmissionOptions { max_client_conn: 5, max_unfinished_logins: 3 };
+
+    fn candidate(database: u32, user: u32) -> Candidate {
+        Candidate {
+            database: DatabaseId(database),
+            database_limit: 3,
+            user: UserId(user),
+            user_limit: 2,
+        }
+    }
+
+    fn admit(admission: &mut Admission, who: Candidate) -> Result<Admitted, Refused> {
+        let login = admission.begin_login()?;
+        admission.admit(login, who)
+    }
+
+    #[test]
+    fn each_limit_refuses_under_its_own_name_and_counts_nothing() {
+        let mut admission = Admission::new(OPTIONS);
+        let mut inside = vec![
+            admit(&mut admission, candidate(1, 1)),
+            admit(&mut admission, candidate(1, 1)),
+            admit(&mut admission, candidate(1, 2)),
+        ];
+        assert_eq!(admit(&mut admission, candidate(2, 1)), Err(Refused::User));
+        assert_eq!(admit(&mut admission, candidate(1, 3)), Err(Refused::Database));
+        inside.push(admit(&mut admission, candidate(2, 3)));
+        inside.push(admit(&mut admission, candidate(2, 3)));
+        assert_eq!(admit(&mut admission, candidate(9, 9)), Err(Refused::Clients));
+        assert_eq!(admission.counts(), AdmissionCounts { clients: 5, logins: 0 });
+        assert_eq!(admission.database_clients(DatabaseId(9)), 0);
+        for client in inside {
+            admission.release(client.expect("it was admitted"));
+        }
+        assert_eq!(admission.counts(), AdmissionCounts::default());
+        assert!(admission.databases.is_empty() && admission.users.is_empty());
+    }
+
+    #[test]
+    fn an_operator_gets_in_when_all_is_full() {
+        let options = AdmissionOptions { max_client_conn: 1, ..OPTIONS };
+        let mut admission = Admission::new(options);
+        let client = admit(&mut admission, candidate(1, 1)).expect("there is room");
+        let login = admission.begin_login().expect("logins are free");
+        let console = admission.admit_console(login);
+        assert_eq!(admission.counts().clients, 2);
+        admission.release(console);
+        admission.release(client);
+        assert_eq!(admission.counts().clients, 0);
+    }
+
+    #[test]
+    fn strangers_cannot_occupy_more_than_the_unfinished_logins() {
+        let mut admission = Admission::new(OPTIONS);
+        let mut logins: Vec<_> = (0..3).map(|_| admission.begin_login()).collect();
+        assert_eq!(admission.begin_login(), Err(Refused::Logins));
+        let gone = logins.pop().expect("one of three").expect("it was let in");
+        admission.abandon(gone);
+        assert!(admission.begin_login().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_exact_after_any_course(
+            steps in proptest::collection::vec((0u8..5, 0u32..4, any::<prop::sample::Index>()), 0..300),
+        ) {
+            let mut admission = Admission::new(OPTIONS);
+            let (mut logins, mut inside) = (Vec::new(), Vec::new());
+            for (step, who, index) in steps {
+                match step {
+                    0 => match admission.begin_login() {
+                        Ok(login) => logins.push(login),
+                        Err(refused) => {
+                            prop_assert_eq!((refused, logins.len()), (Refused::Logins, 3));
+                        }
+                    },
+                    1 if !logins.is_empty() => {
+                        let login = logins.swap_remove(index.index(logins.len()));
+                        let who = candidate(who & 1, who >> 1);
+                        match admission.admit(login, who) {
+                            Ok(client) => inside.push((client, Some(who))),
+                            Err(_) => prop_assert!(inside.len() >= 2),
+                        }
+                    }
+                    2 if !logins.is_empty() => {
+                        admission.abandon(logins.swap_remove(index.index(logins.len())));
+                    }
+                    3 if !logins.is_empty() => {
+                        let login = logins.swap_remove(index.index(logins.len()));
+                        inside.push((admission.admit_console(login), None));
+                    }
+                    _ if !inside.is_empty() => {
+                        let (client, _) = inside.swap_remove(index.index(inside.len()));
+                        admission.release(client);
+                    }
+                    _ => {}
+                }
+                let of = |matches: &dyn Fn(&Candidate) -> bool| {
+                    let who = inside.iter().filter_map(|(_, who)| who.as_ref());
+                    u32::try_from(who.filter(|who| matches(who)).count()).unwrap_or(u32::MAX)
+                };
+                let counted = AdmissionCounts {
+                    clients: u32::try_from(inside.len()).unwrap_or(u32::MAX),
+                    logins: u32::try_from(logins.len()).unwrap_or(u32::MAX),
+                };
+                prop_assert_eq!(admission.counts(), counted);
+                for id in 0..2 {
+                    let database = of(&|who| who.database == DatabaseId(id));
+                    let user = of(&|who| who.user == UserId(id));
+                    prop_assert_eq!(admission.database_clients(DatabaseId(id)), database);
+                    prop_assert_eq!(admission.user_clients(UserId(id)), user);
+                    prop_assert!(database <= 3 && user <= 2);
+                }
+            }
+        }
+    }
+}

@@ -11,9 +11,8 @@
 //! database and user; a pool that serves has no idle server while somebody waits for one; whoever
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
-//! Files: `types` the words, `model` the records, `arena` their storage, `serve` (this file) hand-over,
-//! `open` openings and limits, `backoff` pauses, `manage` adding and removing pools, `upkeep` age and
-//! idleness, `check` the proof, `fuzz` random operations.
+//! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
+//! `upkeep`: age and idleness; `check`: the proof.
 
 mod arena;
 mod backoff;
@@ -32,7 +31,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use arena::Arena;
-use backoff::{Jitter, scaled};
+use backoff::Jitter;
 #[doc(hidden)]
 pub use fuzz::fuzz_ops;
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
@@ -249,7 +248,7 @@ impl<S, F> Core<S, F> {
         if slot.dedicated {
             return Some(CloseReason::Dedicated);
         }
-        if self.excess(slot.pool) > 0 {
+        if self.excess(slot.pool, 1) > 0 {
             return Some(CloseReason::OverLimit);
         }
         if self.is_expired(id.0.index, now) {
@@ -268,15 +267,17 @@ impl<S, F> Core<S, F> {
         let pool = self.pools.at(slot.pool);
         let lifetime = pool.rules.lifetime;
         lifetime != 0
-            && now.since(slot.born) >= scaled(lifetime, slot.lifetime_permille)
+            && now.since(slot.born).saturating_mul(1000)
+                >= lifetime.saturating_mul(u64::from(slot.lifetime_permille))
             && now >= pool.next_retirement
             && pool.backoff.failures() == 0
     }
 
-    /// By how many servers the pool, or what it shares, is over the limit.
-    fn excess(&self, pool: u32) -> u32 {
+    /// By how many servers the pool, or what it shares, is over the limit. `in_hand` of them are
+    /// counted in no state just now.
+    fn excess(&self, pool: u32, in_hand: u32) -> u32 {
         let pool = self.pools.at(pool);
-        let own = pool.counts.servers().saturating_sub(pool.rules.most());
+        let own = (pool.counts.servers() + in_hand).saturating_sub(pool.rules.most());
         pool.shares
             .iter()
             .map(|&share| &self.shares[share])

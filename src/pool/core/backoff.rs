@@ -28,7 +28,7 @@ impl Jitter {
 }
 
 /// `micros` times `permille` / 1000, without overflow.
-pub(super) fn scaled(micros: u64, permille: u16) -> u64 {
+fn scaled(micros: u64, permille: u16) -> u64 {
     let wide = u128::from(micros) * u128::from(permille) / 1000;
     u64::try_from(wide).unwrap_or(u64::MAX)
 }

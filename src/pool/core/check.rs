@@ -21,8 +21,9 @@ impl<S, F> Core<S, F> {
     /// A sentence that says which invariant is broken.
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), String> {
+        let seen = self.recount();
         for (index, pool) in self.pools.iter() {
-            self.check_counts(index, pool)?;
+            self.check_counts(index, pool, seen[index as usize])?;
             self.check_lines(index, pool)?;
         }
         for (index, share) in &self.shares {
@@ -44,9 +45,10 @@ impl<S, F> Core<S, F> {
         (self.slots.iter().count(), self.waiters.iter().count())
     }
 
-    fn check_counts(&self, index: u32, pool: &Pool<F>) -> Result<(), String> {
-        let mut seen = Counts { waiting: pool.counts.waiting, ..Counts::default() };
-        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.pool == index) {
+    fn recount(&self) -> Vec<Counts> {
+        let mut counts = vec![Counts::default(); self.pools.bound() as usize];
+        for (_, slot) in self.slots.iter() {
+            let seen = &mut counts[slot.pool as usize];
             match slot.state {
                 State::Opening { .. } if slot.dedicated => seen.opening_dedicated += 1,
                 State::Opening { .. } => seen.opening_shared += 1,
@@ -55,7 +57,14 @@ impl<S, F> Core<S, F> {
                 State::Leased => seen.leased += 1,
             }
         }
+        counts
+    }
+
+    fn check_counts(&self, index: u32, pool: &Pool<F>, seen: Counts) -> Result<(), String> {
+        let seen = Counts { waiting: pool.counts.waiting, ..seen };
         ensure!(seen == pool.counts, "pool {index}: counted {seen:?}, noted {:?}", pool.counts);
+        let given: u32 = pool.lines.iter().map(|line| line.opening).sum();
+        ensure!(given == seen.opening_shared, "pool {index}: {given} openings were given out");
         let waits = pool.phase == Phase::Serving && pool.counts.waiting > 0;
         ensure!(!(waits && seen.idle > 0), "pool {index}: idle servers and waiters");
         let removed = pool.phase == Phase::Removed;

@@ -65,6 +65,8 @@ pub(super) struct Line {
     pub(super) idle: List,
     /// Longest waiting first.
     pub(super) waiting: List,
+    /// Shared openings it was given.
+    pub(super) opening: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,6 +217,19 @@ impl<F> Pool<F> {
         }
         let heads = self.lines.iter().filter_map(|line| line.waiting.first());
         heads.min_by_key(|&head| waiters.at(head).sequence)
+    }
+
+    /// Which worker a shared server should be opened by: the one whose head waits longest, of those
+    /// with more waiters than openings; without any, the one with the fewest idle servers.
+    pub(super) fn opener(&self, waiters: &Arena<Waiter<F>>) -> WorkerId {
+        let lines = || (0u8..).zip(self.lines.iter());
+        let short = lines().filter(|(_, line)| line.waiting.len() > line.opening);
+        let oldest = short
+            .filter_map(|(worker, line)| Some((waiters.at(line.waiting.first()?).sequence, worker)))
+            .min();
+        let calmest = || lines().min_by_key(|(_, line)| line.idle.len() + line.opening);
+        let worker = oldest.map(|(_, worker)| worker).or_else(|| Some(calmest()?.0));
+        WorkerId(worker.unwrap_or(0))
     }
 
     /// When the waiter in line longest, of whatever kind, joined.

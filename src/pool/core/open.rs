@@ -9,7 +9,6 @@ use super::backoff::{Failed, Pause};
 use super::model::{Phase, Pool, Share, Slot, State, Waiting, pool_id};
 use super::types::{
     At, CloseReason, Closing, FailureClass, Kind, Opening, Placed, Refusal, SlotId, Tick, WaiterId,
-    WorkerId,
 };
 
 /// Whom the next opening of a pool is for.
@@ -29,11 +28,12 @@ impl<S, F> Core<S, F> {
         let State::Opening { waiter } = record.state else {
             return Placed::Close(server, CloseReason::Unknown);
         };
+        let (pool, dedicated, epoch) = (record.pool, record.dedicated, record.epoch);
+        self.end_opening(slot);
+        let record = self.slots.at_mut(slot.0.index);
         record.born = at.now;
         record.since = at.now;
         record.home = at.worker;
-        let (pool, dedicated, epoch) = (record.pool, record.dedicated, record.epoch);
-        self.end_opening(slot);
         let record = self.pools.at_mut(pool);
         if record.epoch == epoch {
             let backoff =
@@ -94,11 +94,12 @@ impl<S, F> Core<S, F> {
     pub(super) fn end_opening(&mut self, id: SlotId) {
         let slot = self.slots.at_mut(id.0.index);
         slot.state = State::Leased;
-        let counts = &mut self.pools.at_mut(slot.pool).counts;
+        let (home, pool) = (slot.home, self.pools.at_mut(slot.pool));
         if slot.dedicated {
-            counts.opening_dedicated -= 1;
+            pool.counts.opening_dedicated -= 1;
         } else {
-            counts.opening_shared -= 1;
+            pool.counts.opening_shared -= 1;
+            pool.line(home).opening -= 1;
         }
     }
 
@@ -311,9 +312,9 @@ impl<S, F> Core<S, F> {
         let waiter = want
             .filter(|want| want.kind == Kind::Dedicated)
             .map(|want| WaiterId(self.waiters.key(want.waiter)));
-        let worker = match want {
-            Some(want) => self.waiters.at(want.waiter).at.worker,
-            None => self.spare_worker(index),
+        let worker = match waiter {
+            Some(waiter) => self.waiters.at(waiter.0.index).at.worker,
+            None => self.pools.at(index).opener(&self.waiters),
         };
         let pool = self.pools.at_mut(index);
         let slot = SlotId(self.slots.insert(Slot {
@@ -332,6 +333,7 @@ impl<S, F> Core<S, F> {
             pool.counts.opening_dedicated += 1;
         } else {
             pool.counts.opening_shared += 1;
+            pool.line(worker).opening += 1;
         }
         for share in pool.shares {
             self.shares[share].servers += 1;
@@ -342,13 +344,6 @@ impl<S, F> Core<S, F> {
         }
         let pool = pool_id(&self.pools, index);
         self.effects.openings.push(Opening { slot, pool, worker, waiter });
-    }
-
-    /// A spare server goes to the worker that has the fewest idle ones.
-    fn spare_worker(&self, pool: u32) -> WorkerId {
-        let lines = (0u8..).zip(self.pools.at(pool).lines.iter());
-        let fewest = lines.min_by_key(|(_, line)| line.idle.len());
-        WorkerId(fewest.map_or(0, |(worker, _)| worker))
     }
 
     /// A server that comes back under a full shared limit is given up if upkeep found that a waiter

@@ -57,7 +57,7 @@ impl<S, F> Core<S, F> {
         let pool = self.pools.at(index);
         let rules = &pool.rules;
         let servers = pool.counts.servers();
-        let mut excess = self.excess(index);
+        let mut excess = self.excess(index, 0);
         let mut spare =
             servers.saturating_sub(if pool.is_warm(now) { rules.min_pool_size } else { 0 });
         let mut reserve = servers.saturating_sub(rules.pool_size);
