@@ -7,6 +7,7 @@ use super::server::{Reported, Server};
 use super::settings::Settings;
 use super::state::Replies;
 use super::statements::Prepared;
+use super::welcome::Welcomes;
 use crate::auth::{AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin};
 use crate::fault::{Fault, Side};
 use crate::net::{FrameError, Framed, NodeAddress, NodeHost, Resolver, Stream, TcpOptions, dial};
@@ -38,6 +39,8 @@ pub struct Account {
     pub connect_query: Option<Box<str>>,
     /// What a server without settings of ours has.
     pub neutral: Arc<Settings>,
+    /// What its servers say to whom.
+    pub welcomes: Welcomes,
 }
 
 /// What all logins share.

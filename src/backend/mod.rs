@@ -9,3 +9,4 @@ pub mod server;
 pub mod settings;
 pub mod state;
 pub mod statements;
+pub mod welcome;

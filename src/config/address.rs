@@ -44,39 +44,18 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Where a node's server listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NodeHost {
-    /// An address.
-    Ip(IpAddr),
-    /// A name, resolved again after `dns_max_ttl`.
-    Name(String),
-    /// The directory of a Unix socket; the socket is `.s.PGSQL.<port>` in it.
-    SocketDir(PathBuf),
-}
+pub use crate::net::{NodeAddress, NodeHost};
 
-impl fmt::Display for NodeHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(ip) => ip.fmt(f),
-            Self::Name(name) => f.write_str(name),
-            Self::SocketDir(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// One PostgreSQL instance.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeAddress {
-    /// Its host or socket directory.
-    pub host: NodeHost,
-    /// Its port, also part of the socket's file name.
-    pub port: u16,
-}
-
-impl NodeAddress {
+/// Reading of [`NodeAddress`].
+pub(super) trait ReadNode: Sized {
     /// Reads "host", "host:port", "[::1]:port", "::1", "/socket/dir" or "/socket/dir:port".
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String>;
+    /// Reads a host without a port.
+    fn parse_host(text: &str) -> Result<NodeHost, String>;
+}
+
+impl ReadNode for NodeAddress {
+    fn parse(text: &str) -> Result<Self, String> {
         if let Ok(ip) = text.parse() {
             return Ok(Self { host: NodeHost::Ip(ip), port: DEFAULT_PORT });
         }
@@ -97,8 +76,7 @@ impl NodeAddress {
         }
     }
 
-    /// Reads a host without a port.
-    pub(super) fn parse_host(text: &str) -> Result<NodeHost, String> {
+    fn parse_host(text: &str) -> Result<NodeHost, String> {
         if text.starts_with('/') {
             return Ok(NodeHost::SocketDir(PathBuf::from(text)));
         }
@@ -111,17 +89,6 @@ impl NodeAddress {
             ));
         }
         host_name(text).map(NodeHost::Name)
-    }
-}
-
-impl fmt::Display for NodeAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            NodeHost::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
-            host @ (NodeHost::Ip(IpAddr::V4(_)) | NodeHost::Name(_) | NodeHost::SocketDir(_)) => {
-                write!(f, "{host}:{}", self.port)
-            }
-        }
     }
 }
 

@@ -170,7 +170,6 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
             keepcnt: table.limit("tcp_keepcnt"),
             user_timeout: table.timeout("tcp_user_timeout"),
         },
-        tcp_defer_accept: table.flag("tcp_defer_accept"),
         shutdown_timeout: table.timeout("shutdown_timeout"),
         dns_max_ttl: table.duration("dns_max_ttl"),
     }

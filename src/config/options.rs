@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress};
+pub use crate::net::TcpOptions;
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
 use super::words::{
@@ -43,27 +44,10 @@ pub struct HowdahOptions {
     pub max_packet_size: u64,
     /// Socket options of connections to clients and servers.
     pub tcp: TcpOptions,
-    /// `TCP_DEFER_ACCEPT` on the listeners.
-    pub tcp_defer_accept: bool,
     /// Deadline of a drain.
     pub shutdown_timeout: Timeout,
     /// Age at which a node's name is resolved again.
     pub dns_max_ttl: Duration,
-}
-
-/// `tcp_…` of `[howdah]`. None = the system's value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TcpOptions {
-    /// `SO_KEEPALIVE`.
-    pub keepalive: bool,
-    /// `TCP_KEEPIDLE`, whole seconds.
-    pub keepidle: Option<Duration>,
-    /// `TCP_KEEPINTVL`, whole seconds.
-    pub keepintvl: Option<Duration>,
-    /// `TCP_KEEPCNT`.
-    pub keepcnt: Option<NonZeroU32>,
-    /// `TCP_USER_TIMEOUT`.
-    pub user_timeout: Option<Duration>,
 }
 
 /// `[pool]`.

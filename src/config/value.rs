@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::address::{ListenAddress, NodeAddress};
+use super::address::{ListenAddress, NodeAddress, ReadNode};
 use super::secret::{HIDDEN, LoadedFile, Secret};
 use super::tree::{Entry, Given, Located};
 use super::units;

@@ -5,9 +5,11 @@
 mod address;
 mod dial;
 mod framed;
+mod listen;
 mod stream;
 
 pub use address::{NodeAddress, NodeHost};
 pub use dial::{Resolver, TcpOptions, dial};
 pub use framed::{Frame, FrameError, Framed};
+pub use listen::{ListenOptions, Listener, Peer};
 pub use stream::{SCRATCH, Socket, Stream};

@@ -20,9 +20,10 @@ pub struct Line {
     pub pool: PoolId,
     /// The worker that the socket is to live on.
     pub worker: WorkerId,
-    /// A new server, for this session alone.
-    pub dedicated: bool,
 }
+
+/// Startup parameters of a server that one session has to itself.
+pub type Extras = Vec<(Box<str>, Box<str>)>;
 
 /// Why there will be no server.
 #[derive(Clone, Debug)]
@@ -130,6 +131,7 @@ pub struct Waiter {
     pools: Arc<Pools>,
     worker: WorkerId,
     id: Option<WaiterId>,
+    dedicated: bool,
 }
 
 impl Waiter {
@@ -139,6 +141,7 @@ impl Waiter {
         let wait = self.pools.with(|core| core.poll_wait(id, cx.waker()));
         if !matches!(wait, Wait::Pending) {
             self.id = None;
+            self.forget_extras(id);
         }
         match wait {
             Wait::Pending => Poll::Pending,
@@ -147,15 +150,20 @@ impl Waiter {
         }
     }
 
-    /// What names it in an opening that is for it alone.
-    pub fn id(&self) -> Option<WaiterId> {
-        self.id
+}
+
+impl Waiter {
+    fn forget_extras(&self, id: WaiterId) {
+        if self.dedicated {
+            self.pools.extras().remove(&id);
+        }
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(id) = self.id {
+            self.forget_extras(id);
             let now = self.pools.now();
             self.pools.with(|core| core.leave(id, now));
         }
@@ -163,15 +171,33 @@ impl Drop for Waiter {
 }
 
 impl Pools {
-    /// Asks for a server.
-    pub fn checkout(self: &Arc<Self>, line: Line, cx: &Context<'_>) -> Outcome {
-        let kind = if line.dedicated { Kind::Dedicated } else { Kind::Shared };
+    /// Asks for a server; with `extras`, for a new one of its own that is opened with them.
+    pub fn checkout(
+        self: &Arc<Self>,
+        line: Line,
+        extras: Option<&Arc<Extras>>,
+        cx: &Context<'_>,
+    ) -> Outcome {
         let at = At { worker: line.worker, now: self.now() };
-        match self.with(|core| core.checkout(line.pool, kind, at, cx.waker())) {
+        let answer = match extras {
+            None => self.with(|core| core.checkout(line.pool, Kind::Shared, at, cx.waker())),
+            Some(extras) => {
+                // Locked around the request, so that who opens the server finds them.
+                let mut all = self.extras();
+                let answer =
+                    self.with(|core| core.checkout(line.pool, Kind::Dedicated, at, cx.waker()));
+                if let Checkout::Waiting(id) = answer {
+                    all.insert(id, Arc::clone(extras));
+                }
+                answer
+            }
+        };
+        match answer {
             Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, line.worker, ready)),
             Checkout::Waiting(id) => {
                 let pools = Arc::clone(self);
-                Outcome::Waiting(Waiter { pools, worker: line.worker, id: Some(id) })
+                let dedicated = extras.is_some();
+                Outcome::Waiting(Waiter { pools, worker: line.worker, id: Some(id), dedicated })
             }
             Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
         }

@@ -9,11 +9,12 @@ pub mod core;
 mod lease;
 
 pub use self::core::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, UserId, WorkerId};
-pub use lease::{Lease, Line, Outcome, Refused, Waiter};
+pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
 
-use self::core::{At, Core, Effects, FailureClass, Opening, SlotId, Tick};
+use self::core::{At, Core, Effects, FailureClass, Opening, SlotId, Tick, WaiterId};
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ pub struct Pools {
     core: Mutex<ServerCore>,
     openings: Mutex<Vec<Opening>>,
     openings_pending: Notify,
+    /// Startup parameters of dedicated servers, by who waits for them.
+    extras: Mutex<HashMap<WaiterId, Arc<Extras>>>,
     /// What [`Tick`]s count from.
     start: Instant,
 }
@@ -37,6 +40,7 @@ impl Pools {
             core: Mutex::new(Core::new(workers.saturating_add(1), seed)),
             openings: Mutex::new(Vec::new()),
             openings_pending: Notify::new(),
+            extras: Mutex::default(),
             start: Instant::now(),
         }
     }
@@ -44,6 +48,15 @@ impl Pools {
     /// The moment, as the core counts it.
     pub fn now(&self) -> Tick {
         Tick(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn extras(&self) -> MutexGuard<'_, HashMap<WaiterId, Arc<Extras>>> {
+        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The startup parameters that an opening for this waiter needs.
+    pub fn extras_of(&self, waiter: WaiterId) -> Option<Arc<Extras>> {
+        self.extras().get(&waiter).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, ServerCore> {

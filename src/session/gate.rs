@@ -146,7 +146,7 @@ impl Session {
             return ControlFlow::Continue(());
         }
         if let Some(lease) = &mut self.lease {
-            self.route.remember(lease.server());
+            self.route.account.welcomes.remember(lease.server());
         }
         self.welcome(cx)?;
         self.settle(cx)
@@ -154,7 +154,7 @@ impl Session {
 
     /// Greets the client, or asks a server how to.
     pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if !self.dedicated && self.route.welcome(&self.settings).is_some() {
+        if !self.dedicated && self.route.account.welcomes.find(&self.settings).is_some() {
             return self.welcome(cx);
         }
         self.acquire(cx)
@@ -164,7 +164,7 @@ impl Session {
     fn welcome(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         let reported = match &mut self.lease {
             Some(lease) => Some(Arc::clone(&lease.server().reported)),
-            None => self.route.welcome(&self.settings),
+            None => self.route.account.welcomes.find(&self.settings),
         };
         let mut out = Vec::new();
         for (name, value) in reported.iter().flat_map(|reported| reported.iter()) {

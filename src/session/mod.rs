@@ -12,7 +12,7 @@ mod outbound;
 pub mod route;
 mod run;
 mod settings;
-mod state;
+pub mod state;
 mod timing;
 pub mod worker;
 

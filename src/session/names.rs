@@ -139,10 +139,6 @@ fn changed_result() -> Fault {
 }
 
 impl Names {
-    /// How many statements the client has by name.
-    pub(super) fn len(&self) -> usize {
-        self.named.len()
-    }
 
     /// Parse. `can_fake`: the server would certainly accept a statement it knows already.
     pub(super) fn parse(

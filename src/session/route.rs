@@ -1,11 +1,10 @@
 //! What the sessions of one database and user share.
 
 use crate::backend::login::Account;
-use crate::backend::server::{Reported, Server};
-use crate::backend::settings::{Settings, SettingsTable};
+use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
 use crate::pool::{PoolId, Pools};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a server goes back to its pool.
@@ -78,9 +77,6 @@ pub struct Common {
     pub clients: super::card::Clients,
 }
 
-/// Welcomes that are remembered: one for each distinct set of startup settings.
-const WELCOMES_MAX: usize = 256;
-
 /// One database and user.
 #[derive(Debug)]
 pub struct Route {
@@ -94,11 +90,10 @@ pub struct Route {
     pub account: Arc<Account>,
     /// How its sessions behave.
     pub options: arc_swap::ArcSwap<Options>,
-    welcomes: Mutex<Vec<(Arc<Settings>, Arc<Reported>)>>,
 }
 
 impl Route {
-    /// Without any welcome.
+    /// Of a database and a user.
     pub fn new(
         names: (&str, &str),
         pool: PoolId,
@@ -111,43 +106,6 @@ impl Route {
             pool,
             account,
             options: arc_swap::ArcSwap::new(options),
-            welcomes: Mutex::default(),
-        }
-    }
-
-    /// What a client with these settings is told at login, if a server has said it.
-    pub fn welcome(&self, settings: &Arc<Settings>) -> Option<Arc<Reported>> {
-        let welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = welcomes.iter().find(|(known, _)| Arc::ptr_eq(known, settings));
-        found.map(|(_, reported)| Arc::clone(reported))
-    }
-
-    /// A server with these settings said this.
-    pub fn remember(&self, server: &Server) {
-        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = welcomes.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &server.settings));
-        match known {
-            Some((_, reported)) => *reported = Arc::clone(&server.reported),
-            None => {
-                if welcomes.len() >= WELCOMES_MAX {
-                    welcomes.remove(0);
-                }
-                welcomes.push((Arc::clone(&server.settings), Arc::clone(&server.reported)));
-            }
-        }
-    }
-
-    /// A server logged in: what earlier ones said no longer counts if it says something else,
-    /// for instance after an upgrade.
-    pub fn logged_in(&self, server: &Server) {
-        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = welcomes
-            .iter()
-            .find(|(known, _)| Arc::ptr_eq(known, &server.settings))
-            .is_some_and(|(_, reported)| **reported == *server.reported);
-        if !same {
-            welcomes.clear();
-            welcomes.push((Arc::clone(&server.settings), Arc::clone(&server.reported)));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::backend::state::Rest;
 use crate::fault::{Fault, Scope, Side};
 use crate::net::Stream;
 use crate::pool::core::Tick;
-use crate::pool::{Lease, Line, Outcome, Refused, Waiter};
+use crate::pool::{Extras, Lease, Line, Outcome, Refused, Waiter};
 use crate::wire::{self, server};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -95,8 +95,8 @@ pub struct Arrival {
     pub route: Arc<Route>,
     /// The settings it asked for at startup.
     pub settings: Arc<Settings>,
-    /// Its server is its own, opened with startup parameters that nothing else can set.
-    pub dedicated: bool,
+    /// Startup parameters that nothing else can set: its server is its own.
+    pub extras: Option<Arc<Extras>>,
     /// Dropped when the session is over.
     pub guard: Box<dyn std::any::Any + Send>,
 }
@@ -124,6 +124,8 @@ pub(super) struct Session {
     pub worker: Rc<Worker>,
     pub card: Arc<Card>,
     pub place: usize,
+    /// See [`Arrival::extras`].
+    pub extras: Option<Arc<Extras>>,
     pub dedicated: bool,
     /// The client has not been welcomed.
     pub greeting: bool,
@@ -164,7 +166,8 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         options,
         card: arrival.card,
         place,
-        dedicated: arrival.dedicated,
+        dedicated: arrival.extras.is_some(),
+        extras: arrival.extras,
         greeting: true,
         effects: 0,
         pinned: false,
@@ -301,10 +304,9 @@ impl Session {
     /// Takes a server, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         self.options = self.route.options.load_full();
-        let line =
-            Line { pool: self.route.pool, worker: self.worker.id, dedicated: self.dedicated };
+        let line = Line { pool: self.route.pool, worker: self.worker.id };
         loop {
-            match self.worker.common.pools.checkout(line, cx) {
+            match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
                 Outcome::Leased(lease) => {
                     if self.attach(cx, lease)? {
                         return ControlFlow::Continue(());

@@ -14,6 +14,7 @@
 mod boundary;
 mod calls;
 mod command;
+mod deallocate;
 mod facts;
 mod lex;
 mod names;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
+pub use deallocate::deallocates;
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use lex::{Kind, Lexer, Token};
 pub use scan::facts;

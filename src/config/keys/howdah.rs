@@ -93,12 +93,6 @@ pub(super) const KEYS: &[Key] = &[
          unit, because PgBouncer counts milliseconds here.",
     )
     .applies(NextConnect),
-    flag(
-        "tcp_defer_accept",
-        "true",
-        "A TCP connection is accepted when its first bytes arrive, so that port scans cost nothing.",
-    )
-    .applies(Restart),
     duration(
         "shutdown_timeout",
         "\"25s\"",
