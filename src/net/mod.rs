@@ -6,8 +6,13 @@ mod address;
 mod dial;
 mod framed;
 mod stream;
+mod tls;
 
 pub use address::{NodeAddress, NodeHost};
 pub use dial::{Resolver, TcpOptions, dial};
 pub use framed::{Frame, FrameError, Framed};
-pub use stream::{SCRATCH, Socket, Stream};
+pub use stream::{SCRATCH, Socket, Stream, handshake};
+pub use tls::{
+    ClientSslMode, ClientTls, DIRECT_TLS_BYTE, Identity, ServerTls, SslMode, TlsError, TlsFile,
+    tls_server_end_point,
+};
