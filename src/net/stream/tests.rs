@@ -1,3 +1,5 @@
+//! A stream under partial writes, small buffers, ends of every kind, and TLS.
+
 use super::*;
 use crate::net::tls::certificates::GOOD;
 use crate::net::{ClientSslMode, ClientTls, NodeHost, ServerTls, SslMode};
@@ -210,16 +212,16 @@ async fn plain_bytes_written_before_tls_leave_before_it() {
     let issued = GOOD.self_signed();
     let clients = ClientTls::new(ClientSslMode::Require, Some(issued.identity())).unwrap();
     let servers = ServerTls::new(SslMode::Require, None, None).unwrap();
-    // `near` answers SSLRequest while its socket is full.
+    // The socket is full, and the side that begins has its ClientHello ready at once.
     near.write(&mut no_waker(), b"S").unwrap();
     assert!(near.is_blocked());
-    near.start_tls(clients.connection().unwrap());
-    let client = async {
+    near.start_tls(servers.connection(&NodeHost::Name("db".to_owned())).unwrap());
+    let peer = async {
         assert_eq!(read_exact(&mut far, 2).await, b"xS");
-        far.start_tls(servers.connection(&NodeHost::Name("db".to_owned())).unwrap());
+        far.start_tls(clients.connection().unwrap());
         handshake(&mut far).await
     };
-    let (a, b) = tokio::join!(handshake(&mut near), client);
+    let (a, b) = tokio::join!(handshake(&mut near), peer);
     a.unwrap();
     b.unwrap();
 }

@@ -1,3 +1,5 @@
+//! Modes, certificates, channel binding and errors of TLS settings.
+
 use super::certificates::{Authority, GOOD, Issued, Leaf};
 use super::*;
 use crate::net::{NodeHost, Socket, Stream, handshake};
