@@ -23,7 +23,7 @@ use std::time::Duration;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything that a login needs.
-pub struct Door {
+pub(super) struct Door {
     /// The configuration.
     pub config: Arc<Config>,
     /// Users and their secrets.
@@ -98,7 +98,7 @@ fn refused(refused: &Refused) -> Fault {
 }
 
 /// Serves one accepted connection until it is handed to a worker, or over.
-pub async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
+pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let id = door.common.clients.next_id();
     let begun = door.admission.lock().unwrap_or_else(PoisonError::into_inner).begin_login();
     let mut guard = match begun {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Sums since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
+pub(super) struct Totals {
     queries: u64,
     transactions: u64,
     received: u64,
@@ -15,7 +15,7 @@ pub struct Totals {
 
 impl Totals {
     /// The sums of these workers.
-    pub fn of<'a>(workers: impl Iterator<Item = &'a Figures>) -> Self {
+    pub(super) fn of<'a>(workers: impl Iterator<Item = &'a Figures>) -> Self {
         workers.fold(Self::default(), |sum, figures| Self {
             queries: sum.queries + figures.queries.load(Ordering::Relaxed),
             transactions: sum.transactions + figures.transactions.load(Ordering::Relaxed),
@@ -25,7 +25,7 @@ impl Totals {
     }
 
     /// Logs what happened in the period since `before`, per second.
-    pub fn log_since(&self, before: &Self, period: Duration) {
+    pub(super) fn log_since(&self, before: &Self, period: Duration) {
         let seconds = period.as_secs().max(1);
         tracing::info!(
             "stats: {} xacts/s, {} queries/s, client in {} B/s, client out {} B/s",

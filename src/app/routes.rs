@@ -31,7 +31,7 @@ impl<T: std::hash::Hash + Eq> Numbers<T> {
 
 /// All routes of the process. Belongs to the control thread.
 #[derive(Debug)]
-pub struct Routes {
+pub(super) struct Routes {
     common: Arc<Common>,
     neutral: Arc<Settings>,
     databases: Numbers<String>,
@@ -44,7 +44,7 @@ pub struct Routes {
 
 /// What a login needs to know of a database and user.
 #[derive(Debug)]
-pub struct Destination {
+pub(super) struct Destination {
     /// The route.
     pub route: Arc<Route>,
     /// What counts.
@@ -57,7 +57,7 @@ pub struct Destination {
 
 impl Routes {
     /// No routes yet.
-    pub fn new(common: Arc<Common>) -> Self {
+    pub(super) fn new(common: Arc<Common>) -> Self {
         let neutral = common.settings.intern([]);
         Self {
             common,
@@ -72,12 +72,12 @@ impl Routes {
     }
 
     /// Who logs in to the servers of a pool.
-    pub fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
+    pub(super) fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
         self.accounts.get(&pool).cloned()
     }
 
     /// The verifier of a plain secret, derived once and off this thread.
-    pub async fn verifier(
+    pub(super) async fn verifier(
         routes: &std::cell::RefCell<Self>,
         user: &[u8],
         secret: &Secret,
@@ -93,14 +93,9 @@ impl Routes {
         Some(verifier)
     }
 
-    /// Forgets what was derived from secrets that may have changed.
-    pub fn forget_verifiers(&mut self) {
-        self.verifiers.clear();
-    }
-
     /// Where a client goes that asks for this database as this user; `None` when no entry of the
     /// configuration answers for the database. `keys`: what the client's own login gave us.
-    pub fn find(
+    pub(super) fn find(
         &mut self,
         config: &Config,
         users: Option<&Users>,

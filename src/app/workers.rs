@@ -37,7 +37,7 @@ struct Handle {
 }
 
 /// The worker threads.
-pub struct Workers {
+pub(super) struct Workers {
     handles: Vec<Handle>,
 }
 
@@ -56,7 +56,7 @@ impl Workers {
     ///
     /// # Errors
     /// When the system refuses a thread or its runtime.
-    pub fn start(
+    pub(super) fn start(
         count: u8,
         common: &Arc<Common>,
         dns_max_ttl: Duration,
@@ -83,7 +83,7 @@ impl Workers {
 
     /// Hands a client to the worker with the fewest. Waits while its queue is full. Not cancel
     /// safe: the client would be lost.
-    pub async fn hand(&self, arrival: Arrival) {
+    pub(super) async fn hand(&self, arrival: Arrival) {
         let least = self.handles.iter().min_by_key(|handle| handle.clients.load(Ordering::Relaxed));
         let Some(handle) = least else { return };
         handle.clients.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Workers {
     }
 
     /// Orders all clients to leave.
-    pub async fn dismiss(&self, order: Order) {
+    pub(super) async fn dismiss(&self, order: Order) {
         for handle in &self.handles {
             // A worker that has ended has no clients.
             drop(handle.sender.send(Message::Dismiss(order)).await);
@@ -101,12 +101,12 @@ impl Workers {
     }
 
     /// Clients of all workers.
-    pub fn clients(&self) -> usize {
+    pub(super) fn clients(&self) -> usize {
         self.handles.iter().map(|handle| handle.clients.load(Ordering::Relaxed)).sum()
     }
 
     /// Figures of each worker.
-    pub fn figures(&self) -> impl Iterator<Item = &Figures> {
+    pub(super) fn figures(&self) -> impl Iterator<Item = &Figures> {
         self.handles.iter().map(|handle| &*handle.figures)
     }
 }
