@@ -347,8 +347,8 @@ impl<N> Replies<N> {
         match self.copy {
             Copy::In { .. } => self.copy = Copy::In { ended: true },
             // Out of a copy the server ignores CopyDone and CopyFail, but one may still begin.
-            Copy::No if !self.queue.is_empty() && !self.skipping => {}
-            Copy::No | Copy::Both => return,
+            Copy::No if self.queue.is_empty() || self.skipping => return,
+            Copy::No | Copy::Both => {}
         }
         let kind = Kind::CopyEnd;
         self.queue.push_back(Expected { kind, reply: Reply::Forward, note: None });

@@ -119,7 +119,7 @@ impl Model {
     }
 
     pub(super) fn is_copying(&self) -> bool {
-        self.copy.is_some()
+        !self.dead && self.copy.is_some()
     }
 
     pub(super) fn read(&mut self, message: &Message, serial: u32) {

@@ -235,7 +235,6 @@ impl<'a> World<'a> {
     fn send(&mut self, message: Message, reply: Reply) {
         let serial = self.sent.len() as u32;
         let kind = message.kind();
-        if std::env::var("TR").is_ok() { eprintln!("send {serial} {message:?} {reply:?}"); } //TRACE
         self.ideal.read(&message, serial);
         let fate = if kind.is_some() { Fate::Out } else { Fate::Dropped };
         self.sent.push(Sent { kind, reply, fate });
@@ -272,7 +271,6 @@ impl<'a> World<'a> {
 
     fn server_reads(&mut self) {
         if let Some((message, serial)) = self.to_server.pop_front() {
-            if std::env::var("TR").is_ok() { eprintln!("   read {serial}"); } //TRACE
             self.model.read(&message, serial);
         }
         if self.choice.one_in(20) {
@@ -287,7 +285,6 @@ impl<'a> World<'a> {
 
     fn deliver(&mut self) {
         let Some(frame) = self.model.out.pop_front() else { return };
-        if std::env::var("TR").is_ok() { eprintln!("        got {} {:?} {}", frame.tag as char, frame.serial, frame.status as char); } //TRACE
         let Some(serial) = frame.serial else { return self.deliver_unasked(frame) };
         if !self.doubt {
             let front = self.replies.front().and_then(|front| front.note);
@@ -392,7 +389,6 @@ impl<'a> World<'a> {
 
     fn settle_down(&mut self) {
         while let Some((message, serial)) = self.to_server.pop_front() {
-            if std::env::var("TR").is_ok() { eprintln!("   read {serial}"); } //TRACE
             self.model.read(&message, serial);
         }
         while !self.model.out.is_empty() {
