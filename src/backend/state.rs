@@ -286,10 +286,9 @@ impl<N> Replies<N> {
     /// When no Sync, Query or FunctionCall is in front.
     #[inline]
     pub fn ready(&mut self, status: u8) -> Result<Received<N>, OutOfStep> {
-        let (ends, sync) = self
-            .queue
-            .front()
-            .map_or((false, false), |front| (front.kind.ends_with_ready(), front.kind == Kind::Sync));
+        let (ends, sync) = self.queue.front().map_or((false, false), |front| {
+            (front.kind.ends_with_ready(), front.kind == Kind::Sync)
+        });
         // Of the three only a Sync is answered by ReadyForQuery alone.
         if ends && (!self.unprovable || self.begun || sync) {
             let reply = self.front_reply();
@@ -427,10 +426,9 @@ fn answer(kind: Kind, tag: u8) -> Answer {
         ) => Answer::Whole,
         (Kind::DescribeStatement, server::PARAMETER_DESCRIPTION)
         | (Kind::FunctionCall, server::FUNCTION_RESULT) => Answer::Part,
-        (
-            Kind::Query | Kind::Execute,
-            server::COPY_IN | server::COPY_OUT | server::COPY_BOTH,
-        ) => Answer::Copy,
+        (Kind::Query | Kind::Execute, server::COPY_IN | server::COPY_OUT | server::COPY_BOTH) => {
+            Answer::Copy
+        }
         (Kind::Query, server::COMMAND_COMPLETE) => Answer::CopyPart,
         (
             Kind::Query,

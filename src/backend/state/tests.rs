@@ -214,7 +214,9 @@ fn random_schedules_never_hand_out_a_busy_server() {
         ignored += u64::from(outcome.ignored);
         stuck += u64::from(outcome.stuck);
     }
-    println!("{count} schedules: {died} died, {doubt} in doubt, {ignored} with Syncs ignored, {stuck} stuck");
+    println!(
+        "{count} schedules: {died} died, {doubt} in doubt, {ignored} with Syncs ignored, {stuck} stuck"
+    );
     // A generator that stops reaching these would prove nothing.
     // In doubt, a second copy that was pipelined may leave a Sync awaited that never is answered.
     assert!(stuck < count / 200, "{stuck} stuck");
