@@ -199,18 +199,18 @@ impl<N> Replies<N> {
     #[inline]
     #[must_use]
     pub fn sent(&mut self, kind: Kind, reply: Reply, note: Option<N>) -> Option<N> {
-        match kind {
-            Kind::CopyEnd => {
-                self.copy_end_sent();
-                return note;
-            }
-            Kind::Sync if self.copy == (Copy::In { ended: false }) => {
+        if kind == Kind::CopyEnd {
+            self.copy_end_sent();
+            return note;
+        }
+        if kind == Kind::Sync {
+            if self.copy == (Copy::In { ended: false }) {
                 self.sync_in_copy = true;
                 return note;
             }
-            Kind::Sync => self.skipping = false,
-            _ if self.skipping => return note,
-            _ => {}
+            self.skipping = false;
+        } else if self.skipping {
+            return note;
         }
         self.open_batch = !kind.ends_with_ready();
         self.queue.push_back(Expected { kind, reply, note });

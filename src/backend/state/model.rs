@@ -361,7 +361,15 @@ impl Model {
                     self.copy = Some(copy);
                 }
             }
-            _ => {
+            Message::CopyData
+            | Message::CopyDone
+            | Message::CopyFail
+            | Message::Sync(_)
+            | Message::Flush
+            | Message::Extended(..)
+            | Message::Execute(_)
+            | Message::Query(_)
+            | Message::FunctionCall(_) => {
                 self.answer(server::ERROR, copy.serial, false);
                 self.terminate();
             }
