@@ -1,3 +1,5 @@
+//! What the queue of expected replies promises: case by case, as a table, and over random schedules.
+
 use super::simulate::{Choice, run};
 use super::{Expected, Kind, Replies, Reply, Rest};
 use crate::wire::server;
