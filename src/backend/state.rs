@@ -60,7 +60,9 @@ pub enum Reply {
 }
 
 /// One awaited answer. `note` is the caller's: what to commit when the answer comes, or to undo
-/// when it does not.
+/// when it does not. Each note comes back exactly once: from [`Replies::sent`],
+/// [`Replies::received`], [`Replies::ready`], [`Replies::take_fake`], [`Replies::take_ignored`] or
+/// through the argument of [`Replies::failed`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected<N> {
     /// The message.
@@ -119,8 +121,13 @@ pub struct Replies<N> {
     skipping: bool,
     /// Messages of an extended batch were sent after the last Sync, Query or FunctionCall.
     open_batch: bool,
-    /// Syncs that the server ignored, if it read them during the copy that goes on.
-    swallowed_syncs: u32,
+    /// Syncs were sent that the server ignored, if it read them during the copy that goes on.
+    sync_in_copy: bool,
+    /// Those Syncs, until they are fetched.
+    ignored: Vec<Expected<N>>,
+    /// What is in front has been answered in part.
+    begun: bool,
+    /// It may answer a Sync that is not in the queue, or it said that it goes away.
     unprovable: bool,
     status: u8,
 }
@@ -132,7 +139,9 @@ impl<N> Default for Replies<N> {
             copy: Copy::No,
             skipping: false,
             open_batch: false,
-            swallowed_syncs: 0,
+            sync_in_copy: false,
+            ignored: Vec::new(),
+            begun: false,
             unprovable: false,
             status: wire::IDLE,
         }
@@ -142,13 +151,15 @@ impl<N> Default for Replies<N> {
 impl<N> Replies<N> {
     /// Whether the server may be given back.
     pub fn rest(&self) -> Rest {
-        let owes = !self.queue.is_empty() || self.copy != Copy::No;
-        if self.unprovable {
-            // Still owed to the client: what is certain to come.
-            return if owes || self.skipping { Rest::Busy } else { Rest::Unprovable };
+        let owes = !self.queue.is_empty() || self.copy != Copy::No || self.skipping;
+        if owes || self.open_batch || self.status != wire::IDLE {
+            // Doubt or not, the client still has a claim on it.
+            Rest::Busy
+        } else if self.unprovable {
+            Rest::Unprovable
+        } else {
+            Rest::AtRest
         }
-        let idle = self.status == wire::IDLE;
-        if owes || self.open_batch || self.skipping || !idle { Rest::Busy } else { Rest::AtRest }
     }
 
     /// The status byte of the last ReadyForQuery.
@@ -187,41 +198,44 @@ impl<N> Replies<N> {
     }
 
     /// A message was sent, or (with [`Reply::Fake`]) is to be answered in its turn without having
-    /// been sent. Gives the note back when the server is going to discard the message.
+    /// been sent: so only what cannot fail may be made up. Gives the note back when no answer will
+    /// come, because the server is going to discard the message or because it is
+    /// [`Kind::CopyEnd`]. A Flush has no answer and opens no batch: it is not told.
+    #[inline]
     #[must_use]
     pub fn sent(&mut self, kind: Kind, reply: Reply, note: Option<N>) -> Option<N> {
-        match (kind, self.copy) {
-            (Kind::CopyEnd, Copy::In { .. }) => self.copy = Copy::In { ended: true },
-            // Out of a copy the server ignores CopyDone and CopyFail.
-            (Kind::CopyEnd, Copy::No) if self.queue.is_empty() || self.skipping => return note,
-            (Kind::CopyEnd, Copy::Both) => return note,
-            (Kind::Sync, Copy::In { ended: false }) => {
-                self.swallowed_syncs = self.swallowed_syncs.saturating_add(1);
+        if kind == Kind::CopyEnd {
+            self.copy_end_sent();
+            return note;
+        }
+        if kind == Kind::Sync {
+            if self.copy == (Copy::In { ended: false }) {
+                self.sync_in_copy = true;
                 return note;
             }
-            (Kind::Sync, _) => self.skipping = false,
-            _ if self.skipping => return note,
-            _ => {}
+            self.skipping = false;
+        } else if self.skipping {
+            return note;
         }
-        if kind != Kind::CopyEnd {
-            self.open_batch = !kind.ends_with_ready();
-        }
+        self.open_batch = !kind.ends_with_ready();
         self.queue.push_back(Expected { kind, reply, note });
         None
     }
 
-    /// A Flush was sent: it has no answer, but the batch it belongs to stays open.
-    pub fn flushed(&mut self) {
-        self.open_batch |= !self.skipping && self.copy == Copy::No;
-    }
-
-    /// The next made-up answer whose turn has come.
+    /// The next made-up answer whose turn has come. To be asked after each message sent and each
+    /// frame received, until there is none.
+    #[inline]
     pub fn take_fake(&mut self) -> Option<Expected<N>> {
-        self.drop_idle_copy_ends();
         match self.queue.front() {
-            Some(front) if front.reply == Reply::Fake => self.queue.pop_front(),
+            Some(front) if front.reply == Reply::Fake => self.pop(),
             Some(_) | None => None,
         }
+    }
+
+    /// The next Sync, oldest first, that had been sent when the server began the copy that made it
+    /// ignore it. To be asked after CopyInResponse, by callers whose Syncs carry notes.
+    pub fn take_ignored(&mut self) -> Option<Expected<N>> {
+        self.ignored.pop()
     }
 
     /// What to do with a frame that answers what is in front.
@@ -234,36 +248,40 @@ impl<N> Replies<N> {
         self.queue.front()
     }
 
-    /// A frame came, other than ErrorResponse and ReadyForQuery.
+    /// A frame came, other than ErrorResponse and ReadyForQuery. NotificationResponse is always
+    /// the client's: it answers nothing.
     ///
     /// # Errors
     /// When it answers nothing that was asked: the connection is out of step and must be closed.
     #[inline]
     pub fn received(&mut self, tag: u8) -> Result<Received<N>, OutOfStep> {
-        if matches!(tag, server::NOTICE | server::PARAMETER_STATUS | server::NOTIFICATION) {
-            return Ok(Received { reply: self.front_reply(), settled: None });
-        }
-        self.drop_idle_copy_ends();
-        let Some(front) = self.queue.front() else { return Err(OutOfStep { tag }) };
-        let (kind, reply) = (front.kind, front.reply);
-        match answer(kind, tag) {
-            Answer::Part => Ok(Received { reply, settled: None }),
+        let reply = self.front_reply();
+        let part = Received { reply, settled: None };
+        match self.queue.front().map_or(Answer::None, |front| answer(front.kind, tag)) {
+            Answer::Part => {
+                self.begun = true;
+                Ok(part)
+            }
             Answer::Copy => {
                 self.copy_begins(tag);
-                Ok(Received { reply, settled: None })
+                Ok(part)
             }
             Answer::CopyPart => {
-                if tag == server::COMMAND_COMPLETE {
-                    self.copy_ends();
-                }
-                Ok(Received { reply, settled: None })
+                self.begun = true;
+                self.copy_ends();
+                Ok(part)
             }
             Answer::Whole => {
-                let settled = self.queue.pop_front();
                 self.copy_ends();
-                Ok(Received { reply, settled })
+                Ok(Received { reply, settled: self.pop() })
             }
-            Answer::None => Err(OutOfStep { tag }),
+            Answer::None => match tag {
+                server::NOTICE | server::PARAMETER_STATUS => Ok(part),
+                server::NOTIFICATION => Ok(Received { reply: Reply::Forward, settled: None }),
+                // It may answer what follows a Sync that we took for ignored.
+                _ if self.unprovable => Ok(Received { reply: Reply::Forward, settled: None }),
+                _ => Err(OutOfStep { tag }),
+            },
         }
     }
 
@@ -271,89 +289,114 @@ impl<N> Replies<N> {
     ///
     /// # Errors
     /// When no Sync, Query or FunctionCall is in front.
+    #[inline]
     pub fn ready(&mut self, status: u8) -> Result<Received<N>, OutOfStep> {
-        self.drop_idle_copy_ends();
-        match self.queue.front() {
-            Some(front) if front.kind.ends_with_ready() => {
-                self.status = status;
-                self.copy = Copy::No;
-                let settled = self.queue.pop_front();
-                self.drop_idle_copy_ends();
-                Ok(Received {
-                    reply: settled.as_ref().map_or(Reply::Forward, |e| e.reply),
-                    settled,
-                })
-            }
-            _ if self.unprovable => {
-                // The Sync that might have been ignored was not.
-                self.status = status;
-                self.skipping = false;
-                Ok(Received { reply: Reply::Forward, settled: None })
-            }
-            Some(_) | None => Err(OutOfStep { tag: server::READY }),
+        let (ends, sync) = self.queue.front().map_or((false, false), |front| {
+            (front.kind.ends_with_ready(), front.kind == Kind::Sync)
+        });
+        // Of the three only a Sync is answered by ReadyForQuery alone.
+        if ends && (!self.unprovable || self.begun || sync) {
+            let reply = self.front_reply();
+            self.status = status;
+            self.copy = Copy::No;
+            Ok(Received { reply, settled: self.pop() })
+        } else if self.unprovable {
+            // A Sync that might have been ignored was not.
+            self.status = status;
+            self.skipping = false;
+            Ok(Received { reply: Reply::Forward, settled: None })
+        } else {
+            Err(OutOfStep { tag: server::READY })
         }
     }
 
     /// ErrorResponse came. Hands the entries that will never be answered to `dropped`, newest
-    /// first, so that what they noted can be undone in that order.
+    /// first, so that what they noted can be undone in that order. After a FATAL one nothing is at
+    /// rest any more.
     pub fn failed(&mut self, mut dropped: impl FnMut(Expected<N>)) -> Reply {
-        self.drop_idle_copy_ends();
         let reply = self.front_reply();
-        let in_batch = self.queue.front().is_some_and(|front| !front.kind.ends_with_ready());
-        if let Copy::In { .. } = self.copy {
-            // Whether the server read those Syncs before or after it failed, nobody can tell.
-            self.unprovable |= self.swallowed_syncs > 0;
-        }
+        // Who owes nothing has no errors to report but the reason why it goes away.
+        self.unprovable |= self.queue.is_empty();
+        // Whether the server read those Syncs before or after it failed, nobody can tell.
+        self.unprovable |= self.sync_in_copy;
         self.copy_ends();
-        if in_batch {
+        self.begun = true;
+        if self.queue.front().is_some_and(|front| !front.kind.ends_with_ready()) {
             let upto = self.queue.iter().position(|entry| entry.kind == Kind::Sync);
             self.skipping = upto.is_none();
             self.open_batch &= !self.skipping;
-            let tail = self.queue.split_off(upto.unwrap_or(self.queue.len()));
-            self.queue.drain(..).rev().for_each(&mut dropped);
-            self.queue = tail;
+            let upto = upto.unwrap_or(self.queue.len());
+            self.queue
+                .drain(..upto)
+                .rev()
+                .filter(|entry| entry.kind != Kind::CopyEnd)
+                .for_each(&mut dropped);
+            self.begun = false;
         }
         reply
     }
 
-    /// A copy from the client begins: the server ignores Syncs until CopyDone or CopyFail, those
-    /// already on their way included.
+    /// Takes the front entry out. What ends no copy must not stay in front.
+    #[inline]
+    fn pop(&mut self) -> Option<Expected<N>> {
+        let front = self.queue.pop_front();
+        self.begun = false;
+        while self.queue.front().is_some_and(|front| front.kind == Kind::CopyEnd) {
+            self.queue.pop_front();
+        }
+        front
+    }
+
+    fn copy_end_sent(&mut self) {
+        match self.copy {
+            Copy::In { .. } => self.copy = Copy::In { ended: true },
+            // Out of a copy the server ignores CopyDone and CopyFail, but one may still begin.
+            Copy::No if self.queue.is_empty() || self.skipping => return,
+            Copy::No | Copy::Both => {}
+        }
+        let kind = Kind::CopyEnd;
+        self.queue.push_back(Expected { kind, reply: Reply::Forward, note: None });
+    }
+
+    /// A copy begins. When it is from the client, the server ignores Syncs until CopyDone or
+    /// CopyFail, those already on their way included.
     fn copy_begins(&mut self, tag: u8) {
+        self.begun = true;
         match tag {
             server::COPY_BOTH => self.copy = Copy::Both,
             server::COPY_IN => {
                 let end = self.queue.iter().position(|entry| entry.kind == Kind::CopyEnd);
                 self.copy = Copy::In { ended: end.is_some() };
-                let (mut index, end) = (0usize, end.unwrap_or(self.queue.len()));
-                let before = self.queue.len();
-                self.queue.retain(|entry| {
-                    let ignored = entry.kind == Kind::Sync && index < end && index > 0;
-                    index = index.saturating_add(1);
-                    !ignored
-                });
-                let ignored = before.saturating_sub(self.queue.len());
-                self.swallowed_syncs = u32::try_from(ignored).unwrap_or(u32::MAX);
+                self.ignore_syncs(end.unwrap_or(self.queue.len()));
             }
             _ => {}
         }
     }
 
-    /// The copy is over: what ended it stands in front, or right behind the Query it belongs to.
+    fn ignore_syncs(&mut self, upto: usize) {
+        let before = self.ignored.len();
+        for index in (1..upto).rev() {
+            if self.queue.get(index).is_some_and(|entry| entry.kind == Kind::Sync) {
+                self.ignored.extend(self.queue.remove(index));
+            }
+        }
+        if self.ignored.len() > before {
+            self.sync_in_copy = true;
+            // The batch that the last of them would have closed goes on.
+            let last = self.queue.iter().rev().find(|entry| entry.kind != Kind::CopyEnd);
+            self.open_batch = last.is_some_and(|last| !last.kind.ends_with_ready());
+        }
+    }
+
+    /// The copy is over: what ended it stands right behind what began it, if it was sent.
     fn copy_ends(&mut self) {
         if self.copy == Copy::No {
             return;
         }
         self.copy = Copy::No;
-        self.swallowed_syncs = 0;
-        let end = self.queue.iter().take(2).position(|entry| entry.kind == Kind::CopyEnd);
-        if let Some(end) = end {
-            self.queue.remove(end);
-        }
-    }
-
-    fn drop_idle_copy_ends(&mut self) {
-        while self.queue.front().is_some_and(|front| front.kind == Kind::CopyEnd) {
-            self.queue.pop_front();
+        self.sync_in_copy = false;
+        if self.queue.get(1).is_some_and(|entry| entry.kind == Kind::CopyEnd) {
+            self.queue.remove(1);
         }
     }
 }
@@ -392,7 +435,14 @@ fn answer(kind: Kind, tag: u8) -> Answer {
             Answer::Copy
         }
         (Kind::Query, server::COMMAND_COMPLETE) => Answer::CopyPart,
-        (Kind::Query, _) => Answer::Part,
+        (
+            Kind::Query,
+            server::ROW_DESCRIPTION
+            | server::DATA_ROW
+            | server::EMPTY_QUERY
+            | server::COPY_DATA
+            | server::COPY_DONE,
+        ) => Answer::Part,
         // A tag nobody knows yet passes; a known one in the wrong place does not.
         (_, tag) if is_known(tag) => Answer::None,
         (Kind::Sync | Kind::CopyEnd, _) => Answer::None,
@@ -422,6 +472,11 @@ fn is_known(tag: u8) -> bool {
             | server::READY
             | server::AUTHENTICATION
             | server::BACKEND_KEY
+            | server::NEGOTIATE
+            | server::ERROR
+            | server::NOTICE
+            | server::NOTIFICATION
+            | server::PARAMETER_STATUS
     )
 }
 
@@ -442,3 +497,12 @@ pub fn kind_of(tag: u8, target: u8) -> Option<Kind> {
         _ => return None,
     })
 }
+
+#[cfg(any(test, fuzzing))]
+mod model;
+#[cfg(any(test, fuzzing))]
+mod simulate;
+#[cfg(fuzzing)]
+pub use simulate::fuzz;
+#[cfg(test)]
+mod tests;

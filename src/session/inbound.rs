@@ -234,8 +234,7 @@ impl Session {
             _ => {}
         }
         match header.tag {
-            client::FLUSH => replies.flushed(),
-            client::COPY_DATA => {}
+            client::FLUSH | client::COPY_DATA => {}
             _ if self.options.mode == Mode::Session || self.dedicated => {
                 let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0)) else {
                     return ControlFlow::Continue(Taken::Incomplete);
