@@ -145,7 +145,8 @@ mod tests {
     fn equal_settings_are_one_allocation() {
         let table = table();
         let a = table.intern(pairs(&[("TimeZone", "UTC"), ("datestyle", "ISO")]));
-        let b = table.intern(pairs(&[("datestyle", "x"), ("DateStyle", "ISO"), ("timezone", "UTC")]));
+        let b =
+            table.intern(pairs(&[("datestyle", "x"), ("DateStyle", "ISO"), ("timezone", "UTC")]));
         let c = table.intern(pairs(&[("timezone", "CET")]));
         assert!(Arc::ptr_eq(&a, &b));
         assert!(!Arc::ptr_eq(&a, &c));

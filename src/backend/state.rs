@@ -274,7 +274,10 @@ impl<N> Replies<N> {
                 self.copy = Copy::No;
                 let settled = self.queue.pop_front();
                 self.drop_idle_copy_ends();
-                Ok(Received { reply: settled.as_ref().map_or(Reply::Forward, |e| e.reply), settled })
+                Ok(Received {
+                    reply: settled.as_ref().map_or(Reply::Forward, |e| e.reply),
+                    settled,
+                })
             }
             _ if self.unprovable => {
                 // The Sync that might have been ignored was not.
@@ -380,10 +383,9 @@ fn answer(kind: Kind, tag: u8) -> Answer {
         ) => Answer::Whole,
         (Kind::DescribeStatement, server::PARAMETER_DESCRIPTION)
         | (Kind::FunctionCall, server::FUNCTION_RESULT) => Answer::Part,
-        (
-            Kind::Query | Kind::Execute,
-            server::COPY_IN | server::COPY_OUT | server::COPY_BOTH,
-        ) => Answer::Copy,
+        (Kind::Query | Kind::Execute, server::COPY_IN | server::COPY_OUT | server::COPY_BOTH) => {
+            Answer::Copy
+        }
         (Kind::Query, server::COMMAND_COMPLETE) => Answer::CopyPart,
         (Kind::Query, _) => Answer::Part,
         // A tag nobody knows yet passes; a known one in the wrong place does not.

@@ -2,7 +2,6 @@
 
 use super::error::sized;
 
-
 /// Bind.
 pub const BIND: u8 = b'B';
 /// Close.
@@ -31,7 +30,6 @@ pub const QUERY: u8 = b'Q';
 pub const SYNC: u8 = b'S';
 /// Terminate.
 pub const TERMINATE: u8 = b'X';
-
 
 /// Appends Query.
 pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
@@ -91,7 +89,6 @@ pub fn copy_fail(out: &mut Vec<u8>, reason: &str) {
 pub fn password(out: &mut Vec<u8>, body: &[u8]) {
     sized(out, PASSWORD, |out| out.extend_from_slice(body));
 }
-
 
 /// A Parse message's parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use super::error::sized;
 
 use std::hash::{BuildHasher, Hasher};
 
-
 /// Authentication, any kind.
 pub const AUTHENTICATION: u8 = b'R';
 /// BackendKeyData.
@@ -54,7 +53,6 @@ pub const READY: u8 = b'Z';
 /// RowDescription.
 pub const ROW_DESCRIPTION: u8 = b'T';
 
-
 /// Appends a message without a body: ParseComplete, BindComplete, CloseComplete.
 pub fn bare(out: &mut Vec<u8>, tag: u8) {
     out.extend_from_slice(&[tag, 0, 0, 0, 4]);
@@ -101,7 +99,6 @@ pub fn negotiate(out: &mut Vec<u8>, minor: u32, unknown: &[&[u8]]) {
         }
     });
 }
-
 
 /// Opens a ParameterStatus: name and value.
 pub fn read_parameter_status(body: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -182,7 +179,9 @@ mod tests {
             }
             _ => panic!("not a ParameterStatus"),
         }
-        assert!(matches!(Message::parse(&mut bytes), Ok(Some(Message::ReadyForQuery(z))) if z.status() == b'T'));
+        assert!(
+            matches!(Message::parse(&mut bytes), Ok(Some(Message::ReadyForQuery(z))) if z.status() == b'T')
+        );
         assert!(matches!(Message::parse(&mut bytes), Ok(Some(Message::ParseComplete))));
     }
 

@@ -85,10 +85,8 @@ pub fn startup_length(bytes: &[u8]) -> Result<Option<usize>, MalformedStartup> {
 /// # Errors
 /// When its layout or its version is not one we speak.
 pub fn first(packet: &[u8]) -> Result<First<'_>, MalformedStartup> {
-    let (code, body) = packet
-        .get(4..)
-        .and_then(<[u8]>::split_first_chunk::<4>)
-        .ok_or(MalformedStartup::Length)?;
+    let (code, body) =
+        packet.get(4..).and_then(<[u8]>::split_first_chunk::<4>).ok_or(MalformedStartup::Length)?;
     let code = u32::from_be_bytes(*code);
     match code {
         SSL_REQUEST if body.is_empty() => return Ok(First::Ssl),
