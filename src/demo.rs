@@ -44,7 +44,8 @@ pub fn run(once: bool) -> Result<()> {
         let programs = Programs::find()?;
         let mut servers = Servers::new(programs)?;
         let outcome = unless(&mut stop, play(&mut servers, once)).await;
-        say("stopping the servers and removing their files")?;
+        // A terminal that is gone (SIGHUP) must not keep us from cleaning up.
+        say("stopping the servers and removing their files").ok();
         servers.stop().await;
         match outcome {
             Some(result) => result,

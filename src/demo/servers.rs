@@ -29,11 +29,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// Lines of a log shown when a server does not start.
 const LOG_LINES: usize = 15;
 /// Throw-away data needs no disk: nothing here outlives the demo.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "fsync=off",
-    "full_page_writes=off",
     "max_connections=60",
     "wal_level=replica",
     "hot_standby=on",
