@@ -18,7 +18,7 @@ def table(title, rows):
         for peer, why in rows.items():
             print(f"  {peer:12}{why or 'not measured'}")
         return
-    print("  " + " " * 12 + "".join(f"{UNITS[k][0]:>14}{'(min-max)':>20}" for k in measured))
+    print("  " + " " * 12 + "".join(f"{UNITS[k][0]:>16}{'(min-max)':>20}" for k in measured))
     for peer, rounds in rows.items():
         if not isinstance(rounds, list):
             print(f"  {peer:12}{rounds}")
@@ -27,10 +27,10 @@ def table(title, rows):
         for key in measured:
             places, values = UNITS[key][1], [r[key] for r in rounds if key in r]
             if not values:
-                cells += f"{'-':>14}{'':>20}"
+                cells += f"{'-':>16}{'':>20}"
                 continue
             spread = f"({min(values):.{places}f}-{max(values):.{places}f})"
-            cells += f"{statistics.median(values):14.{places}f}{spread:>20}"
+            cells += f"{statistics.median(values):16.{places}f}{spread:>20}"
         print(f"  {peer:12}{cells}")
 
 

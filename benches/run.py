@@ -166,6 +166,17 @@ def certificate(base):
         raise SystemExit(f"openssl could not make a certificate: {made.stderr[-300:]}")
 
 
+def others():
+    """Says so when something else keeps the machine busy: latencies and rates are then worth little."""
+    idle = lambda: [int(x) for x in open("/proc/stat").readline().split()[1:9]]
+    before = idle()
+    time.sleep(2)
+    now = [b - a for a, b in zip(before, idle())]
+    busy = 1 - (now[3] + now[4]) / max(1, sum(now))
+    if busy > 0.1:
+        print(f"  NOTE: the machine is {busy * 100:.0f} % busy with something else: expect noise, above all in latencies")
+
+
 def options():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = lambda all_: lambda text: [x for x in text.split(",") if x in all_ or a.error(f"{x!r} is none of {', '.join(all_)}")]
@@ -193,6 +204,7 @@ def main():
         print(f"PostgreSQL {bench.cluster.version()}, {os.cpu_count()} cores, {o.rounds} rounds of {o.seconds} s, workers = {o.workers}")
         for name, (text, _) in bench.versions.items():
             print(f"  {name:12}{text}")
+        others()
         bench.start_all()
         bench.measure()
         budgets = report.Budgets(bench.results)
