@@ -85,7 +85,7 @@ class Cluster:
 
     def wait(self):
         end = time.monotonic() + 30
-        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode:
+        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]).returncode:
             if self.server.poll() is not None or time.monotonic() > end:
                 raise SystemExit("PostgreSQL did not start: see postgresql.log in the folder named above")
             time.sleep(0.05)

@@ -11,7 +11,9 @@ PGBENCH = {
     "prepared": ["-S", "-M", "prepared", "-c", "32", *ONE],
     "rate":     ["-S", "-M", "prepared", "-c", "32", *ONE],  # and -R, set by the caller
     "one":      ["-S", "-M", "simple", "-c", "1", *ONE],
-    "tpcb":     ["-M", "prepared", "-c", "32", *ONE],
+    # A thread for each client: pgbench prepares with a call that blocks its thread. One that waits for a server would
+    # keep those in transactions, of the same thread, from ever giving theirs back.
+    "tpcb":     ["-M", "prepared", "-c", "32", "-j", "32"],
     "connect":  ["-S", "-M", "simple", "-c", "8", *ONE, "-C"],
 }
 # Rows of 8,000 bytes, so that what is measured is moving bytes and not counting messages.
@@ -25,6 +27,7 @@ BACKGROUND_RATE = 1000
 IDLE_CLIENTS = 5000
 IDLE_TRANSACTIONS = 20
 IDLE_SECONDS = 10
+GRACE = 20  # seconds that a load may last beyond its time
 
 
 class Failed(Exception):
@@ -41,7 +44,11 @@ ENVIRONMENT = {**os.environ, "PGPASSWORD": client.PASSWORD, "PGSSLMODE": "disabl
 def pgbench(program, proxy, args, seconds):
     """{tps, us (CPU of the proxy a transaction), ms (latency)} of one pgbench run."""
     before = proxy.cpu()
-    done = subprocess.run(command(program, proxy.port, args, seconds), capture_output=True, text=True, env=ENVIRONMENT)
+    try:
+        done = subprocess.run(command(program, proxy.port, args, seconds), capture_output=True, text=True, env=ENVIRONMENT,
+                              timeout=seconds + GRACE)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"pgbench still waited {GRACE} s after its end: the proxy hangs") from None
     used = proxy.cpu() - before
     def number(pattern):
         found = re.search(pattern, done.stdout)
@@ -91,13 +98,17 @@ def tail(program, proxy, seconds, with_logins):
         crowd = subprocess.run([sys.executable, os.path.join(HERE, "client.py"), str(proxy.port), str(LOGINS_EACH_SECOND),
                                 str(seconds - 1)], capture_output=True, text=True)
         if crowd.returncode:
-            run.wait()
+            run.kill()
             raise Failed(f"logins: {crowd.stderr[-300:]}")
         done, took, _ = crowd.stdout.split()
         if int(done) / float(took) < LOGINS_EACH_SECOND * 0.95:
-            run.wait()
+            run.kill()
             raise Failed(f"only {int(done) / float(took):.0f} logins a second came through")
-    out, _ = run.communicate()
+    try:
+        out, _ = run.communicate(timeout=seconds + GRACE)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise Failed("pgbench did not end: the proxy hangs") from None
     if run.returncode:
         raise Failed(f"pgbench: {out[-300:]}")
     took = sorted(int(line.split()[2]) for path in glob.glob(prefix + ".*") for line in open(path))

@@ -132,8 +132,8 @@ POOLERS = ("pgbouncer", "odyssey", "pgpool")
 NEEDS = {
     ("pgbouncer", "prepared"): (1, 21), ("pgbouncer", "tpcb"): (1, 21), ("pgbouncer", "rate"): (1, 21),
     ("pgbouncer", "idle"): (1, 21), ("pgbouncer", "logins"): (1, 21),
-    ("odyssey", "prepared"): (1, 4), ("odyssey", "tpcb"): (1, 4), ("odyssey", "rate"): (1, 4),
-    ("odyssey", "idle"): (1, 4), ("odyssey", "logins"): (1, 4),
+    ("odyssey", "prepared"): (1, 4), ("odyssey", "rate"): (1, 4), ("odyssey", "idle"): (1, 4), ("odyssey", "logins"): (1, 4),
+    ("odyssey", "tpcb"): (1, 4),
     ("pgpool", "idle"): None,      # a process for each client
     ("pgpool", "logins"): None,    # needs its own password store
     ("haproxy", "idle"): None,     # a server connection for each client

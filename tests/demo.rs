@@ -38,7 +38,8 @@ fn assert_nothing_left(place: &Path) {
 fn once_runs_every_transaction_and_leaves_nothing() {
     let place = place();
     let out = demo(&place).arg("--once").output().unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let (said, errors) =
+        (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{said}\n{errors}");
     assert!(said.contains(" (0 failed)"), "{said}");
     assert!(said.contains("20 clients shared 5 server connections"), "{said}");

@@ -30,9 +30,12 @@ impl Load {
     pub(super) fn start(servers: &Servers, clients: u32, length: Duration) -> Result<Self> {
         let mut command = servers.programs.command("pgbench", servers.folder());
         command
-            .args(["-n", "-M", "prepared", "-j", "2", "-P", "1"])
+            .args(["-n", "-M", "prepared", "-P", "1"])
             .args(["-b", "select-only@9", "-b", "tpcb-like@1"])
-            .args(["-c", &clients.to_string(), "-T", &length.as_secs().to_string()])
+            // A thread for each client: pgbench prepares with a call that blocks its thread. One that waits
+            // for a server would keep those in transactions, of the same thread, from giving theirs back.
+            .args(["-c", &clients.to_string(), "-j", &clients.to_string()])
+            .args(["-T", &length.as_secs().to_string()])
             .args([
                 "-h",
                 "127.0.0.1",

@@ -210,7 +210,11 @@ impl Servers {
         self.spawn(name, command)?;
         let until = Instant::now() + START_LIMIT;
         let port = port.to_string();
-        while self.run("pg_isready", &["-q", "-h", "127.0.0.1", "-p", &port]).await.is_err() {
+        while self
+            .run("pg_isready", &["-q", "-h", "127.0.0.1", "-p", &port, "-U", USER])
+            .await
+            .is_err()
+        {
             self.still_starting(name, until).await?;
         }
         Ok(())
