@@ -176,6 +176,11 @@ impl<N> Replies<N> {
         self.open_batch
     }
 
+    /// Whether a ReadyForQuery is outstanding: what the transaction's status will be is not known.
+    pub fn awaits_ready(&self) -> bool {
+        self.queue.iter().any(|entry| entry.kind.ends_with_ready())
+    }
+
     /// Notes of everything that is still awaited, oldest first.
     pub fn notes(&self) -> impl DoubleEndedIterator<Item = &N> {
         self.queue.iter().filter_map(|entry| entry.note.as_ref())

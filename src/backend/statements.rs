@@ -189,6 +189,13 @@ impl Prepared {
         (known.generation == statement.generation()).then_some(known)
     }
 
+    /// The server said what the statement's rows look like there.
+    pub fn set_shape(&mut self, id: u64, shape: Option<RowShape>) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.shape = shape;
+        }
+    }
+
     /// Whether the server knows it by name, up to date or not.
     pub fn has(&self, id: u64) -> bool {
         self.known.contains_key(&id)

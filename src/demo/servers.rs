@@ -331,7 +331,7 @@ impl Drop for Folder {
 fn configuration(ports: Ports, pool_size: u32) -> String {
     format!(
         "# Written by `howdah demo`.\n\
-         [howdah]\nlisten_addr = [\"127.0.0.1\"]\nlisten_port = {}\nunix_socket_dir = \"\"\n\n\
+         [howdah]\nlisten_addr = [\"127.0.0.1\"]\nlisten_port = {}\nunix_socket_dir = \"\"\nmax_client_conn = 200\n\n\
          [pool]\npool_mode = \"transaction\"\ndefault_pool_size = {pool_size}\n\n\
          [auth]\nauth_type = \"trust\"\n\n\
          [databases.{DATABASE}]\nnodes = [\"127.0.0.1:{}\"]\n",

@@ -4,8 +4,10 @@
 //! read buffer: callers read into a scratch that belongs to their thread, so an idle connection
 //! holds none. Keeps the invariant that bytes leave in the order in which they were written.
 
+use super::tls::TlsLayer;
 use bytes::{Buf, BytesMut};
-use std::io::{self, Read, Write};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -26,7 +28,11 @@ pub enum Socket {
 }
 
 impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
         let done = match self {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buf),
@@ -36,11 +42,27 @@ impl Socket {
         done.map_ok(|()| buf.filled().len())
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Memory(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Memory(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
 
@@ -66,8 +88,9 @@ impl Socket {
 #[derive(Debug)]
 pub struct Stream {
     socket: Option<Socket>,
-    tls: Option<Box<rustls::Connection>>,
-    /// Accepted by [`Stream::write`], not yet by the kernel. Empty without an allocation at rest.
+    tls: Option<Box<TlsLayer>>,
+    /// Accepted by [`Stream::write`], not yet by the kernel. Empty without an allocation at rest,
+    /// and always when there is TLS.
     unsent: BytesMut,
 }
 
@@ -81,14 +104,24 @@ impl Stream {
         Self { socket: Some(socket), tls: None, unsent: BytesMut::new() }
     }
 
-    /// Starts TLS over it; the handshake runs with the reads and writes that follow.
+    /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that
+    /// follow. What was written before still leaves in the clear.
+    ///
+    /// The peer's first TLS byte must still be in the socket. Whoever has read beyond SSLRequest
+    /// must refuse the connection: somebody in the middle may have put those bytes there.
     pub fn start_tls(&mut self, connection: rustls::Connection) {
-        self.tls = Some(Box::new(connection));
+        self.start_direct_tls(connection, Vec::new());
+    }
+
+    /// Starts TLS with a client that began with it: `hello` is what was read to find that out.
+    pub fn start_direct_tls(&mut self, connection: rustls::Connection, hello: Vec<u8>) {
+        let before = std::mem::take(&mut self.unsent);
+        self.tls = Some(Box::new(TlsLayer::new(connection, before, hello)));
     }
 
     /// The TLS connection, when there is one.
     pub fn tls(&self) -> Option<&rustls::Connection> {
-        self.tls.as_deref()
+        self.tls.as_deref().map(TlsLayer::connection)
     }
 
     /// The transport, unless moving it between threads failed.
@@ -107,12 +140,15 @@ impl Stream {
     }
 
     /// Reads plaintext into `buf`; zero is end of file. Cancel safe.
+    ///
+    /// An end of the connection without TLS's close_notify is an end of file too, as PostgreSQL
+    /// itself ends connections so; in the middle of a record or of the handshake it is an error.
     #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
         match &mut self.tls {
             None => socket.poll_read(cx, buf),
-            Some(tls) => poll_read_tls(socket, tls, cx, buf),
+            Some(tls) => tls.poll_read(socket, cx, buf),
         }
     }
 
@@ -124,7 +160,7 @@ impl Stream {
     #[inline]
     pub fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
-            tls.writer().write_all(bytes)?;
+            tls.write(bytes)?;
             return self.flush(cx);
         }
         let socket = self.socket.as_mut().ok_or_else(gone)?;
@@ -155,13 +191,7 @@ impl Stream {
     pub fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let socket = self.socket.as_mut().ok_or_else(gone)?;
         if let Some(tls) = &mut self.tls {
-            while tls.wants_write() {
-                match tls.write_tls(&mut Sink { socket, cx }) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
-            }
+            return tls.send(socket, cx);
         }
         while !self.unsent.is_empty() {
             match socket.poll_write(cx, &self.unsent) {
@@ -176,15 +206,23 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether nothing waits inside: no unsent bytes, no partial record, no unread plaintext.
+    /// Whether nothing waits inside: no unsent bytes, no partial record, no unread plaintext, no
+    /// unfinished handshake, no end of file seen by TLS. Only then may the connection be parked or
+    /// moved: whatever comes next makes the socket readable.
     pub fn is_quiet(&self) -> bool {
-        !self.is_blocked() && self.tls.as_ref().is_none_or(|tls| tls.wants_read())
+        self.unsent.is_empty() && self.tls.as_ref().is_none_or(|tls| tls.is_quiet())
+    }
+
+    /// Whether the connection must be replaced soon: a TLS 1.2 connection cannot change its keys
+    /// and is closed for good after 16.7 million records.
+    pub fn is_worn(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_worn())
     }
 
     /// Sends what waits and closes the sending side, so that the peer reads all of it.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
+            tls.close();
         }
         self.flush(cx)?;
         if self.is_blocked() {
@@ -197,67 +235,22 @@ impl Stream {
     }
 }
 
-/// A blocking writer's view of the socket, for `rustls`.
-struct Sink<'a, 'b, 'c> {
-    socket: &'a mut Socket,
-    cx: &'b mut Context<'c>,
+/// Runs the TLS handshake until both sides may send and nothing of it waits; without TLS it sends
+/// what waits. Cancel safe: everything is kept in the stream. The caller sets the deadline.
+///
+/// # Errors
+/// When the connection ends or TLS cannot be agreed upon; the source of an
+/// [`io::ErrorKind::InvalidData`] is the `rustls` error.
+pub async fn handshake(stream: &mut Stream) -> io::Result<()> {
+    poll_fn(|cx| {
+        if let (Some(tls), Some(socket)) = (&mut stream.tls, &mut stream.socket) {
+            return tls.poll_handshake(socket, cx);
+        }
+        stream.flush(cx)?;
+        if stream.is_blocked() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    })
+    .await
 }
 
-impl Write for Sink<'_, '_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.socket.poll_write(self.cx, bytes) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A blocking reader's view of the socket, for `rustls`.
-struct Source<'a, 'b, 'c> {
-    socket: &'a mut Socket,
-    cx: &'b mut Context<'c>,
-}
-
-impl Read for Source<'_, '_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.socket.poll_read(self.cx, buf) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-fn poll_read_tls(
-    socket: &mut Socket,
-    tls: &mut rustls::Connection,
-    cx: &mut Context<'_>,
-    buf: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    loop {
-        match tls.reader().read(buf) {
-            Ok(n) => return Poll::Ready(Ok(n)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-        match tls.read_tls(&mut Source { socket, cx }) {
-            Ok(0) => return Poll::Ready(Ok(0)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-        let state = tls.process_new_packets();
-        // An alert or a handshake message may have to go out, above all when this failed.
-        while tls.wants_write() {
-            if tls.write_tls(&mut Sink { socket, cx }).is_err() {
-                break;
-            }
-        }
-        if let Err(error) = state {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,18 @@ pub fn with_message(out: &mut Vec<u8>, body: &[u8], message: &[u8]) {
     });
 }
 
+/// The error in `body` as one that ends the session.
+pub fn as_fatal(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    sized(&mut out, super::server::ERROR, |out| {
+        for (kind, text) in fields(body) {
+            field(out, kind, if matches!(kind, b'S' | b'V') { b"FATAL" } else { text });
+        }
+        out.push(0);
+    });
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
