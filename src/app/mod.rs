@@ -1,12 +1,18 @@
 //! Composition: bind, spawn, signals, drain.
 
 pub mod cli;
+mod door;
+mod figures;
 pub mod limits;
 pub mod logging;
 mod repeats;
+mod routes;
+mod run;
+mod workers;
+
+pub use run::run;
 
 use std::io;
-use std::sync::Arc;
 
 use crate::config::Config;
 
@@ -25,9 +31,12 @@ pub enum AppError {
     /// It is too low.
     #[error(transparent)]
     TooFewFiles(#[from] TooFewFiles),
-    /// The command is known but not in this build.
-    #[error("`howdah {0}` is not available in this version")]
-    Unavailable(&'static str),
+    /// A thread, a runtime, or a signal handler.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// A part of the configuration that only shows its faults when it is used.
+    #[error("{0}")]
+    Setup(String),
 }
 
 /// What comes before the first socket: the limit of open files, then the log. Keep what is
@@ -39,13 +48,4 @@ pub fn prepare(config: &Config) -> Result<Logging, AppError> {
     let limit = limits::raise_open_files().map_err(AppError::RaiseOpenFiles)?;
     limits::check_open_files(config, limit)?;
     Ok(logging::start(config.log.level, config.log.format)?)
-}
-
-/// Runs the pooler until a signal ends it.
-///
-/// # Errors
-/// What kept it from starting.
-pub fn run(config: Arc<Config>) -> Result<(), AppError> {
-    let _logging = prepare(&config)?;
-    Err(AppError::Unavailable("run"))
 }

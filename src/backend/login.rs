@@ -10,7 +10,10 @@ use super::statements::Prepared;
 use super::welcome::Welcomes;
 use crate::auth::{AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin};
 use crate::fault::{Fault, Side};
-use crate::net::{FrameError, Framed, NodeAddress, NodeHost, Resolver, Stream, TcpOptions, dial};
+use crate::net::{
+    FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
+    dial, handshake, tls_server_end_point,
+};
 use crate::wire::{self, client, server};
 use std::cell::RefCell;
 use std::io;
@@ -54,6 +57,8 @@ pub struct LoginContext {
     pub connect_timeout: Option<Duration>,
     /// Keys derived from passwords, by user, salt and count.
     pub keys: KeyCache,
+    /// Encryption towards servers.
+    pub tls: ServerTls,
 }
 
 /// Keys that were derived from passwords, so that each is derived once.
@@ -113,6 +118,14 @@ pub enum LoginFailure {
     /// We and the server do not agree on how to log in.
     #[error("server login failed: {0}")]
     Password(#[from] LoginError),
+    /// Encryption cannot be agreed upon.
+    #[error("no encrypted connection to server at {address}: {reason}")]
+    Tls {
+        /// Where it is.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
     /// It does not speak the protocol.
     #[error("server at {address} broke the protocol: {reason}")]
     Protocol {
@@ -130,7 +143,10 @@ impl LoginFailure {
         match self {
             Self::Refused { code, .. } => code == "57P03" || code == "53300",
             Self::TimedOut(_) => true,
-            Self::Unreachable { .. } | Self::Password(_) | Self::Protocol { .. } => false,
+            Self::Unreachable { .. }
+            | Self::Password(_)
+            | Self::Tls { .. }
+            | Self::Protocol { .. } => false,
         }
     }
 
@@ -145,7 +161,7 @@ impl LoginFailure {
             Self::Unreachable { .. } | Self::TimedOut(_) => {
                 Fault::session(Side::Server, "08006", "server connection failed").hint(hint)
             }
-            Self::Password(_) => Fault::session(Side::Operator, "28000", "server login failed")
+            Self::Password(_) | Self::Tls { .. } => Fault::session(Side::Operator, "28000", "server login failed")
                 .hint("The reason is in howdah's log."),
             Self::Protocol { .. } => {
                 Fault::session(Side::Server, "08P01", "server login failed").hint(hint)
@@ -175,14 +191,74 @@ pub async fn open(
     }
 }
 
+/// The order in which libpq tries encryption (manual, "SSL Mode Descriptions").
 async fn log_in(
     account: &Account,
     context: &LoginContext,
     extra: &[(Box<str>, Box<str>)],
 ) -> Result<Box<Server>, LoginFailure> {
-    let stream = dial(&account.address, &context.resolver, &context.tcp)
+    let (first, second) = match (context.tls.mode(), &account.address.host) {
+        (SslMode::Disable, _) | (_, NodeHost::SocketDir(_)) => (false, None),
+        (SslMode::Allow, _) => (false, Some(true)),
+        (SslMode::Prefer, _) => (true, Some(false)),
+        (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, _) => (true, None),
+    };
+    let outcome = log_in_once(account, context, extra, first).await;
+    match (outcome, second) {
+        (Err(LoginFailure::Refused { code, .. }), Some(second)) if code == "28000" => {
+            log_in_once(account, context, extra, second).await
+        }
+        (Err(LoginFailure::Tls { .. }), Some(second)) => {
+            log_in_once(account, context, extra, second).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Asks for encryption and begins it (manual, "SSL Session Encryption").
+async fn encrypt(
+    mut stream: Stream,
+    account: &Account,
+    tls: &ServerTls,
+) -> Result<Stream, LoginFailure> {
+    let failed = |reason: String| LoginFailure::Tls { address: account.address.to_string(), reason };
+    let mut framed = Framed::new(stream);
+    let mut out = Vec::new();
+    wire::ssl_request(&mut out);
+    framed.send(&out).await.map_err(|error| unreachable_node(account, &error))?;
+    let answer = framed.peek(1).await.map_err(|error| lost(account, error))?.first().copied();
+    drop(framed.consume(1));
+    if framed.has_more() {
+        return Err(broke(account, "received unencrypted data after SSL response".to_owned()));
+    }
+    stream = framed.into_parts().0;
+    match answer {
+        Some(b'S') => {}
+        Some(b'N') if !tls.mode().requires_tls() => return Ok(stream),
+        Some(b'N') => {
+            return Err(failed("the server does not support SSL, but sslmode requires it".to_owned()));
+        }
+        _ => return Err(broke(account, "unexpected answer to SSLRequest".to_owned())),
+    }
+    let connection =
+        tls.connection(&account.address.host).map_err(|error| failed(error.to_string()))?;
+    stream.start_tls(connection);
+    handshake(&mut stream).await.map_err(|error| failed(error.to_string()))?;
+    Ok(stream)
+}
+
+async fn log_in_once(
+    account: &Account,
+    context: &LoginContext,
+    extra: &[(Box<str>, Box<str>)],
+    encrypted: bool,
+) -> Result<Box<Server>, LoginFailure> {
+    let mut stream = dial(&account.address, &context.resolver, &context.tcp)
         .await
         .map_err(|error| unreachable_node(account, &error))?;
+    if encrypted {
+        stream = encrypt(stream, account, &context.tls).await?;
+    }
     let mut framed = Framed::new(stream);
     let own = [("user", &*account.user), ("database", &*account.dbname)];
     let extra = extra.iter().map(|(name, value)| (&**name, &**value));
@@ -269,10 +345,17 @@ async fn authenticate(
     context: &LoginContext,
 ) -> Result<(), LoginFailure> {
     let credential = account.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let certificate = framed.stream().tls().and_then(|tls| tls.peer_certificates()?.first());
+    let binding = certificate.and_then(|leaf| tls_server_end_point(leaf));
     let mut nonce = [0; crate::auth::scram::NONCE_BYTES];
     getrandom::fill(&mut nonce)
         .map_err(|error| broke(account, format!("no randomness: {error}")))?;
-    let mut login = ServerLogin::new(account.user.as_bytes(), credential.clone(), nonce, None);
+    let mut login = ServerLogin::new(
+        account.user.as_bytes(),
+        credential.clone(),
+        nonce,
+        binding.as_deref(),
+    );
     loop {
         let frame = framed.frame(LOGIN_FRAME_MAX).await.map_err(|error| lost(account, error))?;
         match frame.tag {

@@ -124,6 +124,12 @@ impl Pools {
         self.with(|core| core.open_failed(slot, failure, class, now));
     }
 
+    /// An opening is given up without blaming the node.
+    pub fn abandon(&self, slot: SlotId) {
+        let now = self.now();
+        self.with(|core| core.discard(slot, now));
+    }
+
     /// Whatever time does to pools; to be called about every 100 ms.
     pub fn upkeep(&self) {
         let now = self.now();

@@ -1,3 +1,5 @@
+//! A stream under partial writes, small buffers, ends of every kind, and TLS.
+
 use super::*;
 use crate::net::tls::certificates::GOOD;
 use crate::net::{ClientSslMode, ClientTls, NodeHost, ServerTls, SslMode};
@@ -99,6 +101,14 @@ async fn secured_1_2((mut near, mut far): (Stream, Stream)) -> (Stream, Stream) 
     (near, far)
 }
 
+/// Where the protocol can do that.
+fn change_keys(stream: &mut Stream) {
+    let Some(tls) = &mut stream.tls else { return };
+    if tls.connection().protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3) {
+        tls.connection_mut().refresh_traffic_keys().unwrap();
+    }
+}
+
 /// Sends the pattern and reads the peer's at once, in pieces of random size; slowly when told.
 /// Keys change now and then, and nothing is produced while the socket is blocked.
 async fn exchange(stream: &mut Stream, count: usize, seed: u64, max_read: usize) {
@@ -116,14 +126,8 @@ async fn exchange(stream: &mut Stream, count: usize, seed: u64, max_read: usize)
                 sent += n;
                 moved = true;
                 turns += 1;
-                if turns % 16 == 0
-                    && let Some(tls) = &mut stream.tls
-                {
-                    let is_1_3 = tls.connection().protocol_version()
-                        == Some(rustls::ProtocolVersion::TLSv1_3);
-                    if is_1_3 {
-                        tls.connection_mut().refresh_traffic_keys().unwrap();
-                    }
+                if turns % 16 == 0 {
+                    change_keys(stream);
                 }
             }
             let room = 1 + random.below(max_read);
@@ -208,16 +212,16 @@ async fn plain_bytes_written_before_tls_leave_before_it() {
     let issued = GOOD.self_signed();
     let clients = ClientTls::new(ClientSslMode::Require, Some(issued.identity())).unwrap();
     let servers = ServerTls::new(SslMode::Require, None, None).unwrap();
-    // `near` answers SSLRequest while its socket is full.
+    // The socket is full, and the side that begins has its ClientHello ready at once.
     near.write(&mut no_waker(), b"S").unwrap();
     assert!(near.is_blocked());
-    near.start_tls(clients.connection().unwrap());
-    let client = async {
+    near.start_tls(servers.connection(&NodeHost::Name("db".to_owned())).unwrap());
+    let peer = async {
         assert_eq!(read_exact(&mut far, 2).await, b"xS");
-        far.start_tls(servers.connection(&NodeHost::Name("db".to_owned())).unwrap());
+        far.start_tls(clients.connection().unwrap());
         handshake(&mut far).await
     };
-    let (a, b) = tokio::join!(handshake(&mut near), client);
+    let (a, b) = tokio::join!(handshake(&mut near), peer);
     a.unwrap();
     b.unwrap();
 }
@@ -344,6 +348,8 @@ async fn a_dropped_handshake_goes_on_where_it_was() {
     for _ in 0..10_000 {
         done.0 |= Box::pin(handshake(&mut near)).as_mut().poll(&mut cx).is_ready();
         done.1 |= Box::pin(handshake(&mut far)).as_mut().poll(&mut cx).is_ready();
+        // Renews the runtime's budget of polls.
+        tokio::task::yield_now().await;
     }
     assert_eq!(done, (true, true));
     exchange_both((near, far), 10_000).await;

@@ -5,6 +5,7 @@
 //! leave in the order in which they were written and that the end of the connection is reported
 //! only after everything before it was read.
 
+use super::records::RecordCursor;
 use crate::net::stream::{SCRATCH, Socket};
 use bytes::{Buf, BytesMut};
 use rustls::Connection;
@@ -17,7 +18,6 @@ const CHUNK: usize = 4096;
 /// Writes after which a TLS 1.2 connection is to be replaced. `rustls` closes one whose AES-GCM key
 /// has sealed 2^24 records, for TLS 1.2 cannot change keys; this leaves room for a last transaction.
 const TLS12_RECORDS: u64 = (1 << 24) - (1 << 20);
-const RECORD_HEADER: usize = 5;
 const RECORD: usize = 16 * 1024;
 
 thread_local! {
@@ -319,41 +319,6 @@ impl End {
             Self::Tls(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.clone())),
             Self::Io(kind, text) => Err(io::Error::new(*kind, text.clone())),
         }
-    }
-}
-
-/// Where the incoming bytes stand between two records.
-#[derive(Debug, Default)]
-struct RecordCursor {
-    header: [u8; RECORD_HEADER],
-    have: usize,
-    left: usize,
-}
-
-impl RecordCursor {
-    fn advance(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.have < RECORD_HEADER {
-                let n = bytes.len().min(RECORD_HEADER - self.have);
-                let (head, rest) = bytes.split_at(n);
-                self.header[self.have..self.have + n].copy_from_slice(head);
-                self.have += n;
-                bytes = rest;
-                let [_, _, _, high, low] = self.header;
-                self.left = usize::from(u16::from_be_bytes([high, low]));
-            } else {
-                let n = bytes.len().min(self.left);
-                self.left -= n;
-                bytes = bytes.get(n..).unwrap_or_default();
-            }
-            if self.have == RECORD_HEADER && self.left == 0 {
-                self.have = 0;
-            }
-        }
-    }
-
-    fn is_between(&self) -> bool {
-        self.have == 0
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod layer;
 mod names;
 mod pem;
+mod records;
 mod server;
 mod verify;
 

@@ -19,11 +19,13 @@ pub(super) fn verify_host(
         X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let alternatives =
         x509.subject_alternative_name().map_err(|_| CertificateError::BadEncoding)?;
-    let of_the_kind =
-        alternatives.iter().flat_map(|found| &found.value.general_names).any(|name| match host {
-            ServerName::IpAddress(_) => matches!(name, GeneralName::IPAddress(_)),
-            _ => matches!(name, GeneralName::DNSName(_)),
-        });
+    let is_address = matches!(host, ServerName::IpAddress(_));
+    let of_the_kind = alternatives.iter().flat_map(|found| &found.value.general_names).any(
+        |name| match is_address {
+            true => matches!(name, GeneralName::IPAddress(_)),
+            false => matches!(name, GeneralName::DNSName(_)),
+        },
+    );
     if of_the_kind {
         return rustls::client::verify_server_name(
             &ParsedCertificate::try_from(certificate)?,

@@ -1,9 +1,12 @@
+//! Modes, certificates, channel binding and errors of TLS settings.
+
 use super::certificates::{Authority, GOOD, Issued, Leaf};
 use super::*;
 use crate::net::{NodeHost, Socket, Stream, handshake};
 use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
+use std::task::{Context, Waker};
 use tokio::io::duplex;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -134,7 +137,13 @@ fn version_1() -> Issued {
     use x509_parser::prelude::{FromDer, X509Certificate};
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-        [&[tag, 0x82][..], &length, content].concat()
+        // DER wants the shortest form.
+        let length = match length {
+            [0, short @ ..=0x7f] => vec![short],
+            [0, byte] => vec![0x81, byte],
+            [high, low] => vec![0x82, high, low],
+        };
+        [&[tag], &length[..], content].concat()
     }
     let mut issued = GOOD.self_signed();
     let key = rcgen::KeyPair::from_pem(&issued.key_pem).unwrap();
@@ -274,11 +283,7 @@ async fn direct_tls_needs_the_protocol_named() {
         near.start_tls(rustls::Connection::Client(client.unwrap()));
         // What a session does: look at the first bytes, then hand them over.
         let mut hello = vec![0; 7];
-        poll_fn(|cx| {
-            near.flush(cx).map_or_else(|e| Err(e).into(), |()| Ok::<_, io::Error>(()).into())
-        })
-        .await
-        .unwrap();
+        near.flush(&mut Context::from_waker(Waker::noop())).unwrap();
         let n = poll_fn(|cx| far.poll_read(cx, &mut hello)).await.unwrap();
         assert_eq!((n, hello[0]), (7, DIRECT_TLS_BYTE));
         far.start_direct_tls(clients(issued.identity()).connection().unwrap(), hello);
