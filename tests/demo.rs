@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 /// A folder for the demo's files that the unprivileged account may enter.
 fn place() -> TempDir {
-    let place = tempfile::tempdir().unwrap();
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let place = tempfile::tempdir().expect("a temporary folder");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))
+        .expect("the folder is ours");
     place
 }
 
@@ -23,10 +24,10 @@ fn demo(place: &TempDir) -> Command {
 
 /// No file, and no process whose command line names the folder.
 fn assert_nothing_left(place: &Path) {
-    let files: Vec<_> = fs::read_dir(place).unwrap().collect();
+    let files: Vec<_> = fs::read_dir(place).expect("the folder is there").collect();
     assert!(files.is_empty(), "files left behind: {files:?}");
-    let name = place.file_name().unwrap().as_encoded_bytes();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
+    let name = place.file_name().expect("a folder with a name").as_encoded_bytes();
+    for entry in fs::read_dir("/proc").expect("Linux").flatten() {
         // A process may end while we look.
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let left = line.windows(name.len()).any(|part| part == name);
