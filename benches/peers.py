@@ -196,6 +196,13 @@ class Proxy:
         self.stop()
         raise RuntimeError(f"{self.name} does not listen: {open(self.dir + '/out').read()[-500:]}")
 
+    def ended(self):
+        """How the program ended and its last words, if it did."""
+        status = self.process.poll()
+        if status is None:
+            return ""
+        return f"{self.name} ended with status {status}: {open(self.dir + '/out').read()[-300:].strip()}; "
+
     def tree(self):
         """Process ids of the program and all its descendants."""
         children, todo, out = {}, [self.process.pid], []

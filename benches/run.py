@@ -70,7 +70,8 @@ class Bench:
                 try:
                     out.setdefault(name, []).append(measure(proxy))
                 except (loads.Failed, client.Refused, OSError) as why:
-                    out[name] = "FAILED: " + " ".join(str(why).split())[:160]
+                    ended = proxy.ended() if isinstance(proxy, peers.Proxy) else ""
+                    out[name] = "FAILED: " + " ".join(f"{ended}{why}".split())[:400]
 
     def pgbench_row(self, row):
         args, proxies = list(loads.PGBENCH[row]), self.able(row)
@@ -83,7 +84,8 @@ class Bench:
             try:
                 loads.pgbench(self.pgbench, proxy, args, 1)
             except loads.Failed as why:
-                self.results.setdefault(row, {})[name] = f"FAILED: {' '.join(str(why).split())[:160]}"
+                ended = proxy.ended() if isinstance(proxy, peers.Proxy) else ""
+                self.results.setdefault(row, {})[name] = "FAILED: " + " ".join(f"{ended}{why}".split())[:400]
         self.rounds(row, lambda p: loads.pgbench(self.pgbench, p, args, self.o.seconds), proxies)
         self.show(row, f"{row}: pgbench {' '.join(args)}")
 
