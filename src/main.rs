@@ -9,7 +9,7 @@ use clap::Parser;
 
 use howdah::app::cli::{Cli, Command, ConfigCommand, ReferenceFormat};
 use howdah::config::{self, Config};
-use howdah::demo::{self, DemoOptions};
+use howdah::demo;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed: the exit code says it all the same.
-            _ = writeln!(io::stderr(), "{error}");
+            _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -45,7 +45,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let file = argument.file.display();
             print(&format!("{file}: ok, {databases} database(s), {} user(s)\n", config.users.len()))
         }
-        Command::Demo { once } => Ok(demo::run(DemoOptions { once })?),
+        Command::Demo { once } => demo::run(once),
         Command::Config(ConfigCommand::Reference { format }) => print(&match format {
             ReferenceFormat::Markdown => config::markdown(),
             ReferenceFormat::Toml => config::sample(),

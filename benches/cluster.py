@@ -1,0 +1,103 @@
+"""A PostgreSQL server of the benchmark's own, in a temporary folder, run by an unprivileged user."""
+import glob, os, pwd, re, shutil, socket, subprocess, time
+
+# One line for each choice: a disk that waits would measure the disk, and the measured programs do no I/O.
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '{dir}'
+port = {port}
+max_connections = 300
+shared_buffers = 256MB
+fsync = off
+synchronous_commit = off
+autovacuum = off
+max_wal_size = 4GB
+checkpoint_timeout = 1h
+log_min_messages = fatal
+jit = off
+"""
+SCALE = 10
+
+
+def programs():
+    """The folder of the newest PostgreSQL that has a server and pgbench."""
+    folders = glob.glob("/usr/lib/postgresql/*/bin") + os.environ["PATH"].split(os.pathsep)
+    def usable(f):
+        return all(os.access(os.path.join(f, p), os.X_OK) for p in ("initdb", "postgres", "pgbench", "pg_ctl"))
+    def version(f):
+        out = subprocess.run([os.path.join(f, "postgres"), "--version"], capture_output=True, text=True).stdout
+        return int(re.search(r"(\d+)", out).group(1))
+    found = [f for f in folders if usable(f)]
+    if not found:
+        raise SystemExit("no PostgreSQL server with pgbench on this machine: run scripts/install-postgresql.sh")
+    return max(found, key=version)
+
+
+def unprivileged():
+    """Arguments for subprocess that drop root's rights; PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        except KeyError:
+            continue
+    raise SystemExit("running as root, and there is neither a user postgres nor nobody to run PostgreSQL as")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Cluster:
+    """initdb, start, pgbench -i; stop() ends it and leaves the folder to its owner."""
+
+    def __init__(self, base):
+        self.bin = programs()
+        self.dir = os.path.join(base, "postgresql")
+        self.data = os.path.join(self.dir, "data")
+        self.port = free_port()
+        os.mkdir(self.dir)
+        drop = unprivileged()
+        if drop:
+            os.chown(self.dir, drop["user"], drop["group"])
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        with open(f"{self.data}/postgresql.conf", "a") as f:
+            f.write(SETTINGS.format(dir=self.dir, port=self.port))
+        self.server = subprocess.Popen(
+            [f"{self.bin}/postgres", "-D", self.data], stderr=open(f"{base}/postgresql.log", "w"), cwd="/", **drop)
+        self.wait()
+        self.run("pgbench", "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "postgres")
+        self.sql("VACUUM ANALYZE")
+        self.sql("CHECKPOINT")
+
+    def run(self, program, *args):
+        done = subprocess.run([f"{self.bin}/{program}", *args], capture_output=True, text=True, cwd="/", **unprivileged())
+        if done.returncode:
+            raise SystemExit(f"{program} failed: {(done.stderr or done.stdout)[-600:]}")
+        return done.stdout
+
+    def sql(self, text):
+        return self.run("psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", text, "postgres")
+
+    def wait(self):
+        end = time.monotonic() + 30
+        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]).returncode:
+            if self.server.poll() is not None or time.monotonic() > end:
+                raise SystemExit("PostgreSQL did not start: see postgresql.log in the folder named above")
+            time.sleep(0.05)
+
+    def version(self):
+        return self.sql("SHOW server_version").strip()
+
+    def stop(self):
+        self.server.terminate()
+        try:
+            self.server.wait(20)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.server.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
