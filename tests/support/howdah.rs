@@ -117,6 +117,11 @@ impl Howdah {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The loopback address and the folder of the Unix socket.
+    pub(crate) fn place(&self) -> (SocketAddr, &Path) {
+        (self.address(), self.folder())
+    }
+
     /// The folder with its `howdah.toml` and `.s.PGSQL.PORT`.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -112,6 +112,11 @@ impl Postgres {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The loopback address and the folder of the Unix socket.
+    pub(crate) fn place(&self) -> (SocketAddr, &Path) {
+        (self.address(), self.socket_dir())
+    }
+
     /// The folder that holds `.s.PGSQL.PORT`.
     pub(crate) fn socket_dir(&self) -> &Path {
         self.folder.path()
@@ -175,9 +180,9 @@ pub(crate) fn bin_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("HOWDAH_TEST_PG_BIN") {
         return PathBuf::from(dir);
     }
-    newest_installed().or_else(from_pg_config).expect(
-        "no PostgreSQL server: install one, or name its bin folder in HOWDAH_TEST_PG_BIN",
-    )
+    newest_installed()
+        .or_else(from_pg_config)
+        .expect("no PostgreSQL server: install one, or name its bin folder in HOWDAH_TEST_PG_BIN")
 }
 
 fn newest_installed() -> Option<PathBuf> {

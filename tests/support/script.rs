@@ -11,7 +11,7 @@
 //! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< idle`: nothing comes; `< raw 1`: bytes) |
 //! | `< Z = T D C Z:I` | the same, and says what PostgreSQL answers; SQLSTATE after `E:` and `N:` |
 //! | `connect application_name=x` | logs in with more startup parameters |
-//! | `open` | connects without a startup packet |
+//! | `open`, `open unix` | connects without a startup packet |
 //! | `cancel`, `cancel wrong` | CancelRequest with the key of the connection, or with another secret |
 //! | `disconnect`, `abort`, `finish` | closes, resets, closes the sending side |
 //! | `sql TEXT` | runs TEXT beside the conversation, on PostgreSQL itself |
@@ -34,7 +34,8 @@ pub(crate) struct Script {
     pub(crate) file: PathBuf,
     /// The pool modes in which it must look like PostgreSQL.
     pub(crate) modes: Vec<String>,
-    /// `calm`: no other client comes between the steps.
+    /// `calm`: no other client comes between the steps. `codes`: only message types and SQLSTATEs
+    /// are compared, because the wording is each program's own.
     pub(crate) tags: Vec<String>,
     /// Statements run beforehand.
     pub(crate) setup: Vec<String>,
@@ -73,8 +74,8 @@ pub(crate) enum Until {
 pub(crate) enum Step {
     /// Log in.
     Connect(char, Vec<(String, String)>),
-    /// Connect only.
-    Open(char),
+    /// Connect only, over TCP, or (true) over the Unix socket.
+    Open(char, bool),
     /// Send messages, one a line.
     Send(char, Split, Vec<String>),
     /// Read, compare with what PostgreSQL is known to answer, and the line where that is written.
@@ -191,7 +192,7 @@ impl Script {
                 Step::Read(conn, parse_until(until.trim())?, expected, number)
             }
             "connect" => Step::Connect(conn, pairs(&expand(rest))?),
-            "open" => Step::Open(conn),
+            "open" => Step::Open(conn, rest == "unix"),
             "cancel" => Step::Cancel(conn, rest != "wrong"),
             "disconnect" => Step::Disconnect(conn),
             "abort" => Step::Abort(conn),
@@ -202,7 +203,13 @@ impl Script {
         Ok(false)
     }
 
-    fn take_message(&mut self, conn: char, sigil: &str, text: &str, joins: bool) -> Result<bool, String> {
+    fn take_message(
+        &mut self,
+        conn: char,
+        sigil: &str,
+        text: &str,
+        joins: bool,
+    ) -> Result<bool, String> {
         let split = match sigil {
             ">." => Split::Bytes,
             ">~" => Split::Chunks,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,17 +33,24 @@ const SILENCE: Duration = Duration::from_millis(40);
 /// A place to play scripts at: an address, a database, and a way to PostgreSQL behind it.
 pub(crate) struct Stage {
     address: SocketAddr,
+    socket: PathBuf,
     database: String,
     admin: Wire,
     crowd: Option<Crowd>,
 }
 
 impl Stage {
-    /// Plays on `address`, whose `database` is that of `postgres`.
-    pub(crate) fn new(postgres: &Postgres, address: SocketAddr, database: &str) -> Self {
+    /// Plays on `address`, whose `database` is that of `postgres`. The Unix socket with the same
+    /// port number is in `socket_dir`.
+    pub(crate) fn new(
+        postgres: &Postgres,
+        (address, socket_dir): (SocketAddr, &Path),
+        database: &str,
+    ) -> Self {
+        let socket = socket_dir.join(format!(".s.PGSQL.{}", address.port()));
         let mut admin = postgres.admin(database);
         admin.run("SET lock_timeout = '5s'; SET client_min_messages = 'error'");
-        Self { address, database: database.to_owned(), admin, crowd: None }
+        Self { address, socket, database: database.to_owned(), admin, crowd: None }
     }
 
     /// From now on other clients come between the steps and take the server that the script's
@@ -81,7 +89,8 @@ struct Play<'a> {
 impl Play<'_> {
     fn run(&mut self) -> Result<(), String> {
         self.stage.admin("RESET ROLE; DROP SCHEMA IF EXISTS public CASCADE")?;
-        self.stage.admin(&format!("CREATE SCHEMA public AUTHORIZATION {RIDER}; SET ROLE {RIDER}"))?;
+        self.stage
+            .admin(&format!("CREATE SCHEMA public AUTHORIZATION {RIDER}; SET ROLE {RIDER}"))?;
         for sql in &self.script.setup {
             self.stage.admin(sql)?;
         }
@@ -94,8 +103,12 @@ impl Play<'_> {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Connect(conn, parameters) => self.connect(*conn, parameters)?,
-            Step::Open(conn) => {
-                self.wires.insert(*conn, Wire::tcp(self.stage.address));
+            Step::Open(conn, unix) => {
+                let wire = match unix {
+                    true => Wire::unix(&self.stage.socket),
+                    false => Wire::tcp(self.stage.address),
+                };
+                self.wires.insert(*conn, wire);
             }
             Step::Send(conn, split, messages) => self.send(*conn, *split, messages)?,
             Step::Read(conn, until, expected, line) => {
@@ -188,7 +201,8 @@ impl Play<'_> {
         self.note(conn, &format!("reads until {until:?}"), &frames);
         let closed = end == Some(Received::Closed);
         if closed {
-            self.seen.lines.push("  closed".to_owned());
+            let rest = escape(self.wire(conn)?.leftover());
+            self.seen.lines.push(format!("  closed {rest}"));
         }
         self.seen.briefs.push((line, brief(&frames, closed), expected));
         if end == Some(Received::Silence) && until != Until::Idle {
@@ -203,7 +217,11 @@ impl Play<'_> {
     }
 
     /// Frames until the goal is reached (`None`), or the silence or end that came first.
-    fn collect(&mut self, conn: char, until: Until) -> Result<(Vec<Frame>, Option<Received>), String> {
+    fn collect(
+        &mut self,
+        conn: char,
+        until: Until,
+    ) -> Result<(Vec<Frame>, Option<Received>), String> {
         let patience = if until == Until::Idle { SILENCE } else { ANSWER_WITHIN };
         let end = Instant::now() + patience;
         let wire = self.wire(conn)?;
@@ -215,14 +233,14 @@ impl Play<'_> {
                         && frames.iter().filter(|frame| frame.tag == tag).count() == times
                 }
                 Until::Frames(count) => frames.len() == count,
-                _ => false,
+                Until::Closed | Until::Idle | Until::Raw(_) => false,
             };
             if reached {
                 return Ok((frames, None));
             }
             match wire.next(end) {
                 Received::Frame(frame) => frames.push(frame),
-                other => return Ok((frames, Some(other))),
+                end @ (Received::Closed | Received::Silence) => return Ok((frames, Some(end))),
             }
         }
     }
@@ -238,7 +256,9 @@ impl Play<'_> {
         // PostgreSQL answers nothing and closes when it has sent the signal.
         match wire.next(Instant::now() + ANSWER_WITHIN) {
             Received::Closed => Ok(()),
-            other => Err(format!("a cancel request was answered: {other:?}")),
+            other @ (Received::Frame(_) | Received::Silence) => {
+                Err(format!("a cancel request was answered: {other:?}"))
+            }
         }
     }
 
@@ -344,9 +364,12 @@ impl Interloper {
 
     fn release(&mut self) -> Result<(), String> {
         self.0.send(&messages::sync());
-        match self.0.next(Instant::now() + ANSWER_WITHIN) {
+        let answer = self.0.next(Instant::now() + ANSWER_WITHIN);
+        match &answer {
             Received::Frame(frame) if frame.tag == b'Z' => Ok(()),
-            other => Err(format!("another client got {other:?} for its Sync")),
+            Received::Frame(_) | Received::Closed | Received::Silence => {
+                Err(format!("another client got {answer:?} for its Sync"))
+            }
         }
     }
 }

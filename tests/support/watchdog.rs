@@ -56,6 +56,12 @@ impl Watchdog {
         }
         Self(command.spawn().expect("a shell to guard the child"))
     }
+
+    /// Does what happens when the test process dies, and waits until the guard has cleaned up.
+    pub(crate) fn abandon(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().ok();
+    }
 }
 
 impl Drop for Watchdog {

@@ -212,7 +212,9 @@ impl Wire {
                     self.inbox.extend(&buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     return false;
                 }
                 // A reset: the other side closed while bytes of ours were under way.
