@@ -23,6 +23,8 @@ use super::{PATIENCE, free_port};
 pub(crate) const SUPERUSER: &str = "postgres";
 /// An ordinary user, owner of database `app`; no password is asked.
 pub(crate) const RIDER: &str = "rider";
+/// A role that cannot log in; [`RIDER`] is a member and may `SET ROLE` to it.
+pub(crate) const CREW: &str = "crew";
 /// An ordinary user that logs in by SCRAM-SHA-256.
 pub(crate) const APP: &str = "app";
 /// An ordinary user that logs in by MD5.
@@ -150,13 +152,14 @@ impl Postgres {
     pub(crate) fn tool(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(bin_dir().join(program));
         command.args(arguments).current_dir(self.folder.path());
-        run_to_end(command, self.identity)
+        run_to_end(command, self.identity, None)
     }
 
     fn create_users(&self) {
         let mut admin = self.admin("postgres");
         let secret = PASSWORD.replace('\'', "''");
         admin.run(&format!("CREATE ROLE {RIDER} LOGIN"));
+        admin.run(&format!("CREATE ROLE {CREW}; GRANT {CREW} TO {RIDER}"));
         admin.run(&format!("CREATE ROLE {APP} LOGIN PASSWORD '{secret}'"));
         admin.run(&format!("CREATE ROLE {APP_PLAIN} LOGIN PASSWORD '{secret}'"));
         admin.run("SET password_encryption = 'md5'");
@@ -220,11 +223,16 @@ fn unprivileged() -> Option<Identity> {
     Some(account("postgres").or_else(|| account("nobody")).expect("a user postgres or nobody"))
 }
 
-fn run_to_end(mut command: Command, identity: Option<Identity>) -> String {
+/// Runs a program; `folder` goes with it if the tests die meanwhile.
+fn run_to_end(mut command: Command, identity: Option<Identity>, folder: Option<&Path>) -> String {
     if let Some(identity) = identity {
         identity.apply(&mut command);
     }
-    let output = command.stdin(Stdio::null()).output().expect("a PostgreSQL program that starts");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("a PostgreSQL program that starts");
+    let watchdog = folder.map(|folder| Watchdog::start(child.id(), "KILL", Some(folder), identity));
+    let output = child.wait_with_output().expect("a child to wait for");
+    drop(watchdog);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed:\n{errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -235,7 +243,7 @@ fn initdb(folder: &Path, identity: Option<Identity>) {
     command.args(["--no-sync", "--auth=trust", "--username", SUPERUSER]);
     command.args(["--encoding=UTF8", "--locale=C", "--pgdata"]).arg(folder.join("data"));
     command.current_dir(folder);
-    run_to_end(command, identity);
+    run_to_end(command, identity, Some(folder));
 }
 
 /// Another process may take the port between choosing and binding it, hence the attempts.

@@ -9,7 +9,7 @@
 //! | `> Sync` | sends a message; lines that follow each other are one write, a blank line parts them |
 //! | `>. Sync` | the same, each byte by its own write (`>~`: chunks of random sizes) |
 //! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< idle`: nothing comes; `< raw 1`: bytes) |
-//! | `< Z = T D C Z:I` | the same, and says what PostgreSQL answers; SQLSTATE after `E:` and `N:` |
+//! | `< Z = T D C Z:I` | the same, and says what PostgreSQL answers, with the SQLSTATE after `E:` and `N:`; ` \| ` parts the answers of different versions |
 //! | `connect application_name=x` | logs in with more startup parameters |
 //! | `open`, `open unix` | connects without a startup packet |
 //! | `cancel`, `cancel wrong` | CancelRequest with the key of the connection, or with another secret |
