@@ -139,10 +139,12 @@ fn scripts_say_what_postgresql_answers_and_it_always_does() {
 }
 
 /// A howdah of its own for each lane, one worker, so that the crowd meets the script's servers.
+/// In session mode each client of a script keeps its server.
 fn howdah_for(mode: &str, database: &str) -> Howdah {
+    let servers = if mode == "session" { 20 } else { 5 };
     let settings = Settings::new(mode)
         .set("howdah.workers", 1)
-        .set("pool.default_pool_size", 5)
+        .set("pool.default_pool_size", servers)
         .database(database, Postgres::shared().address());
     Howdah::start(&settings)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,10 +100,13 @@ impl Howdah {
         if howdah.accepts() { Ok(howdah) } else { Err(howdah.log()) }
     }
 
+    /// The socket in its own folder proves that it is not somebody else who answers on the port.
     fn accepts(&mut self) -> bool {
         let end = deadline();
+        let socket = self.folder().join(format!(".s.PGSQL.{}", self.port));
         loop {
-            if TcpStream::connect(self.address()).is_ok() {
+            let own = UnixStream::connect(&socket).is_ok();
+            if own && TcpStream::connect(self.address()).is_ok() {
                 return true;
             }
             let gone = self.child.try_wait().expect("a child to ask about").is_some();
