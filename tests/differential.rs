@@ -1,6 +1,8 @@
 //! The same bytes sent to PostgreSQL and to howdah must be answered by the same bytes.
 //!
 //! The conversations are in `tests/scripts/`; `support/script.rs` describes how they are written.
+//! `HOWDAH_SCRIPTS=copy_in cargo test --test differential` plays only the scripts whose names hold
+//! that text, and shows differences in full.
 //! `HOWDAH_ANNOTATE=1 cargo test --test differential scripts_say` fills in what PostgreSQL answers
 //! where a script does not say it yet.
 
@@ -49,6 +51,20 @@ where
     failures.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn only() -> Option<String> {
+    std::env::var("HOWDAH_SCRIPTS").ok().filter(|text| !text.is_empty())
+}
+
+/// All scripts, or those that were asked for.
+fn chosen() -> Vec<Script> {
+    let mut scripts = load_all();
+    if let Some(text) = only() {
+        scripts.retain(|script| script.name.contains(&text));
+        assert!(!scripts.is_empty(), "HOWDAH_SCRIPTS={text} names no script");
+    }
+    scripts
+}
+
 fn report(failures: &[String], scripts: usize) {
     let names: Vec<&str> =
         failures.iter().filter_map(|failure| failure.split(':').next()).collect();
@@ -69,9 +85,10 @@ fn difference(script: &Script, direct: &Seen, other: &Seen) -> Option<String> {
         return None;
     }
     let same = direct.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
-    let from = if codes { 0 } else { same.saturating_sub(6) };
+    let whole = codes || only().is_some();
+    let (from, count) = if whole { (0, usize::MAX) } else { (same.saturating_sub(6), 14) };
     let show = |lines: &[String]| {
-        let shown: Vec<&str> = lines.iter().skip(from).take(14).map(String::as_str).collect();
+        let shown: Vec<&str> = lines.iter().skip(from).take(count).map(String::as_str).collect();
         shown.join("\n    ")
     };
     let (expected, got) = (show(&direct.lines), show(&other.lines));
@@ -120,7 +137,7 @@ fn write_annotations(annotations: Annotations) {
 /// Two direct connections see the same: a difference elsewhere is a difference, not chance.
 #[test]
 fn scripts_say_what_postgresql_answers_and_it_always_does() {
-    let scripts = load_all();
+    let scripts = chosen();
     let postgres = Postgres::shared();
     let annotations = Annotations::default();
     let failures = on_lanes("direct", &scripts, |database| {
@@ -150,7 +167,7 @@ fn howdah_for(mode: &str, database: &str) -> Howdah {
 }
 
 fn howdah_answers_like_postgresql(mode: &str) {
-    let mut scripts = load_all();
+    let mut scripts = chosen();
     scripts.retain(|script| script.modes.iter().any(|known| known == mode));
     let postgres = Postgres::shared();
     let failures = on_lanes(mode, &scripts, |database| {
