@@ -1,1 +1,84 @@
-//! The error vocabulary: whose fault, how much ends, whether to retry, and what a client may be told.
+//! The error vocabulary: whose fault, how much ends, and what a client may be told.
+//!
+//! A [`Fault`] is what remains of any error once it has to be answered: the text in it is public
+//! by construction, because only the places that build one choose what goes in. It never carries a
+//! foreign error's text unless that text came from PostgreSQL for this very client.
+
+use std::borrow::Cow;
+
+/// Whose doing it was; the metric label and the log level follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client broke a rule or gave up.
+    Client,
+    /// PostgreSQL failed, refused, or went away.
+    Server,
+    /// A limit or a defect of this process.
+    Proxy,
+    /// Somebody who operates this process decided so.
+    Operator,
+}
+
+/// How much ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One statement or batch; the session goes on.
+    Query,
+    /// The client's session.
+    Session,
+}
+
+/// An error that a client is going to be told about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Whose doing it was.
+    pub side: Side,
+    /// How much ends with it.
+    pub scope: Scope,
+    /// SQLSTATE, five characters (PostgreSQL manual, appendix A).
+    pub code: &'static str,
+    /// The primary message, in PostgreSQL's style: lower case, no full stop.
+    pub message: Cow<'static, str>,
+    /// What to change, as a full sentence; empty when there is nothing to say.
+    pub hint: Cow<'static, str>,
+}
+
+impl Fault {
+    /// An error that ends one statement or batch.
+    pub fn query(side: Side, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { side, scope: Scope::Query, code, message: message.into(), hint: Cow::Borrowed("") }
+    }
+
+    /// An error that ends the session.
+    pub fn session(side: Side, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { scope: Scope::Session, ..Self::query(side, code, message) }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// PostgreSQL's word for how bad it is: `ERROR` leaves the session alive, `FATAL` ends it.
+    pub fn severity(&self) -> &'static str {
+        match self.scope {
+            Scope::Query => "ERROR",
+            Scope::Session => "FATAL",
+        }
+    }
+
+    /// A message that broke the protocol (08P01): the session cannot be understood any more.
+    pub fn protocol(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::session(Side::Client, "08P01", message)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({})", self.severity(), self.message, self.code)
+    }
+}
+
+impl std::error::Error for Fault {}

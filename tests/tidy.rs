@@ -24,8 +24,15 @@ const LAYERS: &[(&str, u32)] = &[
 ];
 
 /// Files that decide: no runtime, no socket, no clock.
-const PURE: &[&str] =
-    &["wire/", "sql/", "auth/", "backend/state.rs", "session/state.rs", "pool/core.rs"];
+const PURE: &[&str] = &[
+    "wire/",
+    "sql/",
+    "auth/",
+    "backend/state.rs",
+    "session/state.rs",
+    "pool/core",
+    "pool/admission.rs",
+];
 const IMPURE_WORDS: &[&str] =
     &["tokio", "std::net", "std::os", "std::fs", "Instant::now", "SystemTime", "socket2"];
 

@@ -1,1 +1,12 @@
 //! One server connection: login, expected replies, alignment, reset and cancel.
+//!
+//! Never knows pools or clients.
+
+pub mod cancel;
+pub mod clean;
+pub mod login;
+pub mod server;
+pub mod settings;
+pub mod state;
+pub mod statements;
+pub mod welcome;

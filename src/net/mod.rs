@@ -1,1 +1,20 @@
 //! Sockets: listen, dial, resolve, TLS, and the stream both sides use.
+//!
+//! Owns transports. Never knows what a message means.
+
+mod address;
+mod dial;
+mod framed;
+mod listen;
+mod stream;
+mod tls;
+
+pub use address::{NodeAddress, NodeHost};
+pub use dial::{Resolver, TcpOptions, dial};
+pub use framed::{Frame, FrameError, Framed};
+pub use listen::{ListenOptions, Listener, Peer};
+pub use stream::{SCRATCH, Socket, Stream, handshake};
+pub use tls::{
+    ClientSslMode, ClientTls, DIRECT_TLS_BYTE, Identity, ServerTls, SslMode, TlsError, TlsFile,
+    tls_server_end_point,
+};

@@ -1,1 +1,156 @@
 //! Who holds which server, and when.
+//!
+//! [`core`] decides and [`Pools`] acts: it owns the one lock around the core, wakes who was
+//! granted a server, closes what was given up, and queues what has to be opened. Never reads
+//! protocol bytes.
+
+pub mod admission;
+pub mod core;
+mod lease;
+
+pub use self::core::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, UserId, WorkerId};
+pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
+
+use self::core::{At, Core, Effects, FailureClass, Opening, SlotId, Tick, WaiterId};
+use crate::backend::login::LoginFailure;
+use crate::backend::server::Server;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+type ServerCore = Core<Box<Server>, LoginFailure>;
+
+/// All pools of the process.
+#[derive(Debug)]
+pub struct Pools {
+    core: Mutex<ServerCore>,
+    openings: Mutex<Vec<Opening>>,
+    openings_pending: Notify,
+    /// Startup parameters of dedicated servers, by who waits for them.
+    extras: Mutex<HashMap<WaiterId, Arc<Extras>>>,
+    /// What [`Tick`]s count from.
+    start: Instant,
+}
+
+impl Pools {
+    /// No pools yet, for this many workers and one more "worker" that opens servers.
+    pub fn new(workers: u8, seed: u64) -> Self {
+        Self {
+            core: Mutex::new(Core::new(workers.saturating_add(1), seed)),
+            openings: Mutex::new(Vec::new()),
+            openings_pending: Notify::new(),
+            extras: Mutex::default(),
+            start: Instant::now(),
+        }
+    }
+
+    /// The moment, as the core counts it.
+    pub fn now(&self) -> Tick {
+        Tick(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn extras(&self) -> MutexGuard<'_, HashMap<WaiterId, Arc<Extras>>> {
+        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The startup parameters that an opening for this waiter needs.
+    pub fn extras_of(&self, waiter: WaiterId) -> Option<Arc<Extras>> {
+        self.extras().get(&waiter).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ServerCore> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one operation on the core and then, without the lock, what it left to do.
+    fn with<R>(&self, operation: impl FnOnce(&mut ServerCore) -> R) -> R {
+        let mut core = self.lock();
+        let result = operation(&mut core);
+        if core.has_effects() {
+            let effects = core.take_effects();
+            drop(core);
+            self.run(effects);
+        }
+        result
+    }
+
+    fn run(&self, effects: Effects<Box<Server>>) {
+        for waker in effects.wakes {
+            waker.wake();
+        }
+        for closing in effects.closes {
+            tracing::debug!(pid = closing.server.cancel.process_id(), reason = ?closing.reason, "closing server");
+        }
+        if !effects.openings.is_empty() {
+            let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.extend(effects.openings);
+            drop(queue);
+            self.openings_pending.notify_one();
+        }
+    }
+
+    /// Adds a pool, or gives the one with this key new options.
+    pub fn add(&self, key: PoolKey, options: &PoolOptions) -> PoolId {
+        let now = self.now();
+        self.with(|core| core.add_pool(key, options, now))
+    }
+
+    /// Servers to be opened. Bounded by the pools' sizes. Cancel safe.
+    pub async fn openings(&self) -> Vec<Opening> {
+        loop {
+            let due = {
+                let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *queue)
+            };
+            if !due.is_empty() {
+                return due;
+            }
+            self.openings_pending.notified().await;
+        }
+    }
+
+    /// A server was opened, by the thread that counts as `worker`.
+    pub fn opened(&self, slot: SlotId, server: Box<Server>, worker: WorkerId) {
+        let at = At { worker, now: self.now() };
+        drop(self.with(|core| core.opened(slot, server, at)));
+    }
+
+    /// A server could not be opened.
+    pub fn open_failed(&self, slot: SlotId, failure: Arc<LoginFailure>) {
+        let passing = failure.is_passing();
+        let class = if passing { FailureClass::Passing } else { FailureClass::Lasting };
+        let now = self.now();
+        self.with(|core| core.open_failed(slot, failure, class, now));
+    }
+
+    /// An opening is given up without blaming the node.
+    pub fn abandon(&self, slot: SlotId) {
+        let now = self.now();
+        self.with(|core| core.discard(slot, now));
+    }
+
+    /// Whatever time does to pools; to be called about every 100 ms.
+    pub fn upkeep(&self) {
+        let now = self.now();
+        self.with(|core| core.upkeep(now));
+    }
+
+    /// Every server of the pool is replaced when it is free.
+    pub fn reconnect(&self, pool: PoolId) {
+        let now = self.now();
+        self.with(|core| core.reconnect(pool, now));
+    }
+
+    /// Nobody gets a server of the pool any more.
+    pub fn remove(&self, pool: PoolId) {
+        let now = self.now();
+        self.with(|core| core.remove_pool(pool, now));
+    }
+
+    /// The counts of all pools.
+    pub fn snapshot(&self) -> Vec<PoolSnapshot> {
+        let now = self.now();
+        self.lock().snapshot(now)
+    }
+}

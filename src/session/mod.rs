@@ -1,1 +1,22 @@
 //! One client: hello, login, decide, relay, goodbye.
+//!
+//! Owns a client's session from its first byte to its last. Never opens server sockets and never
+//! edits a pool's counters.
+
+pub mod card;
+mod gate;
+mod goodbye;
+mod inbound;
+mod names;
+mod outbound;
+pub mod hello;
+pub mod login;
+pub mod route;
+mod run;
+mod settings;
+pub mod startup;
+pub mod state;
+mod timing;
+pub mod worker;
+
+pub use run::{Arrival, run};

@@ -1,1 +1,32 @@
-//! SQL text to tokens and facts. Pure.
+//! SQL text to tokens and facts.
+//!
+//! Owns PostgreSQL's lexical rules (manual, "Lexical Structure") and what a text may do to the
+//! session that runs it. Never knows sessions or nodes, never parses a grammar, never allocates
+//! for text that changes no setting. Time is linear in the text, depth costs no stack, and no
+//! input panics. When unsure it says so: see [`Facts::taint`] and [`Facts::broken`].
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a rule names the few kinds of token that matter to it"
+)]
+
+mod boundary;
+mod calls;
+mod command;
+mod deallocate;
+mod facts;
+mod lex;
+mod names;
+mod scan;
+mod settings;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use boundary::{Statements, statements};
+pub use command::Command;
+pub use deallocate::deallocates;
+pub use facts::{Facts, Names, PinSet, Settings};
+pub use lex::{Kind, Lexer, Token};
+pub use scan::facts;

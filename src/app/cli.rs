@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A PostgreSQL connection pooler and router.
+#[derive(Debug, Parser)]
+#[command(name = "howdah", version, about, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 = done, 1 = failed, 2 = wrong usage.\n\
+    Any key of the file can be set in the environment: HOWDAH_POOL__DEFAULT_POOL_SIZE=40.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the pooler
+    Run(FileArgument),
+    /// Check a configuration: every error at once, with its line
+    Check(FileArgument),
+    /// Try it: a throw-away PostgreSQL cluster with howdah in front
+    Demo {
+        /// Exit after one round; exit code 0 if every transaction succeeded
+        #[arg(long)]
+        once: bool,
+    },
+    /// About the configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// The configuration file of a command.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct FileArgument {
+    /// The configuration file (TOML)
+    pub file: PathBuf,
+}
+
+/// About the configuration file.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every key: meaning, default, unit, when a reload applies it
+    Reference {
+        /// A page, or a commented sample file
+        #[arg(long, value_enum, default_value_t = ReferenceFormat::Markdown)]
+        format: ReferenceFormat,
+    },
+}
+
+/// Shape of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReferenceFormat {
+    /// A page with a table for each section.
+    Markdown,
+    /// A sample file with every key.
+    Toml,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        let words = std::iter::once("howdah").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands() {
+        let file = || FileArgument { file: "h.toml".into() };
+        assert_eq!(parse("run h.toml"), Ok(Command::Run(file())));
+        assert_eq!(parse("check h.toml"), Ok(Command::Check(file())));
+        assert_eq!(parse("demo"), Ok(Command::Demo { once: false }));
+        assert_eq!(parse("demo --once"), Ok(Command::Demo { once: true }));
+        let reference = |format| Ok(Command::Config(ConfigCommand::Reference { format }));
+        assert_eq!(parse("config reference"), reference(ReferenceFormat::Markdown));
+        assert_eq!(parse("config reference --format toml"), reference(ReferenceFormat::Toml));
+    }
+
+    #[test]
+    fn wrong_usage() {
+        assert_eq!(parse("--version"), Err(ErrorKind::DisplayVersion));
+        assert_eq!(parse("--help"), Err(ErrorKind::DisplayHelp));
+        assert_eq!(parse("run"), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("check a b"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("walk"), Err(ErrorKind::InvalidSubcommand));
+        assert_eq!(parse("config reference --format html"), Err(ErrorKind::InvalidValue));
+    }
+}

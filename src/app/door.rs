@@ -1,0 +1,303 @@
+//! The way of a client from its first byte to its worker. Runs on the control thread.
+
+use super::routes::{Destination, Routes};
+use super::workers::Workers;
+use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
+use crate::backend::login::LoginContext;
+use crate::config::Config;
+use crate::fault::{Fault, Side};
+use crate::net::{ClientTls, Framed, Peer, Stream};
+use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
+use crate::session::Arrival;
+use crate::session::hello::{Hello, hello};
+use crate::session::login::{LoginEnd, Proof, authenticate};
+use crate::session::route::Common;
+use crate::session::startup::Wish;
+use crate::wire::{self, server};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest good-bye to a stranger.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Everything that a login needs.
+pub(super) struct Door {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Users and their secrets.
+    pub users: Option<Users>,
+    /// Encryption towards clients.
+    pub tls: ClientTls,
+    /// Salts for the unknown.
+    pub mock: MockKey,
+    /// Where clients go.
+    pub routes: RefCell<Routes>,
+    /// Who is let in.
+    pub admission: Arc<Mutex<Admission>>,
+    /// The worker threads.
+    pub workers: Workers,
+    /// What all sessions share.
+    pub common: Arc<Common>,
+    /// How to reach servers, for cancel requests.
+    pub context: Rc<LoginContext>,
+}
+
+/// Counts a login as long as it is in progress.
+struct LoginGuard {
+    admission: Arc<Mutex<Admission>>,
+    login: Option<Login>,
+}
+
+impl Drop for LoginGuard {
+    fn drop(&mut self) {
+        if let Some(login) = self.login.take() {
+            self.admission.lock().unwrap_or_else(PoisonError::into_inner).abandon(login);
+        }
+    }
+}
+
+/// Counts a client as long as it is there.
+struct ClientGuard {
+    admission: Arc<Mutex<Admission>>,
+    admitted: Option<Admitted>,
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            self.admission.lock().unwrap_or_else(PoisonError::into_inner).release(admitted);
+        }
+    }
+}
+
+enum Ended {
+    Left(String),
+    Refused(Fault),
+}
+
+impl From<LoginEnd> for Ended {
+    fn from(end: LoginEnd) -> Self {
+        match end {
+            LoginEnd::Left(reason) => Self::Left(reason),
+            LoginEnd::Refused(fault) => Self::Refused(fault),
+        }
+    }
+}
+
+fn refused(refused: &Refused) -> Fault {
+    let key = match refused {
+        Refused::Clients => "max_client_conn",
+        Refused::Database => "max_db_client_connections",
+        Refused::User => "max_user_client_connections",
+        Refused::Logins => "max_client_conn",
+    };
+    Fault::session(Side::Proxy, "53300", refused.to_string())
+        .hint(format!("Raise {key}, or close connections."))
+}
+
+/// Serves one accepted connection until it is handed to a worker, or over.
+pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
+    let id = door.common.clients.next_id();
+    let begun = door.admission.lock().unwrap_or_else(PoisonError::into_inner).begin_login();
+    let mut guard = match begun {
+        Ok(login) => {
+            LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) }
+        }
+        Err(limit) => {
+            dismiss(Framed::new(stream), refused(&limit)).await;
+            return;
+        }
+    };
+    let limit = door.config.timeouts.client_login_timeout.unwrap_or(Duration::MAX);
+    let deadline = tokio::time::Instant::now().checked_add(limit);
+    let first = hello(stream, &door.tls, &door.config.pool.ignore_startup_parameters);
+    let first = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, first).await,
+        None => Ok(first.await),
+    };
+    match first {
+        Ok(Hello::Nothing) => {}
+        // Who has not even said who it is gets no answer.
+        Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
+        Ok(Hello::Cancel(key)) => cancel(&door, &key).await,
+        Ok(Hello::Refused(framed, fault)) => {
+            tracing::info!(client = id, %peer, "closing because: {}", fault.message);
+            dismiss(framed, fault).await;
+        }
+        Ok(Hello::Session(mut framed, wish)) => {
+            let admitted = admit(&door, &mut framed, &wish, &mut guard);
+            let admitted = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, admitted).await,
+                None => Ok(admitted.await),
+            };
+            let ended = match admitted {
+                Ok(Ok((destination, client))) => {
+                    hand_over(&door, (id, peer), framed, wish, (destination, client)).await;
+                    return;
+                }
+                Ok(Err(Ended::Left(reason))) => {
+                    tracing::debug!(client = id, %peer, "client left during login: {reason}");
+                    return;
+                }
+                Ok(Err(Ended::Refused(fault))) => fault,
+                Err(_) => Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
+                    .hint("The login took longer than client_login_timeout."),
+            };
+            tracing::warn!(
+                client = id, %peer, user = wish.user, database = wish.database, code = ended.code,
+                "login failed: {}", ended.message
+            );
+            dismiss(framed, ended).await;
+        }
+    }
+}
+
+/// Tells a stranger why and closes, without waiting for somebody who does not read.
+async fn dismiss(mut framed: Framed, fault: Fault) {
+    let mut out = Vec::new();
+    wire::fault(&mut out, &fault);
+    let told = async {
+        framed.send(&out).await?;
+        std::future::poll_fn(|cx| framed.stream().poll_close(cx)).await
+    };
+    drop(tokio::time::timeout(FAREWELL, told).await);
+}
+
+async fn cancel(door: &Door, key: &[u8]) {
+    let Some(card) = door.common.clients.find(key) else {
+        tracing::debug!("cancel request with an unknown key");
+        return;
+    };
+    let Some(request) = card.cancel() else { return };
+    let limit = door.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
+    let delivery = request.deliver(&door.context.resolver, &door.context.tcp);
+    match tokio::time::timeout(limit, delivery).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(client = card.id, "cancel request failed: {error}"),
+        Err(_) => tracing::warn!(client = card.id, "cancel request failed: cancel_wait_timeout"),
+    }
+}
+
+fn method(door: &Door) -> Result<Method, Ended> {
+    Method::from_name(door.config.auth.auth_type.as_str()).ok_or_else(|| {
+        Ended::Refused(Fault::session(Side::Operator, "XX000", "auth_type is not available"))
+    })
+}
+
+async fn prove(door: &Door, framed: &mut Framed, wish: &Wish) -> Result<Proof, Ended> {
+    let method = method(door)?;
+    let user = wish.user.as_bytes();
+    let stored = door.users.as_ref().and_then(|users| users.secret(user));
+    if method == Method::Trust && door.users.is_some() && stored.is_none() {
+        let text = format!("role \"{}\" is not in auth_file", wish.user);
+        return Err(Ended::Refused(Fault::session(Side::Client, "28000", text)));
+    }
+    let iterations = door.config.auth.scram_iterations.get();
+    let derived = match stored {
+        Some(secret) if method.derives_keys_from(secret) => {
+            Routes::verifier(&door.routes, user, secret, (&door.mock, iterations)).await
+        }
+        Some(_) | None => None,
+    };
+    let derived = derived.map(Secret::Scram);
+    let secret = derived.as_ref().or(stored);
+    let binding = framed.stream().tls().and_then(|_| door.tls.end_point());
+    let unknown = door.users.as_ref().map_or(UnknownShape::Scram, Users::unknown_shape);
+    let terms = Terms { mock: &door.mock, iterations, binding, unknown };
+    let mut proof = authenticate(framed, method, Account { user, secret }, &terms).await?;
+    if derived.is_some() {
+        // Keys for a verifier of our own open no server; the password does.
+        proof.keys = None;
+    }
+    Ok(proof)
+}
+
+async fn admit(
+    door: &Door,
+    framed: &mut Framed,
+    wish: &Wish,
+    guard: &mut LoginGuard,
+) -> Result<(Destination, ClientGuard), Ended> {
+    let proof = prove(door, framed, wish).await?;
+    let names = (wish.database.as_str(), wish.user.as_str());
+    let keys = proof.keys.map(Credential::Keys);
+    let destination =
+        door.routes.borrow_mut().find(&door.config, door.users.as_ref(), names, keys);
+    let Some(destination) = destination else {
+        let text = format!("database \"{}\" does not exist", wish.database);
+        let fault = Fault::session(Side::Client, "3D000", text)
+            .hint("The configuration has no [databases] entry for it.");
+        return Err(Ended::Refused(fault));
+    };
+    let limit = |limit: Option<std::num::NonZeroU32>| limit.map_or(0, |limit| limit.get());
+    let candidate = Candidate {
+        database: destination.database,
+        database_limit: limit(destination.options.max_db_client_connections),
+        user: destination.user,
+        user_limit: limit(destination.options.max_user_client_connections),
+    };
+    let Some(login) = guard.login.take() else {
+        return Err(Ended::Left("login counted twice".to_owned()));
+    };
+    let admitted =
+        door.admission.lock().unwrap_or_else(PoisonError::into_inner).admit(login, candidate);
+    let admitted = admitted.map_err(|limit| Ended::Refused(refused(&limit)))?;
+    let client =
+        ClientGuard { admission: Arc::clone(&door.admission), admitted: Some(admitted) };
+    Ok((destination, client))
+}
+
+async fn hand_over(
+    door: &Door,
+    who: (u64, Peer),
+    mut framed: Framed,
+    wish: Wish,
+    admitted: (Destination, ClientGuard),
+) {
+    let (destination, client) = admitted;
+    let mut ok = Vec::new();
+    server::authentication(&mut ok, 0, b"");
+    let card = match (framed.send(&ok).await, door.common.clients.register(who.0)) {
+        (Ok(()), Ok(card)) => card,
+        (Err(error), _) => return tracing::debug!(client = who.0, "client left: {error}"),
+        (_, Err(error)) => return tracing::error!(client = who.0, "no randomness: {error}"),
+    };
+    if door.config.log.log_connections {
+        tracing::info!(
+            client = who.0, peer = %who.1, user = wish.user, database = wish.database,
+            tls = framed.stream().tls().is_some(), "login attempt succeeded"
+        );
+    }
+    let settings = session_settings(door, &destination, &wish, &who.1);
+    let extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    let (stream, held) = framed.into_parts();
+    let arrival = Arrival {
+        stream,
+        held,
+        card,
+        route: destination.route,
+        settings,
+        extras: (!extras.is_empty()).then(|| Arc::new(extras)),
+        guard: Box::new(client),
+    };
+    door.workers.hand(arrival).await;
+}
+
+fn session_settings(
+    door: &Door,
+    destination: &Destination,
+    wish: &Wish,
+    peer: &Peer,
+) -> Arc<crate::backend::settings::Settings> {
+    let own = destination.options.session_settings.iter();
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut all: Vec<(String, String)> = own.chain(wish.settings.iter().cloned()).collect();
+    if door.config.pool.application_name_add_host {
+        let name = all.iter().rev().find(|(name, _)| name == "application_name");
+        let name = name.map_or("app", |(_, value)| value.as_str());
+        all.push(("application_name".to_owned(), format!("{name} - {peer}")));
+    }
+    door.common.settings.intern(all)
+}

@@ -1,0 +1,221 @@
+//! From the configuration to pools: who logs in where, and how the sessions behave.
+
+use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
+use crate::backend::login::Account;
+use crate::backend::settings::Settings;
+use crate::backend::welcome::Welcomes;
+use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
+use crate::net::NodeAddress;
+use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
+use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Numbers for names, each given once.
+#[derive(Debug)]
+struct Numbers<T>(HashMap<T, u32>);
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: std::hash::Hash + Eq> Numbers<T> {
+    fn of(&mut self, name: T) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(name).or_insert(next)
+    }
+}
+
+/// All routes of the process. Belongs to the control thread.
+#[derive(Debug)]
+pub(super) struct Routes {
+    common: Arc<Common>,
+    neutral: Arc<Settings>,
+    databases: Numbers<String>,
+    users: Numbers<String>,
+    nodes: Numbers<NodeAddress>,
+    routes: HashMap<(String, String), Arc<Route>>,
+    accounts: HashMap<PoolId, Arc<Account>>,
+    verifiers: HashMap<Vec<u8>, Verifier>,
+}
+
+/// What a login needs to know of a database and user.
+#[derive(Debug)]
+pub(super) struct Destination {
+    /// The route.
+    pub route: Arc<Route>,
+    /// What counts.
+    pub options: EffectiveOptions,
+    /// Its database, for the limits.
+    pub database: DatabaseId,
+    /// Its user, for the limits.
+    pub user: UserId,
+}
+
+impl Routes {
+    /// No routes yet.
+    pub(super) fn new(common: Arc<Common>) -> Self {
+        let neutral = common.settings.intern([]);
+        Self {
+            common,
+            neutral,
+            databases: Numbers::default(),
+            users: Numbers::default(),
+            nodes: Numbers::default(),
+            routes: HashMap::new(),
+            accounts: HashMap::new(),
+            verifiers: HashMap::new(),
+        }
+    }
+
+    /// Who logs in to the servers of a pool.
+    pub(super) fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
+        self.accounts.get(&pool).cloned()
+    }
+
+    /// The verifier of a plain secret, derived once and off this thread.
+    pub(super) async fn verifier(
+        routes: &std::cell::RefCell<Self>,
+        user: &[u8],
+        secret: &Secret,
+        terms: (&MockKey, u32),
+    ) -> Option<Verifier> {
+        if let Some(known) = routes.borrow().verifiers.get(user) {
+            return Some(known.clone());
+        }
+        let (secret, salt, iterations) = (secret.clone(), terms.0.salt(user), terms.1);
+        let derive = move || secret.to_verifier(iterations, &salt);
+        let verifier = tokio::task::spawn_blocking(derive).await.ok()??;
+        routes.borrow_mut().verifiers.insert(user.to_vec(), verifier.clone());
+        Some(verifier)
+    }
+
+    /// Where a client goes that asks for this database as this user; `None` when no entry of the
+    /// configuration answers for the database. `keys`: what the client's own login gave us.
+    pub(super) fn find(
+        &mut self,
+        config: &Config,
+        users: Option<&Users>,
+        names: (&str, &str),
+        keys: Option<Credential>,
+    ) -> Option<Destination> {
+        let (database, user) = names;
+        let options = config.effective(database, user)?;
+        let database_id = DatabaseId(self.databases.of(database.to_owned()));
+        let user_id = UserId(self.users.of(user.to_owned()));
+        let key = (database.to_owned(), user.to_owned());
+        let known = self.routes.get(&key).cloned();
+        let route = match known {
+            Some(route) => route,
+            None => {
+                let route = self.add(config, &options, names, database_id)?;
+                self.routes.insert(key, Arc::clone(&route));
+                route
+            }
+        };
+        if let Some(credential) = keys.or_else(|| credential(&options, users)) {
+            *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
+        }
+        Some(Destination { route, options, database: database_id, user: user_id })
+    }
+
+    fn add(
+        &mut self,
+        config: &Config,
+        options: &EffectiveOptions,
+        names: (&str, &str),
+        database: DatabaseId,
+    ) -> Option<Arc<Route>> {
+        let address = options.nodes.first()?.clone();
+        let node = NodeId(self.nodes.of(address.clone()));
+        let user = UserId(self.users.of(options.server_user.clone()));
+        let key = PoolKey { database, node, user };
+        let pool = self.common.pools.add(key, &pool_options(config, options));
+        let neutral = &self.neutral;
+        let account = self.accounts.entry(pool).or_insert_with(|| {
+            Arc::new(Account {
+                address,
+                user: options.server_user.as_str().into(),
+                dbname: options.dbname.as_str().into(),
+                credential: Mutex::new(Credential::None),
+                connect_query: options.connect_query.as_deref().map(Into::into),
+                neutral: Arc::clone(neutral),
+                welcomes: Welcomes::default(),
+            })
+        });
+        let session = Arc::new(session_options(config, options));
+        Some(Arc::new(Route::new(names, pool, Arc::clone(account), session)))
+    }
+}
+
+/// What we log in to servers with, as far as the configuration knows.
+fn credential(options: &EffectiveOptions, users: Option<&Users>) -> Option<Credential> {
+    if let Some(password) = &options.password {
+        return Some(Credential::Password(Password::new(password.expose().as_bytes())));
+    }
+    let secret = users?.secret(options.server_user.as_bytes())?;
+    match Credential::from_secret(secret) {
+        Credential::None => None,
+        credential => Some(credential),
+    }
+}
+
+fn count(limit: Option<std::num::NonZeroU32>) -> u32 {
+    limit.map_or(0, std::num::NonZeroU32::get)
+}
+
+fn pool_options(config: &Config, options: &EffectiveOptions) -> PoolOptions {
+    PoolOptions {
+        pool_size: count(options.pool_size),
+        min_pool_size: options.min_pool_size,
+        reserve_pool_size: if config.pool.reserve_pool_timeout.is_some() {
+            options.reserve_pool_size
+        } else {
+            0
+        },
+        reserve_pool_timeout: config.pool.reserve_pool_timeout.unwrap_or_default(),
+        max_db_connections: count(options.max_db_connections),
+        max_user_connections: count(options.max_user_connections),
+        server_idle_timeout: config.timeouts.server_idle_timeout.unwrap_or_default(),
+        server_lifetime: options.server_lifetime.max(Duration::from_micros(1)),
+        server_login_retry: config.timeouts.server_login_retry,
+        max_parallel_openings: 4,
+        keep_warm: options.forced_user,
+    }
+}
+
+fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
+    let timeouts = &config.timeouts;
+    Options {
+        mode: match options.pool_mode {
+            PoolMode::Session => Mode::Session,
+            PoolMode::Transaction => Mode::Transaction,
+            PoolMode::Statement => Mode::Statement,
+        },
+        state_policy: match config.pool.session_state_policy {
+            SessionStatePolicy::Pin => StatePolicy::Pin,
+            SessionStatePolicy::Error => StatePolicy::Error,
+            SessionStatePolicy::Ignore => StatePolicy::Ignore,
+        },
+        max_prepared_statements: config.pool.max_prepared_statements as usize,
+        max_packet_size: usize::try_from(config.howdah.max_packet_size).unwrap_or(usize::MAX),
+        server_reset_query: config.pool.server_reset_query.as_deref().map(Into::into),
+        server_check_query: match &config.pool.server_check_query {
+            CheckQuery::Off => None,
+            CheckQuery::Empty => Some("".into()),
+            CheckQuery::Sql(sql) => Some(sql.as_str().into()),
+        },
+        server_check_delay: config.pool.server_check_delay,
+        query_wait_timeout: options.query_wait_timeout,
+        query_timeout: options.query_timeout,
+        transaction_timeout: options.transaction_timeout,
+        idle_transaction_timeout: options.idle_transaction_timeout,
+        client_idle_timeout: options.client_idle_timeout,
+        cancel_wait_timeout: timeouts.cancel_wait_timeout,
+        log_pooler_errors: config.log.log_pooler_errors,
+        log_disconnections: config.log.log_disconnections,
+    }
+}

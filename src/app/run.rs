@@ -1,0 +1,346 @@
+//! The control thread: listeners, logins of both sides, upkeep and signals.
+
+use super::door::{Door, receive};
+use super::routes::Routes;
+use super::workers::Workers;
+use super::{AppError, prepare};
+use crate::auth::{MockKey, Users};
+use crate::backend::login::{KeyCache, LoginContext, open};
+use crate::backend::statements::StatementTable;
+use crate::config::{self, Config, ListenAddress};
+use crate::net::{
+    ClientSslMode, ClientTls, Identity, ListenOptions, Listener, Resolver, ServerTls, SslMode, TlsError,
+};
+use crate::pool::core::Opening;
+use crate::pool::admission::{Admission, AdmissionOptions};
+use crate::pool::{Pools, WorkerId};
+use crate::session::card::{Clients, Order};
+use crate::session::route::Common;
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How often pools are looked after.
+const UPKEEP: Duration = Duration::from_millis(100);
+/// Longest wait for clients that were told to leave at once.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// Runs the pooler until a signal ends it.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: Arc<Config>) -> Result<(), AppError> {
+    let _logging = prepare(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(AppError::Runtime)?;
+    runtime.block_on(control(config))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], AppError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| AppError::Setup(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Reads the users' secrets.
+fn users(config: &Config) -> Result<Option<Users>, AppError> {
+    let Some(file) = &config.auth.auth_file else { return Ok(None) };
+    Users::parse(file.contents()).map(Some).map_err(|errors| {
+        let lines: Vec<String> =
+            errors.iter().map(|error| format!("{}: {error}", file.path().display())).collect();
+        AppError::Setup(lines.join("\n"))
+    })
+}
+
+fn identity(files: Option<&config::Identity>) -> Option<Identity<'_>> {
+    files.map(|files| Identity {
+        cert_pem: files.cert_file.contents(),
+        key_pem: files.key_file.contents(),
+    })
+}
+
+fn client_tls(config: &Config) -> Result<ClientTls, AppError> {
+    let mode: Result<ClientSslMode, TlsError> = config.tls_client.sslmode.as_str().parse();
+    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
+    ClientTls::new(mode, identity(config.tls_client.identity.as_ref()))
+        .map_err(|error| AppError::Setup(error.to_string()))
+}
+
+fn server_tls(config: &Config) -> Result<ServerTls, AppError> {
+    let options = &config.tls_server;
+    let mode: Result<SslMode, TlsError> = options.sslmode.as_str().parse();
+    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
+    let ca = options.ca_file.as_ref().map(config::LoadedFile::contents);
+    ServerTls::new(mode, ca, identity(options.identity.as_ref()))
+        .map_err(|error| AppError::Setup(error.to_string()))
+}
+
+fn door(config: &Arc<Config>) -> Result<Door, AppError> {
+    let count = u8::try_from(config.howdah.workers.get()).unwrap_or(u8::MAX - 1);
+    let pools = Arc::new(Pools::new(count, u64::from_ne_bytes(random()?)));
+    let common = Arc::new(Common {
+        pools,
+        statements: Arc::new(StatementTable::default()),
+        settings: crate::backend::settings::SettingsTable::default(),
+        clients: Clients::default(),
+    });
+    let context = Rc::new(LoginContext {
+        resolver: Resolver::new(config.howdah.dns_max_ttl),
+        tcp: config.howdah.tcp,
+        connect_timeout: config.timeouts.server_connect_timeout,
+        keys: KeyCache::default(),
+        tls: server_tls(config)?,
+    });
+    let workers =
+        Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
+            .map_err(AppError::Runtime)?;
+    let max_client_conn = config.howdah.max_client_conn.get();
+    let admission = Admission::new(AdmissionOptions {
+        max_client_conn,
+        // Strangers may occupy as much as clients may.
+        max_unfinished_logins: max_client_conn,
+    });
+    Ok(Door {
+        users: users(config)?,
+        tls: client_tls(config)?,
+        mock: MockKey::new(random()?),
+        routes: RefCell::new(Routes::new(Arc::clone(&common))),
+        admission: Arc::new(Mutex::new(admission)),
+        workers,
+        common,
+        context,
+        config: Arc::clone(config),
+    })
+}
+
+async fn addresses(config: &Config) -> Result<Vec<SocketAddr>, AppError> {
+    let port = config.howdah.listen_port;
+    let mut all = Vec::new();
+    for address in &config.howdah.listen_addr {
+        match address {
+            ListenAddress::Any => {
+                all.push(SocketAddr::from(([0u8; 4], port)));
+                all.push(SocketAddr::from(([0u16; 8], port)));
+            }
+            ListenAddress::Ip(ip) => all.push(SocketAddr::new(*ip, port)),
+            ListenAddress::Name(name) => {
+                let found = tokio::net::lookup_host((name.as_str(), port)).await;
+                all.extend(found.map_err(|error| {
+                    AppError::Setup(format!("howdah.listen_addr: cannot resolve {name}: {error}"))
+                })?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Opens all doors. An address family that this machine does not have is no error while another
+/// address works.
+async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
+    let options = ListenOptions {
+        backlog: config.howdah.listen_backlog,
+        reuse_port: config.howdah.so_reuseport,
+        tcp: config.howdah.tcp,
+    };
+    let (mut listeners, mut missing) = (Vec::new(), None);
+    for address in addresses(config).await? {
+        match Listener::tcp(address, &options) {
+            Ok(listener) => listeners.push(listener),
+            Err(error)
+                if address.is_ipv6()
+                    && (error.kind() == io::ErrorKind::AddrNotAvailable
+                        || error.raw_os_error() == Some(97)) =>
+            {
+                missing = Some(format!("cannot listen on {address}: {error}"));
+            }
+            Err(error) => {
+                return Err(AppError::Setup(format!("cannot listen on {address}: {error}")));
+            }
+        }
+    }
+    if let Some(directory) = &config.howdah.unix_socket_dir {
+        let path = directory.join(format!(".s.PGSQL.{}", config.howdah.listen_port));
+        let opened = Listener::unix(&path, config.howdah.unix_socket_mode, options.backlog);
+        listeners.push(opened.map_err(|error| {
+            AppError::Setup(format!("cannot listen on unix socket {}: {error}", path.display()))
+        })?);
+    }
+    match (listeners.is_empty(), missing) {
+        (true, Some(reason)) => Err(AppError::Setup(reason)),
+        (_, Some(reason)) => {
+            tracing::info!("{reason}");
+            Ok(listeners)
+        }
+        (_, None) => Ok(listeners),
+    }
+}
+
+/// Ends with the first of the signals that stop the process, or says which.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+enum Asked {
+    Drain,
+    Stop,
+}
+
+impl Signals {
+    fn new() -> Result<Self, AppError> {
+        let catch = |kind| signal(kind).map_err(AppError::Runtime);
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            hup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return Asked::Drain,
+                _ = self.int.recv() => return Asked::Stop,
+                _ = self.hup.recv() => {
+                    tracing::warn!("got SIGHUP: this version reads its configuration at start only");
+                }
+            }
+        }
+    }
+}
+
+async fn control(config: Arc<Config>) -> Result<(), AppError> {
+    let mut signals = Signals::new()?;
+    let door = Rc::new(door(&config)?);
+    let listeners = listen(&config).await?;
+    let listeners: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), listener)))
+        .collect();
+    let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
+    let upkeep = tokio::task::spawn_local(look_after(Arc::clone(&door.common.pools)));
+    let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
+    tracing::info!(
+        port = config.howdah.listen_port,
+        workers = config.howdah.workers.get(),
+        "process up: howdah {}",
+        env!("CARGO_PKG_VERSION")
+    );
+    let asked = signals.next().await;
+    for listener in listeners {
+        listener.abort();
+    }
+    if let Asked::Drain = asked {
+        tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");
+        door.workers.dismiss(Order::Drain).await;
+        drain(&door, &mut signals, config.howdah.shutdown_timeout).await;
+    } else {
+        tracing::info!("got SIGINT, shutting down");
+    }
+    door.workers.dismiss(Order::Stop).await;
+    until_empty(&door, Some(LAST_MOMENT)).await;
+    for task in [opener, upkeep, figures] {
+        task.abort();
+    }
+    tracing::info!("process down: {} client(s) left", door.workers.clients());
+    Ok(())
+}
+
+/// Waits until the last client has left, the deadline, or a second signal.
+async fn drain(door: &Door, signals: &mut Signals, limit: Option<Duration>) {
+    tokio::select! {
+        () = until_empty(door, limit) => {}
+        _ = signals.next() => tracing::info!("got another signal, stopping at once"),
+    }
+}
+
+async fn until_empty(door: &Door, limit: Option<Duration>) {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut tick = tokio::time::interval(UPKEEP);
+    while door.workers.clients() > 0 {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            tracing::warn!("{} client(s) did not leave in time", door.workers.clients());
+            return;
+        }
+        tick.tick().await;
+    }
+}
+
+async fn accept(door: Rc<Door>, listener: Listener) {
+    loop {
+        let (stream, peer) = listener.accept().await;
+        tokio::task::spawn_local(receive(Rc::clone(&door), stream, peer));
+    }
+}
+
+async fn look_after(pools: Arc<Pools>) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        pools.upkeep();
+    }
+}
+
+/// Opens the servers that the pools ask for.
+async fn open_servers(door: Rc<Door>) {
+    let pools = Arc::clone(&door.common.pools);
+    loop {
+        for opening in pools.openings().await {
+            tokio::task::spawn_local(open_server(Rc::clone(&door), opening));
+        }
+    }
+}
+
+async fn open_server(door: Rc<Door>, opening: Opening) {
+    let pools = &door.common.pools;
+    let Some(account) = door.routes.borrow().account(opening.pool) else {
+        return pools.abandon(opening.slot);
+    };
+    let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
+    let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
+    match open(&account, &door.context, extras).await {
+        Ok(server) => {
+            tracing::debug!(
+                pid = server.cancel.process_id(), user = %account.user,
+                database = %account.dbname, "new connection to server {}", account.address
+            );
+            if extras.is_empty() {
+                account.welcomes.logged_in(&server);
+            }
+            let here = WorkerId(u8::try_from(door.config.howdah.workers.get()).unwrap_or(u8::MAX));
+            pools.opened(opening.slot, server, here);
+        }
+        Err(failure) => {
+            tracing::warn!(
+                user = %account.user, database = %account.dbname, "server login failed: {failure}"
+            );
+            pools.open_failed(opening.slot, Arc::new(failure));
+        }
+    }
+}
+
+/// The periodic line of figures.
+async fn report(door: Rc<Door>) {
+    let log = &door.config.log;
+    if !log.log_stats || log.stats_period.is_zero() {
+        return;
+    }
+    let mut tick = tokio::time::interval(log.stats_period);
+    tick.tick().await;
+    let mut before = super::figures::Totals::default();
+    loop {
+        tick.tick().await;
+        let now = super::figures::Totals::of(door.workers.figures());
+        now.log_since(&before, log.stats_period);
+        before = now;
+    }
+}

@@ -1,0 +1,170 @@
+//! The worker threads, and how clients get to them.
+
+use crate::net::{Resolver, TcpOptions};
+use crate::pool::WorkerId;
+use crate::session::card::Order;
+use crate::session::route::Common;
+use crate::session::worker::{Figures, Worker};
+use crate::session::{Arrival, run};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::MissedTickBehavior;
+
+/// Clients on their way to a worker.
+const QUEUE: usize = 1024;
+/// How coarse time-outs are.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What a worker is told.
+enum Message {
+    Client(Box<Arrival>),
+    Dismiss(Order),
+}
+
+/// One worker thread, seen from outside.
+struct Handle {
+    sender: Sender<Message>,
+    /// Clients that it has, or that are on their way to it.
+    clients: Arc<AtomicUsize>,
+    figures: Arc<Figures>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The worker threads.
+pub(super) struct Workers {
+    handles: Vec<Handle>,
+}
+
+/// What a worker thread starts with.
+struct Start {
+    id: WorkerId,
+    common: Arc<Common>,
+    figures: Arc<Figures>,
+    clients: Arc<AtomicUsize>,
+    dns_max_ttl: Duration,
+    tcp: TcpOptions,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or its runtime.
+    pub(super) fn start(
+        count: u8,
+        common: &Arc<Common>,
+        dns_max_ttl: Duration,
+        tcp: TcpOptions,
+    ) -> io::Result<Self> {
+        let handles = (0..count).map(|number| {
+            let (sender, receiver) = channel(QUEUE);
+            let (clients, figures) = (Arc::<AtomicUsize>::default(), Arc::<Figures>::default());
+            let start = Start {
+                id: WorkerId(number),
+                common: Arc::clone(common),
+                figures: Arc::clone(&figures),
+                clients: Arc::clone(&clients),
+                dns_max_ttl,
+                tcp,
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || serve(start, receiver))?;
+            Ok(Handle { sender, clients, figures, thread: Some(thread) })
+        });
+        Ok(Self { handles: handles.collect::<io::Result<_>>()? })
+    }
+
+    /// Hands a client to the worker with the fewest. Waits while its queue is full. Not cancel
+    /// safe: the client would be lost.
+    pub(super) async fn hand(&self, arrival: Arrival) {
+        let least = self.handles.iter().min_by_key(|handle| handle.clients.load(Ordering::Relaxed));
+        let Some(handle) = least else { return };
+        handle.clients.fetch_add(1, Ordering::Relaxed);
+        if handle.sender.send(Message::Client(Box::new(arrival))).await.is_err() {
+            handle.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Orders all clients to leave.
+    pub(super) async fn dismiss(&self, order: Order) {
+        for handle in &self.handles {
+            // A worker that has ended has no clients.
+            drop(handle.sender.send(Message::Dismiss(order)).await);
+        }
+    }
+
+    /// Clients of all workers.
+    pub(super) fn clients(&self) -> usize {
+        self.handles.iter().map(|handle| handle.clients.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Figures of each worker.
+    pub(super) fn figures(&self) -> impl Iterator<Item = &Figures> {
+        self.handles.iter().map(|handle| &*handle.figures)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for handle in std::mem::take(&mut self.handles) {
+            let Handle { sender, thread, .. } = handle;
+            drop(sender);
+            // A worker that panicked has said so in the log.
+            drop(thread.map(JoinHandle::join));
+        }
+    }
+}
+
+fn serve(start: Start, receiver: Receiver<Message>) {
+    let runtime: io::Result<LocalRuntime> = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(work(start, receiver)),
+        Err(error) => tracing::error!("worker {} cannot start: {error}", start.id.0),
+    }
+}
+
+/// A worker's life: ends when nobody can send it clients any more.
+async fn work(start: Start, mut receiver: Receiver<Message>) {
+    let reach = (Resolver::new(start.dns_max_ttl), start.tcp);
+    let worker = Rc::new(Worker::new(start.id, start.common, start.figures, reach));
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            biased; // Time-outs first: a stream of new clients must not hold them up.
+            _ = tick.tick() => worker.tick(),
+            message = receiver.recv() => match message {
+                None => return,
+                Some(Message::Dismiss(order)) => worker.dismiss(order),
+                Some(Message::Client(arrival)) => {
+                    let session = attend(*arrival, Rc::clone(&worker), Arc::clone(&start.clients));
+                    tokio::task::spawn_local(session);
+                }
+            },
+        }
+    }
+}
+
+/// Counts a client for as long as its session lives, however it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn attend(arrival: Arrival, worker: Rc<Worker>, clients: Arc<AtomicUsize>) {
+    let _counted = Counted(clients);
+    run(arrival, worker).await;
+}

@@ -1,0 +1,245 @@
+//! Brings a server back to rest after a client left it in the middle of something.
+//!
+//! Cancels what runs, reads what is owed, rolls back, and runs a reset query. Every step must
+//! succeed; otherwise the caller closes the connection.
+
+use super::server::{Note, Server};
+use super::state::{Kind, OutOfStep, Reply, Rest};
+use crate::net::{Resolver, TcpOptions};
+use crate::wire::{self, MalformedFrame, client, server};
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use thiserror::Error;
+
+/// Bytes read at a time.
+const CHUNK: usize = 8 * 1024;
+
+/// Why a server could not be brought back to rest.
+#[derive(Debug, Error)]
+pub enum CleanError {
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The connection ended.
+    #[error("the server closed the connection")]
+    Closed,
+    /// A frame that makes no sense.
+    #[error("{0}")]
+    Malformed(#[from] MalformedFrame),
+    /// A frame that answers nothing.
+    #[error("{0}")]
+    OutOfStep(#[from] OutOfStep),
+    /// Nobody can tell what the server still owes.
+    #[error("what the server still owes cannot be known")]
+    Unprovable,
+    /// ROLLBACK or the reset query failed with this SQLSTATE.
+    #[error("a reset query failed with SQLSTATE {0}")]
+    Refused(String),
+}
+
+/// What is needed to reach the server a second time.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach<'a> {
+    /// Resolves its name.
+    pub resolver: &'a Resolver,
+    /// Socket options.
+    pub tcp: &'a TcpOptions,
+}
+
+impl Server {
+    /// Brings the server back to rest and runs `reset` on it. Not cancel safe: drop the server
+    /// with the future. Takes as long as the server takes; the caller sets the deadline.
+    ///
+    /// # Errors
+    /// When any step fails: the connection must be closed then.
+    pub async fn clean(&mut self, reach: Reach<'_>, reset: Option<&str>) -> Result<(), CleanError> {
+        self.finish_batch(reach).await?;
+        if self.replies.rest() == Rest::Unprovable {
+            return Err(CleanError::Unprovable);
+        }
+        if self.replies.status() != wire::IDLE {
+            self.run("ROLLBACK").await?;
+        }
+        self.cancels_done().await;
+        if let Some(sql) = reset {
+            self.run(sql).await?;
+            self.prepared.clear();
+            self.unnamed = 0;
+        }
+        if self.rest() == Rest::AtRest { Ok(()) } else { Err(CleanError::Unprovable) }
+    }
+
+    /// Runs one of our own statements and waits for its end. Not cancel safe.
+    ///
+    /// # Errors
+    /// When it fails, or the connection does.
+    pub async fn run(&mut self, sql: &str) -> Result<(), CleanError> {
+        let mut out = Vec::new();
+        client::query(&mut out, sql.as_bytes());
+        let discarded = self.replies.sent(Kind::Query, Reply::Swallow, None);
+        debug_assert!(discarded.is_none());
+        self.unnamed = 0;
+        self.send(&out).await?;
+        match self.drain().await? {
+            None => Ok(()),
+            Some(code) => Err(CleanError::Refused(code)),
+        }
+    }
+
+    /// Cancels what runs, ends a copy, closes the batch, and reads until nothing is owed.
+    async fn finish_batch(&mut self, reach: Reach<'_>) -> Result<(), CleanError> {
+        let mut out = Vec::new();
+        if self.replies.is_copying_in() {
+            client::copy_fail(&mut out, "the client left");
+            drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+        } else if self.replies.outstanding() > 0 {
+            self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
+        }
+        if self.replies.has_open_batch() || self.replies.is_skipping() {
+            client::bare(&mut out, client::SYNC);
+            drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
+        }
+        self.send(&out).await?;
+        self.drain().await?;
+        if self.replies.is_skipping() {
+            // The Sync was sent into a copy that ignored it.
+            out.clear();
+            client::bare(&mut out, client::SYNC);
+            drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
+            self.send(&out).await?;
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    async fn cancels_done(&self) {
+        poll_fn(|cx| {
+            if self.cancel.wake_when_clear(cx.waker()) { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut unsent = Some(bytes);
+        poll_fn(|cx| {
+            if let Some(bytes) = unsent.take() {
+                self.stream.write(cx, bytes)?;
+            }
+            self.stream.flush(cx)?;
+            if self.stream.is_blocked() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        })
+        .await
+    }
+
+    /// Reads until nothing is owed. Gives the SQLSTATE of the last error on the way.
+    async fn drain(&mut self) -> Result<Option<String>, CleanError> {
+        let mut failed = None;
+        while self.replies.outstanding() > 0 || self.rest_of_frame > 0 || !self.held.is_empty() {
+            let mut chunk = [0u8; CHUNK];
+            let n = poll_fn(|cx| {
+                self.stream.flush(cx)?;
+                self.stream.poll_read(cx, &mut chunk)
+            })
+            .await?;
+            if n == 0 {
+                return Err(CleanError::Closed);
+            }
+            let was_copying = self.replies.is_copying_in();
+            self.absorb(chunk.get(..n).unwrap_or_default(), &mut failed)?;
+            if self.replies.is_copying_in() && !was_copying {
+                let mut out = Vec::new();
+                client::copy_fail(&mut out, "the client left");
+                drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+                self.send(&out).await?;
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Takes in what the server sent when nobody wants to see it. What statements it has prepared
+    /// stays right; `failed` becomes the SQLSTATE of an error.
+    ///
+    /// # Errors
+    /// When the bytes make no sense, or the server says that it goes away.
+    pub fn absorb(&mut self, data: &[u8], failed: &mut Option<String>) -> Result<(), CleanError> {
+        let mut whole = std::mem::take(&mut self.held);
+        whole.extend_from_slice(data);
+        let mut rest = &whole[..];
+        loop {
+            let skipped = self.rest_of_frame.min(rest.len());
+            rest = rest.get(skipped..).unwrap_or_default();
+            self.rest_of_frame = self.rest_of_frame.saturating_sub(skipped);
+            let Some(header) = wire::header(rest, i32::MAX as usize)? else { break };
+            let opened = matches!(
+                header.tag,
+                server::ERROR | server::READY | server::PARAMETER_STATUS
+            );
+            if opened && rest.len() < header.total() {
+                break;
+            }
+            let body = rest.get(wire::HEADER_LEN..header.total().min(rest.len()));
+            self.take_in(header.tag, body.unwrap_or_default(), failed)?;
+            self.rest_of_frame = header.total();
+        }
+        self.held = rest.to_vec();
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        failed: &mut Option<String>,
+    ) -> Result<(), CleanError> {
+        while self.replies.take_fake().is_some() {}
+        match tag {
+            server::READY => {
+                self.replies.ready(body.first().copied().unwrap_or(0))?;
+            }
+            server::ERROR => {
+                let fields = wire::error_fields(body);
+                if fields.is_fatal() {
+                    return Err(CleanError::Closed);
+                }
+                *failed = Some(String::from_utf8_lossy(fields.code).into_owned());
+                let mut dropped = Vec::new();
+                self.replies.failed(|entry| dropped.extend(entry.note));
+                dropped.into_iter().for_each(|note| self.undo(note));
+            }
+            server::PARAMETER_STATUS => self.report(body),
+            _ => {
+                self.replies.received(tag)?;
+            }
+        }
+        while self.replies.take_fake().is_some() {}
+        Ok(())
+    }
+
+    /// Remembers a ParameterStatus.
+    pub fn report(&mut self, body: &[u8]) {
+        let Some((name, value)) = server::read_parameter_status(body) else { return };
+        let reported = Arc::make_mut(&mut self.reported);
+        match reported.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, known)) => *known = value.into(),
+            None => reported.push((name.into(), value.into())),
+        }
+    }
+
+    /// The server's part of a note whose answer does not come.
+    fn undo(&mut self, note: Note) {
+        match note {
+            Note::Parse { on_server: Some(id), .. } => {
+                self.prepared.remove(id);
+            }
+            Note::Evict(known) => self.prepared.restore(*known),
+            Note::Unnamed(_) | Note::Shape(_) => self.unnamed = u64::MAX,
+            Note::Parse { on_server: None, .. }
+            | Note::Duplicate(_)
+            | Note::Close { .. }
+            | Note::Describe { .. }
+            | Note::Refuse(_) => {}
+        }
+    }
+}

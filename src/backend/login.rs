@@ -1,0 +1,415 @@
+//! Opens a connection to PostgreSQL and logs in.
+//!
+//! Runs on the control thread only: deriving keys and TLS handshakes never delay a query.
+
+use super::cancel::CancelTarget;
+use super::server::{Reported, Server};
+use super::settings::Settings;
+use super::state::Replies;
+use super::statements::Prepared;
+use super::welcome::Welcomes;
+use crate::auth::{AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin};
+use crate::fault::{Fault, Side};
+use crate::net::{
+    FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
+    dial, handshake, tls_server_end_point,
+};
+use crate::wire::{self, client, server};
+use std::cell::RefCell;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::time::{Instant, timeout};
+
+/// Longest message that a server may send before it is ready.
+const LOGIN_FRAME_MAX: usize = 1 << 20;
+/// ParameterStatus messages that are remembered.
+const REPORTED_MAX: usize = 256;
+
+/// Where and as whom to log in.
+#[derive(Debug)]
+pub struct Account {
+    /// The node.
+    pub address: NodeAddress,
+    /// The user on the server.
+    pub user: Box<str>,
+    /// The database on the server.
+    pub dbname: Box<str>,
+    /// What proves it. Replaced when a client's login gives better keys.
+    pub credential: Mutex<Credential>,
+    /// Run once on each new connection.
+    pub connect_query: Option<Box<str>>,
+    /// What a server without settings of ours has.
+    pub neutral: Arc<Settings>,
+    /// What its servers say to whom.
+    pub welcomes: Welcomes,
+}
+
+/// What all logins share.
+#[derive(Debug)]
+pub struct LoginContext {
+    /// Resolves names.
+    pub resolver: Resolver,
+    /// Socket options.
+    pub tcp: TcpOptions,
+    /// `server_connect_timeout`; `None` is no limit.
+    pub connect_timeout: Option<Duration>,
+    /// Keys derived from passwords, by user, salt and count.
+    pub keys: KeyCache,
+    /// Encryption towards servers.
+    pub tls: ServerTls,
+}
+
+/// Keys that were derived from passwords, so that each is derived once.
+#[derive(Debug, Default)]
+pub struct KeyCache(RefCell<Vec<(Box<str>, KeyRequest, ScramKeys)>>);
+
+impl KeyCache {
+    const MAX: usize = 256;
+
+    async fn keys(&self, user: &str, credential: &Credential, request: KeyRequest) -> Option<ScramKeys> {
+        let known = |(u, r, _): &&(Box<str>, KeyRequest, ScramKeys)| **u == *user && *r == request;
+        if let Some((_, _, keys)) = self.0.borrow().iter().find(known) {
+            return Some(keys.clone());
+        }
+        let Credential::Password(password) = credential.clone() else { return None };
+        let asked = request.clone();
+        let derive = move || asked.derive(password.as_bytes());
+        let keys = tokio::task::spawn_blocking(derive).await.ok()?;
+        let mut cache = self.0.borrow_mut();
+        if cache.len() >= Self::MAX {
+            cache.remove(0);
+        }
+        cache.push((user.into(), request, keys.clone()));
+        Some(keys)
+    }
+
+    /// Forgets the user's keys: they did not open the door.
+    fn forget(&self, user: &str) {
+        self.0.borrow_mut().retain(|(known, _, _)| **known != *user);
+    }
+}
+
+/// Why there is no server.
+#[derive(Clone, Debug, Error)]
+pub enum LoginFailure {
+    /// The server refused, with its own words: SQLSTATE and the whole body of its error.
+    #[error("{message} ({code})")]
+    Refused {
+        /// SQLSTATE.
+        code: String,
+        /// The primary message, for the log.
+        message: String,
+        /// The body of the ErrorResponse.
+        body: Arc<[u8]>,
+    },
+    /// It cannot be reached.
+    #[error("could not connect to server at {address}: {reason}")]
+    Unreachable {
+        /// Where it should be.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// It takes longer than `server_connect_timeout`.
+    #[error("timed out connecting to server at {0} (server_connect_timeout)")]
+    TimedOut(String),
+    /// We and the server do not agree on how to log in.
+    #[error("server login failed: {0}")]
+    Password(#[from] LoginError),
+    /// Encryption cannot be agreed upon.
+    #[error("no encrypted connection to server at {address}: {reason}")]
+    Tls {
+        /// Where it is.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It does not speak the protocol.
+    #[error("server at {address} broke the protocol: {reason}")]
+    Protocol {
+        /// Where it is.
+        address: String,
+        /// How.
+        reason: String,
+    },
+}
+
+impl LoginFailure {
+    /// Whether trying again soon may help although nobody changed anything: the server is starting
+    /// up, shutting down, or full.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code == "57P03" || code == "53300",
+            Self::TimedOut(_) => true,
+            Self::Unreachable { .. }
+            | Self::Password(_)
+            | Self::Tls { .. }
+            | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// Appends the error as a client is told it: the server's own words where there are any.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let hint = "Check the database's nodes and the server's log.";
+        let fault = match self {
+            Self::Refused { body, .. } => {
+                let fields = wire::error_fields(body);
+                return wire::with_message(out, body, fields.message);
+            }
+            Self::Unreachable { .. } | Self::TimedOut(_) => {
+                Fault::session(Side::Server, "08006", "server connection failed").hint(hint)
+            }
+            Self::Password(_) | Self::Tls { .. } => Fault::session(Side::Operator, "28000", "server login failed")
+                .hint("The reason is in howdah's log."),
+            Self::Protocol { .. } => {
+                Fault::session(Side::Server, "08P01", "server login failed").hint(hint)
+            }
+        };
+        wire::fault(out, &fault);
+    }
+}
+
+/// Connects and logs in. Startup parameters beyond user and database are `extra`. Cancel safe:
+/// dropping it closes the connection.
+///
+/// # Errors
+/// Why there is no server.
+pub async fn open(
+    account: &Account,
+    context: &LoginContext,
+    extra: &[(Box<str>, Box<str>)],
+) -> Result<Box<Server>, LoginFailure> {
+    let login = log_in(account, context, extra);
+    match context.connect_timeout {
+        None => login.await,
+        Some(limit) => match timeout(limit, login).await {
+            Ok(done) => done,
+            Err(_) => Err(LoginFailure::TimedOut(account.address.to_string())),
+        },
+    }
+}
+
+/// The order in which libpq tries encryption (manual, "SSL Mode Descriptions").
+async fn log_in(
+    account: &Account,
+    context: &LoginContext,
+    extra: &[(Box<str>, Box<str>)],
+) -> Result<Box<Server>, LoginFailure> {
+    let (first, second) = match (context.tls.mode(), &account.address.host) {
+        (SslMode::Disable, _) | (_, NodeHost::SocketDir(_)) => (false, None),
+        (SslMode::Allow, _) => (false, Some(true)),
+        (SslMode::Prefer, _) => (true, Some(false)),
+        (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, _) => (true, None),
+    };
+    let outcome = log_in_once(account, context, extra, first).await;
+    match (outcome, second) {
+        (Err(LoginFailure::Refused { code, .. }), Some(second)) if code == "28000" => {
+            log_in_once(account, context, extra, second).await
+        }
+        (Err(LoginFailure::Tls { .. }), Some(second)) => {
+            log_in_once(account, context, extra, second).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Asks for encryption and begins it (manual, "SSL Session Encryption").
+async fn encrypt(
+    mut stream: Stream,
+    account: &Account,
+    tls: &ServerTls,
+) -> Result<Stream, LoginFailure> {
+    let failed = |reason: String| LoginFailure::Tls { address: account.address.to_string(), reason };
+    let mut framed = Framed::new(stream);
+    let mut out = Vec::new();
+    wire::ssl_request(&mut out);
+    framed.send(&out).await.map_err(|error| unreachable_node(account, &error))?;
+    let answer = framed.peek(1).await.map_err(|error| lost(account, error))?.first().copied();
+    drop(framed.consume(1));
+    if framed.has_more() {
+        return Err(broke(account, "received unencrypted data after SSL response".to_owned()));
+    }
+    stream = framed.into_parts().0;
+    match answer {
+        Some(b'S') => {}
+        Some(b'N') if !tls.mode().requires_tls() => return Ok(stream),
+        Some(b'N') => {
+            return Err(failed("the server does not support SSL, but sslmode requires it".to_owned()));
+        }
+        _ => return Err(broke(account, "unexpected answer to SSLRequest".to_owned())),
+    }
+    let connection =
+        tls.connection(&account.address.host).map_err(|error| failed(error.to_string()))?;
+    stream.start_tls(connection);
+    handshake(&mut stream).await.map_err(|error| failed(error.to_string()))?;
+    Ok(stream)
+}
+
+async fn log_in_once(
+    account: &Account,
+    context: &LoginContext,
+    extra: &[(Box<str>, Box<str>)],
+    encrypted: bool,
+) -> Result<Box<Server>, LoginFailure> {
+    let mut stream = dial(&account.address, &context.resolver, &context.tcp)
+        .await
+        .map_err(|error| unreachable_node(account, &error))?;
+    if encrypted {
+        stream = encrypt(stream, account, &context.tls).await?;
+    }
+    let mut framed = Framed::new(stream);
+    let own = [("user", &*account.user), ("database", &*account.dbname)];
+    let extra = extra.iter().map(|(name, value)| (&**name, &**value));
+    let parameters = own.into_iter().chain(extra);
+    let mut out = Vec::new();
+    wire::startup_message(&mut out, parameters.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    framed.send(&out).await.map_err(|error| unreachable_node(account, &error))?;
+    authenticate(&mut framed, account, context).await?;
+    let (reported, key) = welcome(&mut framed, account).await?;
+    let (stream, held) = framed.into_parts();
+    let mut server = assemble(account, stream, reported, &key);
+    server.held = held;
+    if let Some(sql) = &account.connect_query {
+        server.run(sql).await.map_err(|error| broke(account, format!("connect_query: {error}")))?;
+    }
+    Ok(server)
+}
+
+fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -> Box<Server> {
+    Box::new(Server {
+        stream,
+        replies: Replies::default(),
+        prepared: Prepared::default(),
+        unnamed: 0,
+        settings: Arc::clone(&account.neutral),
+        held: Vec::new(),
+        rest_of_frame: 0,
+        cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),
+        reported: Arc::new(reported),
+        since: Instant::now(),
+    })
+}
+
+fn unreachable_node(account: &Account, error: &io::Error) -> LoginFailure {
+    let path = match &account.address.host {
+        NodeHost::SocketDir(_) => " (Unix socket)",
+        NodeHost::Ip(_) | NodeHost::Name(_) => "",
+    };
+    let address = format!("{}{path}", account.address);
+    LoginFailure::Unreachable { address, reason: error.to_string() }
+}
+
+fn broke(account: &Account, reason: String) -> LoginFailure {
+    LoginFailure::Protocol { address: account.address.to_string(), reason }
+}
+
+fn lost(account: &Account, error: FrameError) -> LoginFailure {
+    match error {
+        FrameError::Closed => {
+            let reason = "it closed the connection during login".to_owned();
+            LoginFailure::Unreachable { address: account.address.to_string(), reason }
+        }
+        FrameError::Io(error) => unreachable_node(account, &error),
+        FrameError::Malformed(error) => broke(account, error.to_string()),
+    }
+}
+
+fn refused(body: &[u8]) -> LoginFailure {
+    let fields = wire::error_fields(body);
+    LoginFailure::Refused {
+        code: String::from_utf8_lossy(fields.code).into_owned(),
+        message: String::from_utf8_lossy(fields.message).into_owned(),
+        body: body.into(),
+    }
+}
+
+/// Opens the body of an Authentication message.
+fn request(body: &[u8]) -> Option<AuthRequest<'_>> {
+    let (code, data) = body.split_first_chunk::<4>()?;
+    Some(match u32::from_be_bytes(*code) {
+        0 => AuthRequest::Ok,
+        3 => AuthRequest::Cleartext,
+        5 => AuthRequest::Md5(*data.first_chunk()?),
+        10 => AuthRequest::Sasl(data),
+        11 => AuthRequest::SaslContinue(data),
+        12 => AuthRequest::SaslFinal(data),
+        other => AuthRequest::Other(other),
+    })
+}
+
+async fn authenticate(
+    framed: &mut Framed,
+    account: &Account,
+    context: &LoginContext,
+) -> Result<(), LoginFailure> {
+    let credential = account.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let certificate = framed.stream().tls().and_then(|tls| tls.peer_certificates()?.first());
+    let binding = certificate.and_then(|leaf| tls_server_end_point(leaf));
+    let mut nonce = [0; crate::auth::scram::NONCE_BYTES];
+    getrandom::fill(&mut nonce)
+        .map_err(|error| broke(account, format!("no randomness: {error}")))?;
+    let mut login = ServerLogin::new(
+        account.user.as_bytes(),
+        credential.clone(),
+        nonce,
+        binding.as_deref(),
+    );
+    loop {
+        let frame = framed.frame(LOGIN_FRAME_MAX).await.map_err(|error| lost(account, error))?;
+        match frame.tag {
+            server::ERROR => {
+                context.keys.forget(&account.user);
+                return Err(refused(&frame.body));
+            }
+            server::NOTICE | server::NEGOTIATE => continue,
+            server::AUTHENTICATION => {}
+            tag => return Err(broke(account, format!("message type {tag:#04X} during login"))),
+        }
+        let request =
+            request(&frame.body).ok_or_else(|| broke(account, "short message".to_owned()))?;
+        let mut step = login.on_request(request)?;
+        if let LoginStep::NeedKeys(request) = step {
+            let keys = context.keys.keys(&account.user, &credential, request).await;
+            let keys = keys.ok_or_else(|| broke(account, "keys not derived".to_owned()))?;
+            step = login.supply_keys(&keys)?;
+        }
+        match step {
+            LoginStep::Send(body) => {
+                let mut out = Vec::new();
+                client::password(&mut out, &body);
+                framed.send(&out).await.map_err(|error| unreachable_node(account, &error))?;
+            }
+            LoginStep::Done => return Ok(()),
+            LoginStep::Wait | LoginStep::NeedKeys(_) => {}
+        }
+    }
+}
+
+/// Reads what stands between AuthenticationOk and the first ReadyForQuery.
+async fn welcome(
+    framed: &mut Framed,
+    account: &Account,
+) -> Result<(Reported, Vec<u8>), LoginFailure> {
+    let (mut reported, mut key) = (Reported::new(), Vec::new());
+    loop {
+        let frame = framed.frame(LOGIN_FRAME_MAX).await.map_err(|error| lost(account, error))?;
+        match frame.tag {
+            server::PARAMETER_STATUS => {
+                let pair = server::read_parameter_status(&frame.body);
+                let (name, value) =
+                    pair.ok_or_else(|| broke(account, "malformed ParameterStatus".to_owned()))?;
+                if reported.len() < REPORTED_MAX {
+                    reported.push((name.into(), value.into()));
+                }
+            }
+            server::BACKEND_KEY => key = frame.body,
+            server::ERROR => return Err(refused(&frame.body)),
+            server::READY => return Ok((reported, key)),
+            // Login triggers and collation warnings speak here.
+            server::NOTICE => {}
+            tag => return Err(broke(account, format!("message type {tag:#04X} during login"))),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Values by key to the typed configuration.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::Section;
+use super::options::{
+    AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
+    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, Timeout,
+    TimeoutOptions, UserOptions,
+};
+use super::raw::{Raw, Scope};
+use super::secret::LoadedFile;
+use super::value::Value;
+use super::words::{
+    AuthType, ClientSslMode, LogFormat, LogLevel, PoolMode, ServerSslMode, SessionStatePolicy, Word,
+};
+
+/// The name of the entry that stands for every other database.
+pub(super) const WILDCARD: &str = "*";
+
+/// Most worker threads that are started when nobody says how many.
+const MOST_DEFAULT_WORKERS: usize = 4;
+
+/// Reads one table. A key without a value (its own was refused, or it has no default) gives zero,
+/// none or the fallback; a refused value is an error already, so no such table is ever used.
+struct Table<'a> {
+    raw: &'a Raw,
+    scope: Scope,
+}
+
+impl<'a> Table<'a> {
+    fn section(raw: &'a Raw, section: Section) -> Self {
+        Self { raw, scope: Scope::section(section) }
+    }
+
+    fn get(&self, name: &'static str) -> Option<&'a Value> {
+        self.raw.get(&self.scope, name).map(|setting| &setting.value)
+    }
+
+    fn flag(&self, name: &'static str) -> bool {
+        matches!(self.get(name), Some(Value::Flag(true)))
+    }
+
+    fn maybe_count(&self, name: &'static str) -> Option<u32> {
+        if let Some(Value::Count(count)) = self.get(name) { Some(*count) } else { None }
+    }
+
+    fn count(&self, name: &'static str) -> u32 {
+        self.maybe_count(name).unwrap_or(0)
+    }
+
+    fn at_least_one(&self, name: &'static str) -> NonZeroU32 {
+        NonZeroU32::new(self.count(name)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn limit(&self, name: &'static str) -> Limit {
+        NonZeroU32::new(self.count(name))
+    }
+
+    fn maybe_limit(&self, name: &'static str) -> Option<Limit> {
+        self.maybe_count(name).map(NonZeroU32::new)
+    }
+
+    fn maybe_duration(&self, name: &'static str) -> Option<Duration> {
+        if let Some(Value::Duration(duration)) = self.get(name) { Some(*duration) } else { None }
+    }
+
+    fn duration(&self, name: &'static str) -> Duration {
+        self.maybe_duration(name).unwrap_or(Duration::ZERO)
+    }
+
+    fn timeout(&self, name: &'static str) -> Timeout {
+        self.maybe_duration(name).filter(|duration| !duration.is_zero())
+    }
+
+    fn maybe_timeout(&self, name: &'static str) -> Option<Timeout> {
+        self.maybe_duration(name).map(|duration| (!duration.is_zero()).then_some(duration))
+    }
+
+    /// A text; an empty one is none.
+    fn text(&self, name: &'static str) -> Option<String> {
+        match self.get(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn maybe_word<T: Word>(&self, name: &'static str) -> Option<T> {
+        if let Some(Value::Word(word)) = self.get(name) { T::from_word(word) } else { None }
+    }
+
+    fn word<T: Word>(&self, name: &'static str, fallback: T) -> T {
+        self.maybe_word(name).unwrap_or(fallback)
+    }
+
+    fn file(&self, name: &'static str) -> Option<LoadedFile> {
+        if let Some(Value::File(file)) = self.get(name) { Some(file.clone()) } else { None }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(Identity { cert_file: self.file("cert_file")?, key_file: self.file("key_file")? })
+    }
+}
+
+/// The typed configuration of `raw`, complete only if no error was collected.
+pub(super) fn config(path: &Path, raw: Raw) -> Config {
+    let entries = |section: Section| {
+        raw.entries
+            .keys()
+            .filter(move |scope| scope.section == section)
+            .filter_map(|scope| Some((scope.entry.clone()?, scope.clone())))
+    };
+    let table = |scope| Table { raw: &raw, scope };
+    let mut config = Config {
+        path: path.to_owned(),
+        howdah: howdah(&Table::section(&raw, Section::Howdah)),
+        pool: pool(&Table::section(&raw, Section::Pool)),
+        timeouts: timeouts(&Table::section(&raw, Section::Timeouts)),
+        auth: auth(&Table::section(&raw, Section::Auth)),
+        tls_client: tls_client(&Table::section(&raw, Section::TlsClient)),
+        tls_server: tls_server(&Table::section(&raw, Section::TlsServer)),
+        log: log(&Table::section(&raw, Section::Log)),
+        databases: entries(Section::Database)
+            .map(|(name, scope)| (name, database(&table(scope))))
+            .collect(),
+        wildcard: None,
+        users: entries(Section::User).map(|(name, scope)| (name, user(&table(scope)))).collect(),
+        settings: std::collections::BTreeMap::new(),
+    };
+    config.wildcard = config.databases.remove(WILDCARD);
+    config.settings = raw.settings;
+    config
+}
+
+fn howdah(table: &Table<'_>) -> HowdahOptions {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = table
+        .maybe_count("workers")
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or_else(|| cores().min(MOST_DEFAULT_WORKERS));
+    HowdahOptions {
+        listen_addr: match table.get("listen_addr") {
+            Some(Value::Listen(addresses)) => addresses.clone(),
+            _ => Vec::new(),
+        },
+        listen_port: u16::try_from(table.count("listen_port")).unwrap_or(0),
+        listen_backlog: table.count("listen_backlog"),
+        unix_socket_dir: match table.get("unix_socket_dir") {
+            Some(Value::Path(path)) if !path.is_empty() => Some(PathBuf::from(path)),
+            _ => None,
+        },
+        unix_socket_mode: match table.get("unix_socket_mode") {
+            Some(Value::Mode(mode)) => *mode,
+            _ => 0,
+        },
+        unix_socket_group: table.text("unix_socket_group"),
+        so_reuseport: table.flag("so_reuseport"),
+        workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
+        max_client_conn: table.at_least_one("max_client_conn"),
+        max_packet_size: match table.get("max_packet_size") {
+            Some(Value::Size(size)) => *size,
+            _ => 0,
+        },
+        tcp: TcpOptions {
+            keepalive: table.flag("tcp_keepalive"),
+            keepidle: table.timeout("tcp_keepidle"),
+            keepintvl: table.timeout("tcp_keepintvl"),
+            keepcnt: table.limit("tcp_keepcnt"),
+            user_timeout: table.timeout("tcp_user_timeout"),
+        },
+        shutdown_timeout: table.timeout("shutdown_timeout"),
+        dns_max_ttl: table.duration("dns_max_ttl"),
+    }
+}
+
+fn pool(table: &Table<'_>) -> PoolOptions {
+    PoolOptions {
+        pool_mode: table.word("pool_mode", PoolMode::Transaction),
+        default_pool_size: table.limit("default_pool_size"),
+        min_pool_size: table.count("min_pool_size"),
+        reserve_pool_size: table.count("reserve_pool_size"),
+        reserve_pool_timeout: table.timeout("reserve_pool_timeout"),
+        max_db_connections: table.limit("max_db_connections"),
+        max_user_connections: table.limit("max_user_connections"),
+        max_db_client_connections: table.limit("max_db_client_connections"),
+        max_user_client_connections: table.limit("max_user_client_connections"),
+        max_prepared_statements: table.count("max_prepared_statements"),
+        session_state_policy: table.word("session_state_policy", SessionStatePolicy::Pin),
+        server_reset_query: table.text("server_reset_query"),
+        server_check_query: match table.text("server_check_query").as_deref() {
+            None => CheckQuery::Off,
+            Some("<empty>") => CheckQuery::Empty,
+            Some(sql) => CheckQuery::Sql(sql.to_owned()),
+        },
+        server_check_delay: table.duration("server_check_delay"),
+        ignore_startup_parameters: match table.get("ignore_startup_parameters") {
+            Some(Value::Names(names)) => names.iter().map(|name| name.to_lowercase()).collect(),
+            _ => Vec::new(),
+        },
+        application_name_add_host: table.flag("application_name_add_host"),
+    }
+}
+
+fn timeouts(table: &Table<'_>) -> TimeoutOptions {
+    TimeoutOptions {
+        query_wait_timeout: table.timeout("query_wait_timeout"),
+        query_timeout: table.timeout("query_timeout"),
+        transaction_timeout: table.timeout("transaction_timeout"),
+        idle_transaction_timeout: table.timeout("idle_transaction_timeout"),
+        client_login_timeout: table.timeout("client_login_timeout"),
+        client_idle_timeout: table.timeout("client_idle_timeout"),
+        server_connect_timeout: table.timeout("server_connect_timeout"),
+        server_login_retry: table.duration("server_login_retry"),
+        cancel_wait_timeout: table.timeout("cancel_wait_timeout"),
+        server_idle_timeout: table.timeout("server_idle_timeout"),
+        server_lifetime: table.duration("server_lifetime"),
+    }
+}
+
+fn auth(table: &Table<'_>) -> AuthOptions {
+    AuthOptions {
+        auth_type: table.word("auth_type", AuthType::ScramSha256),
+        auth_file: table.file("auth_file"),
+        scram_iterations: table.at_least_one("scram_iterations"),
+    }
+}
+
+fn tls_client(table: &Table<'_>) -> ClientTlsOptions {
+    ClientTlsOptions {
+        sslmode: table.word("sslmode", ClientSslMode::Disable),
+        identity: table.identity(),
+    }
+}
+
+fn tls_server(table: &Table<'_>) -> ServerTlsOptions {
+    ServerTlsOptions {
+        sslmode: table.word("sslmode", ServerSslMode::Prefer),
+        ca_file: table.file("ca_file"),
+        identity: table.identity(),
+    }
+}
+
+fn log(table: &Table<'_>) -> LogOptions {
+    LogOptions {
+        level: table.word("level", LogLevel::Info),
+        format: table.word("format", LogFormat::Text),
+        log_connections: table.flag("log_connections"),
+        log_disconnections: table.flag("log_disconnections"),
+        log_pooler_errors: table.flag("log_pooler_errors"),
+        log_stats: table.flag("log_stats"),
+        stats_period: table.duration("stats_period"),
+    }
+}
+
+fn database(table: &Table<'_>) -> DatabaseOptions {
+    DatabaseOptions {
+        dbname: table.text("dbname"),
+        nodes: match table.get("nodes") {
+            Some(Value::Nodes(nodes)) => nodes.clone(),
+            _ => Vec::new(),
+        },
+        user: table.text("user"),
+        password: match table.get("password") {
+            Some(Value::Secret(secret)) => Some(secret.clone()),
+            _ => None,
+        },
+        pool_mode: table.maybe_word("pool_mode"),
+        pool_size: table.maybe_limit("pool_size"),
+        min_pool_size: table.maybe_count("min_pool_size"),
+        reserve_pool_size: table.maybe_count("reserve_pool_size"),
+        max_db_connections: table.maybe_limit("max_db_connections"),
+        max_db_client_connections: table.maybe_limit("max_db_client_connections"),
+        connect_query: table.text("connect_query"),
+        query_wait_timeout: table.maybe_timeout("query_wait_timeout"),
+        server_lifetime: table.maybe_duration("server_lifetime"),
+        session_settings: SessionSettings {
+            client_encoding: table.text("client_encoding"),
+            datestyle: table.text("datestyle"),
+            timezone: table.text("timezone"),
+            application_name: table.text("application_name"),
+        },
+    }
+}
+
+fn user(table: &Table<'_>) -> UserOptions {
+    UserOptions {
+        pool_mode: table.maybe_word("pool_mode"),
+        pool_size: table.maybe_limit("pool_size"),
+        reserve_pool_size: table.maybe_count("reserve_pool_size"),
+        max_user_connections: table.maybe_limit("max_user_connections"),
+        max_user_client_connections: table.maybe_limit("max_user_client_connections"),
+        query_timeout: table.maybe_timeout("query_timeout"),
+        query_wait_timeout: table.maybe_timeout("query_wait_timeout"),
+        idle_transaction_timeout: table.maybe_timeout("idle_transaction_timeout"),
+        transaction_timeout: table.maybe_timeout("transaction_timeout"),
+        client_idle_timeout: table.maybe_timeout("client_idle_timeout"),
+    }
+}

@@ -1,0 +1,206 @@
+//! `[databases.NAME]` and `[users.NAME]`.
+
+use std::time::Duration;
+
+use super::super::value::Kind;
+use super::super::words::PoolMode;
+use super::Applies::{NextConnect, NextTransaction};
+use super::{Key, unset, word};
+
+/// A lifetime in a database: PgBouncer reads 0 here as "use the general one".
+const LIFETIME: Kind = Kind::Duration { min: Duration::from_micros(1), unit_required: false };
+
+/// The rows of `[databases.NAME]`.
+pub(super) const DATABASE: &[Key] = &[
+    unset("dbname", Kind::Text, "NAME", "Name of the database on the server.").example("\"app\""),
+    unset(
+        "nodes",
+        Kind::Nodes,
+        "required",
+        "The PostgreSQL server: \"host\", \"host:port\", \"/directory/of/socket\" or \
+         { host = \"10.0.0.1\", port = 5432 }.",
+    )
+    .sample("[\"127.0.0.1:5432\"]"),
+    unset(
+        "user",
+        Kind::Text,
+        "the client's user",
+        "User that servers are logged in as, for every client of this database.",
+    )
+    .example("\"app\""),
+    unset("password", Kind::Secret, "the secret in auth_file", "Password of that user.")
+        .example("\"secret\""),
+    unset(
+        "pool_mode",
+        word(PoolMode::WORDS),
+        "[pool] pool_mode",
+        "When a server goes back to its pool.",
+    )
+    .applies(NextConnect)
+    .example("\"session\""),
+    unset(
+        "pool_size",
+        Kind::COUNT,
+        "[pool] default_pool_size",
+        "Server connections of a pool of this database. 0 = no limit.",
+    )
+    .example("20"),
+    unset(
+        "min_pool_size",
+        Kind::COUNT,
+        "[pool] min_pool_size",
+        "Server connections that a pool of this database keeps open.",
+    )
+    .example("2"),
+    unset(
+        "reserve_pool_size",
+        Kind::COUNT,
+        "[pool] reserve_pool_size",
+        "Server connections beyond pool_size for clients that wait too long.",
+    )
+    .example("5"),
+    unset(
+        "max_db_connections",
+        Kind::COUNT,
+        "[pool] max_db_connections",
+        "Server connections of this database on each node. 0 = no limit.",
+    )
+    .example("50"),
+    unset(
+        "max_db_client_connections",
+        Kind::COUNT,
+        "[pool] max_db_client_connections",
+        "Client connections of this database. 0 = no limit.",
+    )
+    .example("1000"),
+    unset(
+        "connect_query",
+        Kind::Text,
+        "none",
+        "SQL that each new server connection runs before its first client.",
+    )
+    .applies(NextConnect)
+    .example("\"SET search_path = app\""),
+    unset(
+        "query_wait_timeout",
+        Kind::DURATION,
+        "[timeouts] query_wait_timeout",
+        "Longest wait of a client for a server. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"30s\""),
+    unset(
+        "server_lifetime",
+        LIFETIME,
+        "[timeouts] server_lifetime",
+        "Age at which a server is closed when it is free.",
+    )
+    .example("\"30m\""),
+    unset(
+        "client_encoding",
+        Kind::Text,
+        "the server's",
+        "client_encoding of sessions that do not ask for one.",
+    )
+    .applies(NextConnect)
+    .example("\"UTF8\""),
+    unset(
+        "datestyle",
+        Kind::Text,
+        "the server's",
+        "DateStyle of sessions that do not ask for one.",
+    )
+    .applies(NextConnect)
+    .example("\"ISO, MDY\""),
+    unset("timezone", Kind::Text, "the server's", "TimeZone of sessions that do not ask for one.")
+        .applies(NextConnect)
+        .example("\"UTC\""),
+    unset(
+        "application_name",
+        Kind::Text,
+        "the server's",
+        "application_name of sessions that do not ask for one.",
+    )
+    .applies(NextConnect)
+    .example("\"app\""),
+];
+
+/// The rows of `[users.NAME]`.
+pub(super) const USER: &[Key] = &[
+    unset(
+        "pool_mode",
+        word(PoolMode::WORDS),
+        "the database's pool_mode",
+        "When a server goes back to its pool.",
+    )
+    .applies(NextConnect)
+    .example("\"session\""),
+    unset(
+        "pool_size",
+        Kind::COUNT,
+        "the database's pool_size",
+        "Server connections of this user's pools. 0 = no limit.",
+    )
+    .example("5"),
+    unset(
+        "reserve_pool_size",
+        Kind::COUNT,
+        "the database's reserve_pool_size",
+        "Server connections beyond pool_size for clients that wait too long.",
+    )
+    .example("1"),
+    unset(
+        "max_user_connections",
+        Kind::COUNT,
+        "[pool] max_user_connections",
+        "Server connections of this user on each node. 0 = no limit.",
+    )
+    .example("10"),
+    unset(
+        "max_user_client_connections",
+        Kind::COUNT,
+        "[pool] max_user_client_connections",
+        "Client connections of this user. 0 = no limit.",
+    )
+    .example("100"),
+    unset(
+        "query_timeout",
+        Kind::DURATION,
+        "[timeouts] query_timeout",
+        "Longest run of a statement. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"5m\""),
+    unset(
+        "query_wait_timeout",
+        Kind::DURATION,
+        "the database's query_wait_timeout",
+        "Longest wait of a client for a server. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"30s\""),
+    unset(
+        "idle_transaction_timeout",
+        Kind::DURATION,
+        "[timeouts] idle_transaction_timeout",
+        "Longest silence inside a transaction. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"1m\""),
+    unset(
+        "transaction_timeout",
+        Kind::DURATION,
+        "[timeouts] transaction_timeout",
+        "Longest transaction. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"10m\""),
+    unset(
+        "client_idle_timeout",
+        Kind::DURATION,
+        "[timeouts] client_idle_timeout",
+        "Longest silence outside a transaction. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"1h\""),
+];

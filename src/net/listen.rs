@@ -1,0 +1,147 @@
+//! Where clients come in: TCP addresses and a Unix socket.
+
+use super::dial::TcpOptions;
+use super::stream::{Socket, Stream};
+use socket2::{Domain, Protocol, SockAddr, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+
+/// How long accepting rests when the process is out of descriptors or memory.
+const EXHAUSTED: Duration = Duration::from_millis(200);
+
+/// How listeners are opened.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    /// Backlog of listen(2).
+    pub backlog: u32,
+    /// Several processes may share the port.
+    pub reuse_port: bool,
+    /// Options of accepted connections.
+    pub tcp: TcpOptions,
+}
+
+/// One open door.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP address.
+    Tcp(TcpListener, TcpOptions),
+    /// A Unix socket, removed with its listener.
+    Unix(UnixListener, PathBuf),
+}
+
+/// Where a client comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Its address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl Listener {
+    /// Listens on a TCP address. Must be called on the runtime that accepts.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        Ok(Self::Tcp(TcpListener::from_std(socket.into())?, options.tcp))
+    }
+
+    /// Listens on a Unix socket with these permission bits, in the place of one that nobody
+    /// listens on any more.
+    ///
+    /// # Errors
+    /// What the system says; `AddrInUse` when somebody listens there.
+    pub fn unix(path: &Path, mode: u32, backlog: u32) -> io::Result<Self> {
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(path)?;
+        }
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        Ok(Self::Unix(UnixListener::from_std(listener)?, path.to_owned()))
+    }
+
+    /// The port, of a TCP listener.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener, _) => listener.local_addr().ok().map(|address| address.port()),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// The next client. Errors that concern one connection, or that pass, are waited out: a
+    /// listener never ends by itself. Cancel safe.
+    pub async fn accept(&self) -> (Stream, Peer) {
+        loop {
+            match self.try_accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    let one_connection = matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted
+                            | io::ErrorKind::ConnectionReset
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::InvalidInput
+                    );
+                    if !one_connection {
+                        tracing::error!("cannot accept connections for the moment: {error}");
+                        tokio::time::sleep(EXHAUSTED).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener, options) => {
+                let (socket, address) = listener.accept().await?;
+                options.apply(&socket)?;
+                Ok((Stream::new(Socket::Tcp(socket)), Peer::Tcp(address)))
+            }
+            Self::Unix(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Stream::new(Socket::Unix(socket)), Peer::Unix))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Gone already is as good.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}

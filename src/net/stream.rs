@@ -1,0 +1,256 @@
+//! One connected socket, plain or TLS, as both sides use it.
+//!
+//! Owns the socket, the TLS connection and the bytes that could not be written yet. Never keeps a
+//! read buffer: callers read into a scratch that belongs to their thread, so an idle connection
+//! holds none. Keeps the invariant that bytes leave in the order in which they were written.
+
+use super::tls::TlsLayer;
+use bytes::{Buf, BytesMut};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes of a thread's scratch: what one poll reads at most.
+pub const SCRATCH: usize = 64 * 1024;
+
+/// The transport below.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// In memory, for tests.
+    Memory(DuplexStream),
+}
+
+impl Socket {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        let done = match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+            Self::Memory(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+        };
+        done.map_ok(|()| buf.filled().len())
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Memory(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Memory(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Memory(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+
+    /// Registers the socket with the runtime of the calling thread.
+    fn rehomed(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket.into_std()?)?),
+            Self::Unix(socket) => Self::Unix(UnixStream::from_std(socket.into_std()?)?),
+            memory @ Self::Memory(_) => memory,
+        })
+    }
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Option<Socket>,
+    tls: Option<Box<TlsLayer>>,
+    /// Accepted by [`Stream::write`], not yet by the kernel. Empty without an allocation at rest,
+    /// and always when there is TLS.
+    unsent: BytesMut,
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket could not be moved to this thread")
+}
+
+impl Stream {
+    /// Wraps a connected socket.
+    pub fn new(socket: Socket) -> Self {
+        Self { socket: Some(socket), tls: None, unsent: BytesMut::new() }
+    }
+
+    /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that
+    /// follow. What was written before still leaves in the clear.
+    ///
+    /// The peer's first TLS byte must still be in the socket. Whoever has read beyond SSLRequest
+    /// must refuse the connection: somebody in the middle may have put those bytes there.
+    pub fn start_tls(&mut self, connection: rustls::Connection) {
+        self.start_direct_tls(connection, Vec::new());
+    }
+
+    /// Starts TLS with a client that began with it: `hello` is what was read to find that out.
+    pub fn start_direct_tls(&mut self, connection: rustls::Connection, hello: Vec<u8>) {
+        let before = std::mem::take(&mut self.unsent);
+        self.tls = Some(Box::new(TlsLayer::new(connection, before, hello)));
+    }
+
+    /// The TLS connection, when there is one.
+    pub fn tls(&self) -> Option<&rustls::Connection> {
+        self.tls.as_deref().map(TlsLayer::connection)
+    }
+
+    /// The transport, unless moving it between threads failed.
+    pub fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// Moves the socket to the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses to register it; the stream is useless then.
+    pub fn rehome(&mut self) -> io::Result<()> {
+        let socket = self.socket.take().ok_or_else(gone)?;
+        self.socket = Some(socket.rehomed()?);
+        Ok(())
+    }
+
+    /// Reads plaintext into `buf`; zero is end of file. Cancel safe.
+    ///
+    /// An end of the connection without TLS's close_notify is an end of file too, as PostgreSQL
+    /// itself ends connections so; in the middle of a record or of the handshake it is an error.
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
+        match &mut self.tls {
+            None => socket.poll_read(cx, buf),
+            Some(tls) => tls.poll_read(socket, cx, buf),
+        }
+    }
+
+    /// Writes `bytes`, at once as far as the kernel takes them; the rest is kept and goes first
+    /// next time. Callers stop producing while [`Stream::is_blocked`].
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    #[inline]
+    pub fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.write(bytes)?;
+            return self.flush(cx);
+        }
+        let socket = self.socket.as_mut().ok_or_else(gone)?;
+        if self.unsent.is_empty() {
+            while !bytes.is_empty() {
+                match socket.poll_write(cx, bytes) {
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(n)) => bytes = bytes.get(n..).unwrap_or_default(),
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        self.unsent.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Whether bytes wait for the kernel.
+    #[inline]
+    pub fn is_blocked(&self) -> bool {
+        !self.unsent.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Tries to send what waits.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let socket = self.socket.as_mut().ok_or_else(gone)?;
+        if let Some(tls) = &mut self.tls {
+            return tls.send(socket, cx);
+        }
+        while !self.unsent.is_empty() {
+            match socket.poll_write(cx, &self.unsent) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => self.unsent.advance(n),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        // A large remainder must not stay allocated for the life of the connection.
+        self.unsent = BytesMut::new();
+        Ok(())
+    }
+
+    /// Whether nothing waits inside: no unsent bytes, no partial record, no unread plaintext, no
+    /// unfinished handshake, no end of file seen by TLS. Only then may the connection be parked or
+    /// moved: whatever comes next makes the socket readable.
+    pub fn is_quiet(&self) -> bool {
+        self.unsent.is_empty() && self.tls.as_ref().is_none_or(|tls| tls.is_quiet())
+    }
+
+    /// Whether the connection must be replaced soon: a TLS 1.2 connection cannot change its keys
+    /// and is closed for good after 16.7 million records.
+    pub fn is_worn(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_worn())
+    }
+
+    /// Sends what waits and closes the sending side, so that the peer reads all of it.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+        }
+        self.flush(cx)?;
+        if self.is_blocked() {
+            return Poll::Pending;
+        }
+        match &mut self.socket {
+            Some(socket) => socket.poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// Runs the TLS handshake until both sides may send and nothing of it waits; without TLS it sends
+/// what waits. Cancel safe: everything is kept in the stream. The caller sets the deadline.
+///
+/// # Errors
+/// When the connection ends or TLS cannot be agreed upon; the source of an
+/// [`io::ErrorKind::InvalidData`] is the `rustls` error.
+pub async fn handshake(stream: &mut Stream) -> io::Result<()> {
+    poll_fn(|cx| {
+        if let (Some(tls), Some(socket)) = (&mut stream.tls, &mut stream.socket) {
+            return tls.poll_handshake(socket, cx);
+        }
+        stream.flush(cx)?;
+        if stream.is_blocked() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! Tests of the core, by what they are about.
+
+mod bugs;
+mod fairness;
+mod harness;
+mod limits;
+mod random;

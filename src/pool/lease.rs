@@ -1,0 +1,205 @@
+//! The right to use a server for a while.
+//!
+//! A [`Lease`] is dirty by default: dropping it closes the connection and frees its slot. Only
+//! [`Lease::try_return`] gives the server back, and only when the server itself says that it is at
+//! rest.
+
+use super::Pools;
+use super::core::{At, Checkout, Kind, PoolId, Ready, Refusal, SlotId, Wait, WaiterId, WorkerId};
+use crate::backend::login::LoginFailure;
+use crate::backend::server::Server;
+use crate::backend::state::Rest;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Which line to stand in.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// The pool.
+    pub pool: PoolId,
+    /// The worker that the socket is to live on.
+    pub worker: WorkerId,
+}
+
+/// Startup parameters of a server that one session has to itself.
+pub type Extras = Vec<(Box<str>, Box<str>)>;
+
+/// Why there will be no server.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// The database was removed from the configuration.
+    Removed,
+    /// No server of the pool works.
+    Failing(Arc<LoginFailure>),
+}
+
+impl Refused {
+    fn from(refusal: Refusal<LoginFailure>) -> Self {
+        match refusal {
+            Refusal::Failing(failure) => Self::Failing(failure),
+            Refusal::Removed | Refusal::Answered => Self::Removed,
+        }
+    }
+}
+
+/// The answer to a request for a server.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Here it is.
+    Leased(Lease),
+    /// In line.
+    Waiting(Waiter),
+    /// No.
+    Refused(Refused),
+}
+
+/// A leased server.
+#[derive(Debug)]
+pub struct Lease {
+    pools: Arc<Pools>,
+    slot: SlotId,
+    worker: WorkerId,
+    server: Option<Box<Server>>,
+    /// The worker its socket is registered with.
+    was_home: WorkerId,
+    /// How long it had been idle.
+    idle: Duration,
+}
+
+impl Lease {
+    fn new(pools: &Arc<Pools>, worker: WorkerId, ready: Ready<Box<Server>>) -> Self {
+        let idle = pools.now().since(ready.idle_since);
+        Self {
+            pools: Arc::clone(pools),
+            slot: ready.slot,
+            worker,
+            server: Some(ready.server),
+            was_home: ready.was_home,
+            idle: Duration::from_micros(idle),
+        }
+    }
+
+    /// The server.
+    #[expect(clippy::expect_used, reason = "only try_return and drop take the server, and end the lease")]
+    pub fn server(&mut self) -> &mut Server {
+        self.server.as_mut().expect("a lease holds its server until it ends")
+    }
+
+    /// Whether the socket has to move to this thread's runtime first.
+    pub fn must_move(&self) -> bool {
+        self.was_home != self.worker
+    }
+
+    /// How long the server had been idle when it was leased.
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Gives the server back.
+    ///
+    /// # Errors
+    /// Gives the lease back instead when the server is not at rest.
+    pub fn try_return(mut self) -> Result<(), Self> {
+        match self.server.take() {
+            Some(server) if server.rest() == Rest::AtRest => {
+                let at = At { worker: self.worker, now: self.pools.now() };
+                drop(self.pools.with(|core| core.put_back(self.slot, server, at)));
+                Ok(())
+            }
+            server => {
+                self.server = server;
+                Err(self)
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            drop(server);
+            let now = self.pools.now();
+            self.pools.with(|core| core.discard(self.slot, now));
+        }
+    }
+}
+
+/// A place in line. Dropping it leaves the line, whatever has been granted meanwhile.
+#[derive(Debug)]
+pub struct Waiter {
+    pools: Arc<Pools>,
+    worker: WorkerId,
+    id: Option<WaiterId>,
+    dedicated: bool,
+}
+
+impl Waiter {
+    /// Has its turn come? Cancel safe.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, Refused>> {
+        let Some(id) = self.id else { return Poll::Ready(Err(Refused::Removed)) };
+        let wait = self.pools.with(|core| core.poll_wait(id, cx.waker()));
+        if !matches!(wait, Wait::Pending) {
+            self.id = None;
+            self.forget_extras(id);
+        }
+        match wait {
+            Wait::Pending => Poll::Pending,
+            Wait::Ready(ready) => Poll::Ready(Ok(Lease::new(&self.pools, self.worker, ready))),
+            Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
+        }
+    }
+
+}
+
+impl Waiter {
+    fn forget_extras(&self, id: WaiterId) {
+        if self.dedicated {
+            self.pools.extras().remove(&id);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.forget_extras(id);
+            let now = self.pools.now();
+            self.pools.with(|core| core.leave(id, now));
+        }
+    }
+}
+
+impl Pools {
+    /// Asks for a server; with `extras`, for a new one of its own that is opened with them.
+    pub fn checkout(
+        self: &Arc<Self>,
+        line: Line,
+        extras: Option<&Arc<Extras>>,
+        cx: &Context<'_>,
+    ) -> Outcome {
+        let at = At { worker: line.worker, now: self.now() };
+        let answer = match extras {
+            None => self.with(|core| core.checkout(line.pool, Kind::Shared, at, cx.waker())),
+            Some(extras) => {
+                // Locked around the request, so that who opens the server finds them.
+                let mut all = self.extras();
+                let answer =
+                    self.with(|core| core.checkout(line.pool, Kind::Dedicated, at, cx.waker()));
+                if let Checkout::Waiting(id) = answer {
+                    all.insert(id, Arc::clone(extras));
+                }
+                answer
+            }
+        };
+        match answer {
+            Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, line.worker, ready)),
+            Checkout::Waiting(id) => {
+                let pools = Arc::clone(self);
+                let dedicated = extras.is_some();
+                Outcome::Waiting(Waiter { pools, worker: line.worker, id: Some(id), dedicated })
+            }
+            Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What other threads may know of a client, and how they reach it.
+//!
+//! Owns the client's cancel key, the server it is linked to, its alarm and the orders for it.
+//! Keeps the invariant that a cancel request begins while the link is locked: a session that
+//! unlinks a server afterwards sees the request and does not give the server away before it is
+//! through.
+
+use crate::backend::cancel::{CancelInFlight, CancelTarget};
+use crate::pool::core::Tick;
+use hashbrown::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// Process id and secret, as in BackendKeyData.
+pub type Key = [u8; 8];
+
+/// Orders for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// Its alarm went off.
+    Alarm = 1,
+    /// A cancel request came while it waited for a server.
+    Cancel = 2,
+    /// Leave at the next transaction boundary.
+    Drain = 4,
+    /// Leave now.
+    Stop = 8,
+}
+
+#[derive(Debug, Default)]
+enum Link {
+    #[default]
+    Idle,
+    Waiting,
+    On(Arc<CancelTarget>),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    link: Link,
+    waker: Option<Waker>,
+}
+
+/// One client, as other threads see it.
+#[derive(Debug)]
+pub struct Card {
+    /// Unique in this process; in the log.
+    pub id: u64,
+    key: Key,
+    shared: Mutex<Shared>,
+    alarm: AtomicU64,
+    orders: AtomicU8,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Card {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client's cancel key.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The session runs on this task from now on.
+    pub fn attend(&self, waker: &Waker) {
+        self.lock().waker = Some(waker.clone());
+    }
+
+    /// Gives the session an order and wakes it.
+    pub fn order(&self, order: Order) {
+        self.orders.fetch_or(order as u8, Ordering::AcqRel);
+        let waker = self.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the session was given this order; it is done with then, except for good-byes.
+    #[inline]
+    pub fn take(&self, order: Order) -> bool {
+        let orders = self.orders.load(Ordering::Acquire);
+        if orders & order as u8 == 0 {
+            return false;
+        }
+        if matches!(order, Order::Alarm | Order::Cancel) {
+            self.orders.fetch_and(!(order as u8), Ordering::AcqRel);
+        }
+        true
+    }
+
+    /// Whether there is any order.
+    #[inline]
+    pub fn has_orders(&self) -> bool {
+        self.orders.load(Ordering::Acquire) != 0
+    }
+
+    /// Sets or stops the alarm.
+    #[inline]
+    pub fn set_alarm(&self, at: Option<Tick>) {
+        self.alarm.store(at.map_or(NEVER, |tick| tick.0), Ordering::Relaxed);
+    }
+
+    /// Rings if the alarm's time has come.
+    pub fn ring(&self, now: Tick) {
+        if self.alarm.load(Ordering::Relaxed) <= now.0 {
+            self.alarm.store(NEVER, Ordering::Relaxed);
+            self.order(Order::Alarm);
+        }
+    }
+
+    /// The session waits for a server.
+    pub fn waits(&self) {
+        self.lock().link = Link::Waiting;
+    }
+
+    /// The session was given this server.
+    pub fn links(&self, target: &Arc<CancelTarget>) {
+        self.lock().link = Link::On(Arc::clone(target));
+    }
+
+    /// The session has no server any more. After this no new cancel request reaches the one it had.
+    pub fn unlinks(&self) {
+        self.lock().link = Link::Idle;
+    }
+
+    /// A cancel request for this client came. Gives the request to be delivered, if its query runs
+    /// on a server; a waiting client is told, and an idle one has nothing to cancel.
+    pub fn cancel(&self) -> Option<CancelInFlight> {
+        let shared = self.lock();
+        match &shared.link {
+            Link::On(target) => Some(target.begin()),
+            Link::Idle => None,
+            Link::Waiting => {
+                drop(shared);
+                self.order(Order::Cancel);
+                None
+            }
+        }
+    }
+}
+
+/// All clients of the process by their cancel keys. One lock, taken at login, logout and cancel.
+#[derive(Debug, Default)]
+pub struct Clients {
+    by_key: Mutex<HashMap<Key, Arc<Card>, foldhash::fast::RandomState>>,
+    last: AtomicU64,
+}
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Card>, foldhash::fast::RandomState>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a new connection.
+    pub fn next_id(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// A card with a key nobody else has.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn register(&self, id: u64) -> Result<Arc<Card>, getrandom::Error> {
+        loop {
+            let mut key = Key::default();
+            getrandom::fill(&mut key)?;
+            // Drivers read the process id as a signed number, and some take zero for "none".
+            key[0] &= 0x7f;
+            key[3] |= 1;
+            let card = Arc::new(Card {
+                id,
+                key,
+                shared: Mutex::default(),
+                alarm: AtomicU64::new(NEVER),
+                orders: AtomicU8::new(0),
+            });
+            if let hashbrown::hash_map::Entry::Vacant(free) = self.lock().entry(key) {
+                free.insert(Arc::clone(&card));
+                return Ok(card);
+            }
+        }
+    }
+
+    /// The client left.
+    pub fn forget(&self, card: &Card) {
+        self.lock().remove(&card.key);
+    }
+
+    /// The client with exactly this key.
+    pub fn find(&self, key: &[u8]) -> Option<Arc<Card>> {
+        let key = Key::try_from(key).ok()?;
+        self.lock().get(&key).cloned()
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,254 @@
+//! What a session asks a server on its own account before the client's bytes go on.
+//!
+//! While a gate is closed the client is not read. It opens when the server owes nothing any more:
+//! each question is answered before the next byte of the client's is looked at, so that a failed
+//! alignment can never let a query run under somebody else's settings.
+
+use super::run::{Clock, End, Phase, Session};
+use super::settings;
+use crate::backend::server::Server;
+use crate::backend::settings::alignment;
+use crate::backend::state::{Kind, Reply};
+use crate::pool::Lease;
+use crate::wire::{self, client, server};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A question to the server.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// `server_check_query`: is it alive?
+    Check,
+    /// Be given the session's settings.
+    Align(Answer),
+    /// Which settings and possessions does the session have there now?
+    Probe(Answer),
+    /// What do a statement's rows look like? The answer goes to the statements.
+    Shape,
+}
+
+/// An answer to one of our own queries.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The columns of each row.
+    pub rows: Vec<Vec<Option<Vec<u8>>>>,
+    /// The whole ErrorResponse, if it failed.
+    pub error: Option<Vec<u8>>,
+}
+
+/// Reads the columns of a DataRow; `None` when it is malformed.
+pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                columns.push(Some(after.get(..length)?.to_vec()));
+                rest = after.get(length..)?;
+            }
+            Err(_) => {
+                columns.push(None);
+                rest = after;
+            }
+        }
+    }
+    Some(columns)
+}
+
+/// Takes in what an idle server has said; false when it is of no use any more.
+fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
+    let held = std::mem::take(&mut server.held);
+    if server.absorb(&held, &mut None).is_err() {
+        return false;
+    }
+    loop {
+        let mut chunk = [0u8; 1024];
+        match server.stream.poll_read(cx, &mut chunk) {
+            Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut None).is_err() {
+                    return false;
+                }
+            }
+            Poll::Ready(Ok(_) | Err(_)) => return false,
+        }
+    }
+}
+
+impl Session {
+    /// Binds a leased server to the session; false when it turned out to be dead.
+    pub(super) fn attach(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut lease: Lease,
+    ) -> ControlFlow<End, bool> {
+        let must_move = lease.must_move();
+        let idle = lease.idle();
+        let server = lease.server();
+        if must_move && server.stream.rehome().is_err() {
+            return ControlFlow::Continue(false);
+        }
+        if !is_alive(server, cx) {
+            return ControlFlow::Continue(false);
+        }
+        server.prepared.begin_batch();
+        self.card.links(&server.cancel);
+        self.lease = Some(lease);
+        self.phase = Phase::Bound;
+        self.server_said = false;
+        match &self.options.server_check_query {
+            Some(sql) if idle >= self.options.server_check_delay => {
+                let sql = sql.clone();
+                self.ask(cx, Gate::Check, sql.as_bytes())?;
+            }
+            Some(_) | None => self.align(cx)?,
+        }
+        ControlFlow::Continue(true)
+    }
+
+    /// Sends one of our own queries.
+    fn ask(&mut self, cx: &mut Context<'_>, gate: Gate, sql: &[u8]) -> ControlFlow<End> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let mut out = Vec::new();
+        client::query(&mut out, sql);
+        let server = lease.server();
+        server.unnamed = 0;
+        let discarded = server.replies.sent(Kind::Query, Reply::Swallow, None);
+        debug_assert!(discarded.is_none(), "asked while the server skips");
+        self.gate = Some(gate);
+        if server.stream.write(cx, &out).is_err() {
+            return self.server_lost(cx);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the server the session's settings, if it has others.
+    fn align(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let server = lease.server();
+        if Arc::ptr_eq(&server.settings, &self.settings) {
+            return self.aligned(cx);
+        }
+        match alignment(&server.settings, &self.settings) {
+            None => {
+                server.settings = Arc::clone(&self.settings);
+                self.aligned(cx)
+            }
+            Some(sql) => self.ask(cx, Gate::Align(Answer::default()), &sql),
+        }
+    }
+
+    /// The server has the session's settings.
+    fn aligned(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if !self.greeting {
+            return ControlFlow::Continue(());
+        }
+        if let Some(lease) = &mut self.lease {
+            self.route.account.welcomes.remember(lease.server());
+        }
+        self.welcome(cx)?;
+        self.settle(cx)
+    }
+
+    /// Greets the client, or asks a server how to.
+    pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if !self.dedicated && self.route.account.welcomes.find(&self.settings).is_some() {
+            return self.welcome(cx);
+        }
+        self.acquire(cx)
+    }
+
+    /// The first messages behind AuthenticationOk (manual, "Start-up").
+    fn welcome(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let reported = match &mut self.lease {
+            Some(lease) => Some(Arc::clone(&lease.server().reported)),
+            None => self.route.account.welcomes.find(&self.settings),
+        };
+        let mut out = Vec::new();
+        for (name, value) in reported.iter().flat_map(|reported| reported.iter()) {
+            // Who is asked for decides what the client may do, not whom we log in as.
+            server::parameter_status(&mut out, name, value);
+        }
+        server::backend_key(&mut out, self.card.key());
+        server::ready(&mut out, wire::IDLE);
+        self.greeting = false;
+        self.set_clock(Clock::Idle, self.options.client_idle_timeout);
+        self.tell(cx, &out)?;
+        self.process_held(cx)
+    }
+
+    /// The server owes nothing any more: what it was asked is answered.
+    pub(super) fn gate_opens(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        match self.gate.take() {
+            None => {}
+            Some(Gate::Shape) => {}
+            Some(Gate::Check) => self.align(cx)?,
+            Some(Gate::Align(answer)) => match answer.error {
+                None => {
+                    if let Some(lease) = &mut self.lease {
+                        lease.server().settings = Arc::clone(&self.settings);
+                    }
+                    self.aligned(cx)?;
+                }
+                Some(error) => return self.alignment_failed(cx, error),
+            },
+            Some(Gate::Probe(answer)) => self.probed(cx, answer)?,
+        }
+        if self.gate.is_some() {
+            return ControlFlow::Continue(());
+        }
+        self.process_held(cx)
+    }
+
+    /// The statement is answered with the server's error, and the server, which has a part of the
+    /// settings, is closed. A client that has not been welcomed cannot be.
+    fn alignment_failed(&mut self, cx: &mut Context<'_>, error: Vec<u8>) -> ControlFlow<End> {
+        self.lease = None;
+        let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
+        if self.greeting {
+            let message = wire::error_fields(body).message;
+            let reason = String::from_utf8_lossy(message).into_owned();
+            return ControlFlow::Break(End::Told(wire::as_fatal(body), reason));
+        }
+        self.answer_batch(cx, error)
+    }
+
+    /// Before the server goes back: asks what the transaction has done to the session.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.ask(cx, Gate::Probe(Answer::default()), settings::PROBE)
+    }
+
+    fn probed(&mut self, cx: &mut Context<'_>, answer: Answer) -> ControlFlow<End> {
+        let state = match answer.error {
+            None => settings::read_probe(answer.rows),
+            Some(_) => None,
+        };
+        let Some(state) = state else {
+            // What cannot be known must not be given to anybody else.
+            self.lease = None;
+            self.phase = Phase::Idle;
+            self.card.unlinks();
+            return ControlFlow::Continue(());
+        };
+        self.pinned = state.pinned || self.effects & settings::PINS_FOR_GOOD != 0;
+        let reset = self.effects & settings::RESETS != 0;
+        self.effects &= settings::PINS_FOR_GOOD;
+        let table = &self.worker.common.settings;
+        let now = table.intern(state.settings.iter().cloned());
+        let wanted = if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
+        if let Some(lease) = &mut self.lease {
+            lease.server().settings = now;
+        }
+        if !Arc::ptr_eq(&wanted, &self.settings) {
+            self.plan_settings = settings::for_plans(table, &wanted);
+            self.settings = wanted;
+        }
+        if self.pinned && self.lease.is_some() {
+            // The session stays here, so what RESET returned to has to be right here too.
+            return self.align(cx);
+        }
+        self.settle(cx)
+    }
+}

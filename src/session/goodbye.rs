@@ -1,0 +1,61 @@
+//! What becomes of a server whose client has left.
+
+use super::route::Mode;
+use super::run::Session;
+use crate::backend::clean::{CleanError, Reach};
+use crate::pool::Lease;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A clean-up takes no longer, whatever `cancel_wait_timeout` says.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
+/// Whatever cannot be cleaned is closed.
+pub(super) fn release(session: &Session, lease: Lease) {
+    let options = &session.options;
+    if session.dedicated || session.server_said {
+        return;
+    }
+    let whole_session = options.mode == Mode::Session;
+    let left_behind = session.pinned || session.effects != 0 || session.gate.is_some();
+    let reset = if whole_session {
+        options.server_reset_query.as_deref().map(str::to_owned)
+    } else {
+        left_behind.then(|| "DISCARD ALL".to_owned())
+    };
+    if session.passing > 0 && session.pass == super::run::Passing::Forward {
+        // It waits for the rest of a message that nobody is going to send.
+        return;
+    }
+    let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
+        return;
+    };
+    let worker = Rc::clone(&session.worker);
+    let limit = options.cancel_wait_timeout.unwrap_or(LONGEST).min(LONGEST);
+    let neutral = std::sync::Arc::clone(&session.route.account.neutral);
+    tokio::task::spawn_local(async move {
+        let mut lease = lease;
+        let reach = Reach { resolver: &worker.resolver, tcp: &worker.tcp };
+        let server = lease.server();
+        let reset_all = reset.as_deref() == Some("DISCARD ALL");
+        let cleaning = tokio::time::timeout(limit, server.clean(reach, reset.as_deref()));
+        match cleaning.await {
+            Ok(Ok(())) => {
+                if reset_all {
+                    server.settings = neutral;
+                } else if reset.is_some() {
+                    // What it has now is not known: only DISCARD ALL is understood.
+                    server.settings = std::sync::Arc::clone(&server.settings);
+                }
+                drop(lease.try_return());
+            }
+            Ok(Err(error)) => log(server.cancel.process_id(), &error),
+            Err(_) => log(server.cancel.process_id(), &CleanError::Unprovable),
+        }
+    });
+}
+
+fn log(pid: u32, error: &CleanError) {
+    tracing::info!(pid, "closing server: it could not be cleaned: {error}");
+}

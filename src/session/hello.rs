@@ -1,0 +1,175 @@
+//! A connection's first packets: encryption, cancel, or a session.
+//!
+//! Runs before anybody is known: everything is capped, nothing is trusted, and a connection that
+//! opens and closes is not worth a line in the log.
+
+use super::startup::{Wish, wish};
+use crate::fault::{Fault, Side};
+use crate::net::{ClientTls, DIRECT_TLS_BYTE, FrameError, Framed, Socket, Stream, handshake};
+use crate::wire::{self, First, MalformedStartup, server};
+
+/// Packets that may come before the one that counts: SSLRequest and GSSENCRequest.
+const PRELUDES: usize = 2;
+
+/// What a connection turned out to be.
+#[derive(Debug)]
+pub enum Hello {
+    /// Opened and closed: a health check.
+    Nothing,
+    /// A request to cancel the query of the client with this key.
+    Cancel(Vec<u8>),
+    /// A session.
+    Session(Framed, Wish),
+    /// It cannot go on; it is told why.
+    Refused(Framed, Fault),
+}
+
+/// Reads a connection up to its startup packet. Not cancel safe: drop the connection with it. The
+/// caller sets the deadline.
+pub async fn hello(stream: Stream, tls: &ClientTls, ignored: &[String]) -> Hello {
+    let mut framed = Framed::new(stream);
+    match converse(&mut framed, tls, ignored).await {
+        Ok(Said::Cancel(key)) => Hello::Cancel(key),
+        Ok(Said::Startup(wish)) => Hello::Session(framed, wish),
+        Err(Ended::Quietly(reason)) => {
+            tracing::debug!("connection ended before its startup packet: {reason}");
+            Hello::Nothing
+        }
+        Err(Ended::Refused(fault)) => Hello::Refused(framed, fault),
+    }
+}
+
+enum Said {
+    Cancel(Vec<u8>),
+    Startup(Wish),
+}
+
+enum Ended {
+    Quietly(String),
+    Refused(Fault),
+}
+
+impl From<FrameError> for Ended {
+    fn from(error: FrameError) -> Self {
+        Self::Quietly(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        Self::Quietly(error.to_string())
+    }
+}
+
+impl From<MalformedStartup> for Ended {
+    fn from(error: MalformedStartup) -> Self {
+        let code = match error {
+            MalformedStartup::Version { .. } => "0A000",
+            MalformedStartup::Length | MalformedStartup::Layout => "08P01",
+        };
+        Self::Refused(Fault::session(Side::Client, code, error.to_string()))
+    }
+}
+
+async fn converse(
+    framed: &mut Framed,
+    tls: &ClientTls,
+    ignored: &[String],
+) -> Result<Said, Ended> {
+    let (mut ssl_asked, mut gss_asked) = (false, false);
+    for _ in 0..=PRELUDES {
+        let start = framed.peek(1).await?;
+        if start.first() == Some(&DIRECT_TLS_BYTE) && !ssl_asked && tls.is_offered() {
+            let begun = framed.consume(usize::MAX);
+            direct(framed, tls, begun).await?;
+            ssl_asked = true;
+            continue;
+        }
+        let packet = packet(framed).await?;
+        match wire::first(&packet)? {
+            First::Ssl if !ssl_asked => {
+                ssl_asked = true;
+                encrypt(framed, tls).await?;
+            }
+            First::Gss if !gss_asked && framed.stream().tls().is_none() => {
+                gss_asked = true;
+                nothing_follows(framed, "GSSAPI encryption")?;
+                framed.send(b"N").await?;
+            }
+            First::Ssl | First::Gss => {
+                return Err(MalformedStartup::Version { major: 1234, minor: 5679 }.into());
+            }
+            First::Cancel(key) => return Ok(Said::Cancel(key.to_vec())),
+            First::Startup { minor, parameters } => {
+                let wish = wish(parameters, ignored).map_err(Ended::Refused)?;
+                require_encryption(framed, tls)?;
+                negotiate(framed, minor, &wish).await?;
+                return Ok(Said::Startup(wish));
+            }
+        }
+    }
+    Err(MalformedStartup::Layout.into())
+}
+
+async fn packet(framed: &mut Framed) -> Result<Vec<u8>, Ended> {
+    let length = wire::startup_length(framed.peek(4).await?)?;
+    let length = length.ok_or(MalformedStartup::Length)?;
+    framed.peek(length).await?;
+    Ok(framed.consume(length))
+}
+
+/// Bytes that came with the request were not encrypted: somebody in the middle may have put them
+/// there (CVE-2021-23214).
+fn nothing_follows(framed: &Framed, request: &str) -> Result<(), Ended> {
+    if framed.has_more() {
+        return Err(Ended::Refused(Fault::protocol(format!(
+            "received unencrypted data after {request} request"
+        ))));
+    }
+    Ok(())
+}
+
+async fn encrypt(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended> {
+    let unix = matches!(framed.stream().socket(), Some(Socket::Unix(_)));
+    if !tls.is_offered() || unix {
+        framed.send(b"N").await?;
+        return Ok(());
+    }
+    nothing_follows(framed, "SSL")?;
+    framed.send(b"S").await?;
+    let connection = tls.connection().map_err(|error| Ended::Quietly(error.to_string()))?;
+    framed.stream().start_tls(connection);
+    handshake(framed.stream()).await?;
+    Ok(())
+}
+
+async fn direct(framed: &mut Framed, tls: &ClientTls, begun: Vec<u8>) -> Result<(), Ended> {
+    let quietly = |error: crate::net::TlsError| Ended::Quietly(error.to_string());
+    let connection = tls.connection().map_err(quietly)?;
+    framed.stream().start_direct_tls(connection, begun);
+    handshake(framed.stream()).await?;
+    ClientTls::check_direct(framed.stream()).map_err(quietly)
+}
+
+fn require_encryption(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended> {
+    let unix = matches!(framed.stream().socket(), Some(Socket::Unix(_)));
+    if tls.is_required() && framed.stream().tls().is_none() && !unix {
+        return Err(Ended::Refused(
+            Fault::session(Side::Client, "28000", "SSL connection is required")
+                .hint("Connect with sslmode=require."),
+        ));
+    }
+    Ok(())
+}
+
+/// Newer minor versions and protocol options are turned down politely (manual, "Start-up").
+async fn negotiate(framed: &mut Framed, minor: u16, wish: &Wish) -> Result<(), Ended> {
+    if minor == 0 && wish.unknown_options.is_empty() {
+        return Ok(());
+    }
+    let mut out = Vec::new();
+    let unknown: Vec<&[u8]> = wish.unknown_options.iter().map(Vec::as_slice).collect();
+    server::negotiate(&mut out, 0, &unknown);
+    framed.send(&out).await?;
+    Ok(())
+}

@@ -1,0 +1,405 @@
+//! From the client to the server.
+//!
+//! Each message's header is looked at once. A message is opened only if its name or text matters;
+//! everything else passes by length. Without a server, [`super::state`] says what a message means.
+
+use super::gate::Gate;
+use super::names::{Context as Reading, Effects, Link, Told};
+use super::outbound::Pieces;
+use super::route::Mode;
+use super::run::{End, Passing, Phase, Session};
+use super::settings;
+use super::state::{HOLD_MAX, Step, unbound};
+use super::worker::Figures;
+use crate::backend::state::{Kind, Reply, kind_of};
+use crate::fault::Fault;
+use crate::wire::{self, HEADER_LEN, Header, client, server};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// What became of a message.
+enum Taken {
+    /// This many of its bytes; the rest passes by length.
+    Bytes(usize),
+    /// More of it has to be there.
+    Incomplete,
+    /// The server has to answer something first.
+    Later,
+}
+
+impl Session {
+    /// Reads the client once; whether there was anything.
+    pub(super) fn read_client(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let n = match self.client.poll_read(cx, &mut scratch) {
+            Poll::Pending => return ControlFlow::Continue(false),
+            Poll::Ready(Ok(0)) => return ControlFlow::Break(End::Left),
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return ControlFlow::Break(End::ClientLost(error)),
+        };
+        Figures::add(&worker.figures.received, n as u64);
+        let data = scratch.get(..n).unwrap_or_default();
+        if !self.held.is_empty() || matches!(self.phase, Phase::Waiting(_)) {
+            self.held.extend_from_slice(data);
+            drop(scratch);
+            if !matches!(self.phase, Phase::Waiting(_)) {
+                self.process_held(cx)?;
+            }
+            return ControlFlow::Continue(true);
+        }
+        let used = self.process(cx, data)?;
+        self.held.extend_from_slice(data.get(used..).unwrap_or_default());
+        ControlFlow::Continue(true)
+    }
+
+    /// Goes on with what is held.
+    pub(super) fn process_held(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if self.held.is_empty() || self.gate.is_some() || matches!(self.phase, Phase::Waiting(_)) {
+            return ControlFlow::Continue(());
+        }
+        let mut held = std::mem::take(&mut self.held);
+        let used = self.process(cx, &held)?;
+        if used < held.len() {
+            held.drain(..used);
+            // Nothing else is held: what is processed comes from here.
+            debug_assert!(self.held.is_empty());
+            self.held = held;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes as many messages as can be taken now; how many bytes that was.
+    fn process(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End, usize> {
+        let mut at = 0;
+        while at < data.len() {
+            let before = (at, self.lease.is_some());
+            at += if self.lease.is_some() {
+                if self.gate.is_some() {
+                    break;
+                }
+                self.process_bound(cx, data.get(at..).unwrap_or_default())?
+            } else if matches!(self.phase, Phase::Idle) && !self.greeting {
+                self.process_unbound(cx, data.get(at..).unwrap_or_default())?
+            } else {
+                break;
+            };
+            if before == (at, self.lease.is_some()) {
+                break;
+            }
+        }
+        ControlFlow::Continue(at)
+    }
+
+    /// One message without a server.
+    fn process_unbound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End, usize> {
+        if self.passing > 0 {
+            let n = self.passing.min(data.len());
+            self.passing -= n;
+            return ControlFlow::Continue(n);
+        }
+        let max = self.options.max_packet_size;
+        let Some(header) = self.header(data, max)? else { return ControlFlow::Continue(0) };
+        match unbound(data, self.skipping, max) {
+            Step::Acquire => {
+                self.acquire(cx)?;
+                ControlFlow::Continue(0)
+            }
+            Step::Hold => ControlFlow::Continue(0),
+            Step::Drop => {
+                self.pass = Passing::Drop;
+                self.passing = header.total();
+                ControlFlow::Continue(0)
+            }
+            Step::AnswerReady => {
+                self.skipping = false;
+                let mut out = Vec::new();
+                server::ready(&mut out, wire::IDLE);
+                self.tell(cx, &out)?;
+                self.pass = Passing::Drop;
+                self.passing = header.total();
+                ControlFlow::Continue(0)
+            }
+            Step::Leave => ControlFlow::Break(End::Left),
+            Step::Refuse => ControlFlow::Break(invalid_type(header.tag)),
+        }
+    }
+
+    fn header(&self, data: &[u8], max: usize) -> ControlFlow<End, Option<Header>> {
+        match wire::header(data, max) {
+            Ok(header) => ControlFlow::Continue(header),
+            Err(error) => {
+                let text = if error.length > 0 && is_client_tag(error.tag) && error.length >= 4 {
+                    Fault::protocol(format!("{error}")).hint("The limit is max_packet_size.")
+                } else if is_client_tag(error.tag) {
+                    Fault::protocol("invalid message length")
+                } else {
+                    return ControlFlow::Break(invalid_type(error.tag));
+                };
+                ControlFlow::Break(End::Fault(text))
+            }
+        }
+    }
+
+    /// As many messages as can be taken, with a server.
+    fn process_bound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End, usize> {
+        let worker = Rc::clone(&self.worker);
+        let mut assembly = worker.assembly.borrow_mut();
+        let mut pieces = Pieces::new(data, &mut assembly);
+        let taken = self.take_messages(data, &mut pieces);
+        let bytes = pieces.finish();
+        let mut lost = false;
+        if let Some(lease) = &mut self.lease
+            && !bytes.is_empty()
+        {
+            lost = lease.server().stream.write(cx, bytes).is_err();
+        }
+        drop(assembly);
+        let at = taken?;
+        if lost {
+            // What the server said last, its reason perhaps, is still to be read.
+            cx.waker().wake_by_ref();
+            return ControlFlow::Continue(at);
+        }
+        self.emit_fakes(cx)?;
+        if self.gate.is_none() {
+            let idle = self.lease.as_mut().is_some_and(|l| l.server().replies.outstanding() == 0);
+            if idle {
+                self.settle(cx)?;
+            } else {
+                self.set_query_clock();
+            }
+        }
+        ControlFlow::Continue(at)
+    }
+
+    /// Made-up answers with nothing in front of them.
+    fn emit_fakes(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let due = self.lease.as_mut().is_some_and(|lease| {
+            lease.server().replies.front().is_some_and(|front| front.reply == Reply::Fake)
+        });
+        if !due {
+            return ControlFlow::Continue(());
+        }
+        let worker = Rc::clone(&self.worker);
+        let mut assembly = worker.assembly.borrow_mut();
+        let mut pieces = Pieces::new(&[], &mut assembly);
+        self.fakes(&mut pieces);
+        let bytes = pieces.finish();
+        self.tell(cx, bytes)
+    }
+
+    fn take_messages(&mut self, data: &[u8], pieces: &mut Pieces<'_>) -> ControlFlow<End, usize> {
+        let mut at = 0;
+        while at < data.len() {
+            if self.passing > 0 {
+                let n = self.passing.min(data.len() - at);
+                if self.pass == Passing::Forward {
+                    pieces.keep(at..at + n);
+                }
+                self.passing -= n;
+                at += n;
+                continue;
+            }
+            let rest = data.get(at..).unwrap_or_default();
+            let Some(header) = self.header(rest, self.options.max_packet_size)? else { break };
+            match self.take_message(header, rest, pieces)? {
+                Taken::Bytes(n) => at += n,
+                Taken::Incomplete => break,
+                Taken::Later => {
+                    self.gate = Some(Gate::Shape);
+                    break;
+                }
+            }
+        }
+        ControlFlow::Continue(at)
+    }
+
+    /// One message for the server. Its bytes that pass as they are, pass by length.
+    fn take_message(
+        &mut self,
+        header: Header,
+        data: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let whole = data.len() >= header.total();
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let replies = &mut lease.server().replies;
+        match header.tag {
+            client::TERMINATE => return ControlFlow::Break(End::Left),
+            tag if !is_client_tag(tag) => return ControlFlow::Break(invalid_type(tag)),
+            client::SYNC => {}
+            _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
+            _ => {}
+        }
+        match header.tag {
+            client::FLUSH => replies.flushed(),
+            client::COPY_DATA => {}
+            _ if self.options.mode == Mode::Session || self.dedicated => {
+                let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0)) else {
+                    return ControlFlow::Continue(Taken::Incomplete);
+                };
+                if let Some(kind) = kind_of(header.tag, target) {
+                    drop(replies.sent(kind, Reply::Forward, None));
+                }
+            }
+            client::QUERY if !whole && header.total() <= HOLD_MAX => {
+                return ControlFlow::Continue(Taken::Incomplete);
+            }
+            client::QUERY => return self.take_query(header, data, pieces),
+            client::PARSE | client::DESCRIBE | client::CLOSE if !whole => {
+                return ControlFlow::Continue(Taken::Incomplete);
+            }
+            client::PARSE | client::BIND | client::DESCRIBE | client::CLOSE => {
+                return self.take_named(header, data, pieces);
+            }
+            tag => {
+                if tag == client::FUNCTION_CALL {
+                    self.effects |= settings::UNSEEN;
+                }
+                if let Some(kind) = kind_of(tag, 0) {
+                    drop(replies.sent(kind, Reply::Forward, None));
+                }
+            }
+        }
+        self.pass(Passing::Forward, header)
+    }
+
+    fn pass(&mut self, pass: Passing, header: Header) -> ControlFlow<End, Taken> {
+        self.pass = pass;
+        self.passing = header.total();
+        ControlFlow::Continue(Taken::Bytes(0))
+    }
+
+    fn conforming(server: &crate::backend::server::Server) -> bool {
+        let found = server.reported.iter().find(|(n, _)| **n == *b"standard_conforming_strings");
+        found.is_none_or(|(_, value)| **value == *b"on")
+    }
+
+    fn take_query(
+        &mut self,
+        header: Header,
+        data: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let server = lease.server();
+        let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
+        self.effects |= match text {
+            Some(text) => settings::effects_of(text, Self::conforming(server)),
+            None => settings::UNSEEN,
+        };
+        self.names.query(server);
+        let named = text.and_then(crate::sql::deallocates);
+        let statement = named.as_ref().and_then(|name| self.names.find(name)).cloned();
+        if let (Some(statement), Some(name)) = (statement, named) {
+            let max = self.options.max_prepared_statements;
+            let mut link = Link { server, out: pieces.insert(), max };
+            super::names::Names::offer(&mut link, &statement);
+            let sql = [b"DEALLOCATE ", &*statement.name].concat();
+            client::query(link.out, &sql);
+            drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
+            self.deallocating = Some(name.into());
+            return ControlFlow::Continue(Taken::Bytes(header.total()));
+        }
+        drop(server.replies.sent(Kind::Query, Reply::Forward, None));
+        self.pass(Passing::Forward, header)
+    }
+
+    /// Parse, Bind, Describe and Close: their names are the client's own.
+    fn take_named(
+        &mut self,
+        header: Header,
+        data: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let server = lease.server();
+        let there = data.len().min(header.total());
+        let body = data.get(HEADER_LEN..there).unwrap_or_default();
+        let conforming = Self::conforming(server);
+        let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
+        let max = self.options.max_prepared_statements;
+        match header.tag {
+            client::PARSE => {
+                let reading = Reading {
+                    table: &self.worker.common.statements,
+                    settings: &self.plan_settings,
+                    effects_of: &|text| settings::effects_of(text, conforming),
+                };
+                let mut link = Link { server, out: pieces.insert(), max };
+                // What Parse alone does is nothing; it counts when the statement is bound.
+                let _: Effects = self.names.parse(&mut link, body, &reading, can_fake);
+                ControlFlow::Continue(Taken::Bytes(header.total()))
+            }
+            client::BIND => {
+                let Some(view) = client::read_bind(body) else {
+                    if there < header.total() && there < HOLD_MAX {
+                        return ControlFlow::Continue(Taken::Incomplete);
+                    }
+                    drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
+                    return self.pass(Passing::Forward, header);
+                };
+                let rest = header.body - view.names_len;
+                let mut link = Link { server, out: pieces.insert(), max };
+                match self.names.bind(&mut link, &view, rest) {
+                    super::names::Bound::Later => ControlFlow::Continue(Taken::Later),
+                    super::names::Bound::Sent(effects) => {
+                        self.effects |= effects;
+                        self.pass = Passing::Forward;
+                        self.passing = rest;
+                        ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
+                    }
+                    super::names::Bound::Refused => {
+                        self.pass = Passing::Drop;
+                        self.passing = rest;
+                        ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
+                    }
+                }
+            }
+            tag => match client::read_target(body) {
+                Some(target) if target.kind == b'S' => {
+                    let mut link = Link { server, out: pieces.insert(), max };
+                    if tag == client::CLOSE {
+                        self.names.close(&mut link, target.name);
+                    } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {
+                        return ControlFlow::Continue(Taken::Later);
+                    }
+                    ControlFlow::Continue(Taken::Bytes(header.total()))
+                }
+                _ => {
+                    let kind = kind_of(tag, body.first().copied().unwrap_or(0));
+                    if let Some(kind) = kind {
+                        drop(server.replies.sent(kind, Reply::Forward, None));
+                    }
+                    self.pass(Passing::Forward, header)
+                }
+            },
+        }
+    }
+}
+
+fn is_client_tag(tag: u8) -> bool {
+    matches!(
+        tag,
+        client::BIND
+            | client::CLOSE
+            | client::COPY_DATA
+            | client::COPY_DONE
+            | client::COPY_FAIL
+            | client::DESCRIBE
+            | client::EXECUTE
+            | client::FLUSH
+            | client::FUNCTION_CALL
+            | client::PARSE
+            | client::QUERY
+            | client::SYNC
+            | client::TERMINATE
+    )
+}
+
+/// PostgreSQL's own words for a message that no client may send.
+fn invalid_type(tag: u8) -> End {
+    End::Fault(Fault::protocol(format!("invalid frontend message type {tag}")))
+}

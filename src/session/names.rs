@@ -1,0 +1,486 @@
+//! A client's prepared statements, on whatever server it is given.
+//!
+//! Owns the client's names and its unnamed statement, and turns Parse, Bind, Describe and Close
+//! into what the leased server has to be told. Never reads or writes a socket. Keeps the invariant
+//! that a name means the same to the client as it would on a server of its own: PostgreSQL itself
+//! produces each error, because a message that must fail is sent so that it fails there.
+//!
+//! Changes are made when a message is sent and undone when its answer does not come: the notes in
+//! the server's queue say how.
+
+use crate::backend::server::{Named, Note, Server, Unnamed};
+use crate::backend::settings::Settings;
+use crate::backend::state::{Kind, Reply};
+use crate::backend::statements::{Key, NAME_PREFIX, Statement, StatementTable};
+use crate::fault::{Fault, Side};
+use crate::wire::server::RowShape;
+use crate::wire::{self, client};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a statement's name that count: PostgreSQL cuts it there (`NAMEDATALEN` - 1).
+const NAME_MAX: usize = 63;
+/// Marks a name that must not be found on a server, though it looks like one of ours.
+const UNKNOWN_MARK: u8 = b'?';
+/// No client's unnamed statement has this serial; a server that may hold any has it.
+const UNCERTAIN: u64 = u64::MAX;
+
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+
+/// Whether a message has been dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Told {
+    /// The server has been told what it has to be told.
+    All,
+    /// The server was asked something first: try again when it owes nothing.
+    AskedFirst,
+}
+
+/// What became of a Bind.
+pub(super) enum Bound {
+    /// It was sent; running its statement may do this.
+    Sent(Effects),
+    /// The server was asked something first: try again when it owes nothing.
+    Later,
+    /// Something that fails was sent in its place.
+    Refused,
+}
+
+/// What running a statement may do to the session: bits that only the session reads.
+pub(super) type Effects = u32;
+
+/// The server's side of a translation.
+pub(super) struct Link<'a> {
+    /// The leased server.
+    pub server: &'a mut Server,
+    /// Bytes for it.
+    pub out: &'a mut Vec<u8>,
+    /// Statements it may keep.
+    pub max: usize,
+}
+
+impl Link<'_> {
+    fn sent(&mut self, kind: Kind, reply: Reply, note: Option<Note>) {
+        // Callers never send into a batch that the server discards.
+        let unsent = self.server.replies.sent(kind, reply, note);
+        debug_assert!(unsent.is_none(), "sent while the server skips");
+    }
+
+    fn frame(&mut self, tag: u8, body: &[u8]) {
+        let length = u32::try_from(body.len().saturating_add(4)).unwrap_or(u32::MAX);
+        self.out.push(tag);
+        self.out.extend_from_slice(&length.to_be_bytes());
+        self.out.extend_from_slice(body);
+    }
+
+    /// Prepares the statement under our name, the answer going to nobody.
+    fn prepare(&mut self, statement: &Arc<Statement>) {
+        self.close_outdated(statement.id);
+        client::parse(self.out, &statement.name, &statement.sql, &statement.types);
+        let note = Note::Parse { name: None, on_server: Some(statement.id) };
+        self.sent(Kind::Parse, Reply::Swallow, Some(note));
+        self.record(statement);
+    }
+
+    /// The server is being told to prepare it: remember so, and make room.
+    fn record(&mut self, statement: &Arc<Statement>) {
+        self.server.prepared.insert(statement);
+        while let Some(known) = self.server.prepared.evict(self.max) {
+            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
+            self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
+        }
+    }
+
+    /// Closes what the server has under the statement's name, if anything.
+    fn close_outdated(&mut self, id: u64) {
+        if let Some(known) = self.server.prepared.remove(id) {
+            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
+            self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
+        }
+    }
+
+    /// Asks what the statement's rows look like on this server.
+    fn ask_shape(&mut self, statement: &Statement) {
+        client::target(self.out, client::DESCRIBE, b'S', &statement.name);
+        self.sent(Kind::DescribeStatement, Reply::Swallow, Some(Note::Shape(statement.id)));
+        client::bare(self.out, client::FLUSH);
+    }
+
+    /// Makes the batch fail on the server, and `fault` what the client is told.
+    fn refuse(&mut self, fault: Fault) {
+        let name = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
+        client::target(self.out, client::DESCRIBE, b'S', &name);
+        self.sent(Kind::DescribeStatement, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
+    }
+}
+
+/// One client's prepared statements.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    named: hashbrown::HashMap<Box<[u8]>, Named, foldhash::fast::RandomState>,
+    unnamed: Option<Unnamed>,
+    /// The buffer of the unnamed statement before this one, to be used again.
+    spare: Vec<u8>,
+}
+
+fn significant(name: &[u8]) -> &[u8] {
+    name.get(..NAME_MAX).unwrap_or(name)
+}
+
+/// A name the client may use that no server has: one that looks like ours gets a mark.
+fn harmless(name: &[u8]) -> Option<Vec<u8>> {
+    let rest = name.strip_prefix(NAME_PREFIX.as_bytes())?;
+    Some([NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK], rest].concat())
+}
+
+fn changed_result() -> Fault {
+    Fault::query(Side::Server, "0A000", "cached plan must not change result type")
+}
+
+impl Names {
+
+    /// Parse. `can_fake`: the server would certainly accept a statement it knows already.
+    pub(super) fn parse(
+        &mut self,
+        link: &mut Link<'_>,
+        body: &[u8],
+        context: &Context<'_>,
+        can_fake: bool,
+    ) -> Effects {
+        let Some(view) = client::read_parse(body) else {
+            link.frame(client::PARSE, body);
+            link.sent(Kind::Parse, Reply::Forward, None);
+            return 0;
+        };
+        let effects = (context.effects_of)(view.sql);
+        if view.name.is_empty() {
+            self.parse_unnamed(link, body, effects);
+            return effects;
+        }
+        let name = significant(view.name);
+        if let Some(named) = self.named.get(name) {
+            let statement = Arc::clone(&named.statement);
+            if link.server.prepared.find(&statement).is_none() {
+                link.prepare(&statement);
+            }
+            client::parse(link.out, &statement.name, view.sql, view.types);
+            link.sent(Kind::Parse, Reply::Forward, Some(Note::Duplicate(name.into())));
+            return effects;
+        }
+        let key = Key { sql: view.sql, types: view.types, settings: context.settings };
+        let statement = context.table.intern(key, || effects);
+        let known = link.server.prepared.find(&statement).is_some();
+        let on_server = if known && can_fake {
+            link.sent(Kind::Parse, Reply::Fake, Some(parse_note(name, None)));
+            self.named.insert(name.into(), Named { statement, told: None });
+            return effects;
+        } else {
+            link.close_outdated(statement.id);
+            client::parse(link.out, &statement.name, view.sql, view.types);
+            Some(statement.id)
+        };
+        link.sent(Kind::Parse, Reply::Forward, Some(parse_note(name, on_server)));
+        link.record(&statement);
+        self.named.insert(name.into(), Named { statement, told: None });
+        effects
+    }
+
+    fn parse_unnamed(&mut self, link: &mut Link<'_>, body: &[u8], effects: Effects) {
+        let mut kept = std::mem::take(&mut self.spare);
+        kept.clear();
+        kept.extend_from_slice(body);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        let before = self.unnamed.replace(Unnamed { body: kept, serial, effects });
+        link.server.unnamed = serial;
+        link.frame(client::PARSE, body);
+        link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed(before)));
+    }
+
+    /// Bind: everything but the `rest` bytes of the body that follow its two names.
+    /// Gives what running the statement may do.
+    pub(super) fn bind(
+        &mut self,
+        link: &mut Link<'_>,
+        view: &client::Bind<'_>,
+        rest: usize,
+    ) -> Bound {
+        if view.statement.is_empty() {
+            self.offer_unnamed(link);
+            client::bind_head(link.out, view.portal, b"", rest);
+            link.sent(Kind::Bind, Reply::Forward, None);
+            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
+            return Bound::Sent(effects);
+        }
+        let Some(named) = self.named.get(significant(view.statement)) else {
+            let name = harmless(view.statement);
+            let name = name.as_deref().unwrap_or(view.statement);
+            client::bind_head(link.out, view.portal, name, rest);
+            link.sent(Kind::Bind, Reply::Forward, None);
+            return Bound::Sent(0);
+        };
+        let effects = named.statement.effects;
+        match offer(link, named) {
+            Offer::Asked => Bound::Later,
+            Offer::Changed => {
+                link.refuse(changed_result());
+                Bound::Refused
+            }
+            Offer::Known => {
+                client::bind_head(link.out, view.portal, &named.statement.name, rest);
+                link.sent(Kind::Bind, Reply::Forward, None);
+                Bound::Sent(effects)
+            }
+        }
+    }
+
+    /// Describe of a statement.
+    pub(super) fn describe(&mut self, link: &mut Link<'_>, name: &[u8]) -> Told {
+        if name.is_empty() {
+            self.offer_unnamed(link);
+            client::target(link.out, client::DESCRIBE, b'S', b"");
+            link.sent(Kind::DescribeStatement, Reply::Forward, None);
+            return Told::All;
+        }
+        let Some(named) = self.named.get(significant(name)) else {
+            let safe = harmless(name);
+            client::target(link.out, client::DESCRIBE, b'S', safe.as_deref().unwrap_or(name));
+            link.sent(Kind::DescribeStatement, Reply::Forward, None);
+            return Told::All;
+        };
+        match offer(link, named) {
+            Offer::Asked => return Told::AskedFirst,
+            Offer::Changed => link.refuse(changed_result()),
+            Offer::Known => {
+                let statement = &named.statement;
+                client::target(link.out, client::DESCRIBE, b'S', &statement.name);
+                let note = Note::Describe { name: significant(name).into(), id: statement.id };
+                link.sent(Kind::DescribeStatement, Reply::Forward, Some(note));
+            }
+        }
+        Told::All
+    }
+
+    /// Close of a statement.
+    pub(super) fn close(&mut self, link: &mut Link<'_>, name: &[u8]) {
+        if name.is_empty() {
+            link.server.unnamed = 0;
+            client::target(link.out, client::CLOSE, b'S', b"");
+            let note = Note::Unnamed(self.unnamed.take());
+            link.sent(Kind::Close, Reply::Forward, Some(note));
+            return;
+        }
+        match self.named.remove_entry(significant(name)) {
+            Some((name, named)) => {
+                link.sent(Kind::Close, Reply::Fake, Some(Note::Close { name, named }));
+            }
+            // One that SQL made, or none: the server knows, and says the same of both.
+            None => {
+                let safe = harmless(name);
+                client::target(link.out, client::CLOSE, b'S', safe.as_deref().unwrap_or(name));
+                link.sent(Kind::Close, Reply::Forward, None);
+            }
+        }
+    }
+
+    /// A Query drops the unnamed statement.
+    pub(super) fn query(&mut self, server: &mut Server) {
+        server.unnamed = 0;
+        if let Some(unnamed) = self.unnamed.take() {
+            self.spare = unnamed.body;
+        }
+    }
+
+    /// DEALLOCATE ALL or DISCARD ALL was done.
+    pub(super) fn forget_named(&mut self, server: &mut Server) {
+        self.named.clear();
+        server.prepared.clear();
+    }
+
+    /// The statement that the client calls `name`, if it has one.
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.named.get(significant(name)).map(|named| &named.statement)
+    }
+
+    /// DEALLOCATE of one statement was done.
+    pub(super) fn forget(&mut self, server: &mut Server, name: &[u8]) {
+        if let Some(named) = self.named.remove(significant(name)) {
+            server.prepared.remove(named.statement.id);
+        }
+    }
+
+    /// Prepares `statement` on the server if it is not there.
+    pub(super) fn offer(link: &mut Link<'_>, statement: &Arc<Statement>) {
+        if link.server.prepared.find(statement).is_none() {
+            link.prepare(statement);
+        }
+    }
+
+    /// Some plan of this client's is out of date, and the server does not say which.
+    pub(super) fn outdate(&self) {
+        for named in self.named.values() {
+            named.statement.outdate();
+        }
+    }
+
+    /// Gives the server the client's unnamed statement, or takes away somebody else's.
+    fn offer_unnamed(&self, link: &mut Link<'_>) {
+        match &self.unnamed {
+            Some(unnamed) if link.server.unnamed != unnamed.serial => {
+                link.server.unnamed = unnamed.serial;
+                link.frame(client::PARSE, &unnamed.body);
+                link.sent(Kind::Parse, Reply::Swallow, Some(Note::Shape(UNCERTAIN)));
+            }
+            None if link.server.unnamed != 0 => {
+                link.server.unnamed = 0;
+                client::target(link.out, client::CLOSE, b'S', b"");
+                link.sent(Kind::Close, Reply::Swallow, Some(Note::Shape(UNCERTAIN)));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The answer came that the note was waiting for. `shape` is that of a RowDescription.
+    pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
+        match note {
+            Note::Unnamed(before) => {
+                if let Some(before) = before {
+                    self.spare = before.body;
+                }
+            }
+            Note::Describe { name, id } => {
+                if let Some(named) = self.named.get_mut(&name).filter(|n| n.statement.id == id) {
+                    named.told = shape;
+                }
+                server.prepared.set_shape(id, shape);
+            }
+            Note::Shape(id) => server.prepared.set_shape(id, shape),
+            Note::Parse { .. }
+            | Note::Duplicate(_)
+            | Note::Close { .. }
+            | Note::Evict(_)
+            | Note::Refuse(_) => {}
+        }
+    }
+
+    /// The answer is not going to come. `failed`: this is the message that failed, and not one
+    /// behind it that the server never looked at.
+    pub(super) fn undo(&mut self, server: &mut Server, note: Note, failed: bool) {
+        match note {
+            Note::Parse { name, on_server } => {
+                if let Some(name) = name {
+                    self.named.remove(&name);
+                }
+                if let Some(id) = on_server {
+                    server.prepared.remove(id);
+                }
+            }
+            Note::Unnamed(before) => {
+                server.unnamed = UNCERTAIN;
+                // PostgreSQL drops the old one before it looks at the new one.
+                self.unnamed = before.filter(|_| !failed);
+            }
+            Note::Close { name, named } => {
+                self.named.insert(name, named);
+            }
+            Note::Evict(known) => server.prepared.restore(*known),
+            Note::Shape(UNCERTAIN) => server.unnamed = UNCERTAIN,
+            Note::Shape(_) | Note::Describe { .. } | Note::Duplicate(_) | Note::Refuse(_) => {}
+        }
+    }
+
+    /// The server's message with the client's names in the place of ours.
+    pub(super) fn translate(&self, message: &[u8], note: Option<&Note>) -> Option<Vec<u8>> {
+        let prefix = NAME_PREFIX.as_bytes();
+        let mut out = Vec::new();
+        let mut rest = message;
+        while let Some(at) = memchr::memmem::find(rest, prefix) {
+            let (before, found) = rest.split_at(at);
+            out.extend_from_slice(before);
+            let tail = found.get(prefix.len()..).unwrap_or_default();
+            if tail.first() == Some(&UNKNOWN_MARK) {
+                out.extend_from_slice(prefix);
+                rest = tail.get(1..).unwrap_or_default();
+                continue;
+            }
+            let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (number, after) = tail.split_at(digits);
+            let name = match note {
+                Some(Note::Duplicate(name)) => Some(&**name),
+                _ => self.name_of(number),
+            };
+            match name {
+                Some(name) => out.extend_from_slice(name),
+                None => {
+                    out.extend_from_slice(prefix);
+                    out.extend_from_slice(number);
+                }
+            }
+            rest = after;
+        }
+        if rest.len() == message.len() {
+            return None;
+        }
+        out.extend_from_slice(rest);
+        Some(out)
+    }
+
+    fn name_of(&self, number: &[u8]) -> Option<&[u8]> {
+        let id: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+        self.named.iter().find(|(_, named)| named.statement.id == id).map(|(name, _)| &**name)
+    }
+}
+
+fn parse_note(name: &[u8], on_server: Option<u64>) -> Note {
+    Note::Parse { name: Some(name.into()), on_server }
+}
+
+enum Offer {
+    /// The server has it, with the rows the client was told of.
+    Known,
+    /// The server has to answer first.
+    Asked,
+    /// Its rows are not what the client was told.
+    Changed,
+}
+
+fn offer(link: &mut Link<'_>, named: &Named) -> Offer {
+    let statement = &named.statement;
+    let known = link.server.prepared.find(statement).map(|known| known.shape);
+    match (known, named.told) {
+        (Some(Some(shape)), Some(told)) if shape != told => Offer::Changed,
+        (Some(Some(_)), Some(_)) | (Some(_), None) => Offer::Known,
+        (Some(None), Some(_)) => {
+            link.ask_shape(statement);
+            Offer::Asked
+        }
+        (None, None) => {
+            link.prepare(statement);
+            Offer::Known
+        }
+        (None, Some(_)) => {
+            link.prepare(statement);
+            link.ask_shape(statement);
+            Offer::Asked
+        }
+    }
+}
+
+/// What a Parse is interpreted under.
+pub(super) struct Context<'a> {
+    /// All statements of the process.
+    pub table: &'a Arc<StatementTable>,
+    /// The client's settings that matter to a plan.
+    pub settings: &'a Arc<Settings>,
+    /// What running a text may do to the session.
+    pub effects_of: &'a dyn Fn(&[u8]) -> Effects,
+}
+
+/// The frame's shape, for a note that wants it.
+pub(super) fn shape_of(tag: u8, body: &[u8]) -> Option<RowShape> {
+    match tag {
+        wire::server::ROW_DESCRIPTION => wire::server::read_row_shape(body),
+        wire::server::NO_DATA => Some(RowShape::NO_DATA),
+        _ => None,
+    }
+}

@@ -1,0 +1,399 @@
+//! From the server to the client.
+//!
+//! Each frame's header is looked at once. Runs of frames that pass unchanged leave in one write,
+//! straight from the scratch; rows are never opened and never held whole.
+
+use super::gate::{Gate, columns};
+use super::names::shape_of;
+use super::route::Mode;
+use super::run::{Clock, End, Phase, Session};
+use super::worker::{Figures, Worker};
+use crate::backend::server::{Note, Server};
+use crate::backend::state::{Expected, Kind, OutOfStep, Reply, Rest};
+use crate::fault::{Fault, Side};
+use crate::wire::{self, Header, server};
+use std::ops::{ControlFlow, Range};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Longest message that a server may announce.
+const FRAME_MAX: usize = i32::MAX as usize;
+
+/// Bytes for one write: runs of what was read, and pieces put in between.
+pub(super) struct Pieces<'a> {
+    data: &'a [u8],
+    run: Range<usize>,
+    assembly: &'a mut Vec<u8>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(data: &'a [u8], assembly: &'a mut Vec<u8>) -> Self {
+        Worker::trim(assembly);
+        Self { data, run: 0..0, assembly }
+    }
+
+    /// Bytes of the data as they are.
+    #[inline]
+    pub(super) fn keep(&mut self, range: Range<usize>) {
+        if range.start == self.run.end {
+            self.run.end = range.end;
+        } else {
+            self.cut();
+            self.run = range;
+        }
+    }
+
+    fn cut(&mut self) {
+        self.assembly.extend_from_slice(self.data.get(self.run.clone()).unwrap_or_default());
+        self.run = 0..0;
+    }
+
+    /// A place for other bytes, behind all that came before.
+    pub(super) fn insert(&mut self) -> &mut Vec<u8> {
+        self.cut();
+        self.assembly
+    }
+
+    /// All of it.
+    pub(super) fn finish(mut self) -> &'a [u8] {
+        if !self.assembly.is_empty() {
+            self.cut();
+            return self.assembly;
+        }
+        self.data.get(self.run).unwrap_or_default()
+    }
+}
+
+impl Session {
+    /// Reads the server once; whether there was anything.
+    pub(super) fn read_server(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(false) };
+        let server = lease.server();
+        match server.stream.poll_read(cx, &mut scratch) {
+            Poll::Pending => return ControlFlow::Continue(false),
+            Poll::Ready(Ok(n)) if n > 0 => {
+                let data = scratch.get(..n).unwrap_or_default();
+                if server.held.is_empty() {
+                    self.relay(cx, data)?;
+                } else {
+                    let mut whole = std::mem::take(&mut server.held);
+                    whole.extend_from_slice(data);
+                    self.relay(cx, &whole)?;
+                }
+            }
+            Poll::Ready(Ok(_) | Err(_)) => {
+                drop(scratch);
+                self.server_lost(cx)?;
+                return ControlFlow::Continue(true);
+            }
+        }
+        drop(scratch);
+        self.after_server(cx)?;
+        ControlFlow::Continue(true)
+    }
+
+    fn relay(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End> {
+        let worker = Rc::clone(&self.worker);
+        let mut assembly = worker.assembly.borrow_mut();
+        let mut pieces = Pieces::new(data, &mut assembly);
+        let digested = self.digest(data, &mut pieces);
+        let bytes = pieces.finish();
+        if !bytes.is_empty() {
+            self.tell(cx, bytes)?;
+        }
+        match digested {
+            Ok(used) => {
+                if let (Some(lease), Some(rest)) = (&mut self.lease, data.get(used..)) {
+                    lease.server().held.extend_from_slice(rest);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                tracing::error!(client = self.card.id, "{error}; closing both connections");
+                let fault =
+                    Fault::session(Side::Server, "08P01", "server sent an unexpected message");
+                ControlFlow::Break(End::Fault(fault))
+            }
+        }
+    }
+
+    /// Takes in as many frames as are there; how many bytes that was.
+    fn digest(&mut self, data: &[u8], pieces: &mut Pieces<'_>) -> Result<usize, OutOfStep> {
+        let mut at = 0;
+        let forwarding = self.mid_frame;
+        if let Some(lease) = &mut self.lease {
+            let server = lease.server();
+            at = server.rest_of_frame.min(data.len());
+            server.rest_of_frame -= at;
+            if forwarding {
+                pieces.keep(0..at);
+                self.mid_frame = server.rest_of_frame > 0;
+            }
+        }
+        while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+            self.fakes(pieces);
+            let header = match wire::header(rest, FRAME_MAX) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(malformed) => return Err(OutOfStep { tag: malformed.tag }),
+            };
+            let there = header.total().min(rest.len());
+            if there < header.total() && self.must_be_whole(header.tag) {
+                break;
+            }
+            let body = rest.get(wire::HEADER_LEN..there).unwrap_or_default();
+            let reply = self.frame(header, body, pieces)?;
+            if reply == Reply::Forward {
+                pieces.keep(at..at + there);
+            }
+            at += there;
+            let left = header.total() - there;
+            if let Some(lease) = &mut self.lease {
+                lease.server().rest_of_frame = left;
+            }
+            self.mid_frame = left > 0 && reply == Reply::Forward;
+        }
+        self.fakes(pieces);
+        Ok(at)
+    }
+
+    /// Made-up answers whose turn has come.
+    pub(super) fn fakes(&mut self, pieces: &mut Pieces<'_>) {
+        let Some(lease) = &mut self.lease else { return };
+        let server = lease.server();
+        while let Some(fake) = server.replies.take_fake() {
+            let tag = match fake.kind {
+                Kind::Close => server::CLOSE_COMPLETE,
+                _ => server::PARSE_COMPLETE,
+            };
+            server::bare(pieces.insert(), tag);
+            if let Some(note) = fake.note {
+                self.names.commit(server, note, None);
+            }
+        }
+    }
+
+    /// Whether the frame's body is going to be opened.
+    fn must_be_whole(&mut self, tag: u8) -> bool {
+        match tag {
+            server::READY | server::ERROR | server::COMMAND_COMPLETE | server::PARAMETER_STATUS => {
+                true
+            }
+            server::ROW_DESCRIPTION => {
+                let front = self.lease.as_mut().and_then(|lease| lease.server().replies.front());
+                front.is_some_and(|front| front.note.is_some())
+            }
+            server::DATA_ROW => matches!(self.gate, Some(Gate::Probe(_))),
+            _ => false,
+        }
+    }
+
+    /// Takes in one frame. `Forward`: its bytes go on as they are.
+    fn frame(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Result<Reply, OutOfStep> {
+        let Some(lease) = &mut self.lease else { return Err(OutOfStep { tag: header.tag }) };
+        let server = lease.server();
+        match header.tag {
+            server::READY => {
+                let status = body.first().copied().unwrap_or(0);
+                let received = server.replies.ready(status)?;
+                if received.reply == Reply::Forward {
+                    self.count(status);
+                }
+                return Ok(received.reply);
+            }
+            server::ERROR => return Ok(self.error(body, pieces)),
+            server::COMMAND_COMPLETE => self.completed(body),
+            server::PARAMETER_STATUS => server.report(body),
+            server::NOTIFICATION => return Ok(Reply::Forward),
+            server::DATA_ROW => {
+                if let Some(Gate::Probe(answer)) = &mut self.gate {
+                    answer.rows.extend(columns(body));
+                }
+            }
+            _ => {}
+        }
+        let Some(lease) = &mut self.lease else { return Err(OutOfStep { tag: header.tag }) };
+        let server = lease.server();
+        let received = server.replies.received(header.tag)?;
+        if let Some(Expected { note: Some(note), .. }) = received.settled {
+            self.names.commit(server, note, shape_of(header.tag, body));
+        }
+        Ok(received.reply)
+    }
+
+    fn count(&mut self, status: u8) {
+        let figures = &self.worker.figures;
+        Figures::add(&figures.queries, 1);
+        if status == wire::IDLE {
+            Figures::add(&figures.transactions, 1);
+        }
+    }
+
+    /// CommandComplete: statements that SQL has dropped.
+    fn completed(&mut self, body: &[u8]) {
+        if self.options.mode == Mode::Session || body.first() != Some(&b'D') {
+            return;
+        }
+        let Some(lease) = &mut self.lease else { return };
+        let server = lease.server();
+        match body {
+            b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.names.forget_named(server),
+            b"DEALLOCATE\0" => {
+                if let Some(name) = self.deallocating.take() {
+                    self.names.forget(server, &name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// ErrorResponse.
+    fn error(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
+        let fields = wire::error_fields(body);
+        let Some(lease) = &mut self.lease else { return Reply::Swallow };
+        let server = lease.server();
+        self.server_said |= fields.is_fatal();
+        self.deallocating = None;
+        let front = server.replies.front();
+        let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
+        let note = front.and_then(|front| front.note.as_ref());
+        let reply = if ours && !fields.is_fatal() {
+            if let Some(Gate::Align(answer) | Gate::Probe(answer)) = &mut self.gate {
+                let mut error = Vec::new();
+                wire::with_message(&mut error, body, fields.message);
+                answer.error = Some(error);
+            }
+            Reply::Swallow
+        } else if let Some(Note::Refuse(fault)) = note {
+            wire::fault(pieces.insert(), fault);
+            Reply::Swallow
+        } else if self.clock == Clock::Cancelled && fields.code == b"57014" {
+            wire::fault(pieces.insert(), &query_timeout());
+            Reply::Swallow
+        } else if let Some(message) = self.names.translate(fields.message, note) {
+            wire::with_message(pieces.insert(), body, &message);
+            Reply::Swallow
+        } else {
+            Reply::Forward
+        };
+        if fields.code == b"0A000" && fields.message.starts_with(b"cached plan must not") {
+            self.names.outdate();
+        }
+        undo(server, &mut self.names);
+        reply
+    }
+
+    /// Whatever the server's bytes have changed.
+    fn after_server(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let replies = &lease.server().replies;
+        if self.gate.is_none() {
+            return self.settle(cx);
+        }
+        if replies.outstanding() == 0 { self.gate_opens(cx) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Gives the server back if nothing holds it, and sets the clock.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if self.gate.is_some() {
+            return ControlFlow::Continue(());
+        }
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let server = lease.server();
+        let status = server.replies.status();
+        if self.options.mode == Mode::Statement
+            && status != wire::IDLE
+            && server.replies.outstanding() == 0
+        {
+            return ControlFlow::Break(End::Fault(no_transactions()));
+        }
+        match server.rest() {
+            Rest::AtRest => {
+                self.transaction_since = None;
+                self.set_clock(Clock::Idle, self.options.client_idle_timeout);
+                self.give_back(cx)
+            }
+            Rest::Unprovable if self.options.mode != Mode::Session && !self.dedicated => {
+                self.lease = None;
+                self.unbind(cx)
+            }
+            Rest::Busy | Rest::Unprovable => {
+                if server.replies.rest() == Rest::AtRest {
+                    // Only a cancel request on its way, or bytes of a frame, hold it.
+                    server.cancel.wake_when_clear(cx.waker());
+                } else if server.replies.outstanding() == 0 && status != wire::IDLE {
+                    self.set_transaction_clock();
+                }
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    fn give_back(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if self.options.mode == Mode::Session || self.dedicated || self.passing > 0 {
+            return ControlFlow::Continue(());
+        }
+        if self.effects & !super::settings::PINS_FOR_GOOD != 0 {
+            return self.probe(cx);
+        }
+        if self.pinned {
+            return ControlFlow::Continue(());
+        }
+        self.card.unlinks();
+        let Some(lease) = self.lease.take() else { return ControlFlow::Continue(()) };
+        if let Err(mut lease) = lease.try_return() {
+            // A cancel request began at the last moment.
+            let target = std::sync::Arc::clone(&lease.server().cancel);
+            self.card.links(&target);
+            self.lease = Some(lease);
+            if !target.wake_when_clear(cx.waker()) {
+                cx.waker().wake_by_ref();
+            }
+            return ControlFlow::Continue(());
+        }
+        self.unbind(cx)
+    }
+
+    /// The session has no server any more.
+    fn unbind(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.card.unlinks();
+        self.phase = Phase::Idle;
+        if self.held.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        self.process_held(cx)
+    }
+}
+
+/// Takes back what the messages noted that are not going to be answered.
+fn undo(server: &mut Server, names: &mut super::names::Names) {
+    let mut dropped = Vec::new();
+    server.replies.failed(|entry| dropped.push(entry.note));
+    let last = dropped.len().saturating_sub(1);
+    for (index, note) in dropped.into_iter().enumerate() {
+        if let Some(note) = note {
+            names.undo(server, note, index == last);
+        }
+    }
+}
+
+fn query_timeout() -> Fault {
+    Fault::query(Side::Operator, "57014", "canceling statement due to query timeout")
+        .hint("The statement took longer than query_timeout.")
+}
+
+fn no_transactions() -> Fault {
+    Fault::session(
+        Side::Client,
+        "0A000",
+        "transaction blocks not allowed in statement pooling mode",
+    )
+    .hint("Set pool_mode = \"transaction\" for this database or user.")
+}

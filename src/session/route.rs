@@ -1,0 +1,111 @@
+//! What the sessions of one database and user share.
+
+use crate::backend::login::Account;
+use crate::backend::settings::SettingsTable;
+use crate::backend::statements::StatementTable;
+use crate::pool::{PoolId, Pools};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a server goes back to its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// When the client leaves.
+    Session,
+    /// When the transaction ends.
+    Transaction,
+    /// When the statement ends.
+    Statement,
+}
+
+/// What a temporary table, a session lock and their like do in transaction mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatePolicy {
+    /// The client keeps its server while they last.
+    Pin,
+    /// The statement is refused.
+    Error,
+    /// Nothing: they stay with the server.
+    Ignore,
+}
+
+/// How sessions behave. A session reads its copy at the beginning of each transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// When a server goes back.
+    pub mode: Mode,
+    /// What session state that cannot be replayed does.
+    pub state_policy: StatePolicy,
+    /// Statements that a server may keep for us.
+    pub max_prepared_statements: usize,
+    /// Longest message of a client.
+    pub max_packet_size: usize,
+    /// Run when a session-mode client leaves.
+    pub server_reset_query: Option<Box<str>>,
+    /// Run on a server that was idle for `server_check_delay`; empty is an empty query.
+    pub server_check_query: Option<Box<str>>,
+    /// See above.
+    pub server_check_delay: Duration,
+    /// Longest wait for a server.
+    pub query_wait_timeout: Option<Duration>,
+    /// Longest statement.
+    pub query_timeout: Option<Duration>,
+    /// Longest transaction.
+    pub transaction_timeout: Option<Duration>,
+    /// Longest silence in a transaction.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Longest silence outside.
+    pub client_idle_timeout: Option<Duration>,
+    /// Longest clean-up of a server whose client left.
+    pub cancel_wait_timeout: Option<Duration>,
+    /// Whether errors of our own are logged.
+    pub log_pooler_errors: bool,
+    /// Whether disconnections are logged.
+    pub log_disconnections: bool,
+}
+
+/// What all sessions of the process share.
+#[derive(Debug)]
+pub struct Common {
+    /// All pools.
+    pub pools: Arc<Pools>,
+    /// All prepared statements.
+    pub statements: Arc<StatementTable>,
+    /// All settings.
+    pub settings: SettingsTable,
+    /// All clients.
+    pub clients: super::card::Clients,
+}
+
+/// One database and user.
+#[derive(Debug)]
+pub struct Route {
+    /// The name that clients ask for.
+    pub database: Box<str>,
+    /// The user that clients log in as.
+    pub user: Box<str>,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Where and as whom its servers log in.
+    pub account: Arc<Account>,
+    /// How its sessions behave.
+    pub options: arc_swap::ArcSwap<Options>,
+}
+
+impl Route {
+    /// Of a database and a user.
+    pub fn new(
+        names: (&str, &str),
+        pool: PoolId,
+        account: Arc<Account>,
+        options: Arc<Options>,
+    ) -> Self {
+        Self {
+            database: names.0.into(),
+            user: names.1.into(),
+            pool,
+            account,
+            options: arc_swap::ArcSwap::new(options),
+        }
+    }
+}

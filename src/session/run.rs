@@ -1,0 +1,497 @@
+//! The loop of one client.
+//!
+//! [`Session::poll`] is the only place where a session waits. It reads both sockets, whichever
+//! phase the session is in, and stops reading one while the other cannot take more: no queue
+//! stands in between. One poll moves a bounded amount and then yields.
+
+use super::card::{Card, Order};
+use super::gate::Gate;
+use super::names::{Effects, Names};
+use super::route::{Options, Route};
+use super::worker::{Figures, Worker};
+use crate::backend::settings::Settings;
+use crate::backend::state::Rest;
+use crate::fault::{Fault, Scope, Side};
+use crate::net::Stream;
+use crate::pool::core::Tick;
+use crate::pool::{Extras, Lease, Line, Outcome, Refused, Waiter};
+use crate::wire::{self, server};
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Rounds of reading in one poll.
+const ROUNDS: usize = 8;
+/// Answers outstanding beyond which the client is not read.
+const PIPELINE_MAX: usize = 16 * 1024;
+/// Longest good-bye to a client that does not read.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client said so, or closed its connection.
+    Left,
+    /// The client's connection broke.
+    ClientLost(std::io::Error),
+    /// The client is told why.
+    Fault(Fault),
+    /// The client is told in a server's own words: the whole message, and the text for the log.
+    Told(Vec<u8>, String),
+    /// The client has been told by the server itself.
+    ServerSaid,
+}
+
+/// What a pending time-out is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// Nothing.
+    Off,
+    /// The client waits for a server.
+    Wait,
+    /// A statement runs.
+    Query,
+    /// A statement was cancelled and does not end.
+    Cancelled,
+    /// The client is silent inside a transaction.
+    IdleTransaction,
+    /// The client is silent outside.
+    Idle,
+}
+
+/// Where a session stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// No server.
+    Idle,
+    /// In line for one.
+    Waiting(Waiter),
+    /// With a server.
+    Bound,
+}
+
+/// What becomes of the rest of the client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// The server gets it.
+    Forward,
+    /// Nobody gets it.
+    Drop,
+}
+
+/// Everything that a session is started with.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The client's socket.
+    pub stream: Stream,
+    /// What it sent behind its startup packet and password.
+    pub held: Vec<u8>,
+    /// Its card.
+    pub card: Arc<Card>,
+    /// Its database and user.
+    pub route: Arc<Route>,
+    /// The settings it asked for at startup.
+    pub settings: Arc<Settings>,
+    /// Startup parameters that nothing else can set: its server is its own.
+    pub extras: Option<Arc<Extras>>,
+    /// Dropped when the session is over.
+    pub guard: Box<dyn std::any::Any + Send>,
+}
+
+/// One client, logged in.
+pub(super) struct Session {
+    pub client: Stream,
+    /// Bytes of the client that wait for the rest of a message, or for a server.
+    pub held: Vec<u8>,
+    /// Bytes still to come of a message that passes by length.
+    pub passing: usize,
+    pub pass: Passing,
+    /// An error of ours was sent in the middle of a batch.
+    pub skipping: bool,
+    pub phase: Phase,
+    pub lease: Option<Lease>,
+    pub gate: Option<Gate>,
+    pub names: Names,
+    pub settings: Arc<Settings>,
+    pub startup: Arc<Settings>,
+    /// The settings that matter to a plan.
+    pub plan_settings: Arc<Settings>,
+    pub route: Arc<Route>,
+    pub options: Arc<Options>,
+    pub worker: Rc<Worker>,
+    pub card: Arc<Card>,
+    pub place: usize,
+    /// See [`Arrival::extras`].
+    pub extras: Option<Arc<Extras>>,
+    pub dedicated: bool,
+    /// The client has not been welcomed.
+    pub greeting: bool,
+    /// What the running transaction may have done to the session.
+    pub effects: Effects,
+    /// The server holds something of this session's.
+    pub pinned: bool,
+    /// The last bytes that the client got end in the middle of a message.
+    pub mid_frame: bool,
+    /// The server has said that it closes the connection.
+    pub server_said: bool,
+    pub clock: Clock,
+    pub transaction_since: Option<Tick>,
+    /// The statement that DEALLOCATE names.
+    pub deallocating: Option<Box<[u8]>>,
+}
+
+/// Runs a session to its end.
+pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
+    let guard = arrival.guard;
+    let place = worker.enter(&arrival.card);
+    let options = arrival.route.options.load_full();
+    let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
+    let mut session = Session {
+        client: arrival.stream,
+        held: arrival.held,
+        passing: 0,
+        pass: Passing::Drop,
+        skipping: false,
+        phase: Phase::Idle,
+        lease: None,
+        gate: None,
+        names: Names::default(),
+        startup: Arc::clone(&arrival.settings),
+        plan_settings,
+        settings: arrival.settings,
+        route: arrival.route,
+        options,
+        card: arrival.card,
+        place,
+        dedicated: arrival.extras.is_some(),
+        extras: arrival.extras,
+        greeting: true,
+        effects: 0,
+        pinned: false,
+        mid_frame: false,
+        server_said: false,
+        clock: Clock::Off,
+        transaction_since: None,
+        deallocating: None,
+        worker,
+    };
+    let end = match session.client.rehome() {
+        Ok(()) => {
+            poll_fn(|cx| {
+                session.card.attend(cx.waker());
+                Poll::Ready(())
+            })
+            .await;
+            poll_fn(|cx| session.poll(cx)).await
+        }
+        Err(error) => End::ClientLost(error),
+    };
+    let place = (Rc::clone(&session.worker), session.place);
+    session.farewell(end).await;
+    place.0.leave(place.1);
+    drop(guard);
+}
+
+impl Session {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..ROUNDS {
+            match self.round(cx) {
+                ControlFlow::Break(end) => return Poll::Ready(end),
+                ControlFlow::Continue(false) => return Poll::Pending,
+                ControlFlow::Continue(true) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One round; whether anything moved.
+    fn round(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        if self.card.has_orders() {
+            self.obey(cx)?;
+        }
+        self.flush(cx)?;
+        if self.greeting && matches!(self.phase, Phase::Idle) {
+            self.greet(cx)?;
+        }
+        let mut moved = false;
+        if let Phase::Waiting(waiter) = &mut self.phase {
+            if let Poll::Ready(outcome) = waiter.poll(cx) {
+                self.phase = Phase::Idle;
+                self.granted(cx, outcome)?;
+                moved = true;
+            }
+        }
+        if self.lease.is_some() && !self.client.is_blocked() {
+            moved |= self.read_server(cx)?;
+        }
+        if self.wants_client() {
+            moved |= self.read_client(cx)?;
+        }
+        ControlFlow::Continue(moved)
+    }
+
+    fn wants_client(&mut self) -> bool {
+        if self.gate.is_some() || self.client.is_blocked() {
+            return false;
+        }
+        match &self.phase {
+            // Only to see whether the client leaves.
+            Phase::Waiting(_) => self.held.len() < super::state::HOLD_MAX,
+            Phase::Idle => !self.greeting,
+            Phase::Bound => self.lease.as_mut().is_some_and(|lease| {
+                let server = lease.server();
+                !server.stream.is_blocked() && server.replies.outstanding() < PIPELINE_MAX
+            }),
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if self.client.is_blocked()
+            && let Err(error) = self.client.flush(cx)
+        {
+            return ControlFlow::Break(End::ClientLost(error));
+        }
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let stream = &mut lease.server().stream;
+        if stream.is_blocked() && stream.flush(cx).is_err() {
+            return self.server_lost(cx);
+        }
+        if !self.held.is_empty() && matches!(self.phase, Phase::Bound) && self.wants_client() {
+            // What was read before the server could take it.
+            return self.process_held(cx);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Orders from other threads and from the clock.
+    fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let shutdown = || {
+            Fault::session(
+                Side::Operator,
+                "57P01",
+                "terminating connection due to administrator command",
+            )
+        };
+        if self.card.take(Order::Stop) {
+            return ControlFlow::Break(End::Fault(shutdown()));
+        }
+        if self.card.take(Order::Drain) && self.is_between_transactions() {
+            return ControlFlow::Break(End::Fault(shutdown()));
+        }
+        if self.card.take(Order::Cancel) && matches!(self.phase, Phase::Waiting(_)) {
+            let fault =
+                Fault::query(Side::Client, "57014", "canceling statement due to user request");
+            self.refuse_batch(cx, &fault)?;
+        }
+        if self.card.take(Order::Alarm) {
+            self.alarm(cx)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn is_between_transactions(&mut self) -> bool {
+        let idle = match &mut self.lease {
+            None => matches!(self.phase, Phase::Idle) && !self.greeting,
+            Some(lease) => lease.server().rest() == Rest::AtRest && self.gate.is_none(),
+        };
+        idle && self.passing == 0 && self.held.is_empty()
+    }
+
+    /// Takes a server, or a place in line for one.
+    pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.options = self.route.options.load_full();
+        let line = Line { pool: self.route.pool, worker: self.worker.id };
+        loop {
+            match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
+                Outcome::Leased(lease) => {
+                    if self.attach(cx, lease)? {
+                        return ControlFlow::Continue(());
+                    }
+                }
+                Outcome::Waiting(waiter) => {
+                    self.phase = Phase::Waiting(waiter);
+                    self.card.waits();
+                    self.set_clock(Clock::Wait, self.options.query_wait_timeout);
+                    return ControlFlow::Continue(());
+                }
+                Outcome::Refused(refused) => return ControlFlow::Break(self.refused(&refused)),
+            }
+        }
+    }
+
+    fn granted(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Result<Lease, Refused>,
+    ) -> ControlFlow<End> {
+        self.set_clock(Clock::Off, None);
+        match outcome {
+            Err(refused) => ControlFlow::Break(self.refused(&refused)),
+            Ok(lease) => {
+                if !self.attach(cx, lease)? {
+                    self.acquire(cx)?;
+                }
+                self.process_held(cx)
+            }
+        }
+    }
+
+    fn refused(&self, refused: &Refused) -> End {
+        match refused {
+            Refused::Removed => End::Fault(
+                Fault::session(Side::Operator, "57P01", "database removed from the configuration")
+                    .hint("Reconnect to a database that the configuration has."),
+            ),
+            Refused::Failing(failure) => {
+                let mut out = Vec::new();
+                failure.encode(&mut out);
+                End::Told(out, failure.to_string())
+            }
+        }
+    }
+
+    /// An error of ours in the place of the answer to what is held. The session goes on.
+    pub(super) fn refuse_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        fault: &Fault,
+    ) -> ControlFlow<End> {
+        let mut out = Vec::new();
+        wire::fault(&mut out, fault);
+        self.log_fault(fault);
+        self.answer_batch(cx, out)
+    }
+
+    /// Answers the message in front of what is held with the error in `out`, as PostgreSQL would:
+    /// a Query gets ReadyForQuery as well, a batch is dropped until its Sync.
+    pub(super) fn answer_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut out: Vec<u8>,
+    ) -> ControlFlow<End> {
+        self.phase = Phase::Idle;
+        self.card.unlinks();
+        self.set_clock(Clock::Off, None);
+        if self.greeting {
+            return ControlFlow::Break(End::Fault(Fault::session(
+                Side::Proxy,
+                "57P03",
+                "no server connection available for login",
+            )));
+        }
+        match wire::header(&self.held, self.options.max_packet_size) {
+            Ok(Some(found)) if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) => {
+                self.passing = found.total();
+                self.pass = Passing::Drop;
+                server::ready(&mut out, wire::IDLE);
+            }
+            Ok(_) | Err(_) => self.skipping = true,
+        }
+        self.tell(cx, &out)?;
+        self.process_held(cx)
+    }
+
+    /// Sends bytes of ours to the client.
+    pub(super) fn tell(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> ControlFlow<End> {
+        Figures::add(&self.worker.figures.sent, bytes.len() as u64);
+        match self.client.write(cx, bytes) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(End::ClientLost(error)),
+        }
+    }
+
+    /// The connection to the server ended while it was leased.
+    pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let checking = matches!(self.gate, Some(Gate::Check));
+        self.lease = None;
+        self.card.unlinks();
+        if checking {
+            // Nothing of the client's has been sent to it: another server does as well.
+            self.gate = None;
+            self.phase = Phase::Idle;
+            self.acquire(cx)?;
+            return self.process_held(cx);
+        }
+        if self.server_said {
+            return ControlFlow::Break(End::ServerSaid);
+        }
+        ControlFlow::Break(End::Fault(Fault::session(
+            Side::Server,
+            "08006",
+            "server closed the connection unexpectedly",
+        )))
+    }
+
+    pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {
+        if limit.is_none() && self.clock == Clock::Off {
+            return;
+        }
+        let at = limit.map(|limit| {
+            self.worker.coarse_now().after(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
+        });
+        self.clock = if at.is_some() { clock } else { Clock::Off };
+        self.card.set_alarm(at);
+    }
+
+    pub(super) fn log_fault(&self, fault: &Fault) {
+        if self.options.log_pooler_errors {
+            tracing::warn!(
+                client = self.card.id, user = %self.route.user, database = %self.route.database,
+                code = fault.code, "{}: {}", fault.severity(), fault.message
+            );
+        }
+    }
+
+    /// The end of a session: the client is told why, and its server is cleaned for the next one.
+    async fn farewell(mut self, end: End) {
+        self.card.set_alarm(None);
+        if let Some(lease) = self.lease.take() {
+            super::goodbye::release(&self, lease);
+        }
+        self.phase = Phase::Idle;
+        self.card.unlinks();
+        let reason = self.part(end).await;
+        if self.options.log_disconnections {
+            tracing::info!(
+                client = self.card.id, user = %self.route.user, database = %self.route.database,
+                "closing because: {reason}"
+            );
+        }
+    }
+
+    async fn part(&mut self, end: End) -> String {
+        let mut unsent = None;
+        let reason = match end {
+            End::Left => return "client close request".to_owned(),
+            End::ClientLost(error) => return format!("client connection lost: {error}"),
+            End::ServerSaid => "server closed the connection".to_owned(),
+            End::Fault(fault) => {
+                self.log_fault(&fault);
+                debug_assert_eq!(fault.scope, Scope::Session);
+                let mut out = Vec::new();
+                wire::fault(&mut out, &fault);
+                unsent = Some(out);
+                fault.message.into_owned()
+            }
+            End::Told(out, reason) => {
+                unsent = Some(out);
+                reason
+            }
+        };
+        // In the middle of a message nothing can be said any more.
+        unsent = unsent.filter(|_| !self.mid_frame);
+        let closed = poll_fn(|cx| {
+            if let Some(out) = unsent.take() {
+                self.client.write(cx, &out)?;
+            }
+            self.client.poll_close(cx)
+        });
+        // A client that does not read what it is told is not waited for.
+        drop(tokio::time::timeout(FAREWELL, closed).await);
+        reason
+    }
+}

@@ -1,0 +1,171 @@
+//! A session's state on a server: which settings it has there, and what else it has left behind.
+//!
+//! The text of a statement says that something may have changed; the server is then asked what.
+
+use super::names::Effects;
+use crate::backend::settings::{Settings, SettingsTable};
+use crate::sql;
+use std::sync::Arc;
+
+/// The statement may have changed settings.
+pub(super) const SETTINGS: Effects = 1;
+/// The statement may have returned settings to their defaults.
+pub(super) const RESETS: Effects = 1 << 1;
+/// The statement may have left something on the server, taken it away, or done what its text does
+/// not show.
+pub(super) const POSSESSIONS: Effects = 1 << 2;
+/// The statement changed what no query can ask for: the server stays with the session.
+pub(super) const PINS_FOR_GOOD: Effects = 1 << 3;
+
+/// What running a text may do to the session.
+pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effects {
+    let facts = sql::facts(text, standard_conforming_strings);
+    let mut effects = 0;
+    if facts.settings != sql::Settings::Unchanged || facts.taint {
+        effects |= SETTINGS;
+    }
+    if !facts.reset.is_empty() || facts.reset_all || facts.discard_all {
+        effects |= SETTINGS | RESETS;
+    }
+    let invisible = sql::PinSet::SEQUENCE | sql::PinSet::SEED;
+    let left = facts.pins.difference(invisible | sql::PinSet::LOAD);
+    if !left.is_empty() || !facts.releases.is_empty() || facts.taint {
+        effects |= POSSESSIONS;
+    }
+    if facts.pins.contains(sql::PinSet::LOAD) {
+        effects |= PINS_FOR_GOOD;
+    }
+    effects
+}
+
+/// What a statement whose text was not seen may do.
+pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS;
+
+/// Asks which settings the session has and whether it has anything else.
+///
+/// Names and operators are qualified: the session's `search_path` must not be able to answer.
+/// `role` and `session_authorization` are not listed in `pg_settings`.
+pub(super) const PROBE: &[u8] = b"\
+SELECT name, setting FROM pg_catalog.pg_settings \
+WHERE source OPERATOR(pg_catalog.=) 'session' \
+AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
+UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
+WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' \
+UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization') \
+WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a \
+JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
+WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization')) \
+UNION ALL SELECT NULL, 'pinned' WHERE \
+EXISTS (SELECT 1 FROM pg_catalog.pg_class \
+WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+OR EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
+OR EXISTS (SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable) \
+OR EXISTS (SELECT 1 FROM pg_catalog.pg_listening_channels()) \
+OR EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
+
+/// A session's state on a server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// Settings that the server got since it logged in.
+    pub settings: Vec<(String, String)>,
+    /// Whether there is anything else.
+    pub pinned: bool,
+}
+
+/// Reads the answer to [`PROBE`]; `None` when it cannot be understood.
+pub(super) fn read_probe(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<State> {
+    let mut state = State { settings: Vec::new(), pinned: false };
+    for row in rows {
+        let [name, value] = <[_; 2]>::try_from(row).ok()?;
+        match name {
+            None => state.pinned = true,
+            Some(name) => {
+                let value = String::from_utf8(value?).ok()?;
+                state.settings.push((String::from_utf8(name).ok()?, value));
+            }
+        }
+    }
+    Some(state)
+}
+
+/// The settings, and the startup value of those that have returned to their defaults: a client's
+/// own startup packet says what its RESET returns to (manual, "Parameter Interaction via the
+/// Startup Message").
+pub(super) fn with_startup(
+    table: &SettingsTable,
+    now: &Settings,
+    startup: &Settings,
+) -> Arc<Settings> {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    table.intern(startup.iter().map(own).chain(now.iter().map(own)))
+}
+
+/// Settings that do not change what a text means.
+const HARMLESS: &[&str] = &[
+    "application_name",
+    "client_min_messages",
+    "deadlock_timeout",
+    "idle_in_transaction_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "transaction_timeout",
+    "work_mem",
+];
+
+/// The settings that matter to a plan: those under which a text is read.
+pub(super) fn for_plans(table: &SettingsTable, settings: &Arc<Settings>) -> Arc<Settings> {
+    if settings.iter().all(|(name, _)| !HARMLESS.contains(&name)) {
+        return Arc::clone(settings);
+    }
+    let kept = settings.iter().filter(|(name, _)| !HARMLESS.contains(name));
+    table.intern(kept.map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effects(text: &str) -> Effects {
+        effects_of(text.as_bytes(), true)
+    }
+
+    #[test]
+    fn harmless_texts_cost_nothing() {
+        for text in ["SELECT 1", "BEGIN", "UPDATE t SET a = 1", "SET LOCAL x = 1", "COMMIT"] {
+            assert_eq!(effects(text), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_reach_beyond_their_transaction() {
+        assert_eq!(effects("SET work_mem = '1MB'"), SETTINGS);
+        assert_eq!(effects("RESET work_mem"), SETTINGS | RESETS);
+        assert_eq!(effects("LISTEN a"), POSSESSIONS);
+        assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
+        assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);
+        assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS);
+    }
+
+    #[test]
+    fn a_probe_is_read() {
+        let text = |t: &str| Some(t.as_bytes().to_vec());
+        let rows = vec![vec![text("work_mem"), text("4096")], vec![None, text("pinned")]];
+        let state = read_probe(rows).unwrap();
+        assert_eq!(state.settings, [("work_mem".to_owned(), "4096".to_owned())]);
+        assert!(state.pinned);
+        assert_eq!(read_probe(vec![vec![text("a")]]), None);
+        assert_eq!(read_probe(vec![vec![text("a"), None]]), None);
+    }
+
+    #[test]
+    fn reset_returns_to_the_startup_value() {
+        let table = SettingsTable::default();
+        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+        let startup = table.intern([pair("a", "1"), pair("b", "1")]);
+        let now = table.intern([pair("b", "2"), pair("c", "3")]);
+        let wanted = with_startup(&table, &now, &startup);
+        let all: Vec<_> = wanted.iter().collect();
+        assert_eq!(all, [("a", "1"), ("b", "2"), ("c", "3")]);
+    }
+}

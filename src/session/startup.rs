@@ -1,0 +1,216 @@
+//! What a startup packet asks for, sorted by how a pooled server can give it. Pure.
+//!
+//! Every parameter that PostgreSQL takes is taken: most become settings of the session, given to
+//! each server it uses; those that only a server's own startup can set make the server the
+//! session's own (manual, "Parameter Interaction via the Startup Message").
+
+use crate::fault::{Fault, Side};
+use crate::wire::StartupParameters;
+
+/// Bytes of a user's or database's name that count (`NAMEDATALEN` - 1).
+const NAME_MAX: usize = 63;
+
+/// Settings that can be given at startup only (context `backend` and `superuser-backend`).
+const STARTUP_ONLY: &[&str] = &[
+    "ignore_system_indexes",
+    "jit_debugging_support",
+    "jit_profiling_support",
+    "log_connections",
+    "log_disconnections",
+    "post_auth_delay",
+];
+
+/// A startup packet, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The user.
+    pub user: String,
+    /// The database; by default named like the user.
+    pub database: String,
+    /// Settings for the session, in order.
+    pub settings: Vec<(String, String)>,
+    /// Parameters for a server of its own; empty when any server will do.
+    pub extras: Vec<(String, String)>,
+    /// Protocol options that nobody knows: the client is told so.
+    pub unknown_options: Vec<Vec<u8>>,
+}
+
+fn text(bytes: &[u8], what: &str) -> Result<String, Fault> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| {
+        Fault::session(Side::Client, "08P01", format!("startup parameter {what} is not valid UTF-8"))
+    })
+}
+
+fn name(bytes: &[u8], what: &str) -> Result<String, Fault> {
+    let mut whole = text(bytes, what)?;
+    let end = (0..=NAME_MAX.min(whole.len())).rev().find(|at| whole.is_char_boundary(*at));
+    whole.truncate(end.unwrap_or(0));
+    Ok(whole)
+}
+
+/// Sorts the parameters of a startup packet; those in `ignored` (in lower case) are dropped.
+///
+/// # Errors
+/// What PostgreSQL refuses too: no user, or text that is not UTF-8.
+pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wish, Fault> {
+    let mut wish = Wish::default();
+    let mut options = String::new();
+    for (key, value) in parameters {
+        match key {
+            b"user" => wish.user = name(value, "user")?,
+            b"database" => wish.database = name(value, "database")?,
+            b"options" => options = text(value, "options")?,
+            b"replication" => {
+                let value = text(value, "replication")?;
+                if !is_off(&value) {
+                    wish.extras.push(("replication".to_owned(), value));
+                }
+            }
+            _ if key.starts_with(b"_pq_.") => wish.unknown_options.push(key.to_vec()),
+            _ => {
+                let (key, value) = (text(key, "name")?, text(value, "value")?);
+                wish.set(key, value, ignored);
+            }
+        }
+    }
+    wish.apply_options(&options, ignored);
+    if wish.user.is_empty() {
+        return Err(Fault::session(
+            Side::Client,
+            "28000",
+            "no PostgreSQL user name specified in startup packet",
+        ));
+    }
+    if wish.database.is_empty() {
+        wish.database = wish.user.clone();
+    }
+    Ok(wish)
+}
+
+/// Whether a boolean startup parameter says no.
+fn is_off(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    ["0", "n", "no", "f", "fa", "fal", "fals", "false", "of", "off"].contains(&value.as_str())
+}
+
+impl Wish {
+    fn set(&mut self, key: String, value: String, ignored: &[String]) {
+        let folded = key.to_ascii_lowercase();
+        if ignored.contains(&folded) {
+            return;
+        }
+        if STARTUP_ONLY.contains(&folded.as_str()) {
+            self.extras.push((key, value));
+        } else {
+            self.settings.push((folded, value));
+        }
+    }
+
+    /// The switches in `options` that set something become settings; any other switch is for a
+    /// server of its own.
+    fn apply_options(&mut self, options: &str, ignored: &[String]) {
+        let mut words = split(options).into_iter();
+        let mut others = Vec::new();
+        while let Some(word) = words.next() {
+            let setting = if let Some(rest) = word.strip_prefix("--") {
+                Some(rest.to_owned())
+            } else if word == "-c" {
+                words.next()
+            } else {
+                word.strip_prefix("-c").map(str::to_owned)
+            };
+            match setting.as_deref().and_then(|setting| setting.split_once('=')) {
+                Some((key, value)) => self.set(key.replace('-', "_"), value.to_owned(), ignored),
+                None => others.extend([word].into_iter().chain(setting)),
+            }
+        }
+        if !others.is_empty() {
+            let joined: Vec<String> = others.iter().map(|word| escape(word)).collect();
+            self.extras.push(("options".to_owned(), joined.join(" ")));
+        }
+    }
+}
+
+/// Splits command-line options at white space; a backslash makes the next character plain.
+fn split(options: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = options.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => word.get_or_insert_default().extend(characters.next()),
+            _ if character.is_ascii_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn escape(word: &str) -> String {
+    let mut out = String::new();
+    for character in word.chars() {
+        if character == '\\' || character.is_ascii_whitespace() {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{First, first, startup_message};
+
+    fn sorted(pairs: &[(&str, &str)]) -> Result<Wish, Fault> {
+        let mut packet = Vec::new();
+        let bytes = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        startup_message(&mut packet, bytes);
+        match first(&packet).unwrap() {
+            First::Startup { parameters, .. } => wish(parameters, &["ignored".to_owned()]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_database_is_named_like_the_user() {
+        let wish = sorted(&[("user", "bob")]).unwrap();
+        assert_eq!((wish.user.as_str(), wish.database.as_str()), ("bob", "bob"));
+        assert_eq!(sorted(&[("database", "x")]).unwrap_err().code, "28000");
+    }
+
+    #[test]
+    fn names_are_cut_where_postgresql_cuts_them() {
+        let wish = sorted(&[("user", &"ä".repeat(40))]).unwrap();
+        assert_eq!(wish.user, "ä".repeat(31));
+    }
+
+    #[test]
+    fn options_become_settings() {
+        let options = r"-c a.b=1 --work-mem=4MB -csearch_path=x\ y -c ignored=1";
+        let wish = sorted(&[("user", "u"), ("DateStyle", "ISO"), ("options", options)]).unwrap();
+        let expected =
+            [("datestyle", "ISO"), ("a.b", "1"), ("work_mem", "4MB"), ("search_path", "x y")];
+        assert_eq!(wish.settings, owned(&expected));
+        assert!(wish.extras.is_empty());
+    }
+
+    #[test]
+    fn what_only_startup_can_set_asks_for_an_own_server() {
+        let wish = sorted(&[
+            ("user", "u"),
+            ("replication", "database"),
+            ("options", r"-c log_connections=on -d 5 -c geqo=off"),
+        ])
+        .unwrap();
+        let extras = [("replication", "database"), ("log_connections", "on"), ("options", "-d 5")];
+        assert_eq!(wish.extras, owned(&extras));
+        assert_eq!(wish.settings, owned(&[("geqo", "off")]));
+        assert!(sorted(&[("user", "u"), ("replication", "off")]).unwrap().extras.is_empty());
+    }
+}

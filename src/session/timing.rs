@@ -1,0 +1,130 @@
+//! A session's time-outs. The worker's tick rings; nothing here arms a timer.
+
+use super::run::{Clock, End, Session};
+use crate::fault::{Fault, Side};
+use crate::pool::core::Tick;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+
+fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+impl Session {
+    /// What is left of `transaction_timeout`.
+    fn transaction_left(&self) -> Option<Duration> {
+        let limit = self.options.transaction_timeout?;
+        let now: Tick = self.worker.coarse_now();
+        let spent = self.transaction_since.map_or(0, |since| now.since(since));
+        Some(limit.saturating_sub(Duration::from_micros(spent)))
+    }
+
+    /// The client has asked for something that the server has to answer.
+    #[inline]
+    pub(super) fn set_query_clock(&mut self) {
+        let options = &self.options;
+        if options.query_timeout.is_none() && options.transaction_timeout.is_none() {
+            return self.set_clock(Clock::Off, None);
+        }
+        if self.transaction_since.is_none() {
+            self.transaction_since = Some(self.worker.coarse_now());
+        }
+        let limit = smaller(self.options.query_timeout, self.transaction_left());
+        self.set_clock(Clock::Query, limit);
+    }
+
+    /// The client is silent inside a transaction.
+    pub(super) fn set_transaction_clock(&mut self) {
+        let limit = smaller(self.options.idle_transaction_timeout, self.transaction_left());
+        self.set_clock(Clock::IdleTransaction, limit);
+    }
+
+    /// The alarm went off.
+    pub(super) fn alarm(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        let clock = std::mem::replace(&mut self.clock, Clock::Off);
+        let transaction_over = self.transaction_left().is_some_and(|left| left.is_zero());
+        match clock {
+            Clock::Off => ControlFlow::Continue(()),
+            Clock::Wait => self.refuse_batch(cx, &query_wait_timeout()),
+            Clock::Query | Clock::IdleTransaction if transaction_over => {
+                ControlFlow::Break(End::Fault(transaction_timeout()))
+            }
+            Clock::Query => {
+                self.cancel_query();
+                ControlFlow::Continue(())
+            }
+            Clock::Cancelled => ControlFlow::Break(End::Fault(cancel_failed())),
+            Clock::IdleTransaction => {
+                ControlFlow::Break(End::Fault(idle_transaction_timeout()))
+            }
+            Clock::Idle => ControlFlow::Break(End::Fault(client_idle_timeout())),
+        }
+    }
+
+    /// Cancels what the server runs; its error reaches the client in its turn.
+    fn cancel_query(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let request = lease.server().cancel.begin();
+        let worker = Rc::clone(&self.worker);
+        let limit = self.options.cancel_wait_timeout;
+        tokio::task::spawn_local(async move {
+            let delivery = request.deliver(&worker.resolver, &worker.tcp);
+            if let Err(error) = within(limit, delivery).await {
+                tracing::warn!("cancel request for query_timeout failed: {error}");
+            }
+        });
+        self.set_clock(Clock::Cancelled, limit);
+    }
+}
+
+/// Runs an operation for a limited time.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    operation: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<T> {
+    let Some(limit) = limit else { return operation.await };
+    match tokio::time::timeout(limit, operation).await {
+        Ok(done) => done,
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn query_wait_timeout() -> Fault {
+    Fault::query(Side::Proxy, "53300", "no server connection became available in time").hint(
+        "The statement waited for query_wait_timeout; raise default_pool_size if the server has \
+         room.",
+    )
+}
+
+fn transaction_timeout() -> Fault {
+    Fault::session(
+        Side::Operator,
+        "25P04",
+        "terminating connection due to transaction timeout",
+    )
+    .hint("The transaction took longer than transaction_timeout.")
+}
+
+fn idle_transaction_timeout() -> Fault {
+    Fault::session(
+        Side::Operator,
+        "25P03",
+        "terminating connection due to idle-in-transaction timeout",
+    )
+    .hint("The client was silent inside a transaction for idle_transaction_timeout.")
+}
+
+fn client_idle_timeout() -> Fault {
+    Fault::session(Side::Operator, "57P05", "terminating connection due to idle-session timeout")
+        .hint("The client was silent for client_idle_timeout.")
+}
+
+fn cancel_failed() -> Fault {
+    Fault::session(Side::Server, "57014", "canceling statement due to query timeout")
+        .hint("The server did not end the statement within cancel_wait_timeout.")
+}

@@ -1,0 +1,134 @@
+//! What the sessions of one worker thread share.
+//!
+//! Owns the thread's clock, its buffers and its list of clients. Nothing in it is shared with
+//! other threads but the cards.
+
+use super::card::{Card, Order};
+use super::route::Common;
+use crate::net::{Resolver, SCRATCH, TcpOptions};
+use crate::pool::WorkerId;
+use crate::pool::core::Tick;
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Figures of one worker. Written by its thread only, read by any.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Statements and batches answered.
+    pub queries: AtomicU64,
+    /// Transactions ended.
+    pub transactions: AtomicU64,
+    /// Bytes from clients.
+    pub received: AtomicU64,
+    /// Bytes to clients.
+    pub sent: AtomicU64,
+}
+
+impl Figures {
+    /// Adds to a figure that only this thread writes: no locked instruction.
+    #[inline]
+    pub fn add(figure: &AtomicU64, n: u64) {
+        figure.store(figure.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+}
+
+/// One worker thread.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number.
+    pub id: WorkerId,
+    /// What all sessions share.
+    pub common: Arc<Common>,
+    /// Its figures.
+    pub figures: Arc<Figures>,
+    /// Resolves names for cancel requests.
+    pub resolver: Resolver,
+    /// Socket options of connections to servers.
+    pub tcp: TcpOptions,
+    cards: RefCell<Slab<Arc<Card>>>,
+    coarse: Cell<Tick>,
+    draining: Cell<bool>,
+    /// What one poll reads into.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// What is put together for one write.
+    pub(super) assembly: RefCell<Vec<u8>>,
+}
+
+/// Bytes that the assembly may keep for the next time.
+const ASSEMBLY_KEPT: usize = 2 * SCRATCH;
+
+impl Worker {
+    /// Without clients.
+    pub fn new(
+        id: WorkerId,
+        common: Arc<Common>,
+        figures: Arc<Figures>,
+        reach: (Resolver, TcpOptions),
+    ) -> Self {
+        let coarse = Cell::new(common.pools.now());
+        Self {
+            id,
+            common,
+            figures,
+            resolver: reach.0,
+            tcp: reach.1,
+            cards: RefCell::default(),
+            coarse,
+            draining: Cell::new(false),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            assembly: RefCell::default(),
+        }
+    }
+
+    /// The moment, as of the last tick: for time-outs, which are coarse.
+    #[inline]
+    pub fn coarse_now(&self) -> Tick {
+        self.coarse.get()
+    }
+
+    /// Time has passed: rings the alarms that are due.
+    pub fn tick(&self) {
+        let now = self.common.pools.now();
+        self.coarse.set(now);
+        for (_, card) in self.cards.borrow().iter() {
+            card.ring(now);
+        }
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.cards.borrow().len()
+    }
+
+    /// Adds a client.
+    pub(super) fn enter(&self, card: &Arc<Card>) -> usize {
+        if self.draining.get() {
+            card.order(Order::Drain);
+        }
+        self.cards.borrow_mut().insert(Arc::clone(card))
+    }
+
+    /// A client left.
+    pub(super) fn leave(&self, place: usize) {
+        let card = self.cards.borrow_mut().remove(place);
+        self.common.clients.forget(&card);
+    }
+
+    /// Orders every client to leave: at its next transaction boundary, or now.
+    pub fn dismiss(&self, order: Order) {
+        self.draining.set(true);
+        for (_, card) in self.cards.borrow().iter() {
+            card.order(order);
+        }
+    }
+
+    /// Gives a large assembly's memory back.
+    pub(super) fn trim(assembly: &mut Vec<u8>) {
+        assembly.clear();
+        if assembly.capacity() > ASSEMBLY_KEPT {
+            *assembly = Vec::new();
+        }
+    }
+}

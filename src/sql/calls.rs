@@ -1,0 +1,245 @@
+//! What stands before a parenthesis: a function that is called, or a keyword, a type, a table, an
+//! alias.
+//!
+//! Knows by name which functions of `pg_catalog` leave nothing behind (`functions.txt`, printed
+//! by `functions.sql`) and which have an effect of their own. Any other call taints.
+
+use super::command::Command;
+use super::facts::PinSet;
+use super::lex::{Kind, Token};
+use super::names::Words;
+use super::scan::{Mode, Scan};
+
+static FUNCTIONS: Words<4096> = Words::new(include_bytes!("functions.txt"));
+
+/// What may precede a parenthesis without being a call: PostgreSQL's reserved words and those
+/// that cannot name a function (manual, appendix "SQL Key Words"), types that take a modifier,
+/// and a few words that are nothing else in practice.
+static KEYWORDS: Words<512> = Words::new(
+    b"all\nanalyse\nanalyze\nand\nany\narray\nas\nasc\nasymmetric\nboth\ncase\ncast\ncheck\n\
+    collate\ncolumn\nconstraint\ncreate\ndefault\ndeferrable\ndesc\ndistinct\ndo\nelse\nend\n\
+    except\nfetch\nfor\nforeign\nfrom\ngrant\ngroup\nhaving\nin\ninitially\nintersect\ninto\n\
+    lateral\nleading\nlimit\nlocaltime\nlocaltimestamp\ncurrent_time\ncurrent_timestamp\nnot\n\
+    null\noffset\non\nonly\nor\norder\nplacing\nprimary\nreferences\nreturning\nselect\nsome\n\
+    symmetric\ntable\nthen\nto\ntrailing\nunion\nunique\nusing\nvariadic\nwhen\nwhere\nwindow\n\
+    with\nbetween\nbigint\nbit\nboolean\nchar\ncharacter\ncoalesce\ndec\ndecimal\nexists\n\
+    extract\nfloat\ngreatest\ngrouping\ninout\nint\ninteger\ninterval\nleast\nnational\nnchar\n\
+    none\nnormalize\nnullif\nnumeric\nout\noverlay\nposition\nprecision\nreal\nrow\nsetof\n\
+    smallint\nsubstring\ntime\ntimestamp\ntreat\ntrim\nvalues\nvarchar\nxmlattributes\n\
+    xmlconcat\nxmlelement\nxmlexists\nxmlforest\nxmlnamespaces\nxmlparse\nxmlpi\nxmlroot\n\
+    xmlserialize\nxmltable\njson\njson_array\njson_arrayagg\njson_exists\njson_object\n\
+    json_objectagg\njson_query\njson_scalar\njson_serialize\njson_table\njson_value\n\
+    merge_action\nby\ncube\nilike\nis\njoin\nlike\nrollup\nset\nsimilar\nvarying\nfilter\nover\n\
+    \nuser\nsession_user\ncurrent_user\ncurrent_catalog\ncurrent_role\ncurrent_date\n",
+);
+
+/// More of them in statements that define something, and in the options of COPY and EXPLAIN.
+static DEFINITION_WORDS: Words<64> = Words::new(
+    b"include\ninherits\noptions\nrange\nlist\nhash\nkey\ngenerated\nexclude\ngist\ngin\nbrin\n\
+    btree\nspgist\nbernoulli\nforce_quote\nforce_null\nforce_not_null\n",
+);
+
+/// A call of `set_config` whose arguments are being read.
+#[derive(Debug)]
+pub(super) struct ConfigCall {
+    /// Open parentheses inside it.
+    depth: u32,
+    /// Number of the argument, from 0.
+    argument: u32,
+    /// Tokens of the argument so far.
+    tokens: u32,
+    /// The first argument, if it is one token.
+    name: Option<Token>,
+    /// The third argument, if it is one token.
+    local: Option<Token>,
+}
+
+impl Scan<'_> {
+    /// After `(` was taken.
+    pub(super) fn open(&mut self) {
+        let bit = bit(self.boundary.depth());
+        let heading = std::mem::take(&mut self.here.heading);
+        if !heading {
+            self.called();
+        }
+        let name = self.recent(2);
+        if self.is(name, b"on") {
+            self.here.on_groups |= bit;
+        } else {
+            self.here.on_groups &= !bit;
+        }
+        self.here.with_lists &= !bit;
+    }
+
+    fn called(&mut self) {
+        let Some(name) = self.recent(2).filter(is_name) else { return };
+        let qualified = self.recent(3).is_some_and(|token| token.kind == Kind::Dot);
+        let before = self.recent(if qualified { 5 } else { 3 });
+        if before.is_some_and(|token| token.kind == Kind::Dot) {
+            self.facts.taint = true;
+            return;
+        }
+        if self.is_declared(before) || (!qualified && self.is_syntax(name, before)) {
+            return;
+        }
+        let schema = self.recent(4).filter(|_| qualified);
+        if schema.is_some_and(|schema| self.fold(schema).bytes() != b"pg_catalog") {
+            self.facts.taint = true;
+            return;
+        }
+        self.judge(name);
+    }
+
+    /// Whether the word before a name shows that no call follows: a table, type, alias, or a
+    /// function that is only named.
+    fn is_declared(&self, before: Option<Token>) -> bool {
+        let Some(before) = before else { return false };
+        match before.kind {
+            Kind::Cast => true,
+            Kind::Word => {
+                let word = self.fold(before);
+                matches!(
+                    word.bytes(),
+                    b"into" | b"references" | b"as" | b"with" | b"recursive" | b"only"
+                        | b"ordinality" | b"function" | b"procedure" | b"routine" | b"aggregate"
+                        | b"table" | b"view"
+                        // IF NOT EXISTS name: EXISTS itself takes a parenthesis.
+                        | b"exists"
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an unqualified name is a keyword, a type, or an alias with columns.
+    fn is_syntax(&self, name: Token, before: Option<Token>) -> bool {
+        let outer = self.boundary.depth().saturating_sub(1);
+        match before.map(|token| token.kind) {
+            // `FROM f(1) AS …` aside, a name after a group is an alias, unless the group is that
+            // of DISTINCT ON.
+            Some(Kind::CloseParen) if self.here.on_groups & bit(outer + 1) == 0 => return true,
+            Some(Kind::Comma) if self.here.with_lists & bit(outer) != 0 => return true,
+            _ => {}
+        }
+        if name.kind != Kind::Word {
+            return false;
+        }
+        let word = self.fold(name);
+        match word.bytes() {
+            b"over" | b"filter" => false,
+            b"conflict" => self.is(before, b"on"),
+            b"key" => self.is(before, b"primary") || self.is(before, b"foreign"),
+            b"sets" => self.is(before, b"grouping"),
+            b"materialized" => self.is(before, b"as") || self.is(before, b"not"),
+            b"insert" => self.is(before, b"then"),
+            word => {
+                KEYWORDS.contains(word) || (self.is_definition() && DEFINITION_WORDS.contains(word))
+            }
+        }
+    }
+
+    fn is_definition(&self) -> bool {
+        matches!(self.here.command, Command::Create | Command::Alter | Command::Copy)
+    }
+
+    fn judge(&mut self, name: Token) {
+        let folded = self.fold(name);
+        match folded.bytes() {
+            known if FUNCTIONS.contains(known) => {}
+            b"set_config" => self.config_call(),
+            b"nextval" | b"setval" => self.pin(PinSet::SEQUENCE),
+            b"currval" | b"lastval" => self.facts.currval = true,
+            b"setseed" => self.pin(PinSet::SEED),
+            b"pg_advisory_lock"
+            | b"pg_advisory_lock_shared"
+            | b"pg_try_advisory_lock"
+            | b"pg_try_advisory_lock_shared" => self.pin(PinSet::ADVISORY_LOCK),
+            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
+                self.facts.releases |= PinSet::ADVISORY_LOCK;
+            }
+            _ => self.facts.taint = true,
+        }
+    }
+
+    fn config_call(&mut self) {
+        if self.here.mode == Mode::Plan {
+            return;
+        }
+        if self.here.config.is_some() {
+            return self.unknown_setting();
+        }
+        let depth = self.boundary.depth();
+        self.here.config =
+            Some(ConfigCall { depth, argument: 0, tokens: 0, name: None, local: None });
+    }
+
+    /// A token was taken inside the arguments of `set_config`.
+    pub(super) fn config_step(&mut self, token: Token) {
+        let depth = self.boundary.depth();
+        let Some(call) = &mut self.here.config else { return };
+        if depth < call.depth {
+            return self.config_end();
+        }
+        if token.kind == Kind::Comma && depth == call.depth {
+            call.argument = call.argument.saturating_add(1);
+            call.tokens = 0;
+            return;
+        }
+        call.tokens = call.tokens.saturating_add(1);
+        let only = (call.tokens == 1).then_some(token);
+        match call.argument {
+            0 => call.name = only,
+            2 => call.local = only,
+            _ => {}
+        }
+    }
+
+    fn config_end(&mut self) {
+        let Some(call) = self.here.config.take() else { return };
+        match call.local.filter(|_| call.argument == 2).and_then(|token| self.boolean(token)) {
+            Some(true) => {}
+            Some(false) => {
+                let name = call.name.and_then(|token| self.literal(token));
+                self.change(name, false);
+            }
+            None => self.unknown_setting(),
+        }
+    }
+
+    fn boolean(&self, token: Token) -> Option<bool> {
+        match token.kind {
+            Kind::Word if self.is(Some(token), b"true") => Some(true),
+            Kind::Word if self.is(Some(token), b"false") => Some(false),
+            Kind::Text => match self.literal(token)?.as_str() {
+                "t" | "true" => Some(true),
+                "f" | "false" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The value of a string, in lower case, if it is written plainly.
+    fn literal(&self, token: Token) -> Option<String> {
+        let bytes = token.bytes(self.text);
+        let value = match token.kind {
+            Kind::Text => bytes.strip_prefix(b"'")?.strip_suffix(b"'")?,
+            Kind::DollarText => bytes.strip_prefix(b"$$")?.strip_suffix(b"$$")?,
+            _ => return None,
+        };
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+        if value.is_empty() || !value.iter().all(plain) {
+            return None;
+        }
+        Some(std::str::from_utf8(value).ok()?.to_ascii_lowercase())
+    }
+}
+
+/// The bit of a depth; none beyond 63, which errs on the side of taint.
+pub(super) fn bit(depth: u32) -> u64 {
+    1_u64.checked_shl(depth).unwrap_or(0)
+}
+
+pub(super) fn is_name(token: &Token) -> bool {
+    matches!(token.kind, Kind::Word | Kind::QuotedName | Kind::UnicodeName)
+}

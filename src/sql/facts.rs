@@ -1,0 +1,118 @@
+//! What a text may do to the session that runs it.
+
+use smallvec::SmallVec;
+
+use super::command::Command;
+
+/// Names of settings, in lower case, each once.
+pub type Names = SmallVec<[Box<str>; 2]>;
+
+/// A text that sets more than this is [`Settings::Unknown`]: PostgreSQL has some 350 settings, and
+/// each name is compared with those before it.
+const NAMES_MAX: usize = 64;
+
+/// Settings whose value may differ when the text's transaction has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Settings {
+    /// None, as far as the text shows.
+    #[default]
+    Unchanged,
+    /// These at most.
+    Names(Names),
+    /// Any.
+    Unknown,
+}
+
+bitflags::bitflags! {
+    /// Things a session may own beyond its transaction, other than settings.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct PinSet: u16 {
+        /// A temporary table, view or sequence, or anything else created in `pg_temp`.
+        const TEMP_TABLE = 1;
+        /// A session-level advisory lock.
+        const ADVISORY_LOCK = 1 << 1;
+        /// A cursor declared WITH HOLD.
+        const HOLD_CURSOR = 1 << 2;
+        /// LISTEN.
+        const LISTEN = 1 << 3;
+        /// A statement prepared by SQL's PREPARE.
+        const PREPARED = 1 << 4;
+        /// A loaded library.
+        const LOAD = 1 << 5;
+        /// What `currval` and `lastval` read, set by `nextval` and `setval`. An INSERT that takes
+        /// its default from a sequence sets it too, and the text does not show it.
+        const SEQUENCE = 1 << 6;
+        /// The state of `random()`, set by `setseed`.
+        const SEED = 1 << 7;
+    }
+}
+
+/// What the text of a Query or Parse shows about its effect on the session.
+///
+/// Everything here errs on the side of more: an effect that is listed may not come about (the
+/// statement fails, the branch is not taken). What triggers, rules, views, defaults, operators,
+/// casts and function overloads in other schemas do is not in the text and not in the facts, and
+/// neither is that a table goes to `pg_temp` because `search_path` begins with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// How many statements that are not empty.
+    pub statements: u32,
+    /// What the first of them is.
+    pub first: Command,
+    /// What it may set for the session.
+    pub settings: Settings,
+    /// Which of them by `RESET x` or `SET x TO DEFAULT`, thus to the session's own default. Complete
+    /// unless `settings` is unknown.
+    pub reset: Names,
+    /// `RESET ALL`: all settings but `role` and `session_authorization`, which are unknown then.
+    pub reset_all: bool,
+    /// `DISCARD ALL`: all settings, and everything else of the session.
+    pub discard_all: bool,
+    /// What it may leave behind.
+    pub pins: PinSet,
+    /// What it may take away: the reason to ask whether a pin still holds.
+    pub releases: PinSet,
+    /// It reads `currval` or `lastval`, which only the server that ran `nextval` can answer.
+    pub currval: bool,
+    /// It runs something whose effect on the session the text cannot show: DO, CALL, EXECUTE, a
+    /// function that is not known to be harmless, an unknown command.
+    pub taint: bool,
+    /// One of its statements is COPY.
+    pub copy: bool,
+    /// One of its statements begins, ends or nests a transaction.
+    pub transaction: bool,
+    /// It ends inside a comment, a string, a quoted name, parentheses or a function body.
+    /// PostgreSQL refuses such text, or reads it otherwise than we do; hence it also taints, and
+    /// its settings are unknown.
+    pub broken: bool,
+}
+
+impl Facts {
+    /// Whether the session is afterwards what it was before, as far as the text shows.
+    pub fn is_harmless(&self) -> bool {
+        !self.taint && self.pins.is_empty() && self.settings == Settings::Unchanged
+    }
+
+    pub(super) fn change(&mut self, name: &str) {
+        if self.settings == Settings::Unchanged {
+            self.settings = Settings::Names(Names::new());
+        }
+        let Settings::Names(names) = &mut self.settings else { return };
+        insert(names, name);
+        if names.len() > NAMES_MAX {
+            self.settings = Settings::Unknown;
+        }
+    }
+
+    pub(super) fn reset(&mut self, name: &str) {
+        if self.reset.len() < NAMES_MAX {
+            insert(&mut self.reset, name);
+        }
+    }
+}
+
+fn insert(names: &mut Names, name: &str) {
+    if !names.iter().any(|known| **known == *name) {
+        names.push(name.into());
+    }
+}

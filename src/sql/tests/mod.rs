@@ -1,0 +1,60 @@
+//! Examples and properties of tokens, statement ends and facts.
+
+mod effects;
+mod lexical;
+mod properties;
+
+use super::{Facts, Settings, facts};
+
+/// What is remarkable about a text, in the order of the fields of [`Facts`].
+fn summary(facts: &Facts) -> String {
+    let mut words = vec![format!("{} {:?}", facts.statements, facts.first)];
+    match &facts.settings {
+        Settings::Unchanged => {}
+        Settings::Names(names) => words.push(format!("set={}", names.join(","))),
+        Settings::Unknown => words.push("set=?".to_owned()),
+    }
+    if !facts.reset.is_empty() {
+        words.push(format!("reset={}", facts.reset.join(",")));
+    }
+    if !facts.pins.is_empty() {
+        words.push(format!("pins={:?}", facts.pins.iter_names().map(|n| n.0).collect::<Vec<_>>()));
+    }
+    if !facts.releases.is_empty() && !facts.discard_all {
+        let names = facts.releases.iter_names().map(|n| n.0).collect::<Vec<_>>();
+        words.push(format!("releases={names:?}"));
+    }
+    for (flag, name) in [
+        (facts.reset_all, "reset-all"),
+        (facts.discard_all, "discard-all"),
+        (facts.currval, "currval"),
+        (facts.taint, "taint"),
+        (facts.copy, "copy"),
+        (facts.transaction, "transaction"),
+        (facts.broken, "broken"),
+    ] {
+        if flag {
+            words.push(name.to_owned());
+        }
+    }
+    words.join(" ")
+}
+
+/// Each text with its summary, all differences at once.
+fn check(table: &[(&str, &str)]) {
+    let differences: Vec<String> = table
+        .iter()
+        .map(|(text, wanted)| (text, wanted, summary(&facts(text.as_bytes(), true))))
+        .filter(|(_, wanted, got)| got != *wanted)
+        .map(|(text, wanted, got)| format!("{text}\n    wanted {wanted}\n    got    {got}"))
+        .collect();
+    assert!(differences.is_empty(), "\n{}\n", differences.join("\n"));
+}
+
+/// Each text, which must leave no mark on the session.
+fn check_harmless(texts: &[&str]) {
+    for text in texts {
+        let facts = facts(text.as_bytes(), true);
+        assert!(facts.is_harmless() && !facts.broken, "{text}\n    {}", summary(&facts));
+    }
+}
