@@ -237,7 +237,8 @@ impl Session {
             client::FLUSH => replies.flushed(),
             client::COPY_DATA => {}
             _ if self.options.mode == Mode::Session || self.dedicated => {
-                let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0)) else {
+                let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0))
+                else {
                     return ControlFlow::Continue(Taken::Incomplete);
                 };
                 if let Some(kind) = kind_of(header.tag, target) {

@@ -35,7 +35,8 @@ pub(crate) struct Script {
     /// The pool modes in which it must look like PostgreSQL.
     pub(crate) modes: Vec<String>,
     /// `calm`: no other client comes between the steps. `codes`: only message types and SQLSTATEs
-    /// are compared, because the wording is each program's own.
+    /// are compared, because the wording is each program's own. `own`: errors are compared without
+    /// the place in PostgreSQL's source, because a pooler has to raise them itself.
     pub(crate) tags: Vec<String>,
     /// Statements run beforehand.
     pub(crate) setup: Vec<String>,
