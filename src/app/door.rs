@@ -102,9 +102,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let id = door.common.clients.next_id();
     let begun = door.admission.lock().unwrap_or_else(PoisonError::into_inner).begin_login();
     let mut guard = match begun {
-        Ok(login) => {
-            LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) }
-        }
+        Ok(login) => LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) },
         Err(limit) => {
             dismiss(Framed::new(stream), refused(&limit)).await;
             return;
@@ -142,8 +140,10 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
                     return;
                 }
                 Ok(Err(Ended::Refused(fault))) => fault,
-                Err(_) => Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
-                    .hint("The login took longer than client_login_timeout."),
+                Err(_) => {
+                    Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
+                        .hint("The login took longer than client_login_timeout.")
+                }
             };
             tracing::warn!(
                 client = id, %peer, user = wish.user, database = wish.database, code = ended.code,
@@ -223,8 +223,7 @@ async fn admit(
     let proof = prove(door, framed, wish).await?;
     let names = (wish.database.as_str(), wish.user.as_str());
     let keys = proof.keys.map(Credential::Keys);
-    let destination =
-        door.routes.borrow_mut().find(&door.config, door.users.as_ref(), names, keys);
+    let destination = door.routes.borrow_mut().find(&door.config, door.users.as_ref(), names, keys);
     let Some(destination) = destination else {
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
@@ -244,8 +243,7 @@ async fn admit(
     let admitted =
         door.admission.lock().unwrap_or_else(PoisonError::into_inner).admit(login, candidate);
     let admitted = admitted.map_err(|limit| Ended::Refused(refused(&limit)))?;
-    let client =
-        ClientGuard { admission: Arc::clone(&door.admission), admitted: Some(admitted) };
+    let client = ClientGuard { admission: Arc::clone(&door.admission), admitted: Some(admitted) };
     Ok((destination, client))
 }
 

@@ -9,10 +9,11 @@ use crate::backend::login::{KeyCache, LoginContext, open};
 use crate::backend::statements::StatementTable;
 use crate::config::{self, Config, ListenAddress};
 use crate::net::{
-    ClientSslMode, ClientTls, Identity, ListenOptions, Listener, Resolver, ServerTls, SslMode, TlsError,
+    ClientSslMode, ClientTls, Identity, ListenOptions, Listener, Resolver, ServerTls, SslMode,
+    TlsError,
 };
-use crate::pool::core::Opening;
 use crate::pool::admission::{Admission, AdmissionOptions};
+use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
@@ -98,9 +99,8 @@ fn door(config: &Arc<Config>) -> Result<Door, AppError> {
         keys: KeyCache::default(),
         tls: server_tls(config)?,
     });
-    let workers =
-        Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
-            .map_err(AppError::Runtime)?;
+    let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
+        .map_err(AppError::Runtime)?;
     let max_client_conn = config.howdah.max_client_conn.get();
     let admission = Admission::new(AdmissionOptions {
         max_client_conn,

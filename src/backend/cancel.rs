@@ -25,12 +25,7 @@ pub struct CancelTarget {
 impl CancelTarget {
     /// Of the server at `address` that sent `key`.
     pub fn new(address: NodeAddress, key: &[u8]) -> Self {
-        Self {
-            address,
-            key: key.into(),
-            in_flight: AtomicU32::new(0),
-            waiting: Mutex::new(None),
-        }
+        Self { address, key: key.into(), in_flight: AtomicU32::new(0), waiting: Mutex::new(None) }
     }
 
     /// The server's process id.

@@ -172,10 +172,8 @@ impl Server {
             rest = rest.get(skipped..).unwrap_or_default();
             self.rest_of_frame = self.rest_of_frame.saturating_sub(skipped);
             let Some(header) = wire::header(rest, i32::MAX as usize)? else { break };
-            let opened = matches!(
-                header.tag,
-                server::ERROR | server::READY | server::PARAMETER_STATUS
-            );
+            let opened =
+                matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS);
             if opened && rest.len() < header.total() {
                 break;
             }

@@ -8,7 +8,9 @@ use super::settings::Settings;
 use super::state::Replies;
 use super::statements::Prepared;
 use super::welcome::Welcomes;
-use crate::auth::{AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin};
+use crate::auth::{
+    AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin,
+};
 use crate::fault::{Fault, Side};
 use crate::net::{
     FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
@@ -68,7 +70,12 @@ pub struct KeyCache(RefCell<Vec<(Box<str>, KeyRequest, ScramKeys)>>);
 impl KeyCache {
     const MAX: usize = 256;
 
-    async fn keys(&self, user: &str, credential: &Credential, request: KeyRequest) -> Option<ScramKeys> {
+    async fn keys(
+        &self,
+        user: &str,
+        credential: &Credential,
+        request: KeyRequest,
+    ) -> Option<ScramKeys> {
         let known = |(u, r, _): &&(Box<str>, KeyRequest, ScramKeys)| **u == *user && *r == request;
         if let Some((_, _, keys)) = self.0.borrow().iter().find(known) {
             return Some(keys.clone());
@@ -161,8 +168,10 @@ impl LoginFailure {
             Self::Unreachable { .. } | Self::TimedOut(_) => {
                 Fault::session(Side::Server, "08006", "server connection failed").hint(hint)
             }
-            Self::Password(_) | Self::Tls { .. } => Fault::session(Side::Operator, "28000", "server login failed")
-                .hint("The reason is in howdah's log."),
+            Self::Password(_) | Self::Tls { .. } => {
+                Fault::session(Side::Operator, "28000", "server login failed")
+                    .hint("The reason is in howdah's log.")
+            }
             Self::Protocol { .. } => {
                 Fault::session(Side::Server, "08P01", "server login failed").hint(hint)
             }
@@ -221,7 +230,8 @@ async fn encrypt(
     account: &Account,
     tls: &ServerTls,
 ) -> Result<Stream, LoginFailure> {
-    let failed = |reason: String| LoginFailure::Tls { address: account.address.to_string(), reason };
+    let failed =
+        |reason: String| LoginFailure::Tls { address: account.address.to_string(), reason };
     let mut framed = Framed::new(stream);
     let mut out = Vec::new();
     wire::ssl_request(&mut out);
@@ -236,7 +246,9 @@ async fn encrypt(
         Some(b'S') => {}
         Some(b'N') if !tls.mode().requires_tls() => return Ok(stream),
         Some(b'N') => {
-            return Err(failed("the server does not support SSL, but sslmode requires it".to_owned()));
+            return Err(failed(
+                "the server does not support SSL, but sslmode requires it".to_owned(),
+            ));
         }
         _ => return Err(broke(account, "unexpected answer to SSLRequest".to_owned())),
     }
@@ -350,12 +362,8 @@ async fn authenticate(
     let mut nonce = [0; crate::auth::scram::NONCE_BYTES];
     getrandom::fill(&mut nonce)
         .map_err(|error| broke(account, format!("no randomness: {error}")))?;
-    let mut login = ServerLogin::new(
-        account.user.as_bytes(),
-        credential.clone(),
-        nonce,
-        binding.as_deref(),
-    );
+    let mut login =
+        ServerLogin::new(account.user.as_bytes(), credential.clone(), nonce, binding.as_deref());
     loop {
         let frame = framed.frame(LOGIN_FRAME_MAX).await.map_err(|error| lost(account, error))?;
         match frame.tag {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress};
-pub use crate::net::TcpOptions;
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
 use super::words::{
     AuthType, ClientSslMode, LogFormat, LogLevel, PoolMode, ServerSslMode, SessionStatePolicy,
 };
+pub use crate::net::TcpOptions;
 
 /// A count that may be without limit (0 in the file).
 pub type Limit = Option<NonZeroU32>;

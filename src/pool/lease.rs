@@ -81,7 +81,10 @@ impl Lease {
     }
 
     /// The server.
-    #[expect(clippy::expect_used, reason = "only try_return and drop take the server, and end the lease")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only try_return and drop take the server, and end the lease"
+    )]
     pub fn server(&mut self) -> &mut Server {
         self.server.as_mut().expect("a lease holds its server until it ends")
     }
@@ -149,7 +152,6 @@ impl Waiter {
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
         }
     }
-
 }
 
 impl Waiter {

@@ -8,7 +8,9 @@ pub mod admission;
 pub mod core;
 mod lease;
 
-pub use self::core::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, UserId, WorkerId};
+pub use self::core::{
+    DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, UserId, WorkerId,
+};
 pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
 
 use self::core::{At, Core, Effects, FailureClass, Opening, SlotId, Tick, WaiterId};

@@ -8,7 +8,7 @@
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 

@@ -237,7 +237,8 @@ impl Session {
         self.effects &= settings::PINS_FOR_GOOD;
         let table = &self.worker.common.settings;
         let now = table.intern(state.settings.iter().cloned());
-        let wanted = if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
+        let wanted =
+            if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
         if let Some(lease) = &mut self.lease {
             lease.server().settings = now;
         }

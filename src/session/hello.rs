@@ -71,11 +71,7 @@ impl From<MalformedStartup> for Ended {
     }
 }
 
-async fn converse(
-    framed: &mut Framed,
-    tls: &ClientTls,
-    ignored: &[String],
-) -> Result<Said, Ended> {
+async fn converse(framed: &mut Framed, tls: &ClientTls, ignored: &[String]) -> Result<Said, Ended> {
     let (mut ssl_asked, mut gss_asked) = (false, false);
     for _ in 0..=PRELUDES {
         let start = framed.peek(1).await?;

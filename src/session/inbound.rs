@@ -236,7 +236,8 @@ impl Session {
         match header.tag {
             client::FLUSH | client::COPY_DATA => {}
             _ if self.options.mode == Mode::Session || self.dedicated => {
-                let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0)) else {
+                let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0))
+                else {
                     return ControlFlow::Continue(Taken::Incomplete);
                 };
                 if let Some(kind) = kind_of(header.tag, target) {

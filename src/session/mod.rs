@@ -6,11 +6,11 @@
 pub mod card;
 mod gate;
 mod goodbye;
+pub mod hello;
 mod inbound;
+pub mod login;
 mod names;
 mod outbound;
-pub mod hello;
-pub mod login;
 pub mod route;
 mod run;
 mod settings;

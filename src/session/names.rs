@@ -139,7 +139,6 @@ fn changed_result() -> Fault {
 }
 
 impl Names {
-
     /// Parse. `can_fake`: the server would certainly accept a statement it knows already.
     pub(super) fn parse(
         &mut self,

@@ -355,11 +355,7 @@ impl Session {
     }
 
     /// An error of ours in the place of the answer to what is held. The session goes on.
-    pub(super) fn refuse_batch(
-        &mut self,
-        cx: &mut Context<'_>,
-        fault: &Fault,
-    ) -> ControlFlow<End> {
+    pub(super) fn refuse_batch(&mut self, cx: &mut Context<'_>, fault: &Fault) -> ControlFlow<End> {
         let mut out = Vec::new();
         wire::fault(&mut out, fault);
         self.log_fault(fault);
@@ -384,7 +380,9 @@ impl Session {
             )));
         }
         match wire::header(&self.held, self.options.max_packet_size) {
-            Ok(Some(found)) if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) => {
+            Ok(Some(found))
+                if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) =>
+            {
                 self.passing = found.total();
                 self.pass = Passing::Drop;
                 server::ready(&mut out, wire::IDLE);

@@ -37,7 +37,11 @@ pub struct Wish {
 
 fn text(bytes: &[u8], what: &str) -> Result<String, Fault> {
     String::from_utf8(bytes.to_vec()).map_err(|_| {
-        Fault::session(Side::Client, "08P01", format!("startup parameter {what} is not valid UTF-8"))
+        Fault::session(
+            Side::Client,
+            "08P01",
+            format!("startup parameter {what} is not valid UTF-8"),
+        )
     })
 }
 

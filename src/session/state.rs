@@ -55,7 +55,11 @@ pub fn unbound(bytes: &[u8], skipping: bool, max: usize) -> Step {
         }
         client::QUERY | client::FUNCTION_CALL => Step::Acquire,
         client::PARSE | client::BIND | client::DESCRIBE | client::EXECUTE | client::CLOSE => {
-            if is_batch_due(bytes, max) { Step::Acquire } else { Step::Hold }
+            if is_batch_due(bytes, max) {
+                Step::Acquire
+            } else {
+                Step::Hold
+            }
         }
         _ => Step::Refuse,
     }
@@ -71,7 +75,11 @@ fn is_batch_due(bytes: &[u8], max: usize) -> bool {
     while let Ok(Some(found)) = header(rest, max) {
         let due = matches!(
             found.tag,
-            client::SYNC | client::FLUSH | client::QUERY | client::FUNCTION_CALL | client::TERMINATE
+            client::SYNC
+                | client::FLUSH
+                | client::QUERY
+                | client::FUNCTION_CALL
+                | client::TERMINATE
         );
         if due || found.total() > HOLD_MAX {
             return true;
@@ -109,7 +117,8 @@ mod tests {
             .filter(u8::is_ascii_alphabetic)
             .map(|tag| {
                 let bytes = message(tag, 3);
-                let (plain, behind_error) = (unbound(&bytes, false, MAX), unbound(&bytes, true, MAX));
+                let (plain, behind_error) =
+                    (unbound(&bytes, false, MAX), unbound(&bytes, true, MAX));
                 format!("{} {plain:?} {behind_error:?}", char::from(tag))
             })
             .filter(|line| !line.ends_with("Refuse Refuse"))

@@ -59,9 +59,7 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Clock::Cancelled => ControlFlow::Break(End::Fault(cancel_failed())),
-            Clock::IdleTransaction => {
-                ControlFlow::Break(End::Fault(idle_transaction_timeout()))
-            }
+            Clock::IdleTransaction => ControlFlow::Break(End::Fault(idle_transaction_timeout())),
             Clock::Idle => ControlFlow::Break(End::Fault(client_idle_timeout())),
         }
     }
@@ -102,12 +100,8 @@ fn query_wait_timeout() -> Fault {
 }
 
 fn transaction_timeout() -> Fault {
-    Fault::session(
-        Side::Operator,
-        "25P04",
-        "terminating connection due to transaction timeout",
-    )
-    .hint("The transaction took longer than transaction_timeout.")
+    Fault::session(Side::Operator, "25P04", "terminating connection due to transaction timeout")
+        .hint("The transaction took longer than transaction_timeout.")
 }
 
 fn idle_transaction_timeout() -> Fault {

@@ -1,0 +1,236 @@
+//! The same bytes sent to PostgreSQL and to howdah must be answered by the same bytes.
+//!
+//! The conversations are in `tests/scripts/`; `support/script.rs` describes how they are written.
+//! `HOWDAH_SCRIPTS=copy_in cargo test --test differential` plays only the scripts whose names hold
+//! that text, and shows differences in full.
+//! `HOWDAH_ANNOTATE=1 cargo test --test differential scripts_say` fills in what PostgreSQL answers
+//! where a script does not say it yet.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use support::howdah::{Howdah, Settings};
+use support::postgres::Postgres;
+use support::script::{Script, load_all};
+use support::stage::{Seen, Stage};
+
+/// Scripts that are played at the same time, each in a database of its own.
+const LANES: usize = 4;
+/// Longer answers are compared, but not written down.
+const LONGEST_ANNOTATION: usize = 100;
+
+/// Plays `scripts` on a few lanes; `lane` makes the player of one, from the name of its database.
+fn on_lanes<P>(name: &str, scripts: &[Script], lane: impl Fn(&str) -> P + Sync) -> Vec<String>
+where
+    P: FnMut(&Script) -> Option<String>,
+{
+    let next = AtomicUsize::new(0);
+    let failures: Mutex<Vec<String>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for number in 0..LANES {
+            let (next, failures, lane) = (&next, &failures, &lane);
+            scope.spawn(move || {
+                let database = format!("{name}{number}");
+                Postgres::shared().create_database(&database);
+                let mut play = lane(&database);
+                let fetch = || scripts.get(next.fetch_add(1, Ordering::Relaxed));
+                let mut failed = Vec::new();
+                while let Some(script) = fetch() {
+                    let failure = play(script);
+                    failed.extend(failure.map(|failure| format!("{}: {failure}", script.name)));
+                }
+                failures.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
+            });
+        }
+    });
+    failures.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn only() -> Option<String> {
+    std::env::var("HOWDAH_SCRIPTS").ok().filter(|text| !text.is_empty())
+}
+
+/// All scripts, or those that were asked for.
+fn chosen() -> Vec<Script> {
+    let mut scripts = load_all();
+    if let Some(text) = only() {
+        scripts.retain(|script| script.name.contains(&text));
+        assert!(!scripts.is_empty(), "HOWDAH_SCRIPTS={text} names no script");
+    }
+    scripts
+}
+
+fn report(failures: &[String], scripts: usize) {
+    let names: Vec<&str> =
+        failures.iter().filter_map(|failure| failure.split(':').next()).collect();
+    assert!(
+        failures.is_empty(),
+        "\n{}\n{} of {scripts} scripts failed:\n{}\n",
+        failures.join("\n"),
+        failures.len(),
+        names.join("\n")
+    );
+}
+
+/// The first difference, with some of what came before it.
+fn difference(script: &Script, direct: &Seen, other: &Seen) -> Option<String> {
+    let codes = script.tags.iter().any(|tag| tag == "codes");
+    let own = script.tags.iter().any(|tag| tag == "own");
+    let equal = match (codes, own) {
+        (true, _) => direct.briefs == other.briefs,
+        (false, true) => direct.lines.iter().map(unplaced).eq(other.lines.iter().map(unplaced)),
+        (false, false) => direct.lines == other.lines,
+    };
+    if equal && direct.trouble == other.trouble {
+        return None;
+    }
+    let same = direct.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
+    let whole = codes || only().is_some();
+    let (from, count) = if whole { (0, usize::MAX) } else { (same.saturating_sub(6), 14) };
+    let show = |lines: &[String]| {
+        let shown: Vec<&str> = lines.iter().skip(from).take(count).map(String::as_str).collect();
+        shown.join("\n    ")
+    };
+    let (expected, got) = (show(&direct.lines), show(&other.lines));
+    Some(format!("\n  PostgreSQL:\n    {expected}\n  instead:\n    {got}\n"))
+}
+
+/// A line without the place in PostgreSQL's source that ends an error.
+fn unplaced(line: &String) -> &str {
+    line.split(" F=").next().unwrap_or(line)
+}
+
+/// What a script says that PostgreSQL answers, and it does not.
+fn untrue(seen: &Seen) -> Option<String> {
+    if let Some(trouble) = &seen.trouble {
+        return Some(format!("{trouble}\n    {}", seen.lines.join("\n    ")));
+    }
+    seen.briefs.iter().find_map(|(line, came, expected)| {
+        let expected = expected.as_ref()?;
+        let true_of_some_version = expected.split(" | ").any(|version| version == came);
+        (!true_of_some_version).then(|| format!("line {line} says {expected:?}, but {came:?} came"))
+    })
+}
+
+type Annotations = Mutex<BTreeMap<PathBuf, BTreeMap<usize, String>>>;
+
+fn annotate(annotations: &Annotations, script: &Script, seen: &Seen) {
+    let mut annotations = annotations.lock().unwrap_or_else(PoisonError::into_inner);
+    for (line, came, expected) in &seen.briefs {
+        if *line > 0 && expected.is_none() && came.len() <= LONGEST_ANNOTATION {
+            annotations.entry(script.file.clone()).or_default().insert(*line, came.clone());
+        }
+    }
+}
+
+fn write_annotations(annotations: Annotations) {
+    for (file, lines) in annotations.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let text = fs::read_to_string(&file).expect("the script that was just played");
+        let mut out = String::new();
+        for (index, line) in text.lines().enumerate() {
+            out.push_str(line);
+            if let Some(came) = lines.get(&(index + 1)).filter(|came| !came.is_empty()) {
+                out.push_str(" = ");
+                out.push_str(came);
+            }
+            out.push('\n');
+        }
+        fs::write(&file, out).expect("a writable script");
+    }
+}
+
+/// Two direct connections see the same: a difference elsewhere is a difference, not chance.
+#[test]
+fn scripts_say_what_postgresql_answers_and_it_always_does() {
+    let scripts = chosen();
+    let postgres = Postgres::shared();
+    let annotations = Annotations::default();
+    let failures = on_lanes("direct", &scripts, |database| {
+        let mut stage = Stage::new(postgres, postgres.place(), database);
+        let annotations = &annotations;
+        move |script: &Script| {
+            let (first, second) = (stage.play(script), stage.play(script));
+            annotate(annotations, script, &first);
+            untrue(&first).or_else(|| difference(script, &first, &second))
+        }
+    });
+    if std::env::var_os("HOWDAH_ANNOTATE").is_some() {
+        write_annotations(annotations);
+    }
+    report(&failures, scripts.len());
+}
+
+/// A howdah of its own for each lane, one worker, so that the crowd meets the script's servers.
+/// In session mode each client of a script keeps its server.
+fn howdah_for(mode: &str, database: &str) -> Howdah {
+    let servers = if mode == "session" { 20 } else { 5 };
+    let settings = Settings::new(mode)
+        .set("howdah.workers", 1)
+        .set("pool.default_pool_size", servers)
+        .database(database, Postgres::shared().address());
+    Howdah::start(&settings)
+}
+
+fn howdah_answers_like_postgresql(mode: &str) {
+    let mut scripts = chosen();
+    scripts.retain(|script| script.modes.iter().any(|known| known == mode));
+    let postgres = Postgres::shared();
+    let failures = on_lanes(mode, &scripts, |database| {
+        let database = database.to_owned();
+        let mut direct = Stage::new(postgres, postgres.place(), &database);
+        let stage = move || {
+            let howdah = howdah_for(mode, &database);
+            let stage = Stage::new(postgres, howdah.place(), &database);
+            (if mode == "session" { stage } else { stage.with_crowd() }, howdah)
+        };
+        let mut proxied = stage();
+        move |script: &Script| {
+            let expected = direct.play(script);
+            let difference = difference(script, &expected, &proxied.0.play(script))?;
+            let log = proxied.1.log();
+            // What went wrong here must not spoil the scripts that follow.
+            proxied = stage();
+            Some(format!("{difference}  howdah said:\n{log}"))
+        }
+    });
+    report(&failures, scripts.len());
+}
+
+#[test]
+fn howdah_answers_like_postgresql_session() {
+    howdah_answers_like_postgresql("session");
+}
+
+#[test]
+fn howdah_answers_like_postgresql_transaction() {
+    howdah_answers_like_postgresql("transaction");
+}
+
+#[test]
+fn howdah_answers_like_postgresql_statement() {
+    howdah_answers_like_postgresql("statement");
+}
+
+#[test]
+fn scripts_are_named_once_and_there_are_enough() {
+    let scripts = load_all();
+    let mut names: Vec<&str> = scripts.iter().map(|script| script.name.as_str()).collect();
+    names.sort_unstable();
+    let twice: Vec<&str> =
+        names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    assert!(twice.is_empty(), "names used twice: {twice:?}");
+    assert!(names.len() >= 150, "only {} scripts", names.len());
+    let modes = ["session", "transaction", "statement"];
+    for script in &scripts {
+        assert!(!script.steps.is_empty(), "{} does nothing", script.name);
+        assert!(!script.modes.is_empty(), "{} is never compared", script.name);
+        for mode in &script.modes {
+            assert!(modes.contains(&mode.as_str()), "{}: no pool mode {mode}", script.name);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the tests share: PostgreSQL servers of their own, a client that speaks raw protocol, the
+//! real `howdah` binary, and scripts that run the same conversation against both.
+#![allow(dead_code, reason = "each test binary uses its own part of the support")]
+
+pub(crate) mod howdah;
+pub(crate) mod messages;
+pub(crate) mod postgres;
+pub(crate) mod script;
+pub(crate) mod stage;
+pub(crate) mod transcript;
+pub(crate) mod watchdog;
+pub(crate) mod wire;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a test waits for anything that should happen at once. Reaching it is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A port that nobody listens on at this moment, and that no other caller in this process was
+/// given. Another process may take it before the caller does, so whoever uses it tries again with
+/// another.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+        let port = listener.local_addr().expect("a bound address").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
+}
+
+/// Rests a moment between two looks at something that gives no event, then says whether there is
+/// time left until `deadline`.
+pub(crate) fn look_again(deadline: tokio::time::Instant) -> bool {
+    std::thread::park_timeout(Duration::from_millis(5));
+    tokio::time::Instant::now() < deadline
+}
+
+/// The instant at which a wait of [`PATIENCE`] that begins now has failed.
+pub(crate) fn deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + PATIENCE
+}
