@@ -151,7 +151,10 @@ impl Session {
         match wire::header(data, max) {
             Ok(header) => ControlFlow::Continue(header),
             Err(_) if !is_client_tag(tag) => ControlFlow::Break(invalid_type(tag)),
-            Err(error) if large && usize::try_from(error.length).is_ok_and(|n| n <= LARGE_MAX) => {
+            Err(error)
+                if large
+                    && usize::try_from(error.length).is_ok_and(|n| (4..=LARGE_MAX).contains(&n)) =>
+            {
                 ControlFlow::Break(End::Fault(
                     Fault::protocol("message is too long")
                         .hint("A message may not be longer than max_packet_size."),
@@ -368,16 +371,11 @@ impl Session {
             None => settings::UNSEEN,
         };
         self.names.query(server);
-        let named = text.and_then(crate::sql::deallocates);
-        let statement = named.as_ref().and_then(|name| self.names.find(name)).cloned();
-        if let (Some(statement), Some(name)) = (statement, named) {
-            let max = self.options.max_prepared_statements;
-            let mut link = Link { server, out: pieces.insert(), max };
-            super::names::Names::offer(&mut link, &statement);
-            let sql = [b"DEALLOCATE ", &*statement.name].concat();
+        let max = self.options.max_prepared_statements;
+        let mut link = Link { server, out: pieces.insert(), max };
+        if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
             drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
-            self.deallocating = Some(name.into());
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
         drop(server.replies.sent(Kind::Query, Reply::Forward, None));
@@ -393,6 +391,9 @@ impl Session {
     ) -> ControlFlow<End, Taken> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
         let server = lease.server();
+        if self.names.are_in_doubt(server) {
+            return ControlFlow::Continue(Taken::Later);
+        }
         let there = data.len().min(header.total());
         let body = data.get(HEADER_LEN..there).unwrap_or_default();
         let conforming = Self::conforming(server);

@@ -278,11 +278,7 @@ impl Session {
         let server = lease.server();
         match body {
             b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.names.forget_named(server),
-            b"DEALLOCATE\0" => {
-                if let Some(name) = self.deallocating.take() {
-                    self.names.forget(server, &name);
-                }
-            }
+            b"DEALLOCATE\0" => self.names.deallocated(server),
             _ => {}
         }
     }
@@ -293,7 +289,7 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         self.server_said |= fields.is_fatal();
-        self.deallocating = None;
+        self.names.not_deallocated();
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());

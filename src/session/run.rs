@@ -147,8 +147,6 @@ pub(super) struct Session {
     pub parting: Option<End>,
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
-    /// The statement that DEALLOCATE names.
-    pub deallocating: Option<Box<[u8]>>,
 }
 
 /// Runs a session to its end.
@@ -185,7 +183,6 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         parting: None,
         clock: Clock::Off,
         transaction_since: None,
-        deallocating: None,
         worker,
     };
     let end = match session.client.rehome() {
@@ -491,7 +488,7 @@ impl Session {
     async fn part(&mut self, end: End) -> String {
         let mut unsent = None;
         let reason = match end {
-            End::Left => return "client close request".to_owned(),
+            End::Left => "client close request".to_owned(),
             End::ClientLost(error) => return format!("client connection lost: {error}"),
             End::Quietly(reason) => reason,
             End::ServerSaid => "server closed the connection".to_owned(),
