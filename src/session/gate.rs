@@ -118,6 +118,8 @@ impl Session {
         let discarded = server.replies.sent(Kind::Query, Reply::Swallow, None);
         debug_assert!(discarded.is_none(), "asked while the server skips");
         self.gate = Some(gate);
+        // A late cancel request is not meant for a query of ours.
+        self.card.unlinks();
         if server.stream.write(cx, &out).is_err() {
             return self.server_lost(cx);
         }
@@ -182,6 +184,9 @@ impl Session {
 
     /// The server owes nothing any more: what it was asked is answered.
     pub(super) fn gate_opens(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if let Some(lease) = &mut self.lease {
+            self.card.links(&lease.server().cancel);
+        }
         match self.gate.take() {
             None => {}
             Some(Gate::Shape) => {}
@@ -230,10 +235,9 @@ impl Session {
             Some(_) => None,
         };
         let Some(state) = state else {
-            // What cannot be known must not be given to anybody else.
-            self.lease = None;
-            self.phase = Phase::Idle;
-            self.card.unlinks();
+            // What cannot be known must not be given to anybody else, nor be taken away.
+            self.pinned = true;
+            self.effects = settings::PINS_FOR_GOOD;
             return ControlFlow::Continue(());
         };
         self.pinned = state.pinned || self.effects & settings::PINS_FOR_GOOD != 0;

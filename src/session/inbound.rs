@@ -248,6 +248,9 @@ impl Session {
     fn take_messages(&mut self, data: &[u8], pieces: &mut Pieces<'_>) -> ControlFlow<End, usize> {
         let mut at = 0;
         while at < data.len() {
+            if self.gate.is_some() && self.passing == 0 {
+                break;
+            }
             if self.passing > 0 {
                 let n = self.passing.min(data.len() - at);
                 if self.pass == Passing::Forward {
@@ -287,7 +290,12 @@ impl Session {
             tag if !is_client_tag(tag) && !replies.is_copying_in() => {
                 return ControlFlow::Break(invalid_type(tag));
             }
-            client::SYNC => {}
+            client::SYNC => {
+                if self.effects & settings::FORGETS != 0 {
+                    self.effects &= !settings::FORGETS;
+                    self.forgets = true;
+                }
+            }
             _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
             _ => {}
         }
@@ -319,6 +327,9 @@ impl Session {
                 }
                 if let Some(kind) = kind_of(tag, 0) {
                     drop(replies.sent(kind, Reply::Forward, None));
+                }
+                if tag == client::SYNC && std::mem::take(&mut self.forgets) {
+                    self.gate = Some(Gate::Shape);
                 }
             }
         }
@@ -361,6 +372,7 @@ impl Session {
         pieces: &mut Pieces<'_>,
     ) -> ControlFlow<End, Taken> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let whole = data.len() >= header.total();
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
         let custom = &mut self.custom;
@@ -376,9 +388,15 @@ impl Session {
         if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
             drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
+            self.gate = Some(Gate::Shape);
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
         drop(server.replies.sent(Kind::Query, Reply::Forward, None));
+        if whole && self.effects & settings::FORGETS != 0 {
+            // What is behind it may use names that it drops.
+            self.effects &= !settings::FORGETS;
+            self.gate = Some(Gate::Shape);
+        }
         self.pass(Passing::Forward, header)
     }
 

@@ -93,6 +93,16 @@ impl Link<'_> {
         }
     }
 
+    /// Prepares a text under the statement's name, in a batch of its own. If it fails, nobody is
+    /// told: what is sent behind it fails too, and says so.
+    fn try_parse(&mut self, statement: &Arc<Statement>, sql: &[u8], types: &[u8]) {
+        client::parse(self.out, &statement.name, sql, types);
+        client::bare(self.out, client::SYNC);
+        self.sent(Kind::Parse, Reply::Swallow, Some(Note::Try(statement.id)));
+        self.sent(Kind::Sync, Reply::Swallow, None);
+        self.record(statement);
+    }
+
     /// Closes what the server has under the statement's name, if anything.
     fn close_outdated(&mut self, id: u64) {
         if let Some(known) = self.server.prepared.remove(id) {
@@ -157,11 +167,19 @@ impl Names {
     pub(super) fn rewrite(&mut self, link: &mut Link<'_>, text: &[u8]) -> Option<Vec<u8>> {
         let found = sql::named_statement(text)?;
         let statement = Arc::clone(&self.named.get(significant(&found.name))?.statement);
-        if link.server.prepared.find(&statement).is_none() {
-            link.prepare(&statement);
-        }
-        if found.verb == sql::Verb::Deallocate {
-            self.deallocating = Some(significant(&found.name).into());
+        let is_there = link.server.prepared.has(statement.id);
+        match found.verb {
+            sql::Verb::Deallocate => {
+                if !is_there {
+                    // Anything does that cannot fail, not even in a failed transaction.
+                    link.try_parse(&statement, b"", &[0, 0]);
+                }
+                self.deallocating = Some(significant(&found.name).into());
+            }
+            sql::Verb::Execute if !is_there => {
+                link.try_parse(&statement, &statement.sql, &statement.types);
+            }
+            sql::Verb::Execute => {}
         }
         let (before, after) = (text.get(..found.place.start)?, text.get(found.place.end..)?);
         Some([before, &*statement.name, after].concat())
@@ -394,6 +412,7 @@ impl Names {
             Note::Parse { name: None, .. }
             | Note::Duplicate(_)
             | Note::Evict(_)
+            | Note::Try(_)
             | Note::Refuse(_) => {}
         }
     }
@@ -421,6 +440,9 @@ impl Names {
                 self.named.insert(name, named);
             }
             Note::Evict(known) => server.prepared.restore(*known),
+            Note::Try(id) => {
+                server.prepared.remove(id);
+            }
             Note::Shape(UNCERTAIN) => server.unnamed = UNCERTAIN,
             Note::Shape(_) | Note::Describe { .. } | Note::Duplicate(_) | Note::Refuse(_) => {}
         }
@@ -460,6 +482,22 @@ impl Names {
         }
         out.extend_from_slice(rest);
         Some(out)
+    }
+
+    /// The server does not know a statement that it should know, or the other way round: somebody
+    /// has used our names in a text that was not understood. Sets right what can be set right.
+    pub(super) fn heal(&self, server: &mut Server, message: &[u8]) {
+        let Some(at) = memchr::memmem::find(message, NAME_PREFIX.as_bytes()) else { return };
+        let tail = message.get(at.saturating_add(NAME_PREFIX.len())..).unwrap_or_default();
+        let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number = tail.get(..digits).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
+        let Some(id) = number else { return };
+        let duplicate = server.replies.front().is_some_and(|front| {
+            matches!(front.note, Some(Note::Duplicate(_)))
+        });
+        if !duplicate && server.prepared.remove(id).is_none() {
+            server.is_strange = true;
+        }
     }
 
     fn name_of(&self, number: &[u8]) -> Option<&[u8]> {

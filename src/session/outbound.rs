@@ -112,6 +112,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::error!(client = self.card.id, "{error}; closing both connections");
+                self.lease = None;
                 let fault =
                     Fault::session(Side::Server, "08P01", "server sent an unexpected message");
                 ControlFlow::Break(End::Fault(fault))
@@ -163,6 +164,10 @@ impl Session {
     pub(super) fn fakes(&mut self, pieces: &mut Pieces<'_>) {
         let Some(lease) = &mut self.lease else { return };
         let server = lease.server();
+        if server.rest_of_frame > 0 {
+            // The frame that goes on with the next read comes first.
+            return;
+        }
         while let Some(fake) = server.replies.take_fake() {
             let tag = match fake.kind {
                 Kind::Close => server::CLOSE_COMPLETE,
@@ -300,6 +305,8 @@ impl Session {
                 answer.error = Some(error);
             }
             Reply::Swallow
+        } else if let Some(Note::Try(_)) = note {
+            Reply::Swallow
         } else if let Some(Note::Refuse(fault)) = note {
             wire::fault(pieces.insert(), fault);
             Reply::Swallow
@@ -312,6 +319,9 @@ impl Session {
         } else {
             Reply::Forward
         };
+        if matches!(fields.code, b"26000" | b"42P05") {
+            self.names.heal(server, fields.message);
+        }
         if fields.code == b"0A000" && fields.message.starts_with(b"cached plan must not") {
             self.names.outdate();
         }
@@ -356,8 +366,9 @@ impl Session {
             }
             Rest::Busy | Rest::Unprovable => {
                 if server.replies.rest() == Rest::AtRest {
-                    // Only a cancel request on its way, or bytes of a frame, hold it.
+                    // Only a cancel request on its way, or bytes that wait, hold it.
                     server.cancel.wake_when_clear(cx.waker());
+                    self.unsettled = true;
                 } else if server.replies.outstanding() == 0 && status != wire::IDLE {
                     self.set_transaction_clock();
                 }
@@ -381,7 +392,7 @@ impl Session {
                 _ => self.probe(cx),
             };
         }
-        if self.effects & !super::settings::PINS_FOR_GOOD != 0 {
+        if self.effects & !super::settings::NO_STATE != 0 {
             return self.probe(cx);
         }
         if self.pinned {
@@ -394,6 +405,7 @@ impl Session {
             let target = std::sync::Arc::clone(&lease.server().cancel);
             self.card.links(&target);
             self.lease = Some(lease);
+            self.unsettled = true;
             if !target.wake_when_clear(cx.waker()) {
                 cx.waker().wake_by_ref();
             }

@@ -139,6 +139,11 @@ pub(super) struct Session {
     pub custom: super::settings::Custom,
     /// The server holds something of this session's.
     pub pinned: bool,
+    /// The server is at rest but for a cancel request on its way, or bytes that wait: to be looked
+    /// at again.
+    pub unsettled: bool,
+    /// What is in the batch makes names unknown: what follows waits for its end.
+    pub forgets: bool,
     /// The last bytes that the client got end in the middle of a message.
     pub mid_frame: bool,
     /// The server has said that it closes the connection.
@@ -178,6 +183,8 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         effects: 0,
         custom: custom_of(&arrival.settings),
         pinned: false,
+        unsettled: false,
+        forgets: false,
         mid_frame: false,
         server_said: false,
         parting: None,
@@ -241,6 +248,10 @@ impl Session {
         }
         if self.lease.is_some() && !self.client.is_blocked() {
             moved |= self.read_server(cx)?;
+        }
+        if self.unsettled && self.gate.is_none() {
+            self.unsettled = false;
+            self.settle(cx)?;
         }
         if let Some(end) = self.parting.take() {
             if self.owes_nothing() {
@@ -471,11 +482,12 @@ impl Session {
     /// The end of a session: the client is told why, and its server is cleaned for the next one.
     async fn farewell(mut self, end: End) {
         self.card.set_alarm(None);
+        // From here on no cancel request of this client reaches the server, who gets it next.
+        self.card.unlinks();
         if let Some(lease) = self.lease.take() {
             super::goodbye::release(&self, lease);
         }
         self.phase = Phase::Idle;
-        self.card.unlinks();
         let reason = self.part(end).await;
         if self.options.log_disconnections {
             tracing::info!(

@@ -20,6 +20,11 @@ pub(super) const PINS_FOR_GOOD: Effects = 1 << 3;
 /// The text does not show which settings it may have changed.
 pub(super) const UNKNOWN: Effects = 1 << 4;
 
+/// The statement drops prepared statements.
+pub(super) const FORGETS: Effects = 1 << 5;
+/// Effects of the connection itself, not of its state on the server.
+pub(super) const NO_STATE: Effects = PINS_FOR_GOOD | FORGETS;
+
 /// Custom settings that a session has named. PostgreSQL lists no setting that no extension has
 /// defined, so the session has to remember which to ask for.
 #[derive(Debug, Default)]
@@ -63,6 +68,9 @@ pub(super) fn effects_of(
     if !left.is_empty() || !facts.releases.is_empty() || facts.taint {
         effects |= POSSESSIONS;
     }
+    if facts.releases.contains(sql::PinSet::PREPARED) {
+        effects |= FORGETS;
+    }
     if facts.pins.contains(sql::PinSet::LOAD) {
         effects |= PINS_FOR_GOOD;
     }
@@ -77,6 +85,7 @@ pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 /// Names and operators are qualified: the session's `search_path` must not be able to answer.
 /// `role` and `session_authorization` are not listed in `pg_settings`.
 const PROBE: &[u8] = b"\
+SET LOCAL statement_timeout = 0; \
 SELECT name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' \
 AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
