@@ -298,8 +298,14 @@ impl Session {
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());
-        let reply = if ours && !fields.is_fatal() {
-            if let Some(Gate::Align(answer) | Gate::Probe(answer)) = &mut self.gate {
+        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
+        let reply = if untouched && fields.is_fatal() {
+            // Nothing of the client's has been sent: it gets another server.
+            self.server_said = false;
+            Reply::Swallow
+        } else if ours && !fields.is_fatal() {
+            let gate = &mut self.gate;
+            if let Some(Gate::Check(answer) | Gate::Align(answer) | Gate::Probe(answer)) = gate {
                 let mut error = Vec::new();
                 wire::with_message(&mut error, body, fields.message);
                 answer.error = Some(error);
@@ -369,7 +375,7 @@ impl Session {
                     // Only a cancel request on its way, or bytes that wait, hold it.
                     server.cancel.wake_when_clear(cx.waker());
                     self.unsettled = true;
-                } else if server.replies.outstanding() == 0 && status != wire::IDLE {
+                } else if server.replies.outstanding() == 0 {
                     self.set_transaction_clock();
                 }
                 ControlFlow::Continue(())
@@ -398,6 +404,7 @@ impl Session {
         if self.pinned {
             return ControlFlow::Continue(());
         }
+        self.lost_in_a_row = 0;
         self.card.unlinks();
         let Some(lease) = self.lease.take() else { return ControlFlow::Continue(()) };
         if let Err(mut lease) = lease.try_return() {
