@@ -160,6 +160,12 @@ impl Session {
 
     /// The server has the session's settings.
     fn aligned(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if std::mem::take(&mut self.owes_ready) {
+            self.withheld = Vec::new();
+            let mut out = Vec::new();
+            server::ready(&mut out, wire::IDLE);
+            self.tell(cx, &out)?;
+        }
         if !self.greeting {
             return ControlFlow::Continue(());
         }
@@ -236,7 +242,7 @@ impl Session {
     fn alignment_failed(&mut self, cx: &mut Context<'_>, error: Vec<u8>) -> ControlFlow<End> {
         self.lease = None;
         let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
-        if self.greeting || self.held.is_empty() {
+        if self.greeting || self.owes_ready || self.held.is_empty() {
             let message = wire::error_fields(body).message;
             let reason = String::from_utf8_lossy(message).into_owned();
             return ControlFlow::Break(End::Told(wire::as_fatal(body), reason));
@@ -259,7 +265,7 @@ impl Session {
             // What cannot be known must not be given to anybody else, nor be taken away.
             self.pinned = true;
             self.effects = settings::PINS_FOR_GOOD;
-            return ControlFlow::Continue(());
+            return self.aligned(cx);
         };
         let may_pin = self.options.state_policy != StatePolicy::Ignore;
         let for_good = self.effects & settings::PINS_FOR_GOOD != 0;
@@ -282,7 +288,7 @@ impl Session {
             self.plan_settings = settings::for_plans(table, &wanted);
             self.settings = wanted;
         }
-        if (self.pinned || self.keeps_server()) && self.lease.is_some() {
+        if (self.pinned || self.keeps_server() || self.owes_ready) && self.lease.is_some() {
             // The session stays here, so what RESET returned to has to be right here too.
             return self.align(cx);
         }

@@ -145,6 +145,10 @@ pub(super) struct Session {
     /// The server is at rest but for a cancel request on its way, or bytes that wait: to be looked
     /// at again.
     pub unsettled: bool,
+    /// ReadyForQuery is due to the client when the server has been given its settings.
+    pub owes_ready: bool,
+    /// Parameters of which the client was not told the server's default: what it knew before.
+    pub withheld: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
     /// Servers lost since one was of use.
     pub lost_in_a_row: u32,
     /// What is in the batch makes names unknown: what follows waits for its end.
@@ -200,6 +204,8 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         custom: custom_of(&arrival.settings),
         pinned: false,
         unsettled: false,
+        owes_ready: false,
+        withheld: Vec::new(),
         lost_in_a_row: 0,
         forgets: false,
         mid_frame: false,
@@ -463,7 +469,7 @@ impl Session {
         let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if untouched && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
+        if untouched && !self.owes_ready && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
             return self.try_another(cx);
         }
         if self.server_said {
