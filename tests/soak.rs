@@ -49,7 +49,7 @@ const SAMPLE: usize = 6_000;
 const POOL: usize = 5;
 const CLIENTS: usize = 20;
 /// One batch in so many ends with a death.
-const DEATH_EVERY: usize = 40;
+const DEATH_EVERY: usize = 30;
 
 /// How one run differs from another.
 struct Kind {
@@ -113,11 +113,13 @@ fn prepare(postgres: &Postgres, database: &str) {
 /// One client from its first login to its last goodbye.
 fn ride(run: &Run, id: usize, seed: u64) -> Result<(), String> {
     let mut rider = Rider::new(run, id, seed)?;
-    let (mut deaths, mut stay) = (id * 5, rider.random.between(20, 80));
+    // Each client begins with another death, so that all are seen in a short run too.
+    let (mut deaths, mut stay) = (0, rider.random.between(20, 80));
     while rider.answered < run.batches && !run.failed.load(Ordering::Relaxed) {
-        let done = if rider.random.once_in(DEATH_EVERY) {
+        let overdue = deaths == 0 && rider.answered >= run.batches / 2;
+        let done = if overdue || rider.random.once_in(DEATH_EVERY) {
             deaths += 1;
-            rider.die(deaths)
+            rider.die(id + deaths)
         } else {
             rider.do_something().map(|()| false)
         };
@@ -183,7 +185,10 @@ fn comes_to_rest(run: &Run, admin: &mut Wire) -> Result<(), String> {
             return Ok(());
         }
         if !look_again(end) {
-            return Err(format!("the pool does not come to rest: {servers:#?}"));
+            let cancels = run.evil.cancels();
+            return Err(format!(
+                "the pool does not come to rest: {servers:?}; cancel requests by pid: {cancels:?}"
+            ));
         }
     }
 }
@@ -241,7 +246,10 @@ fn settle(run: &Run, howdah: &mut Howdah) -> Result<(), String> {
     let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (late, unlucky) = (get(&run.coverage.late), get(&run.coverage.unlucky));
     if unlucky > late {
-        return Err(format!("{unlucky} clients lost an idle server, but only {late} had used one"));
+        let told = lock(&run.bad_luck).join("\n");
+        return Err(format!(
+            "{unlucky} clients lost an idle server, but only {late} had used one:\n{told}"
+        ));
     }
     for word in ["panicked", "closing both connections"] {
         if let Some(line) = howdah.log().lines().find(|line| line.contains(word)) {
@@ -270,6 +278,7 @@ fn soak(kind: &Kind) {
         coverage,
         batches: batches.div_ceil(CLIENTS),
         failures: Mutex::default(),
+        bad_luck: Mutex::default(),
         failed: AtomicBool::new(false),
     };
     all_ride(&run, seed);

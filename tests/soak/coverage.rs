@@ -49,6 +49,8 @@ pub(crate) struct Coverage {
     pub(crate) late: AtomicU64,
     /// Clients that lost their server that way.
     pub(crate) unlucky: AtomicU64,
+    /// Clients that were turned away because a server could not be opened.
+    pub(crate) refused: AtomicU64,
     /// Queries that were cancelled.
     pub(crate) cancelled: AtomicU64,
     /// Cancel requests that came too late to cancel anything.
@@ -107,11 +109,13 @@ impl Coverage {
             table += &format!("  killed {name:<42} {clients:>7} clients {servers:>7} servers\n");
         }
         table += &format!(
-            "  servers terminated by PostgreSQL {}, idle servers ended {} ({} late, {} unlucky)\n",
+            "  servers terminated by PostgreSQL {}, idle servers ended {} ({} late, {} unlucky), \
+             {} turned away\n",
             get(&self.terminated),
             get(&self.idle),
             get(&self.late),
-            get(&self.unlucky)
+            get(&self.unlucky),
+            get(&self.refused)
         );
         table += &format!(
             "  queries cancelled {}, cancel requests for nothing {}",

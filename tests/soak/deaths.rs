@@ -22,6 +22,7 @@ impl Rider<'_> {
         let _seat = run.evil.spare();
         if way % DEATHS == 0 {
             self.client_ends_at_login();
+            self.run.evil.end_next_login();
             return Ok(false);
         }
         if self.run.mode != Mode::Statement && self.random.once_in(3) {
@@ -142,7 +143,8 @@ impl Rider<'_> {
 
     fn server_ends_at_cancel(&mut self) -> Result<(), Trouble> {
         let plan = self.run.evil.plan(Act::CutAtCancel);
-        self.marked("SELECT pg_sleep(60)", &plan.marker(), Vec::new());
+        // PostgreSQL notices neither the end of the connection nor a signal that comes too early.
+        self.marked("SELECT pg_sleep(3)", &plan.marker(), Vec::new());
         self.send_only("sleeps, and its server is ended when it cancels");
         self.reach(&plan, "its query never came to PostgreSQL")?;
         self.cancel()?;

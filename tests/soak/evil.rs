@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) coverage: Arc<Coverage>,
     plans: Mutex<HashMap<u64, Arc<Plan>>>,
     pub(crate) links: Mutex<HashMap<u32, Arc<link::Link>>>,
+    /// Cancel requests by process id.
+    cancels: Mutex<HashMap<u32, u32>>,
     /// Logins to be ended; odd and even ones at different moments.
     logins: AtomicU64,
     last: AtomicU64,
@@ -143,6 +145,7 @@ impl Evil {
             coverage,
             plans: Mutex::default(),
             links: Mutex::default(),
+            cancels: Mutex::default(),
             logins: AtomicU64::new(0),
             last: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -200,12 +203,17 @@ impl Evil {
         ended
     }
 
+    /// How many cancel requests came for which process.
+    pub(crate) fn cancels(&self) -> HashMap<u32, u32> {
+        lock(&self.shared.cancels).clone()
+    }
+
     /// The next login of a server is ended.
     pub(crate) fn end_next_login(&self) {
         self.shared.logins.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a login is still to be ended.
+    /// No login is ended any more.
     pub(crate) fn forgive_logins(&self) {
         self.shared.logins.store(0, Ordering::Relaxed);
     }
@@ -249,6 +257,9 @@ fn startup_packet(howdah: &mut TcpStream) -> Option<Vec<u8>> {
 /// Passes a cancel request on. PostgreSQL closes when it has sent the signal; so does this.
 fn cancel(shared: &Shared, packet: &[u8]) {
     let pid = packet.get(8..12).and_then(|pid| pid.try_into().ok()).map(u32::from_be_bytes);
+    if let Some(pid) = pid {
+        *lock(&shared.cancels).entry(pid).or_default() += 1;
+    }
     let link = pid.and_then(|pid| lock(&shared.links).get(&pid).cloned());
     if let Some(link) = link
         && link.planned(Act::CutAtCancel).is_some()

@@ -121,13 +121,12 @@ impl Model {
         self.savepoints.pop();
     }
 
-    /// An error in a statement.
+    /// An error in a statement undoes at once what was done since the youngest savepoint.
     pub(crate) fn fail(&mut self) {
         if self.status == b'T' {
             self.status = b'E';
-        } else if self.status == b'I' {
-            self.now = self.base.clone();
         }
+        self.now = self.savepoints.last().map_or(&self.base, |(_, then)| then).clone();
     }
 
     /// ReadyForQuery: what was not in a transaction block is committed.

@@ -13,7 +13,7 @@ use super::evil::{Evil, lock};
 use super::expect::Expect;
 use super::model::Model;
 use super::random::Random;
-use super::support::messages;
+use super::support::{look_again, messages};
 use super::support::postgres::RIDER;
 use super::support::transcript::Frame;
 use super::support::wire::{Received, Wire};
@@ -42,6 +42,8 @@ pub(crate) struct Run {
     /// Batches of each client.
     pub(crate) batches: usize,
     pub(crate) failures: Mutex<Vec<String>>,
+    /// What clients were told that lost an idle server.
+    pub(crate) bad_luck: Mutex<Vec<String>>,
     pub(crate) failed: AtomicBool,
 }
 
@@ -109,7 +111,8 @@ impl<'a> Rider<'a> {
     /// Begins a new session, on a new connection.
     pub(crate) fn log_in(&mut self) -> Result<(), String> {
         self.stages.clear();
-        for _ in 0..20 {
+        let end = Instant::now() + ANSWER_WITHIN;
+        while look_again(end) {
             let name = self.unique();
             self.wire = Wire::tcp(self.run.howdah);
             let parameters = [
@@ -132,7 +135,8 @@ impl<'a> Rider<'a> {
                 Ok(()) => return Ok(()),
             }
         }
-        Err("twenty logins in a row were unlucky".to_owned())
+        let told = lock(&self.run.bad_luck).last().cloned();
+        Err(format!("no login was lucky: {told:?}"))
     }
 
     /// The first batch: what earlier sessions have committed is still there, nothing else is.
@@ -193,8 +197,14 @@ impl<'a> Rider<'a> {
         let fatal = frame.field(b'V').as_deref() == Some("FATAL");
         let code = frame.field(b'C').unwrap_or_default();
         let ended = self.run.coverage.idle.load(Ordering::Relaxed) > 0;
+        if fatal && frame.field(b'M').as_deref() == Some("server connection failed") {
+            Coverage::count(&self.run.coverage.refused);
+            lock(&self.run.bad_luck).push(format!("client {}: {}", self.id, frame.line()));
+            return Trouble::Unlucky;
+        }
         if fatal && ended && matches!(code.as_str(), "57P01" | "08006") {
             Coverage::count(&self.run.coverage.unlucky);
+            lock(&self.run.bad_luck).push(format!("client {}: {}", self.id, frame.line()));
             return Trouble::Unlucky;
         }
         self.wrong(&format!("unexpected {}", frame.line()))
