@@ -33,7 +33,7 @@ mod rider;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coverage::Coverage;
+use coverage::{Coverage, Moment, Victim};
 use evil::{Evil, lock};
 use rider::{Mode, Rider, Run, Trouble};
 use support::howdah::{Howdah, Settings};
@@ -302,6 +302,40 @@ fn soak(kind: &Kind) {
         failures.join("\n"),
         last.join("\n")
     );
+}
+
+/// A pool of two whose first server is held by a transaction, with its relay.
+fn half_taken(database: &str) -> (Evil, Howdah, Wire, Arc<Coverage>) {
+    let postgres = Postgres::shared();
+    postgres.create_database(database);
+    let coverage = Arc::new(Coverage::default());
+    let evil = Evil::start(postgres.address(), Arc::clone(&coverage));
+    let settings = Settings::new("transaction")
+        .set("pool.default_pool_size", 2)
+        .set("timeouts.server_login_retry", "50ms")
+        .set("tls.server.sslmode", "disable")
+        .database(database, evil.address());
+    let howdah = Howdah::start(&settings);
+    let mut holder = Wire::login(howdah.address(), RIDER, database);
+    holder.run("BEGIN; SELECT 1");
+    (evil, howdah, holder, coverage)
+}
+
+#[test]
+fn a_server_that_dies_during_login_is_not_the_business_of_a_client_in_line() {
+    let (evil, howdah, mut holder, coverage) = half_taken("soak_login");
+    for (number, round) in [(1, "first"), (2, "second")] {
+        let mut waiting = Wire::login(howdah.address(), RIDER, "soak_login");
+        evil.end_next_login();
+        assert_eq!(waiting.rows(&format!("SELECT '{round}'")), [[round]]);
+        assert_eq!(coverage.times(Moment::Login, Victim::Server), number);
+        // The server that was opened in the end goes, so that the next round opens one again.
+        waiting.run("BEGIN");
+        let plan = evil.plan(evil::Act::CutAtParse);
+        waiting.send(&support::messages::query(&format!("{} SELECT 1", plan.marker())));
+        waiting.until(b'E');
+    }
+    holder.run("COMMIT");
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Coverage {
         Self::count(&self.killed[moment as usize][victim as usize]);
     }
 
+    /// How often that has happened.
+    pub(crate) fn times(&self, moment: Moment, victim: Victim) -> u64 {
+        self.killed[moment as usize][victim as usize].load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count(counter: &AtomicU64) -> u64 {
         counter.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -77,7 +82,7 @@ impl Coverage {
         let mut missing = Vec::new();
         for (moment, name) in MOMENTS {
             for victim in [Victim::Client, Victim::Server] {
-                if self.killed[moment as usize][victim as usize].load(Ordering::Relaxed) == 0 {
+                if self.times(moment, victim) == 0 {
                     missing.push(format!("no {victim:?} was killed {name}"));
                 }
             }

@@ -9,6 +9,7 @@ use super::model::Unnamed;
 use super::rider::{ANSWER_WITHIN, Mode, Rider, Trouble};
 use super::support::messages::{self, Bind, PROTOCOL_3_0};
 use super::support::postgres::RIDER;
+use super::support::transcript::Frame;
 use super::support::wire::{Received, Wire};
 
 /// Ways to die.
@@ -51,13 +52,18 @@ impl Rider<'_> {
         Ok(true)
     }
 
-    /// Waits until the relay has seen the plan's statement.
-    fn reach(&self, plan: &Plan, otherwise: &str) -> Result<(), Trouble> {
-        match (plan.reached.wait(), plan.is_void()) {
-            (false, _) => Err(self.wrong(otherwise)),
-            (true, true) => Err(Trouble::Unlucky),
-            (true, false) => Ok(()),
+    /// Waits until the relay has seen the plan's statement, or the client was turned away.
+    fn reach(&mut self, plan: &Plan, otherwise: &str) -> Result<(), Trouble> {
+        let end = Instant::now() + ANSWER_WITHIN;
+        while !plan.reached.wait() {
+            match self.wire.next(Instant::now()) {
+                Received::Frame(frame) if frame.tag == b'E' => return Err(self.bad_luck(&frame)),
+                Received::Frame(frame) => self.early.push_back(frame),
+                Received::Silence if Instant::now() < end => {}
+                Received::Silence | Received::Closed => return Err(self.wrong(otherwise)),
+            }
         }
+        if plan.is_void() { Err(Trouble::Unlucky) } else { Ok(()) }
     }
 
     fn counted(&self, moment: Moment) {
@@ -183,6 +189,16 @@ impl Rider<'_> {
         Ok(())
     }
 
+    /// Reads so many bytes of an answer.
+    fn get_part(&mut self, bytes: usize) -> Result<(), Trouble> {
+        let came = self.wire.raw(bytes, Instant::now() + ANSWER_WITHIN);
+        match came.first() {
+            Some(b'E') => Err(self.bad_luck(&Frame { tag: b'E', body: came[5..].to_vec() })),
+            _ if came.len() < bytes => Err(self.wrong("got no answer to leave in the middle of")),
+            _ => Ok(()),
+        }
+    }
+
     fn client_ends_in_row(&mut self) -> Result<(), Trouble> {
         let (text, times) = (self.unique(), self.random.between(20_000, 300_000));
         let rows = self.random.between(1, 5);
@@ -190,10 +206,7 @@ impl Rider<'_> {
         self.marked(&sql, "", Vec::new());
         self.send_only("leaves in the middle of a row");
         let part = self.random.between(60, 5_000);
-        let came = self.wire.raw(part, Instant::now() + ANSWER_WITHIN);
-        if came.len() < part {
-            return Err(self.wrong("got no row to leave in the middle of"));
-        }
+        self.get_part(part)?;
         self.vanish();
         self.counted(Moment::Row);
         Ok(())
@@ -204,15 +217,13 @@ impl Rider<'_> {
             let sql = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 3000)) TO STDOUT";
             self.marked(sql, "", Vec::new());
             self.send_only("leaves in the middle of a copy out");
-            if self.wire.raw(2_000, Instant::now() + ANSWER_WITHIN).len() < 2_000 {
-                return Err(self.wrong("got no copy to leave in the middle of"));
-            }
+            self.get_part(2_000)?;
         } else {
             self.marked("COPY landing FROM STDIN", "", Vec::new());
             self.send_only("leaves in the middle of a copy in");
             let frame = self.next()?;
             if frame.tag != b'G' {
-                return Err(self.wrong(&format!("{} instead of CopyInResponse", frame.line())));
+                return Err(self.bad_luck(&frame));
             }
             let line = format!("{}\t1\t{}\n", self.id, "y".repeat(500));
             let mut data = messages::copy_data(line.as_bytes());
@@ -230,7 +241,14 @@ impl Rider<'_> {
         self.send_only("leaves before ReadyForQuery");
         self.reach(&plan, "its query was never completed")?;
         // All of it has been sent on, and so it must arrive.
-        while self.next()?.tag != b'C' {}
+        loop {
+            let frame = self.next()?;
+            match frame.tag {
+                b'C' => break,
+                b'E' => return Err(self.bad_luck(&frame)),
+                _ => {}
+            }
+        }
         self.vanish();
         plan.released.set();
         self.counted(Moment::Ready);
@@ -322,7 +340,7 @@ impl Rider<'_> {
             frame = self.next()?;
         }
         if !Expect::Error("57014").matches(&frame) {
-            return Err(self.wrong(&format!("{} instead of 57014", frame.line())));
+            return Err(self.bad_luck(&frame));
         }
         let frame = self.next()?;
         if !Expect::Ready(b'I').matches(&frame) {

@@ -15,8 +15,10 @@ use std::time::Duration;
 use super::coverage::{Coverage, Moment, Victim};
 use super::link;
 
-/// How long somebody waits for the other side of a plan. Reaching it is a failure.
-pub(crate) const PLAN_WITHIN: Duration = Duration::from_secs(20);
+/// How long something is withheld at most. Whoever made the plan fails meanwhile.
+const PLAN_WITHIN: Duration = Duration::from_secs(20);
+/// Between two looks at a plan.
+const A_WHILE: Duration = Duration::from_millis(100);
 const CANCEL_REQUEST: u32 = 80_877_102;
 const MARKER: &[u8] = b"/*evil:";
 
@@ -55,10 +57,16 @@ impl Event {
         self.1.notify_all();
     }
 
-    /// Whether it happened in time.
+    /// Waits a while; whether it has happened.
     pub(crate) fn wait(&self) -> bool {
-        let waited = self.1.wait_timeout_while(lock(&self.0), PLAN_WITHIN, |happened| !*happened);
+        let waited = self.1.wait_timeout_while(lock(&self.0), A_WHILE, |happened| !*happened);
         *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits until it has happened, or for good.
+    pub(crate) fn wait_long(&self) {
+        let waited = self.1.wait_timeout_while(lock(&self.0), PLAN_WITHIN, |happened| !*happened);
+        drop(waited);
     }
 }
 

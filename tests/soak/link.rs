@@ -96,7 +96,7 @@ impl Link {
     fn hold(&self, plan: &Plan) {
         plan.reached.set();
         // Whoever made the plan fails when nothing more comes.
-        plan.released.wait();
+        plan.released.wait_long();
         *lock(&self.plan) = None;
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Rider<'a> {
     reported_name: String,
     /// Batches that were answered.
     pub(crate) answered: usize,
+    /// Messages that came while the client waited for something else.
+    pub(crate) early: VecDeque<Frame>,
     /// What was committed is known.
     certain: bool,
 }
@@ -102,6 +104,7 @@ impl<'a> Rider<'a> {
             history: VecDeque::new(),
             reported_name: String::new(),
             answered: 0,
+            early: VecDeque::new(),
             certain: false,
         };
         rider.log_in()?;
@@ -111,6 +114,7 @@ impl<'a> Rider<'a> {
     /// Begins a new session, on a new connection.
     pub(crate) fn log_in(&mut self) -> Result<(), String> {
         self.stages.clear();
+        self.early.clear();
         let end = Instant::now() + ANSWER_WITHIN;
         while look_again(end) {
             let name = self.unique();
@@ -193,7 +197,7 @@ impl<'a> Rider<'a> {
     }
 
     /// A server that was ended at the wrong moment, or a defect.
-    fn bad_luck(&self, frame: &Frame) -> Trouble {
+    pub(crate) fn bad_luck(&self, frame: &Frame) -> Trouble {
         let fatal = frame.field(b'V').as_deref() == Some("FATAL");
         let code = frame.field(b'C').unwrap_or_default();
         let ended = self.run.coverage.idle.load(Ordering::Relaxed) > 0;
@@ -321,6 +325,9 @@ impl<'a> Rider<'a> {
     /// The next message that is an answer.
     pub(crate) fn next(&mut self) -> Result<Frame, Trouble> {
         let end = Instant::now() + ANSWER_WITHIN;
+        if let Some(frame) = self.early.pop_front() {
+            return Ok(frame);
+        }
         loop {
             match self.wire.next(end) {
                 Received::Frame(frame) if frame.tag == b'S' => self.status_changed(&frame)?,
