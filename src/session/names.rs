@@ -13,6 +13,7 @@ use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{Key, NAME_PREFIX, Statement, StatementTable};
 use crate::fault::{Fault, Side};
+use crate::sql;
 use crate::wire::server::RowShape;
 use crate::wire::{self, client};
 use std::sync::Arc;
@@ -122,6 +123,10 @@ pub(super) struct Names {
     unnamed: Option<Unnamed>,
     /// The buffer of the unnamed statement before this one, to be used again.
     spare: Vec<u8>,
+    /// Changes to names that are not acknowledged yet.
+    unacknowledged: u32,
+    /// The statement that a DEALLOCATE on its way names.
+    deallocating: Option<Box<[u8]>>,
 }
 
 fn significant(name: &[u8]) -> &[u8] {
@@ -139,12 +144,48 @@ fn changed_result() -> Fault {
 }
 
 impl Names {
+    /// Whether a change to a name may still fail that belongs to an earlier batch: what comes now
+    /// is not skipped with it, so it must know. Within one batch, what follows a failure is skipped.
+    pub(super) fn are_in_doubt(&self, server: &Server) -> bool {
+        let changes =
+            |note: &Note| matches!(note, Note::Parse { name: Some(_), .. } | Note::Close { .. });
+        self.unacknowledged > 0 && server.replies.spans_ready(changes)
+    }
+
+    /// A text that names one of the client's statements, with our name for it in the place of the
+    /// client's.
+    pub(super) fn rewrite(&mut self, link: &mut Link<'_>, text: &[u8]) -> Option<Vec<u8>> {
+        let found = sql::named_statement(text)?;
+        let statement = Arc::clone(&self.named.get(significant(&found.name))?.statement);
+        if link.server.prepared.find(&statement).is_none() {
+            link.prepare(&statement);
+        }
+        if found.verb == sql::Verb::Deallocate {
+            self.deallocating = Some(significant(&found.name).into());
+        }
+        let (before, after) = (text.get(..found.place.start)?, text.get(found.place.end..)?);
+        Some([before, &*statement.name, after].concat())
+    }
+
+    /// DEALLOCATE of one statement was done.
+    pub(super) fn deallocated(&mut self, server: &mut Server) {
+        let Some(name) = self.deallocating.take() else { return };
+        if let Some(named) = self.named.remove(&name) {
+            server.prepared.remove(named.statement.id);
+        }
+    }
+
+    /// Something failed: it may have been the DEALLOCATE.
+    pub(super) fn not_deallocated(&mut self) {
+        self.deallocating = None;
+    }
+
     /// Parse. `can_fake`: the server would certainly accept a statement it knows already.
     pub(super) fn parse(
         &mut self,
         link: &mut Link<'_>,
         body: &[u8],
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         can_fake: bool,
     ) -> Effects {
         let Some(view) = client::read_parse(body) else {
@@ -154,7 +195,16 @@ impl Names {
         };
         let effects = (context.effects_of)(view.sql);
         if view.name.is_empty() {
-            self.parse_unnamed(link, body, effects);
+            match self.rewrite(link, view.sql) {
+                None => self.parse_unnamed(link, body, effects),
+                Some(sql) => {
+                    let mut rewritten = vec![0];
+                    rewritten.extend_from_slice(&sql);
+                    rewritten.push(0);
+                    rewritten.extend_from_slice(view.types);
+                    self.parse_unnamed(link, &rewritten, effects);
+                }
+            }
             return effects;
         }
         let name = significant(view.name);
@@ -164,13 +214,14 @@ impl Names {
                 link.prepare(&statement);
             }
             client::parse(link.out, &statement.name, view.sql, view.types);
-            link.sent(Kind::Parse, Reply::Forward, Some(Note::Duplicate(name.into())));
+            link.sent(Kind::Parse, Reply::Forward, Some(Note::Duplicate(view.name.into())));
             return effects;
         }
         let key = Key { sql: view.sql, types: view.types, settings: context.settings };
         let statement = context.table.intern(key, || effects);
         let known = link.server.prepared.find(&statement).is_some();
         let on_server = if known && can_fake {
+            self.unacknowledged += 1;
             link.sent(Kind::Parse, Reply::Fake, Some(parse_note(name, None)));
             self.named.insert(name.into(), Named { statement, told: None });
             return effects;
@@ -179,6 +230,7 @@ impl Names {
             client::parse(link.out, &statement.name, view.sql, view.types);
             Some(statement.id)
         };
+        self.unacknowledged += 1;
         link.sent(Kind::Parse, Reply::Forward, Some(parse_note(name, on_server)));
         link.record(&statement);
         self.named.insert(name.into(), Named { statement, told: None });
@@ -271,6 +323,7 @@ impl Names {
         }
         match self.named.remove_entry(significant(name)) {
             Some((name, named)) => {
+                self.unacknowledged += 1;
                 link.sent(Kind::Close, Reply::Fake, Some(Note::Close { name, named }));
             }
             // One that SQL made, or none: the server knows, and says the same of both.
@@ -294,25 +347,6 @@ impl Names {
     pub(super) fn forget_named(&mut self, server: &mut Server) {
         self.named.clear();
         server.prepared.clear();
-    }
-
-    /// The statement that the client calls `name`, if it has one.
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.named.get(significant(name)).map(|named| &named.statement)
-    }
-
-    /// DEALLOCATE of one statement was done.
-    pub(super) fn forget(&mut self, server: &mut Server, name: &[u8]) {
-        if let Some(named) = self.named.remove(significant(name)) {
-            server.prepared.remove(named.statement.id);
-        }
-    }
-
-    /// Prepares `statement` on the server if it is not there.
-    pub(super) fn offer(link: &mut Link<'_>, statement: &Arc<Statement>) {
-        if link.server.prepared.find(statement).is_none() {
-            link.prepare(statement);
-        }
     }
 
     /// Some plan of this client's is out of date, and the server does not say which.
@@ -354,9 +388,11 @@ impl Names {
                 server.prepared.set_shape(id, shape);
             }
             Note::Shape(id) => server.prepared.set_shape(id, shape),
-            Note::Parse { .. }
+            Note::Parse { name: Some(_), .. } | Note::Close { .. } => {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            }
+            Note::Parse { name: None, .. }
             | Note::Duplicate(_)
-            | Note::Close { .. }
             | Note::Evict(_)
             | Note::Refuse(_) => {}
         }
@@ -368,6 +404,7 @@ impl Names {
         match note {
             Note::Parse { name, on_server } => {
                 if let Some(name) = name {
+                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
                     self.named.remove(&name);
                 }
                 if let Some(id) = on_server {
@@ -380,6 +417,7 @@ impl Names {
                 self.unnamed = before.filter(|_| !failed);
             }
             Note::Close { name, named } => {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.named.insert(name, named);
             }
             Note::Evict(known) => server.prepared.restore(*known),
@@ -472,7 +510,7 @@ pub(super) struct Context<'a> {
     /// The client's settings that matter to a plan.
     pub settings: &'a Arc<Settings>,
     /// What running a text may do to the session.
-    pub effects_of: &'a dyn Fn(&[u8]) -> Effects,
+    pub effects_of: &'a mut dyn FnMut(&[u8]) -> Effects,
 }
 
 /// The frame's shape, for a note that wants it.
