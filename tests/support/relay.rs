@@ -94,7 +94,12 @@ fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
         }
         Manner::StartingUp => {
             let mut packet = [0; 1024];
-            if stream.read(&mut packet).is_ok() {
+            let mut read = stream.read(&mut packet);
+            // SSLRequest: a server that starts up answers it as usual.
+            if matches!(read, Ok(8)) && stream.write_all(b"N").is_ok() {
+                read = stream.read(&mut packet);
+            }
+            if read.is_ok() {
                 let body = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
                 stream.write_all(&messages::message(b'E', body)).ok();
             }
