@@ -1,10 +1,10 @@
 //! What becomes of a server whose client has left.
 
+use super::gate::Gate;
 use super::route::Mode;
 use super::run::Session;
 use crate::backend::clean::{CleanError, Reach};
 use crate::backend::server::Server;
-use crate::backend::settings::Settings;
 use crate::pool::Lease;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,24 +14,16 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(60);
 /// The one reset query after which everything is known.
 const DISCARD_ALL: &str = "DISCARD ALL";
-/// Settings that a server reports and a session may change (manual, "Asynchronous Operations").
-const REPORTED: &[&str] = &[
-    "application_name",
-    "client_encoding",
-    "datestyle",
-    "default_transaction_read_only",
-    "intervalstyle",
-    "scram_iterations",
-    "search_path",
-    "standard_conforming_strings",
-    "timezone",
-];
+
+/// No client has this number.
+const NOBODY: u64 = u64::MAX;
 
 /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
 /// Whatever cannot be cleaned is closed.
 pub(super) fn release(session: &Session, mut lease: Lease) {
     let options = &session.options;
-    if session.dedicated || session.server_said {
+    let half_asked = matches!(session.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
+    if session.dedicated || session.server_said || half_asked {
         return;
     }
     let whole_session = options.mode == Mode::Session;
@@ -45,26 +37,26 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
         // It waits for the rest of a message that nobody is going to send.
         return;
     }
-    let known = match reset.as_deref() {
-        Some(DISCARD_ALL) => Some(Arc::clone(&session.route.account.neutral)),
-        Some(_) | None => whole_session.then(|| unsure(session, lease.server())),
-    };
-    if let (None, Some(known)) = (&reset, &known) {
-        lease.server().settings = Arc::clone(known);
+    let reset_all = reset.as_deref() == Some(DISCARD_ALL);
+    if whole_session && !reset_all {
+        // The session may have changed any setting, and only DISCARD ALL is understood.
+        lease.server().tainted_by = Some(NOBODY);
     }
     let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
         return;
     };
     let worker = Rc::clone(&session.worker);
     let limit = options.cancel_wait_timeout.unwrap_or(LONGEST).min(LONGEST);
+    let neutral = Arc::clone(&session.route.account.neutral);
     tokio::task::spawn_local(async move {
         let mut lease = lease;
         let reach = Reach { resolver: &worker.resolver, tcp: &worker.tcp };
         let server = lease.server();
         match tokio::time::timeout(limit, clean(server, reach, reset.as_deref())).await {
             Ok(Ok(())) => {
-                if let Some(known) = known {
-                    server.settings = known;
+                if reset_all {
+                    server.settings = neutral;
+                    server.tainted_by = None;
                 }
                 drop(lease.try_return());
             }
@@ -87,25 +79,6 @@ async fn clean(
         None | Some(DISCARD_ALL) => Ok(()),
         Some(_) => server.run("DEALLOCATE ALL").await,
     }
-}
-
-/// What is known of the server's settings behind a session that may have changed any and was not
-/// reset by `DISCARD ALL`: nothing of those that we gave it and those that it reports. They get a
-/// value that none can have, so that the next session resets or sets them. Everything else is up
-/// to the reset query.
-fn unsure(session: &Session, server: &Server) -> Arc<Settings> {
-    const NO_VALUE: &str = "\0";
-    let account = &session.route.account;
-    let fresh = account.welcomes.find(&account.neutral);
-    let is_fresh = |name: &[u8], value: &[u8]| {
-        fresh.as_ref().is_some_and(|all| all.iter().any(|(n, v)| **n == *name && **v == *value))
-    };
-    let changed = server.reported.iter().filter(|(name, value)| !is_fresh(name, value));
-    let changed = changed.filter_map(|(name, _)| std::str::from_utf8(name).ok());
-    let changed = changed.map(str::to_ascii_lowercase).filter(|n| REPORTED.contains(&n.as_str()));
-    let given = server.settings.iter().map(|(name, _)| name.to_owned());
-    let unknown = given.chain(changed).map(|name| (name, NO_VALUE.to_owned()));
-    session.worker.common.settings.intern(unknown)
 }
 
 fn log(pid: u32, error: &CleanError) {

@@ -8,6 +8,7 @@
 //! Changes are made when a message is sent and undone when its answer does not come: the notes in
 //! the server's queue say how.
 
+use super::settings::TIES;
 use crate::backend::server::{Named, Note, Server, Unnamed};
 use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a statement's name that count: PostgreSQL cuts it there (`NAMEDATALEN` - 1).
 const NAME_MAX: usize = 63;
+/// Bytes of a buffer that an idle client may keep.
+const SPARE_MAX: usize = 512;
 /// Marks a name that must not be found on a server, though it looks like one of ours.
 const UNKNOWN_MARK: u8 = b'?';
 /// No client's unnamed statement has this serial; a server that may hold any has it.
@@ -59,6 +62,8 @@ pub(super) struct Link<'a> {
     pub out: &'a mut Vec<u8>,
     /// Statements it may keep.
     pub max: usize,
+    /// `session_state_policy = "error"`.
+    pub refuses_ties: bool,
 }
 
 impl Link<'_> {
@@ -93,6 +98,16 @@ impl Link<'_> {
         }
     }
 
+    /// Prepares a text under the statement's name, in a batch of its own. If it fails, nobody is
+    /// told: what is sent behind it fails too, and says so.
+    fn try_parse(&mut self, statement: &Arc<Statement>, sql: &[u8], types: &[u8]) {
+        client::parse(self.out, &statement.name, sql, types);
+        client::bare(self.out, client::SYNC);
+        self.sent(Kind::Parse, Reply::Swallow, Some(Note::Try(statement.id)));
+        self.sent(Kind::Sync, Reply::Swallow, None);
+        self.record(statement);
+    }
+
     /// Closes what the server has under the statement's name, if anything.
     fn close_outdated(&mut self, id: u64) {
         if let Some(known) = self.server.prepared.remove(id) {
@@ -106,6 +121,13 @@ impl Link<'_> {
         client::target(self.out, client::DESCRIBE, b'S', &statement.name);
         self.sent(Kind::DescribeStatement, Reply::Swallow, Some(Note::Shape(statement.id)));
         client::bare(self.out, client::FLUSH);
+    }
+
+    /// Sends a Query that fails in the place of the client's, and makes `fault` what it is told.
+    pub(super) fn refuse_query(&mut self, fault: Fault) {
+        let text = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
+        client::query(self.out, &text);
+        self.sent(Kind::Query, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
     }
 
     /// Makes the batch fail on the server, and `fault` what the client is told.
@@ -139,6 +161,15 @@ fn harmless(name: &[u8]) -> Option<Vec<u8>> {
     Some([NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK], rest].concat())
 }
 
+/// `session_state_policy = "error"`.
+pub(super) fn ties_refused() -> Fault {
+    let text = "statement would leave session state on a pooled server";
+    Fault::query(Side::Operator, "0A000", text).hint(
+        "session_state_policy refuses temporary tables, session locks, WITH HOLD cursors, LISTEN, \
+         PREPARE and LOAD in transaction pooling.",
+    )
+}
+
 fn changed_result() -> Fault {
     Fault::query(Side::Server, "0A000", "cached plan must not change result type")
 }
@@ -157,11 +188,19 @@ impl Names {
     pub(super) fn rewrite(&mut self, link: &mut Link<'_>, text: &[u8]) -> Option<Vec<u8>> {
         let found = sql::named_statement(text)?;
         let statement = Arc::clone(&self.named.get(significant(&found.name))?.statement);
-        if link.server.prepared.find(&statement).is_none() {
-            link.prepare(&statement);
-        }
-        if found.verb == sql::Verb::Deallocate {
-            self.deallocating = Some(significant(&found.name).into());
+        let is_there = link.server.prepared.has(statement.id);
+        match found.verb {
+            sql::Verb::Deallocate => {
+                if !is_there {
+                    // Anything does that cannot fail, not even in a failed transaction.
+                    link.try_parse(&statement, b"", &[0, 0]);
+                }
+                self.deallocating = Some(significant(&found.name).into());
+            }
+            sql::Verb::Execute if !is_there => {
+                link.try_parse(&statement, &statement.sql, &statement.types);
+            }
+            sql::Verb::Execute => {}
         }
         let (before, after) = (text.get(..found.place.start)?, text.get(found.place.end..)?);
         Some([before, &*statement.name, after].concat())
@@ -257,10 +296,14 @@ impl Names {
         rest: usize,
     ) -> Bound {
         if view.statement.is_empty() {
+            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
+            if link.refuses_ties && effects & TIES != 0 {
+                link.refuse(ties_refused());
+                return Bound::Refused;
+            }
             self.offer_unnamed(link);
             client::bind_head(link.out, view.portal, b"", rest);
             link.sent(Kind::Bind, Reply::Forward, None);
-            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
             return Bound::Sent(effects);
         }
         let Some(named) = self.named.get(significant(view.statement)) else {
@@ -271,6 +314,10 @@ impl Names {
             return Bound::Sent(0);
         };
         let effects = named.statement.effects;
+        if link.refuses_ties && effects & TIES != 0 {
+            link.refuse(ties_refused());
+            return Bound::Refused;
+        }
         match offer(link, named) {
             Offer::Asked => Bound::Later,
             Offer::Changed => {
@@ -338,7 +385,8 @@ impl Names {
     /// A Query drops the unnamed statement.
     pub(super) fn query(&mut self, server: &mut Server) {
         server.unnamed = 0;
-        if let Some(unnamed) = self.unnamed.take() {
+        let unnamed = self.unnamed.take();
+        if let Some(unnamed) = unnamed.filter(|unnamed| unnamed.body.capacity() <= SPARE_MAX) {
             self.spare = unnamed.body;
         }
     }
@@ -377,7 +425,7 @@ impl Names {
     pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
         match note {
             Note::Unnamed(before) => {
-                if let Some(before) = before {
+                if let Some(before) = before.filter(|before| before.body.capacity() <= SPARE_MAX) {
                     self.spare = before.body;
                 }
             }
@@ -394,6 +442,7 @@ impl Names {
             Note::Parse { name: None, .. }
             | Note::Duplicate(_)
             | Note::Evict(_)
+            | Note::Try(_)
             | Note::Refuse(_) => {}
         }
     }
@@ -421,6 +470,9 @@ impl Names {
                 self.named.insert(name, named);
             }
             Note::Evict(known) => server.prepared.restore(*known),
+            Note::Try(id) => {
+                server.prepared.remove(id);
+            }
             Note::Shape(UNCERTAIN) => server.unnamed = UNCERTAIN,
             Note::Shape(_) | Note::Describe { .. } | Note::Duplicate(_) | Note::Refuse(_) => {}
         }
@@ -460,6 +512,22 @@ impl Names {
         }
         out.extend_from_slice(rest);
         Some(out)
+    }
+
+    /// The server does not know a statement that it should know, or the other way round: somebody
+    /// has used our names in a text that was not understood. Sets right what can be set right.
+    pub(super) fn heal(&self, server: &mut Server, message: &[u8]) {
+        let Some(at) = memchr::memmem::find(message, NAME_PREFIX.as_bytes()) else { return };
+        let tail = message.get(at.saturating_add(NAME_PREFIX.len())..).unwrap_or_default();
+        let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number = tail.get(..digits).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
+        let Some(id) = number else { return };
+        let duplicate = server.replies.front().is_some_and(|front| {
+            matches!(front.note, Some(Note::Duplicate(_)))
+        });
+        if !duplicate && server.prepared.remove(id).is_none() {
+            server.is_strange = true;
+        }
     }
 
     fn name_of(&self, number: &[u8]) -> Option<&[u8]> {
