@@ -323,7 +323,10 @@ fn a_client_that_leaves_has_its_query_cancelled_and_its_server_used_again() {
         wire.send(&messages::query("SELECT pg_sleep(60)"));
         await_statement(&mut admin, "left", "pg_sleep");
         match manner {
-            "terminate" => wire.send(&messages::terminate()),
+            "terminate" => {
+                wire.send(&messages::terminate());
+                wire.disconnect();
+            }
             "close" => wire.disconnect(),
             _ => wire.abort(),
         }

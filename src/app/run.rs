@@ -256,6 +256,8 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
     let asked = signals.next().await;
     for listener in listeners {
         listener.abort();
+        // The door is closed before the first client is told to leave.
+        drop(listener.await);
     }
     if let Asked::Drain = asked {
         tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");
