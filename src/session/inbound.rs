@@ -6,7 +6,7 @@
 use super::gate::Gate;
 use super::names::{Context as Reading, Effects, Link, Told};
 use super::outbound::Pieces;
-use super::route::Mode;
+use super::route::{Mode, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
@@ -382,9 +382,18 @@ impl Session {
             }
             None => settings::UNSEEN,
         };
+        if self.effects & settings::TIES != 0 {
+            self.effects &= !settings::TIES;
+            if self.options.state_policy == StatePolicy::Error {
+                let mut link = Link { server, out: pieces.insert(), max: 0, refuses_ties: true };
+                link.refuse_query(super::names::ties_refused());
+                return ControlFlow::Continue(Taken::Bytes(header.total()));
+            }
+        }
         self.names.query(server);
         let max = self.options.max_prepared_statements;
-        let mut link = Link { server, out: pieces.insert(), max };
+        let refuses_ties = self.options.state_policy == StatePolicy::Error;
+        let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
         if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
             drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
@@ -417,6 +426,7 @@ impl Session {
         let conforming = Self::conforming(server);
         let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
         let max = self.options.max_prepared_statements;
+        let refuses_ties = self.options.state_policy == StatePolicy::Error;
         match header.tag {
             client::PARSE => {
                 let custom = &mut self.custom;
@@ -427,7 +437,7 @@ impl Session {
                         settings::effects_of(text, conforming, &mut |name| custom.note(name))
                     },
                 };
-                let mut link = Link { server, out: pieces.insert(), max };
+                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                 // What Parse alone does is nothing; it counts when the statement is bound.
                 let _: Effects = self.names.parse(&mut link, body, &mut reading, can_fake);
                 ControlFlow::Continue(Taken::Bytes(header.total()))
@@ -441,11 +451,11 @@ impl Session {
                     return self.pass(Passing::Forward, header);
                 };
                 let rest = header.body - view.names_len;
-                let mut link = Link { server, out: pieces.insert(), max };
+                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                 match self.names.bind(&mut link, &view, rest) {
                     super::names::Bound::Later => ControlFlow::Continue(Taken::Later),
                     super::names::Bound::Sent(effects) => {
-                        self.effects |= effects;
+                        self.effects |= effects & !settings::TIES;
                         self.pass = Passing::Forward;
                         self.passing = rest;
                         ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
@@ -459,7 +469,7 @@ impl Session {
             }
             tag => match client::read_target(body) {
                 Some(target) if target.kind == b'S' => {
-                    let mut link = Link { server, out: pieces.insert(), max };
+                    let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                     if tag == client::CLOSE {
                         self.names.close(&mut link, target.name);
                     } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {

@@ -8,6 +8,7 @@
 //! Changes are made when a message is sent and undone when its answer does not come: the notes in
 //! the server's queue say how.
 
+use super::settings::TIES;
 use crate::backend::server::{Named, Note, Server, Unnamed};
 use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a statement's name that count: PostgreSQL cuts it there (`NAMEDATALEN` - 1).
 const NAME_MAX: usize = 63;
+/// Bytes of a buffer that an idle client may keep.
+const SPARE_MAX: usize = 512;
 /// Marks a name that must not be found on a server, though it looks like one of ours.
 const UNKNOWN_MARK: u8 = b'?';
 /// No client's unnamed statement has this serial; a server that may hold any has it.
@@ -59,6 +62,8 @@ pub(super) struct Link<'a> {
     pub out: &'a mut Vec<u8>,
     /// Statements it may keep.
     pub max: usize,
+    /// `session_state_policy = "error"`.
+    pub refuses_ties: bool,
 }
 
 impl Link<'_> {
@@ -118,6 +123,13 @@ impl Link<'_> {
         client::bare(self.out, client::FLUSH);
     }
 
+    /// Sends a Query that fails in the place of the client's, and makes `fault` what it is told.
+    pub(super) fn refuse_query(&mut self, fault: Fault) {
+        let text = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
+        client::query(self.out, &text);
+        self.sent(Kind::Query, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
+    }
+
     /// Makes the batch fail on the server, and `fault` what the client is told.
     fn refuse(&mut self, fault: Fault) {
         let name = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
@@ -147,6 +159,15 @@ fn significant(name: &[u8]) -> &[u8] {
 fn harmless(name: &[u8]) -> Option<Vec<u8>> {
     let rest = name.strip_prefix(NAME_PREFIX.as_bytes())?;
     Some([NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK], rest].concat())
+}
+
+/// `session_state_policy = "error"`.
+pub(super) fn ties_refused() -> Fault {
+    let text = "statement would leave session state on a pooled server";
+    Fault::query(Side::Operator, "0A000", text).hint(
+        "session_state_policy refuses temporary tables, session locks, WITH HOLD cursors, LISTEN, \
+         PREPARE and LOAD in transaction pooling.",
+    )
 }
 
 fn changed_result() -> Fault {
@@ -275,10 +296,14 @@ impl Names {
         rest: usize,
     ) -> Bound {
         if view.statement.is_empty() {
+            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
+            if link.refuses_ties && effects & TIES != 0 {
+                link.refuse(ties_refused());
+                return Bound::Refused;
+            }
             self.offer_unnamed(link);
             client::bind_head(link.out, view.portal, b"", rest);
             link.sent(Kind::Bind, Reply::Forward, None);
-            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
             return Bound::Sent(effects);
         }
         let Some(named) = self.named.get(significant(view.statement)) else {
@@ -289,6 +314,10 @@ impl Names {
             return Bound::Sent(0);
         };
         let effects = named.statement.effects;
+        if link.refuses_ties && effects & TIES != 0 {
+            link.refuse(ties_refused());
+            return Bound::Refused;
+        }
         match offer(link, named) {
             Offer::Asked => Bound::Later,
             Offer::Changed => {
@@ -356,7 +385,8 @@ impl Names {
     /// A Query drops the unnamed statement.
     pub(super) fn query(&mut self, server: &mut Server) {
         server.unnamed = 0;
-        if let Some(unnamed) = self.unnamed.take() {
+        let unnamed = self.unnamed.take();
+        if let Some(unnamed) = unnamed.filter(|unnamed| unnamed.body.capacity() <= SPARE_MAX) {
             self.spare = unnamed.body;
         }
     }
@@ -395,7 +425,7 @@ impl Names {
     pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
         match note {
             Note::Unnamed(before) => {
-                if let Some(before) = before {
+                if let Some(before) = before.filter(|before| before.body.capacity() <= SPARE_MAX) {
                     self.spare = before.body;
                 }
             }

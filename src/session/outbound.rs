@@ -6,6 +6,7 @@
 use super::gate::{Gate, columns};
 use super::names::shape_of;
 use super::route::Mode;
+use super::settings;
 use super::run::{Clock, End, Phase, Session};
 use super::worker::{Figures, Worker};
 use crate::backend::server::{Note, Server};
@@ -208,14 +209,16 @@ impl Session {
             server::READY => {
                 let status = body.first().copied().unwrap_or(0);
                 let received = server.replies.ready(status)?;
-                if received.reply == Reply::Forward {
-                    self.count(status);
+                if received.reply != Reply::Forward {
+                    return Ok(received.reply);
                 }
-                return Ok(received.reply);
+                self.count(status);
+                let withheld = self.withholds_ready(status);
+                return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
             }
             server::ERROR => return Ok(self.error(body, pieces)),
             server::COMMAND_COMPLETE => self.completed(body),
-            server::PARAMETER_STATUS => return Ok(self.parameter_status(body, pieces)),
+            server::PARAMETER_STATUS => return Ok(self.parameter_status(body)),
             // A client that is being welcomed hears what its settings gave rise to.
             server::NOTICE if self.greeting => return Ok(Reply::Forward),
             server::NOTIFICATION => return Ok(Reply::Forward),
@@ -236,34 +239,40 @@ impl Session {
     }
 
     /// ParameterStatus. What a RESET returns to is the server's own default; the client's is what
-    /// its startup packet said, and the server is going to be given that.
-    fn parameter_status(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
+    /// its startup packet said. The client hears of that, which the server is going to be given
+    /// before ReadyForQuery, and not of the other.
+    fn parameter_status(&mut self, body: &[u8]) -> Reply {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         let reply = server.replies.front_reply();
         let before = server.reported_value(body);
         server.report(body);
-        if self.effects & super::settings::RESETS == 0 || reply != Reply::Forward {
+        if self.effects & settings::RESETS == 0 && !self.owes_ready {
             return reply;
         }
-        let account = &self.route.account;
-        let value_in = |settings: &std::sync::Arc<crate::backend::settings::Settings>| {
-            let (name, _) = server::read_parameter_status(body)?;
-            let reported = account.welcomes.find(settings)?;
-            let found = reported.iter().find(|(known, _)| **known == *name);
-            found.map(|(name, value)| (name.clone(), value.clone()))
-        };
-        let (Some(neutral), Some(own)) = (value_in(&account.neutral), value_in(&self.startup)) else {
-            return reply;
-        };
-        let now = server::read_parameter_status(body).map(|(_, value)| value);
-        if neutral.1 == own.1 || now != Some(&*neutral.1) {
+        let Some((name, value)) = server::read_parameter_status(body) else { return reply };
+        let told = self.withheld.iter().find(|(known, _)| **known == *name);
+        if self.owes_ready {
+            let told = told.map_or(before.as_deref(), |(_, told)| told.as_deref());
+            return if told == Some(value) { Reply::Swallow } else { Reply::Forward };
+        }
+        let own = std::str::from_utf8(name).ok().map(str::to_ascii_lowercase);
+        if reply != Reply::Forward || own.is_none_or(|name| self.startup.value(&name).is_none()) {
             return reply;
         }
-        if before.as_deref() != Some(&*own.1) {
-            server::parameter_status(pieces.insert(), &own.0, &own.1);
+        if told.is_none() {
+            self.withheld.push((name.into(), before));
         }
         Reply::Swallow
+    }
+
+    /// ReadyForQuery that waits until the defaults of the client's startup packet are restored.
+    fn withholds_ready(&mut self, status: u8) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let resets = self.effects & settings::RESETS != 0 && !self.startup.is_empty();
+        self.owes_ready =
+            resets && status == wire::IDLE && lease.server().replies.rest() == Rest::AtRest;
+        self.owes_ready
     }
 
     fn count(&mut self, status: u8) {
@@ -298,8 +307,14 @@ impl Session {
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());
-        let reply = if ours && !fields.is_fatal() {
-            if let Some(Gate::Align(answer) | Gate::Probe(answer)) = &mut self.gate {
+        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
+        let reply = if untouched && fields.is_fatal() {
+            // Nothing of the client's has been sent: it gets another server.
+            self.server_said = false;
+            Reply::Swallow
+        } else if ours && !fields.is_fatal() {
+            let gate = &mut self.gate;
+            if let Some(Gate::Check(answer) | Gate::Align(answer) | Gate::Probe(answer)) = gate {
                 let mut error = Vec::new();
                 wire::with_message(&mut error, body, fields.message);
                 answer.error = Some(error);
@@ -369,7 +384,7 @@ impl Session {
                     // Only a cancel request on its way, or bytes that wait, hold it.
                     server.cancel.wake_when_clear(cx.waker());
                     self.unsettled = true;
-                } else if server.replies.outstanding() == 0 && status != wire::IDLE {
+                } else if server.replies.outstanding() == 0 {
                     self.set_transaction_clock();
                 }
                 ControlFlow::Continue(())
@@ -387,17 +402,18 @@ impl Session {
             return ControlFlow::Continue(());
         }
         if self.keeps_server() {
-            return match self.effects & super::settings::RESETS {
+            return match self.effects & settings::RESETS {
                 0 => ControlFlow::Continue(()),
                 _ => self.probe(cx),
             };
         }
-        if self.effects & !super::settings::NO_STATE != 0 {
+        if self.effects & !settings::NO_STATE != 0 {
             return self.probe(cx);
         }
         if self.pinned {
             return ControlFlow::Continue(());
         }
+        self.lost_in_a_row = 0;
         self.card.unlinks();
         let Some(lease) = self.lease.take() else { return ControlFlow::Continue(()) };
         if let Err(mut lease) = lease.try_return() {

@@ -27,6 +27,8 @@ use std::time::Duration;
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
+/// Servers that may be lost one after the other before the client is told.
+const LOST_MAX: u32 = 3;
 /// Longest good-bye to a client that does not read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,8 @@ pub(super) enum Clock {
     Idle,
     /// The client has closed its sending side.
     Parting,
+    /// The server was asked something by us.
+    Gate,
 }
 
 /// Where a session stands.
@@ -127,7 +131,6 @@ pub(super) struct Session {
     pub options: Arc<Options>,
     pub worker: Rc<Worker>,
     pub card: Arc<Card>,
-    pub place: usize,
     /// See [`Arrival::extras`].
     pub extras: Option<Arc<Extras>>,
     pub dedicated: bool,
@@ -142,6 +145,12 @@ pub(super) struct Session {
     /// The server is at rest but for a cancel request on its way, or bytes that wait: to be looked
     /// at again.
     pub unsettled: bool,
+    /// ReadyForQuery is due to the client when the server has been given its settings.
+    pub owes_ready: bool,
+    /// Parameters of which the client was not told the server's default: what it knew before.
+    pub withheld: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// Servers lost since one was of use.
+    pub lost_in_a_row: u32,
     /// What is in the batch makes names unknown: what follows waits for its end.
     pub forgets: bool,
     /// The last bytes that the client got end in the middle of a message.
@@ -154,10 +163,22 @@ pub(super) struct Session {
     pub transaction_since: Option<Tick>,
 }
 
+/// A client's entry in its worker's list, for as long as the session lives, however it ends.
+struct Place {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.leave(self.place);
+    }
+}
+
 /// Runs a session to its end.
 pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
     let guard = arrival.guard;
-    let place = worker.enter(&arrival.card);
+    let place = Place { place: worker.enter(&arrival.card), worker: Rc::clone(&worker) };
     let options = arrival.route.options.load_full();
     let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
     let mut session = Session {
@@ -176,7 +197,6 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         route: arrival.route,
         options,
         card: arrival.card,
-        place,
         dedicated: arrival.extras.is_some(),
         extras: arrival.extras,
         greeting: true,
@@ -184,6 +204,9 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         custom: custom_of(&arrival.settings),
         pinned: false,
         unsettled: false,
+        owes_ready: false,
+        withheld: Vec::new(),
+        lost_in_a_row: 0,
         forgets: false,
         mid_frame: false,
         server_said: false,
@@ -203,10 +226,8 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         }
         Err(error) => End::ClientLost(error),
     };
-    let place = (Rc::clone(&session.worker), session.place);
     session.farewell(end).await;
-    place.0.leave(place.1);
-    drop(guard);
+    drop((place, guard));
 }
 
 /// The custom settings of a startup packet.
@@ -235,10 +256,11 @@ impl Session {
             self.obey(cx)?;
         }
         self.flush(cx)?;
+        let mut moved = false;
         if self.greeting && matches!(self.phase, Phase::Idle) {
             self.greet(cx)?;
+            moved = true;
         }
-        let mut moved = false;
         if let Phase::Waiting(waiter) = &mut self.phase {
             if let Poll::Ready(outcome) = waiter.poll(cx) {
                 self.phase = Phase::Idle;
@@ -317,10 +339,15 @@ impl Session {
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
-        if self.card.take(Order::Cancel) && matches!(self.phase, Phase::Waiting(_)) {
+        if self.card.take(Order::Cancel) {
             let fault =
                 Fault::query(Side::Client, "57014", "canceling statement due to user request");
-            self.refuse_batch(cx, &fault)?;
+            match self.phase {
+                Phase::Waiting(_) => self.refuse_batch(cx, &fault)?,
+                // It came while a server was being granted.
+                Phase::Bound if self.gate.is_none() => self.deliver_cancel(),
+                Phase::Bound | Phase::Idle => {}
+            }
         }
         if self.card.take(Order::Alarm) {
             self.alarm(cx)?;
@@ -439,15 +466,11 @@ impl Session {
 
     /// The connection to the server ended while it was leased.
     pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let checking = matches!(self.gate, Some(Gate::Check));
+        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if checking {
-            // Nothing of the client's has been sent to it: another server does as well.
-            self.gate = None;
-            self.phase = Phase::Idle;
-            self.acquire(cx)?;
-            return self.process_held(cx);
+        if untouched && !self.owes_ready && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
+            return self.try_another(cx);
         }
         if self.server_said {
             return ControlFlow::Break(End::ServerSaid);
@@ -457,6 +480,16 @@ impl Session {
             "08006",
             "server closed the connection unexpectedly",
         )))
+    }
+
+    /// Nothing of the client's has been sent to the server that is gone: another one does as well.
+    pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.lost_in_a_row += 1;
+        self.gate = None;
+        self.server_said = false;
+        self.phase = Phase::Idle;
+        self.acquire(cx)?;
+        self.process_held(cx)
     }
 
     pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {
