@@ -9,6 +9,7 @@ use crate::fault::{Fault, Side};
 use crate::net::{ClientTls, Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
+use crate::session::card::Card;
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
@@ -72,6 +73,18 @@ impl Drop for ClientGuard {
     }
 }
 
+/// Lists a client by its cancel key as long as it is there.
+struct CardGuard {
+    common: Arc<Common>,
+    card: Arc<Card>,
+}
+
+impl Drop for CardGuard {
+    fn drop(&mut self) {
+        self.common.clients.forget(&self.card);
+    }
+}
+
 enum Ended {
     Left(String),
     Refused(Fault),
@@ -119,7 +132,10 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Ok(Hello::Nothing) => {}
         // Who has not even said who it is gets no answer.
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
-        Ok(Hello::Cancel(key)) => cancel(&door, &key).await,
+        Ok(Hello::Cancel(connection, key)) => {
+            cancel(&door, &key).await;
+            drop(connection);
+        }
         Ok(Hello::Refused(framed, fault)) => {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
             dismiss(framed, fault).await;
@@ -228,6 +244,10 @@ async fn admit(
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
             .hint("The configuration has no [databases] entry for it.");
+        // PostgreSQL too says so only to those whom it has let in.
+        let mut ok = Vec::new();
+        server::authentication(&mut ok, 0, b"");
+        framed.send(&ok).await.map_err(|error| Ended::Left(error.to_string()))?;
         return Err(Ended::Refused(fault));
     };
     let limit = |limit: Option<std::num::NonZeroU32>| limit.map_or(0, |limit| limit.get());
@@ -257,11 +277,14 @@ async fn hand_over(
     let (destination, client) = admitted;
     let mut ok = Vec::new();
     server::authentication(&mut ok, 0, b"");
-    let card = match (framed.send(&ok).await, door.common.clients.register(who.0)) {
-        (Ok(()), Ok(card)) => card,
-        (Err(error), _) => return tracing::debug!(client = who.0, "client left: {error}"),
-        (_, Err(error)) => return tracing::error!(client = who.0, "no randomness: {error}"),
+    if let Err(error) = framed.send(&ok).await {
+        return tracing::debug!(client = who.0, "client left: {error}");
+    }
+    let card = match door.common.clients.register(who.0) {
+        Ok(card) => card,
+        Err(error) => return tracing::error!(client = who.0, "no randomness: {error}"),
     };
+    let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
     if door.config.log.log_connections {
         tracing::info!(
             client = who.0, peer = %who.1, user = wish.user, database = wish.database,
@@ -269,7 +292,11 @@ async fn hand_over(
         );
     }
     let settings = session_settings(door, &destination, &wish, &who.1);
-    let extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    let mut extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    if !extras.is_empty() {
+        // A walsender takes settings in its startup packet only.
+        extras.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
+    }
     let (stream, held) = framed.into_parts();
     let arrival = Arrival {
         stream,
@@ -278,7 +305,7 @@ async fn hand_over(
         route: destination.route,
         settings,
         extras: (!extras.is_empty()).then(|| Arc::new(extras)),
-        guard: Box::new(client),
+        guard: Box::new((client, listed)),
     };
     door.workers.hand(arrival).await;
 }

@@ -46,6 +46,8 @@ pub enum Note {
     },
     /// Our own Describe, to learn what the statement's rows look like on this server.
     Shape(u64),
+    /// Our own Parse, which may fail: the statement behind it says so then.
+    Try(u64),
     /// A message sent only to fail: the client is told this instead.
     Refuse(Box<Fault>),
 }
@@ -86,6 +88,11 @@ pub struct Server {
     pub unnamed: u64,
     /// The settings it has been given since login.
     pub settings: Arc<Settings>,
+    /// The client that may have changed settings which cannot be listed: everybody else resets
+    /// all of them first.
+    pub tainted_by: Option<u64>,
+    /// It has statements that we do not know of: it must not go to anybody else.
+    pub is_strange: bool,
     /// A part of a frame that has to be whole.
     pub held: Vec<u8>,
     /// Bytes that are still to come of a frame that passes by length.
@@ -102,10 +109,18 @@ impl Server {
     /// May it be given to somebody else?
     pub fn rest(&self) -> Rest {
         match self.replies.rest() {
+            Rest::AtRest if self.is_strange => Rest::Unprovable,
             Rest::AtRest if self.is_clear() => Rest::AtRest,
             Rest::AtRest | Rest::Busy => Rest::Busy,
             Rest::Unprovable => Rest::Unprovable,
         }
+    }
+
+    /// What the server last said of the parameter that this ParameterStatus is about.
+    pub fn reported_value(&self, body: &[u8]) -> Option<Box<[u8]>> {
+        let (name, _) = crate::wire::server::read_parameter_status(body)?;
+        let found = self.reported.iter().find(|(known, _)| **known == *name);
+        found.map(|(_, value)| value.clone())
     }
 
     /// Whether no buffer holds anything and no cancel request is on its way.

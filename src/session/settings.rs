@@ -3,7 +3,7 @@
 //! The text of a statement says that something may have changed; the server is then asked what.
 
 use super::names::Effects;
-use crate::backend::settings::{Settings, SettingsTable};
+use crate::backend::settings::{Settings, SettingsTable, quote_literal};
 use crate::sql;
 use std::sync::Arc;
 
@@ -17,10 +17,48 @@ pub(super) const POSSESSIONS: Effects = 1 << 2;
 /// The statement changed what no query can ask for: the server stays with the session.
 pub(super) const PINS_FOR_GOOD: Effects = 1 << 3;
 
-/// What running a text may do to the session.
-pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effects {
+/// The text does not show which settings it may have changed.
+pub(super) const UNKNOWN: Effects = 1 << 4;
+
+/// The text leaves something behind that ties the session to its server.
+pub(super) const TIES: Effects = 1 << 6;
+/// The statement drops prepared statements.
+pub(super) const FORGETS: Effects = 1 << 5;
+/// Effects of the connection itself, not of its state on the server.
+pub(super) const NO_STATE: Effects = PINS_FOR_GOOD | FORGETS | TIES;
+
+/// Custom settings that a session has named. PostgreSQL lists no setting that no extension has
+/// defined, so the session has to remember which to ask for.
+#[derive(Debug, Default)]
+pub(super) struct Custom(Vec<Box<str>>);
+
+impl Custom {
+    const MAX: usize = 256;
+
+    /// Remembers a custom setting's name; others are listed by the server.
+    pub(super) fn note(&mut self, name: &str) {
+        if name.contains('.') && self.0.len() < Self::MAX && !self.0.iter().any(|n| **n == *name) {
+            self.0.push(name.into());
+        }
+    }
+}
+
+/// What running a text may do to the session. `custom` is told each setting that it names.
+pub(super) fn effects_of(
+    text: &[u8],
+    standard_conforming_strings: bool,
+    custom: &mut dyn FnMut(&str),
+) -> Effects {
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
+    match &facts.settings {
+        sql::Settings::Names(names) => names.iter().for_each(|name| custom(name)),
+        sql::Settings::Unknown if !facts.reset_all && !facts.discard_all => effects |= UNKNOWN,
+        sql::Settings::Unknown | sql::Settings::Unchanged => {}
+    }
+    if facts.taint {
+        effects |= UNKNOWN;
+    }
     if facts.settings != sql::Settings::Unchanged || facts.taint {
         effects |= SETTINGS;
     }
@@ -32,6 +70,12 @@ pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effe
     if !left.is_empty() || !facts.releases.is_empty() || facts.taint {
         effects |= POSSESSIONS;
     }
+    if !facts.pins.difference(invisible).is_empty() {
+        effects |= TIES;
+    }
+    if facts.releases.contains(sql::PinSet::PREPARED) {
+        effects |= FORGETS;
+    }
     if facts.pins.contains(sql::PinSet::LOAD) {
         effects |= PINS_FOR_GOOD;
     }
@@ -39,13 +83,14 @@ pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effe
 }
 
 /// What a statement whose text was not seen may do.
-pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS;
+pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 
 /// Asks which settings the session has and whether it has anything else.
 ///
 /// Names and operators are qualified: the session's `search_path` must not be able to answer.
-/// `role` and `session_authorization` are not listed in `pg_settings`.
-pub(super) const PROBE: &[u8] = b"\
+/// `role` and `session_authorization` are not listed in `pg_settings`. What the temporary schema
+/// holds depends on it; 2615 is `pg_namespace`.
+const PROBE: &[u8] = b"\
 SELECT name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' \
 AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
@@ -56,13 +101,32 @@ WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backen
 JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
 WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization')) \
 UNION ALL SELECT NULL, 'pinned' WHERE \
-EXISTS (SELECT 1 FROM pg_catalog.pg_class \
-WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+EXISTS (SELECT 1 FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
+AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_listening_channels()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
+
+/// The query that asks for all of it.
+pub(super) fn probe(custom: &Custom) -> Vec<u8> {
+    let mut sql = PROBE.to_vec();
+    for name in &custom.0 {
+        let mut value = b"pg_catalog.current_setting(".to_vec();
+        quote_literal(&mut value, name);
+        value.extend_from_slice(b",true)");
+        sql.extend_from_slice(b" UNION ALL SELECT ");
+        quote_literal(&mut sql, name);
+        sql.push(b',');
+        sql.extend_from_slice(&value);
+        sql.extend_from_slice(b" WHERE ");
+        sql.extend_from_slice(&value);
+        // Once named, a setting stays known to the server; reset, it is empty.
+        sql.extend_from_slice(b" OPERATOR(pg_catalog.<>) ''");
+    }
+    sql
+}
 
 /// A session's state on a server.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +191,7 @@ mod tests {
     use super::*;
 
     fn effects(text: &str) -> Effects {
-        effects_of(text.as_bytes(), true)
+        effects_of(text.as_bytes(), true, &mut |_| {})
     }
 
     #[test]
@@ -141,10 +205,10 @@ mod tests {
     fn texts_that_reach_beyond_their_transaction() {
         assert_eq!(effects("SET work_mem = '1MB'"), SETTINGS);
         assert_eq!(effects("RESET work_mem"), SETTINGS | RESETS);
-        assert_eq!(effects("LISTEN a"), POSSESSIONS);
+        assert_eq!(effects("LISTEN a"), POSSESSIONS | TIES);
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);
-        assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS);
+        assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS | UNKNOWN);
     }
 
     #[test]
