@@ -17,6 +17,8 @@ mod coverage;
 mod deaths;
 #[path = "soak/deeds.rs"]
 mod deeds;
+#[path = "soak/errands.rs"]
+mod errands;
 #[path = "soak/evil.rs"]
 mod evil;
 #[path = "soak/expect.rs"]

@@ -65,7 +65,8 @@ impl Link {
         if !toward.whole {
             return false;
         }
-        let body = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
+        let body =
+            b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
         owed.ended = true;
         toward.socket.write_all(&messages::message(b'E', body)).ok();
         toward.socket.shutdown(Shutdown::Write).ok();

@@ -13,10 +13,10 @@ use super::evil::{Evil, lock};
 use super::expect::Expect;
 use super::model::Model;
 use super::random::Random;
-use super::support::{look_again, messages};
 use super::support::postgres::RIDER;
 use super::support::transcript::Frame;
 use super::support::wire::{Received, Wire};
+use super::support::{look_again, messages};
 
 /// How long a client waits for any message. Reaching it is a hang.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -148,10 +148,8 @@ impl<'a> Rider<'a> {
         let committed = self.model.committed();
         self.note("introduces itself");
         let mark = self.unique();
-        let sql = format!(
-            "SELECT n FROM ledger WHERE client = {}; SET soak.mark = '{mark}'",
-            self.id
-        );
+        let sql =
+            format!("SELECT n FROM ledger WHERE client = {}; SET soak.mark = '{mark}'", self.id);
         self.wire.send(&messages::query(&sql));
         self.compare(&Expect::Columns(vec!["n".to_owned()]), 0)?;
         let frame = self.next()?;
@@ -203,12 +201,13 @@ impl<'a> Rider<'a> {
         let ended = self.run.coverage.idle.load(Ordering::Relaxed) > 0;
         if fatal && frame.field(b'M').as_deref() == Some("server connection failed") {
             Coverage::count(&self.run.coverage.refused);
-            lock(&self.run.bad_luck).push(format!("client {}: {}", self.id, frame.line()));
             return Trouble::Unlucky;
         }
         if fatal && ended && matches!(code.as_str(), "57P01" | "08006") {
             Coverage::count(&self.run.coverage.unlucky);
-            lock(&self.run.bad_luck).push(format!("client {}: {}", self.id, frame.line()));
+            let did = self.history.back().map(|did| shortened(did));
+            let line = format!("client {}: {} after {did:?}", self.id, frame.line());
+            lock(&self.run.bad_luck).push(line);
             return Trouble::Unlucky;
         }
         self.wrong(&format!("unexpected {}", frame.line()))
