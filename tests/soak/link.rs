@@ -187,17 +187,16 @@ impl Front<'_> {
                 if end < at + total {
                     break;
                 }
-                if let Some(plan) = self.shared.plan_in(&data[at..end]) {
-                    *lock(&self.link.plan) = Some(Arc::clone(&plan));
-                    match plan.act {
-                        Act::CutAtParse => {
-                            self.node.write_all(&data[..at]).ok();
-                            return self.link.cut_by(&plan, self.shared, Moment::Parse);
-                        }
-                        Act::Announce | Act::CutAtCancel => announce = Some(plan),
-                        _ => {}
-                    }
+                let plan = self.shared.plan_in(&data[at..end]);
+                if let Some(plan) = &plan {
+                    *lock(&self.link.plan) = Some(Arc::clone(plan));
                 }
+                if let Some(plan) = plan.as_ref().filter(|plan| plan.act == Act::CutAtParse) {
+                    self.node.write_all(&data[..at]).ok();
+                    return self.link.cut_by(plan, self.shared, Moment::Parse);
+                }
+                let told = |plan: &Arc<Plan>| matches!(plan.act, Act::Announce | Act::CutAtCancel);
+                announce = plan.filter(told).or(announce);
             }
             if tag == b'd'
                 && let Some(plan) = self.link.planned(Act::CutInCopyIn)

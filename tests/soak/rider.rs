@@ -189,7 +189,9 @@ impl<'a> Rider<'a> {
                 Received::Frame(frame) if frame.tag == b'E' => return Err(self.bad_luck(&frame)),
                 Received::Frame(frame) if frame.tag == b'S' => self.status_changed(&frame)?,
                 Received::Frame(_) => {}
-                other => return Err(self.wrong(&format!("{other:?} during login"))),
+                other @ (Received::Closed | Received::Silence) => {
+                    return Err(self.wrong(&format!("{other:?} during login")));
+                }
             }
         }
     }
@@ -387,7 +389,9 @@ impl<'a> Rider<'a> {
                 Trouble::Unlucky => Ok(()),
                 wrong @ Trouble::Wrong(_) => Err(wrong),
             },
-            other => Err(self.wrong(&format!("{other:?} after Terminate"))),
+            other @ (Received::Frame(_) | Received::Silence) => {
+                Err(self.wrong(&format!("{other:?} after Terminate")))
+            }
         }
     }
 
@@ -415,7 +419,7 @@ impl<'a> Rider<'a> {
                 Received::Frame(frame) if frame.tag == b'S' => self.status_changed(&frame)?,
                 Received::Frame(frame) => break frame,
                 Received::Closed if silent => return Ok(false),
-                other => {
+                other @ (Received::Closed | Received::Silence) => {
                     return Err(self.wrong(&format!("{other:?} instead of {}", want.line())));
                 }
             }
@@ -431,7 +435,9 @@ impl<'a> Rider<'a> {
         }
         match self.wire.next(Instant::now() + END_WITHIN) {
             Received::Closed => Ok(false),
-            other => Err(self.wrong(&format!("{other:?} after a FATAL"))),
+            other @ (Received::Frame(_) | Received::Silence) => {
+                Err(self.wrong(&format!("{other:?} after a FATAL")))
+            }
         }
     }
 
