@@ -365,7 +365,11 @@ impl Session {
 
     /// Takes a server, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.options = self.route.options.load_full();
+        let options = self.route.options.load();
+        if !Arc::ptr_eq(&options, &self.options) {
+            self.options = Arc::clone(&options);
+        }
+        drop(options);
         let line = Line { pool: self.route.pool, worker: self.worker.id };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
@@ -469,7 +473,12 @@ impl Session {
         let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if untouched && !self.owes_ready && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
+        if untouched
+            && !self.owes_ready
+            && !self.pinned
+            && !self.keeps_server()
+            && self.lost_in_a_row < LOST_MAX
+        {
             return self.try_another(cx);
         }
         if self.server_said {
