@@ -170,7 +170,7 @@ fn credential(options: &EffectiveOptions, users: Option<&Users>) -> Option<Crede
     let secret = users?.secret(options.server_user.as_bytes())?;
     match Credential::from_secret(secret) {
         Credential::None => None,
-        credential => Some(credential),
+        known @ (Credential::Password(_) | Credential::Md5(_) | Credential::Keys(_)) => Some(known),
     }
 }
 
