@@ -124,6 +124,15 @@ impl Routes {
         Some(Destination { route, options, database: database_id, user: user_id })
     }
 
+    /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
+    /// there at once.
+    pub(super) fn warm(&mut self, config: &Config, users: Option<&Users>) {
+        for (database, entry) in &config.databases {
+            let Some(user) = &entry.user else { continue };
+            self.find(config, users, (database, user), None);
+        }
+    }
+
     fn add(
         &mut self,
         config: &Config,

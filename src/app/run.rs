@@ -141,6 +141,22 @@ async fn addresses(config: &Config) -> Result<Vec<SocketAddr>, AppError> {
     Ok(all)
 }
 
+/// The number of a group, which may be given as such, as in PostgreSQL's `unix_socket_group`.
+fn group_id(name: &str) -> Result<u32, AppError> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let wrong = |reason: &str| {
+        AppError::Setup(format!("howdah.unix_socket_group: cannot find group {name}: {reason}"))
+    };
+    let groups = std::fs::read_to_string("/etc/group").map_err(|e| wrong(&e.to_string()))?;
+    let number = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    number.ok_or_else(|| wrong("it is not in /etc/group; a group from elsewhere is given by its number"))
+}
+
 /// Opens all doors. An address family that this machine does not have is no error while another
 /// address works.
 async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
@@ -167,7 +183,9 @@ async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
     }
     if let Some(directory) = &config.howdah.unix_socket_dir {
         let path = directory.join(format!(".s.PGSQL.{}", config.howdah.listen_port));
-        let opened = Listener::unix(&path, config.howdah.unix_socket_mode, options.backlog);
+        let group = config.howdah.unix_socket_group.as_deref().map(group_id).transpose()?;
+        let mode = config.howdah.unix_socket_mode;
+        let opened = Listener::unix(&path, mode, group, options.backlog);
         listeners.push(opened.map_err(|error| {
             AppError::Setup(format!("cannot listen on unix socket {}: {error}", path.display()))
         })?);
@@ -225,6 +243,7 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), listener)))
         .collect();
+    door.routes.borrow_mut().warm(&config, door.users.as_ref());
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
     let upkeep = tokio::task::spawn_local(look_after(Arc::clone(&door.common.pools)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
@@ -237,6 +256,8 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
     let asked = signals.next().await;
     for listener in listeners {
         listener.abort();
+        // The door is closed before the first client is told to leave.
+        drop(listener.await);
     }
     if let Asked::Drain = asked {
         tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");

@@ -71,12 +71,12 @@ impl Listener {
         Ok(Self::Tcp(TcpListener::from_std(socket.into())?, options.tcp))
     }
 
-    /// Listens on a Unix socket with these permission bits, in the place of one that nobody
-    /// listens on any more.
+    /// Listens on a Unix socket that belongs to `group` (by number; `None` is the process's own)
+    /// and has these permission bits, in the place of one that nobody listens on any more.
     ///
     /// # Errors
     /// What the system says; `AddrInUse` when somebody listens there.
-    pub fn unix(path: &Path, mode: u32, backlog: u32) -> io::Result<Self> {
+    pub fn unix(path: &Path, mode: u32, group: Option<u32>, backlog: u32) -> io::Result<Self> {
         if path.exists() {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(io::ErrorKind::AddrInUse.into());
@@ -85,6 +85,9 @@ impl Listener {
         }
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
+        if group.is_some() {
+            std::os::unix::fs::chown(path, None, group)?;
+        }
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let listener = std::os::unix::net::UnixListener::from(socket);

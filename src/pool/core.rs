@@ -48,6 +48,8 @@ const MIGRATION_PATIENCE: u64 = 2_000;
 /// Servers of a pool are retired for their age at least this far apart, so that their successors do
 /// not log in all at once.
 const RETIREMENT_SPACING: u64 = 100_000;
+/// A lifetime so short that every server is used once: such retirements are not spread.
+const USED_ONCE: u64 = 1;
 
 /// All pools of the process. `S` is a server at rest, `F` the failure told to those who waited.
 #[derive(Debug)]
@@ -269,7 +271,7 @@ impl<S, F> Core<S, F> {
         lifetime != 0
             && now.since(slot.born).saturating_mul(1000)
                 >= lifetime.saturating_mul(u64::from(slot.lifetime_permille))
-            && now >= pool.next_retirement
+            && (lifetime <= USED_ONCE || now >= pool.next_retirement)
             && pool.backoff.failures() == 0
     }
 

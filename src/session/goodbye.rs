@@ -4,19 +4,23 @@ use super::gate::Gate;
 use super::route::Mode;
 use super::run::Session;
 use crate::backend::clean::{CleanError, Reach};
+use crate::backend::server::Server;
 use crate::pool::Lease;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A clean-up takes no longer, whatever `cancel_wait_timeout` says.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The one reset query after which everything is known.
+const DISCARD_ALL: &str = "DISCARD ALL";
 
 /// No client has this number.
 const NOBODY: u64 = u64::MAX;
 
 /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
 /// Whatever cannot be cleaned is closed.
-pub(super) fn release(session: &Session, lease: Lease) {
+pub(super) fn release(session: &Session, mut lease: Lease) {
     let options = &session.options;
     let half_asked = matches!(session.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
     if session.dedicated || session.server_said || half_asked {
@@ -27,31 +31,32 @@ pub(super) fn release(session: &Session, lease: Lease) {
     let reset = if whole_session {
         options.server_reset_query.as_deref().map(str::to_owned)
     } else {
-        left_behind.then(|| "DISCARD ALL".to_owned())
+        left_behind.then(|| DISCARD_ALL.to_owned())
     };
     if session.passing > 0 && session.pass == super::run::Passing::Forward {
         // It waits for the rest of a message that nobody is going to send.
         return;
+    }
+    let reset_all = reset.as_deref() == Some(DISCARD_ALL);
+    if whole_session && !reset_all {
+        // The session may have changed any setting, and only DISCARD ALL is understood.
+        lease.server().tainted_by = Some(NOBODY);
     }
     let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
         return;
     };
     let worker = Rc::clone(&session.worker);
     let limit = options.cancel_wait_timeout.unwrap_or(LONGEST).min(LONGEST);
-    let neutral = std::sync::Arc::clone(&session.route.account.neutral);
+    let neutral = Arc::clone(&session.route.account.neutral);
     tokio::task::spawn_local(async move {
         let mut lease = lease;
         let reach = Reach { resolver: &worker.resolver, tcp: &worker.tcp };
         let server = lease.server();
-        let reset_all = reset.as_deref() == Some("DISCARD ALL");
-        let cleaning = tokio::time::timeout(limit, server.clean(reach, reset.as_deref()));
-        match cleaning.await {
+        match tokio::time::timeout(limit, clean(server, reach, reset.as_deref())).await {
             Ok(Ok(())) => {
                 if reset_all {
                     server.settings = neutral;
-                } else if reset.is_some() {
-                    // What it has now is not known: only DISCARD ALL is understood.
-                    server.tainted_by = Some(NOBODY);
+                    server.tainted_by = None;
                 }
                 drop(lease.try_return());
             }
@@ -59,6 +64,21 @@ pub(super) fn release(session: &Session, lease: Lease) {
             Err(_) => log(server.cancel.process_id(), &CleanError::Unprovable),
         }
     });
+}
+
+/// Brings the server to rest and runs the reset query. One of the operator's own may leave
+/// prepared statements behind, ours and the client's: they go as well, since the next session
+/// would meet their names.
+async fn clean(
+    server: &mut Server,
+    reach: Reach<'_>,
+    reset: Option<&str>,
+) -> Result<(), CleanError> {
+    server.clean(reach, reset).await?;
+    match reset {
+        None | Some(DISCARD_ALL) => Ok(()),
+        Some(_) => server.run("DEALLOCATE ALL").await,
+    }
 }
 
 fn log(pid: u32, error: &CleanError) {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,6 +41,23 @@ impl Settings {
         self
     }
 
+    /// Writes `howdah.toml` into `folder`, which is for the Unix socket as well.
+    fn write(&self, folder: &Path, port: u16) -> PathBuf {
+        let sockets = folder.to_str().expect("a UTF-8 path");
+        let settings = self
+            .clone()
+            .set("howdah.listen_port", i64::from(port))
+            .set("howdah.unix_socket_dir", sockets);
+        let file = folder.join("howdah.toml");
+        std::fs::write(&file, settings.text()).expect("a writable folder");
+        file
+    }
+
+    /// The file's text as it stands.
+    pub(crate) fn text(&self) -> String {
+        toml::to_string(&self.0).expect("a table is TOML")
+    }
+
     /// Adds database `name` on the server at `node`.
     pub(crate) fn database(self, name: &str, node: SocketAddr) -> Self {
         self.set(&format!("databases.{name}.nodes"), vec![node.to_string()])
@@ -76,14 +93,7 @@ impl Howdah {
     fn attempt(settings: &Settings) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("howdah-run-").tempdir().expect("a folder");
         let port = free_port();
-        let sockets = folder.path().to_str().expect("a UTF-8 path");
-        let settings = settings
-            .clone()
-            .set("howdah.listen_port", i64::from(port))
-            .set("howdah.unix_socket_dir", sockets);
-        let file = folder.path().join("howdah.toml");
-        let text = toml::to_string(&settings.0).expect("a table is TOML");
-        std::fs::write(&file, text).expect("a writable folder");
+        let file = settings.write(folder.path(), port);
         let mut child = Command::new(env!("CARGO_BIN_EXE_howdah"))
             .arg("run")
             .arg(&file)
@@ -114,6 +124,11 @@ impl Howdah {
                 return false;
             }
         }
+    }
+
+    /// Writes its configuration anew, for a reload.
+    pub(crate) fn configure(&self, settings: &Settings) {
+        settings.write(self.folder(), self.port);
     }
 
     /// The loopback address it listens on.

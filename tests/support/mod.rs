@@ -2,11 +2,14 @@
 //! real `howdah` binary, and scripts that run the same conversation against both.
 #![allow(dead_code, reason = "each test binary uses its own part of the support")]
 
+pub(crate) mod behaviour;
 pub(crate) mod howdah;
 pub(crate) mod messages;
 pub(crate) mod postgres;
+pub(crate) mod relay;
 pub(crate) mod script;
 pub(crate) mod stage;
+pub(crate) mod tls;
 pub(crate) mod transcript;
 pub(crate) mod watchdog;
 pub(crate) mod wire;

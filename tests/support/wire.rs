@@ -38,6 +38,7 @@ pub(crate) enum Received {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
 }
 
 /// One connection.
@@ -61,6 +62,11 @@ impl Socket {
                 socket.set_nonblocking(timeout.is_none())?;
                 socket.set_read_timeout(timeout)
             }
+            // The TLS layer needs whole writes: what tests send through it is short.
+            Self::Tls(stream) => {
+                stream.sock.set_nonblocking(false)?;
+                stream.sock.set_read_timeout(timeout.or(Some(PATIENCE)))
+            }
         }
     }
 
@@ -68,6 +74,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
             Self::Unix(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 
@@ -75,6 +82,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 }
@@ -92,6 +100,12 @@ impl Wire {
     pub(crate) fn unix(path: &Path) -> Self {
         let socket = UnixStream::connect(path).expect("a listener at the path under test");
         Self::over(Socket::Unix(socket))
+    }
+
+    /// Encrypts a TCP connection whose server has just agreed to it.
+    pub(crate) fn encrypt(self, connection: rustls::ClientConnection) -> Self {
+        let Socket::Tcp(socket) = self.socket else { unreachable!("TLS is spoken over TCP") };
+        Self::over(Socket::Tls(Box::new(rustls::StreamOwned::new(connection, socket))))
     }
 
     fn over(socket: Socket) -> Self {
@@ -324,6 +338,7 @@ impl Wire {
         match &self.socket {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Both).ok(),
             Socket::Unix(socket) => socket.shutdown(Shutdown::Both).ok(),
+            Socket::Tls(stream) => stream.sock.shutdown(Shutdown::Both).ok(),
         };
     }
 
@@ -332,6 +347,7 @@ impl Wire {
         match &self.socket {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write).ok(),
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write).ok(),
+            Socket::Tls(stream) => stream.sock.shutdown(Shutdown::Write).ok(),
         };
     }
 

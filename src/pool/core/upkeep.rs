@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::types::{CloseReason, Tick};
-use super::{Core, RETIREMENT_SPACING};
+use super::{Core, RETIREMENT_SPACING, USED_ONCE};
 
 /// Pools looked at in one call, so that the lock is held briefly; the next call goes on behind them.
 const POOLS_PER_CALL: usize = 256;
@@ -67,7 +67,7 @@ impl<S, F> Core<S, F> {
             let idle = now.since(self.slots.at(slot).since);
             let reason = if excess > 0 {
                 CloseReason::OverLimit
-            } else if !retired && self.is_expired(slot, now) {
+            } else if !retired && rules.lifetime > USED_ONCE && self.is_expired(slot, now) {
                 retired = true;
                 CloseReason::Lifetime
             } else if rules.idle_timeout > 0 && idle >= rules.idle_timeout && spare > 0 {

@@ -1,0 +1,117 @@
+//! A stand-in for a PostgreSQL server: it passes everything on, refuses, or says nothing, as the
+//! test tells it, and remembers when somebody came.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::messages;
+
+/// What happens to those who come from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// They talk to the real server.
+    Pass,
+    /// They are told that the server is starting up (57P03).
+    StartingUp,
+    /// Their bytes are taken and never answered.
+    Silence,
+}
+
+#[derive(Debug)]
+struct State {
+    manner: Manner,
+    came: Vec<Instant>,
+    open: Vec<TcpStream>,
+}
+
+/// A listener on a port of its own.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Relay {
+    /// In front of the server at `target`.
+    pub(crate) fn start(target: SocketAddr, manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let address = listener.local_addr().expect("a bound address");
+        let state = State { manner, came: Vec::new(), open: Vec::new() };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut state = lock(&shared);
+                state.came.push(Instant::now());
+                state.open.push(stream.try_clone().expect("a descriptor"));
+                let manner = state.manner;
+                drop(state);
+                std::thread::spawn(move || serve(stream, target, manner));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Treats those who come from now on otherwise.
+    pub(crate) fn set(&self, manner: Manner) {
+        lock(&self.state).manner = manner;
+    }
+
+    /// When each connection came.
+    pub(crate) fn came(&self) -> Vec<Instant> {
+        lock(&self.state).came.clone()
+    }
+
+    /// Breaks all connections.
+    pub(crate) fn cut(&self) {
+        for stream in lock(&self.state).open.drain(..) {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+}
+
+fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
+    match manner {
+        Manner::Pass => {
+            let Ok(server) = TcpStream::connect(target) else { return };
+            let back = (server.try_clone(), stream.try_clone());
+            if let (Ok(from), Ok(to)) = back {
+                std::thread::spawn(move || pump(from, to));
+            }
+            pump(stream, server);
+        }
+        Manner::StartingUp => {
+            let mut packet = [0; 1024];
+            let mut read = stream.read(&mut packet);
+            // SSLRequest: a server that starts up answers it as usual.
+            if matches!(read, Ok(8)) && stream.write_all(b"N").is_ok() {
+                read = stream.read(&mut packet);
+            }
+            if read.is_ok() {
+                let body = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+                stream.write_all(&messages::message(b'E', body)).ok();
+            }
+        }
+        Manner::Silence => {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).ok();
+        }
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream) {
+    std::io::copy(&mut from, &mut to).ok();
+    to.shutdown(Shutdown::Write).ok();
+}
