@@ -1,5 +1,9 @@
 #!/bin/sh
 # Runs every fuzz target for a bounded number of inputs, on the stable toolchain (hence without a sanitizer).
+#   FUZZ_RUNS=20000         inputs for each target, its seeds included
+#   FUZZ_SECONDS=0          ends a target earlier (0: never)
+#   scripts/fuzz.sh sql …   only these targets
+# Begins with fuzz/seeds, and with fuzz/corpus, where what covers something new is kept on this machine.
 # Ends at the first target that fails; its input is then below fuzz/artifacts.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,12 +17,15 @@ scripts/install-cargo-tool.sh cargo-fuzz 0.13.2
 toolchain=
 if command -v rustup > /dev/null; then toolchain=+stable; fi
 
-count=0
-for file in fuzz/fuzz_targets/*.rs; do
-    target=$(basename "$file" .rs)
+runs=${FUZZ_RUNS:-20000}
+[ $# -gt 0 ] || set -- $(basename -a -s .rs fuzz/fuzz_targets/*.rs)
+for target in "$@"; do
     echo "== $target"
+    corpus=fuzz/corpus/$target seeds=fuzz/seeds/$target
+    [ -d "$seeds" ] || { echo "$seeds is not there: a target without seeds finds little" >&2; exit 1; }
+    mkdir -p "$corpus"
     # shellcheck disable=SC2086
-    cargo $toolchain fuzz run --sanitizer none "$target" -- -runs="${FUZZ_RUNS:-20000}" -print_final_stats=0
-    count=$((count + 1))
+    cargo $toolchain fuzz run --sanitizer none "$target" "$corpus" "$seeds" -- \
+        -runs="$runs" -max_total_time="${FUZZ_SECONDS:-0}" -timeout=20 -verbosity=0 -print_final_stats=0
 done
-echo "$count fuzz targets passed, ${FUZZ_RUNS:-20000} inputs each"
+echo "$# fuzz targets passed, $runs inputs each"

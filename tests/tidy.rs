@@ -139,10 +139,14 @@ fn files_are_documented_and_of_readable_size() {
     report(problems);
 }
 
+/// A file of the repository.
+fn text_of(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
 #[test]
 fn the_architecture_page_names_every_module() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md"))
-        .expect("ARCHITECTURE.md");
+    let page = text_of("ARCHITECTURE.md");
     let mut problems = Vec::new();
     for (name, _) in files() {
         let module = name.split('/').next().unwrap_or(&name).trim_end_matches(".rs").to_owned();
@@ -151,5 +155,47 @@ fn the_architecture_page_names_every_module() {
         }
     }
     problems.dedup();
+    report(problems);
+}
+
+#[test]
+fn the_architecture_page_has_a_reason_for_every_crate() {
+    let (page, manifest) = (text_of("ARCHITECTURE.md"), text_of("Cargo.toml"));
+    let mut problems = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| inside)
+            && !page.contains(&format!("`{name}`"))
+        {
+            problems.push(format!("ARCHITECTURE.md does not say why we depend on `{name}`"));
+        }
+    }
+    report(problems);
+}
+
+#[test]
+fn the_readme_shows_the_minimal_configuration() {
+    let (page, sample) = (text_of("README.md"), text_of("config/minimal.toml"));
+    let shown = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let settings = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    assert_eq!(settings(shown.expect("a block of TOML")), settings(&sample));
+}
+
+#[test]
+fn pages_link_to_files_that_exist() {
+    let mut problems = Vec::new();
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"] {
+        for target in text_of(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+            if !target.contains("://") && !path.exists() {
+                problems.push(format!("{page} links to {target}, which does not exist"));
+            }
+        }
+    }
     report(problems);
 }

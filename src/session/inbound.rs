@@ -361,11 +361,6 @@ impl Session {
         ControlFlow::Continue(Taken::Bytes(0))
     }
 
-    fn conforming(server: &crate::backend::server::Server) -> bool {
-        let found = server.reported.iter().find(|(n, _)| **n == *b"standard_conforming_strings");
-        found.is_none_or(|(_, value)| **value == *b"on")
-    }
-
     fn take_query(
         &mut self,
         header: Header,
@@ -379,7 +374,7 @@ impl Session {
         let custom = &mut self.custom;
         self.effects |= match text {
             Some(text) => {
-                settings::effects_of(text, Self::conforming(server), &mut |name| custom.note(name))
+                settings::effects_of(text, server.conforming, &mut |name| custom.note(name))
             }
             None => settings::UNSEEN,
         };
@@ -424,7 +419,12 @@ impl Session {
         }
         let there = data.len().min(header.total());
         let body = data.get(HEADER_LEN..there).unwrap_or_default();
-        let conforming = Self::conforming(server);
+        let unnamed = body.first() == Some(&0);
+        if header.tag == client::PARSE && unnamed && self.names.parse_again(server, body).is_some()
+        {
+            return self.pass(Passing::Forward, header);
+        }
+        let conforming = server.conforming;
         let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
         let max = self.options.max_prepared_statements;
         let refuses_ties = self.options.state_policy == StatePolicy::Error;
@@ -451,6 +451,12 @@ impl Session {
                     drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
                     return self.pass(Passing::Forward, header);
                 };
+                let refuses = refuses_ties && self.names.unnamed_ties();
+                if let (Some(effects), false) = (self.names.bind_as_is(server, &view), refuses) {
+                    self.effects |= effects & !settings::TIES;
+                    drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
+                    return self.pass(Passing::Forward, header);
+                }
                 let rest = header.body - view.names_len;
                 let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                 match self.names.bind(&mut link, &view, rest) {

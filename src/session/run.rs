@@ -365,7 +365,11 @@ impl Session {
 
     /// Takes a server, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.options = self.route.options.load_full();
+        let options = self.route.options.load();
+        if !Arc::ptr_eq(&options, &self.options) {
+            self.options = Arc::clone(&options);
+        }
+        drop(options);
         let line = Line { pool: self.route.pool, worker: self.worker.id };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {

@@ -118,16 +118,18 @@ impl Wish {
         let mut words = split(options).into_iter();
         let mut others = Vec::new();
         while let Some(word) = words.next() {
-            let setting = if let Some(rest) = word.strip_prefix("--") {
-                Some(rest.to_owned())
+            let (setting, own) = if let Some(rest) = word.strip_prefix("--") {
+                (Some(rest.to_owned()), None)
             } else if word == "-c" {
-                words.next()
+                let next = words.next();
+                (next.clone(), next)
             } else {
-                word.strip_prefix("-c").map(str::to_owned)
+                (word.strip_prefix("-c").map(str::to_owned), None)
             };
             match setting.as_deref().and_then(|setting| setting.split_once('=')) {
                 Some((key, value)) => self.set(key.replace('-', "_"), value.to_owned(), ignored),
-                None => others.extend([word].into_iter().chain(setting)),
+                // The word itself, and the one that it took.
+                None => others.extend([word].into_iter().chain(own)),
             }
         }
         if !others.is_empty() {
@@ -153,7 +155,11 @@ fn split(options: &str) -> Vec<String> {
     words
 }
 
+/// Undone by [`split`]. A word without characters can only be the last: a backslash at the end.
 fn escape(word: &str) -> String {
+    if word.is_empty() {
+        return "\\".to_owned();
+    }
     let mut out = String::new();
     for character in word.chars() {
         if character == '\\' || character.is_ascii_whitespace() {
@@ -218,5 +224,14 @@ mod tests {
         assert_eq!(wish.extras, owned(&extras));
         assert_eq!(wish.settings, owned(&[("geqo", "off")]));
         assert!(sorted(&[("user", "u"), ("replication", "off")]).unwrap().extras.is_empty());
+    }
+
+    #[test]
+    fn switches_reach_the_own_server_as_they_came() {
+        for options in ["--help", "-cgeqo", "-c geqo -d 5", "-c", "-d \\", r"a\ b -c c\\d"] {
+            let wish = sorted(&[("user", "u"), ("options", options)]).unwrap();
+            assert_eq!(wish.extras, owned(&[("options", options)]), "{options}");
+            assert!(wish.settings.is_empty());
+        }
     }
 }

@@ -8,7 +8,8 @@ pub(super) const KEYS: &[Key] = &[
     duration(
         "query_wait_timeout",
         "\"120s\"",
-        "Longest wait of a client for a server; then it is told so and disconnected.",
+        "Longest wait of a client for a server; then its statement fails with ERROR 53300 and the \
+         session goes on.",
     )
     .applies(NextTransaction),
     duration(

@@ -1,0 +1,39 @@
+//! Any settings: the query that aligns a server holds what it should, and nothing gets out of its
+//! quotes, whatever `standard_conforming_strings` says.
+#![no_main]
+
+use howdah::backend::settings::{SettingsTable, alignment, quote_literal};
+use howdah::sql::{Kind, Lexer, facts};
+use libfuzzer_sys::fuzz_target;
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let split = text.split('\0').filter_map(|piece| piece.split_once('='));
+    split.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut quoted = Vec::new();
+    quote_literal(&mut quoted, &text.replace('\0', ""));
+    for conforming in [true, false] {
+        let mut tokens = Lexer::new(&quoted, conforming).filter(|token| token.is_significant());
+        let kind = tokens.next().map(|token| token.kind);
+        assert!(matches!(kind, Some(Kind::Text | Kind::EscapeText)), "{kind:?}");
+        assert_eq!(tokens.next(), None);
+    }
+    let (from, to) = text.split_once("\0\0").unwrap_or(("", text));
+    let table = SettingsTable::default();
+    let (from, to) = (table.intern(pairs(from)), table.intern(pairs(to)));
+    match alignment(&from, &to) {
+        None => assert_eq!(from, to),
+        Some(sql) => {
+            let gone = from.iter().filter(|(name, _)| to.value(name).is_none()).count();
+            let differs = to.iter().any(|(name, value)| from.value(name) != Some(value));
+            for conforming in [true, false] {
+                let facts = facts(&sql, conforming);
+                assert!(!facts.broken, "{}", String::from_utf8_lossy(&sql));
+                assert_eq!(facts.statements as usize, gone + usize::from(differs));
+            }
+        }
+    }
+});

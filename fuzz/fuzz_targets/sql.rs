@@ -1,0 +1,50 @@
+//! Any text: tokens tile it, statements lie in it in order, and the facts agree with both.
+#![no_main]
+
+use howdah::sql::{Command, Lexer, deallocates, facts, statements};
+use libfuzzer_sys::fuzz_target;
+
+fn inspect(text: &[u8], standard_conforming_strings: bool) {
+    let mut at = 0;
+    for token in Lexer::new(text, standard_conforming_strings) {
+        assert_eq!(token.start, at, "a gap or an overlap");
+        assert!(token.end > at, "an empty token");
+        at = token.end;
+    }
+    assert_eq!(at, text.len());
+    let facts = facts(text, standard_conforming_strings);
+    let (mut last, mut count) = (0, 0);
+    for range in statements(text, standard_conforming_strings) {
+        assert!(range.start >= last && range.end > range.start && range.end <= text.len());
+        last = range.end;
+        count += 1;
+    }
+    assert_eq!(facts.statements, count);
+    assert_eq!(facts.first == Command::Empty, count == 0);
+    assert!(!facts.broken || facts.taint);
+}
+
+/// A name in quotes is read back, and a text that is said to drop one statement is one statement.
+fn named(data: &[u8]) {
+    if deallocates(data).is_some() {
+        assert_eq!(facts(data, true).statements, 1);
+    }
+    if data.is_empty() || data.contains(&0) {
+        return;
+    }
+    let mut text = b"DEALLOCATE \"".to_vec();
+    for byte in data {
+        text.push(*byte);
+        if *byte == b'"' {
+            text.push(*byte);
+        }
+    }
+    text.push(b'"');
+    assert_eq!(deallocates(&text).as_deref(), Some(data));
+}
+
+fuzz_target!(|data: &[u8]| {
+    inspect(data, true);
+    inspect(data, false);
+    named(data);
+});

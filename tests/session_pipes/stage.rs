@@ -1,0 +1,403 @@
+//! The pieces of the process that a session needs, without the process.
+
+use crate::postgres::Process;
+use howdah::auth::Credential;
+use howdah::backend::cancel::CancelTarget;
+use howdah::backend::login::Account;
+use howdah::backend::server::Server;
+use howdah::backend::settings::SettingsTable;
+use howdah::backend::state::Replies;
+use howdah::backend::statements::{Prepared, StatementTable};
+use howdah::backend::welcome::Welcomes;
+use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
+use howdah::pool::{
+    DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
+};
+use howdah::session::card::Clients;
+use howdah::session::route::{Common, Mode, Options, Route, StatePolicy};
+use howdah::session::worker::{Figures, Worker};
+use howdah::session::{Arrival, run};
+use howdah::wire::{self, First, server};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::UnixListener;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, interval, timeout};
+
+/// Virtual time after which a test has failed: nothing happens any more.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Bytes in a pipe, unless a test says otherwise.
+const PIPE: usize = 64 * 1024;
+
+/// What a test may choose.
+pub(crate) struct Setup {
+    pub(crate) pool_size: u32,
+    pub(crate) options: Options,
+    pub(crate) server_pipe: usize,
+    pub(crate) client_pipe: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let options = Options {
+            mode: Mode::Transaction,
+            state_policy: StatePolicy::Pin,
+            max_prepared_statements: 100,
+            max_packet_size: 1 << 24,
+            server_reset_query: Some("DISCARD ALL".into()),
+            server_check_query: None,
+            server_check_delay: Duration::from_secs(30),
+            query_wait_timeout: None,
+            query_timeout: None,
+            transaction_timeout: None,
+            idle_transaction_timeout: None,
+            client_idle_timeout: None,
+            cancel_wait_timeout: Some(Duration::from_secs(10)),
+            log_pooler_errors: false,
+            log_disconnections: false,
+        };
+        Self { pool_size: 2, options, server_pipe: PIPE, client_pipe: PIPE }
+    }
+}
+
+/// All of it.
+pub(crate) struct Stage {
+    pub(crate) setup: Setup,
+    common: Arc<Common>,
+    pub(crate) worker: Rc<Worker>,
+    route: Arc<Route>,
+    /// Every server process that was ever started.
+    pub(crate) processes: RefCell<Vec<Process>>,
+    /// When the next process dies: see `State::dies_at`.
+    pub(crate) next_dies_at: Cell<usize>,
+    _directory: TempDir,
+}
+
+/// Runs a test on a thread as a worker's, in paused time.
+pub(crate) fn play(setup: Setup, test: impl AsyncFnOnce(Rc<Stage>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a runtime");
+    runtime.block_on(async {
+        let stage = Stage::new(setup);
+        timeout(PATIENCE, test(stage)).await.expect("nothing happens any more");
+    });
+}
+
+impl Stage {
+    fn new(setup: Setup) -> Rc<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pools = Arc::new(Pools::new(1, 7));
+        let common = Arc::new(Common {
+            pools: Arc::clone(&pools),
+            statements: Arc::new(StatementTable::default()),
+            settings: SettingsTable::default(),
+            clients: Clients::default(),
+        });
+        let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
+        let options = PoolOptions { pool_size: setup.pool_size, ..PoolOptions::default() };
+        let pool = pools.add(key, &options);
+        let host = NodeHost::SocketDir(directory.path().to_owned());
+        let account = Arc::new(Account {
+            address: NodeAddress { host, port: 5432 },
+            user: "bob".into(),
+            dbname: "shop".into(),
+            credential: Mutex::new(Credential::None),
+            connect_query: None,
+            neutral: common.settings.intern([]),
+            welcomes: Welcomes::default(),
+        });
+        let route =
+            Arc::new(Route::new(("shop", "bob"), pool, account, Arc::new(setup.options.clone())));
+        let tcp = TcpOptions {
+            keepalive: false,
+            keepidle: None,
+            keepintvl: None,
+            keepcnt: None,
+            user_timeout: None,
+        };
+        let reach = (Resolver::new(PATIENCE), tcp);
+        let figures = Arc::<Figures>::default();
+        let worker = Rc::new(Worker::new(WorkerId(0), Arc::clone(&common), figures, reach));
+        let socket = directory.path().join(".s.PGSQL.5432");
+        let listener = UnixListener::bind(socket).expect("a Unix socket");
+        let stage = Rc::new(Self {
+            setup,
+            common,
+            worker,
+            route,
+            processes: RefCell::default(),
+            next_dies_at: Cell::new(usize::MAX),
+            _directory: directory,
+        });
+        spawn_local(Rc::clone(&stage).tick());
+        spawn_local(Rc::clone(&stage).open());
+        spawn_local(Rc::clone(&stage).take_cancels(listener));
+        stage
+    }
+
+    /// What the worker's and the control thread's clocks do.
+    async fn tick(self: Rc<Self>) {
+        let mut tick = interval(Duration::from_millis(50));
+        loop {
+            tick.tick().await;
+            self.worker.tick();
+            self.common.pools.upkeep();
+        }
+    }
+
+    /// What the control thread does with openings.
+    async fn open(self: Rc<Self>) {
+        loop {
+            for opening in self.common.pools.openings().await {
+                let server = self.start_process();
+                self.common.pools.opened(opening.slot, server, WorkerId(1));
+            }
+        }
+    }
+
+    fn start_process(&self) -> Box<Server> {
+        let pid = self.processes.borrow().len() as u32 + 1;
+        let process = Process::new(pid, self.next_dies_at.replace(usize::MAX));
+        self.processes.borrow_mut().push(process.clone());
+        let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
+        spawn_local(process.serve(theirs));
+        let key = [pid.to_be_bytes(), [0, 0, 0, 7]].concat();
+        let account = &self.route.account;
+        Box::new(Server {
+            stream: Stream::new(Socket::Memory(ours)),
+            replies: Replies::default(),
+            prepared: Prepared::default(),
+            unnamed: 0,
+            settings: Arc::clone(&account.neutral),
+            held: Vec::new(),
+            rest_of_frame: 0,
+            cancel: Arc::new(CancelTarget::new(account.address.clone(), &key)),
+            reported: Arc::new(vec![(b"TimeZone"[..].into(), b"UTC"[..].into())]),
+            since: Instant::now(),
+        })
+    }
+
+    /// PostgreSQL's postmaster: a cancel request's connection is closed when the signal is sent.
+    async fn take_cancels(self: Rc<Self>, listener: UnixListener) {
+        loop {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let mut packet = vec![0; 16];
+            if socket.read_exact(&mut packet).await.is_err() {
+                continue;
+            }
+            let Ok(First::Cancel(key)) = wire::first(&packet) else { panic!("{packet:?}") };
+            let pid = u32::from_be_bytes(*key.first_chunk().expect("a process id"));
+            self.process(pid).cancel();
+        }
+    }
+
+    /// The server process with this number.
+    pub(crate) fn process(&self, pid: u32) -> Process {
+        self.processes.borrow()[pid as usize - 1].clone()
+    }
+
+    /// A client's arrival, and its end of the pipe.
+    pub(crate) fn arrival(&self) -> (Arrival, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(self.setup.client_pipe);
+        let arrival = Arrival {
+            stream: Stream::new(Socket::Memory(ours)),
+            held: Vec::new(),
+            card: self.common.clients.register(self.common.clients.next_id()).expect("randomness"),
+            route: Arc::clone(&self.route),
+            settings: Arc::clone(&self.route.account.neutral),
+            extras: None,
+            guard: Box::new(()),
+        };
+        (arrival, theirs)
+    }
+
+    /// A client that has been welcomed.
+    pub(crate) async fn client(self: &Rc<Self>) -> Client {
+        let (arrival, pipe) = self.arrival();
+        let task = spawn_local(run(arrival, Rc::clone(&self.worker)));
+        let mut client = Client::new(pipe, task);
+        assert_eq!(client.answer().await, "S K Z:I");
+        client
+    }
+
+    /// Lets everything happen that can happen without the clock.
+    pub(crate) async fn breathe(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Servers that stand now are used no more.
+    pub(crate) fn reconnect(&self) {
+        self.common.pools.reconnect(self.route.pool);
+    }
+
+    /// The counts of the only pool.
+    pub(crate) fn counts(&self) -> PoolSnapshot {
+        let mut all = self.common.pools.snapshot();
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    /// Waits until nobody has a server or wants one, and proves that what idles is clean and that
+    /// nothing else is open.
+    pub(crate) async fn settle(&self) {
+        let mut counts = self.counts();
+        for _ in 0..1_000 {
+            if (counts.opening, counts.granted, counts.leased, counts.waiting) == (0, 0, 0, 0) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            counts = self.counts();
+        }
+        let busy = (counts.opening, counts.granted, counts.leased, counts.waiting);
+        assert_eq!(busy, (0, 0, 0, 0), "a slot leaked");
+        // Processes see the end of their connections.
+        self.breathe().await;
+        let processes = self.processes.borrow();
+        let open: Vec<_> = processes.iter().filter(|one| one.state.borrow().open).collect();
+        assert_eq!(open.len(), counts.idle as usize, "idle in the pool, open at the server");
+        for process in open {
+            assert!(process.is_clean(), "given back dirty: {:?}", process.state.borrow());
+        }
+    }
+
+    /// Nobody who comes now notices what happened before.
+    pub(crate) async fn is_healthy(self: &Rc<Self>) {
+        self.next_dies_at.set(usize::MAX);
+        let mut client = self.client().await;
+        client.query("SELECT 1").await;
+        assert_eq!(client.answer().await, "T D C:SELECT 1 Z:I");
+        client.leave().await;
+        self.settle().await;
+        assert_eq!((self.worker.clients(), self.common.clients.len()), (0, 0));
+    }
+}
+
+type Writer = WriteHalf<DuplexStream>;
+
+/// The client's side of a session.
+pub(crate) struct Client {
+    reader: ReadHalf<DuplexStream>,
+    writer: Option<Writer>,
+    pub(crate) task: JoinHandle<()>,
+    inbox: Vec<u8>,
+}
+
+/// A whole frame in short: its tag, and what matters of its body.
+pub(crate) fn brief(tag: u8, body: &[u8]) -> String {
+    let shown = match tag {
+        server::READY => String::from_utf8_lossy(body).into_owned(),
+        server::COMMAND_COMPLETE => String::from_utf8_lossy(&body[..body.len() - 1]).into_owned(),
+        server::ERROR => {
+            let fields = wire::error_fields(body);
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            format!("{} {} {}", text(fields.severity), text(fields.code), text(fields.message))
+        }
+        _ => return char::from(tag).to_string(),
+    };
+    format!("{}:{shown}", char::from(tag))
+}
+
+impl Client {
+    pub(crate) fn new(pipe: DuplexStream, task: JoinHandle<()>) -> Self {
+        let (reader, writer) = tokio::io::split(pipe);
+        Self { reader, writer: Some(writer), task, inbox: Vec::new() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        let writer = self.writer.as_mut().expect("the client has not left");
+        writer.write_all(bytes).await.expect("the session reads");
+    }
+
+    pub(crate) async fn query(&mut self, sql: &str) {
+        let mut out = Vec::new();
+        wire::client::query(&mut out, sql.as_bytes());
+        self.send(&out).await;
+    }
+
+    /// The next message; `None` at the end, where nothing may be left over.
+    pub(crate) async fn message(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            let header = wire::header(&self.inbox, 1 << 24).expect("a valid length");
+            if let Some(header) = header.filter(|header| self.inbox.len() >= header.total()) {
+                let frame: Vec<u8> = self.inbox.drain(..header.total()).collect();
+                return Some((header.tag, frame[wire::HEADER_LEN..].to_vec()));
+            }
+            if self.reader.read_buf(&mut self.inbox).await.expect("a pipe") == 0 {
+                assert!(self.inbox.is_empty(), "the end in mid-message");
+                return None;
+            }
+        }
+    }
+
+    /// All up to ReadyForQuery, or to the end, in short.
+    pub(crate) async fn answer(&mut self) -> String {
+        let mut all = Vec::new();
+        loop {
+            let Some((tag, body)) = self.message().await else {
+                all.push("end".to_owned());
+                break;
+            };
+            all.push(brief(tag, &body));
+            if tag == server::READY {
+                break;
+            }
+        }
+        all.join(" ")
+    }
+
+    /// Sends a Query and waits for its answer.
+    pub(crate) async fn ask(&mut self, sql: &str) -> String {
+        self.query(sql).await;
+        self.answer().await
+    }
+
+    /// Some bytes; `None` at the end.
+    pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = std::mem::take(&mut self.inbox);
+        let n = self.reader.read_buf(&mut bytes).await.expect("a pipe");
+        (n > 0).then_some(bytes)
+    }
+
+    /// Sends while the test goes on.
+    pub(crate) fn send_in_background(&mut self, bytes: Vec<u8>) -> JoinHandle<Writer> {
+        let mut writer = self.writer.take().expect("the client has not left");
+        spawn_local(async move {
+            writer.write_all(&bytes).await.expect("the session reads");
+            writer
+        })
+    }
+
+    /// Ends what [`Client::send_in_background`] began.
+    pub(crate) async fn take_back(&mut self, sent: JoinHandle<Writer>) {
+        self.writer = Some(sent.await.expect("all was sent"));
+    }
+
+    /// Gives back what the client itself has for what it read.
+    pub(crate) fn shrink(&mut self) {
+        self.inbox.shrink_to_fit();
+    }
+
+    /// Closes the connection without a word, both ways, and waits for the session's end.
+    pub(crate) async fn vanish(self) {
+        let Self { reader, writer, task, .. } = self;
+        drop((reader, writer));
+        task.await.expect("the session ended");
+    }
+
+    /// Says good-bye.
+    pub(crate) async fn leave(mut self) {
+        let mut out = Vec::new();
+        wire::client::bare(&mut out, wire::client::TERMINATE);
+        self.send(&out).await;
+        assert_eq!(self.message().await, None);
+        self.task.await.expect("the session ended");
+    }
+}
