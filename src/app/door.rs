@@ -119,7 +119,10 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Ok(Hello::Nothing) => {}
         // Who has not even said who it is gets no answer.
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
-        Ok(Hello::Cancel(key)) => cancel(&door, &key).await,
+        Ok(Hello::Cancel(connection, key)) => {
+            cancel(&door, &key).await;
+            drop(connection);
+        }
         Ok(Hello::Refused(framed, fault)) => {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
             dismiss(framed, fault).await;
@@ -228,6 +231,10 @@ async fn admit(
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
             .hint("The configuration has no [databases] entry for it.");
+        // PostgreSQL too says so only to those whom it has let in.
+        let mut ok = Vec::new();
+        server::authentication(&mut ok, 0, b"");
+        framed.send(&ok).await.map_err(|error| Ended::Left(error.to_string()))?;
         return Err(Ended::Refused(fault));
     };
     let limit = |limit: Option<std::num::NonZeroU32>| limit.map_or(0, |limit| limit.get());

@@ -296,6 +296,7 @@ fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -
         prepared: Prepared::default(),
         unnamed: 0,
         settings: Arc::clone(&account.neutral),
+        tainted_by: None,
         held: Vec::new(),
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),

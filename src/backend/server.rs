@@ -86,6 +86,9 @@ pub struct Server {
     pub unnamed: u64,
     /// The settings it has been given since login.
     pub settings: Arc<Settings>,
+    /// The client that may have changed settings which cannot be listed: everybody else resets
+    /// all of them first.
+    pub tainted_by: Option<u64>,
     /// A part of a frame that has to be whole.
     pub held: Vec<u8>,
     /// Bytes that are still to come of a frame that passes by length.
@@ -106,6 +109,13 @@ impl Server {
             Rest::AtRest | Rest::Busy => Rest::Busy,
             Rest::Unprovable => Rest::Unprovable,
         }
+    }
+
+    /// What the server last said of the parameter that this ParameterStatus is about.
+    pub fn reported_value(&self, body: &[u8]) -> Option<Box<[u8]>> {
+        let (name, _) = crate::wire::server::read_parameter_status(body)?;
+        let found = self.reported.iter().find(|(known, _)| **known == *name);
+        found.map(|(_, value)| value.clone())
     }
 
     /// Whether no buffer holds anything and no cancel request is on its way.

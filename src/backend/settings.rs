@@ -87,20 +87,35 @@ pub fn quote_literal(out: &mut Vec<u8>, text: &str) {
     out.push(b'\'');
 }
 
+/// Settings that decide what the session may set: undone before all others, set behind them.
+const IDENTITY: &[&str] = &["session_authorization", "role"];
+
 /// The query that turns a server with settings `from` into one with settings `to`; `None` when it
-/// has them already.
+/// has them already. `unlisted`: there may be others, which are reset.
 ///
 /// Every value goes through `set_config`, which takes it as `current_setting` gives it, lists such
 /// as `search_path` included.
-pub fn alignment(from: &Settings, to: &Settings) -> Option<Vec<u8>> {
+pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u8>> {
     let mut sql = Vec::new();
-    for (name, _) in from.iter().filter(|(name, _)| to.value(name).is_none()) {
-        sql.extend_from_slice(b"RESET ");
-        quote_name(&mut sql, name);
-        sql.push(b';');
+    let is_identity = |name: &str| IDENTITY.contains(&name);
+    // RESET ALL leaves the identity alone (manual, "RESET").
+    let gone = |name: &str| to.value(name).is_none() && (!unlisted || is_identity(name));
+    let changed = |name: &str| from.value(name) != to.value(name);
+    for name in IDENTITY.iter().rev().filter(|name| from.value(name).is_some() && changed(name)) {
+        reset(&mut sql, name);
     }
+    if unlisted {
+        sql.extend_from_slice(b"RESET ALL;");
+    }
+    for (name, _) in from.iter().filter(|(name, _)| gone(name) && !is_identity(name)) {
+        reset(&mut sql, name);
+    }
+    let differs = |name: &str, value: &str| unlisted || from.value(name) != Some(value);
+    let others = to.iter().filter(|(name, value)| !is_identity(name) && differs(name, value));
+    let identity = IDENTITY.iter().filter(|name| changed(name));
+    let identity = identity.filter_map(|name| Some((*name, to.value(name)?)));
     let mut first = true;
-    for (name, value) in to.iter().filter(|(name, value)| from.value(name) != Some(value)) {
+    for (name, value) in others.chain(identity) {
         sql.extend_from_slice(if first { b"SELECT " } else { b"," });
         first = false;
         sql.extend_from_slice(b"pg_catalog.set_config(");
@@ -110,6 +125,12 @@ pub fn alignment(from: &Settings, to: &Settings) -> Option<Vec<u8>> {
         sql.extend_from_slice(b",false)");
     }
     (!sql.is_empty()).then_some(sql)
+}
+
+fn reset(sql: &mut Vec<u8>, name: &str) {
+    sql.extend_from_slice(b"RESET ");
+    quote_name(sql, name);
+    sql.push(b';');
 }
 
 /// Appends a setting's name; one with a dot is two identifiers.
@@ -166,11 +187,24 @@ mod tests {
         let table = table();
         let from = table.intern(pairs(&[("a.b", "1"), ("timezone", "UTC"), ("same", "x")]));
         let to = table.intern(pairs(&[("timezone", "O'Brien\\"), ("same", "x")]));
-        let sql = String::from_utf8(alignment(&from, &to).unwrap()).unwrap();
+        let sql = String::from_utf8(alignment(&from, &to, false).unwrap()).unwrap();
         assert_eq!(
             sql,
             r#"RESET "a"."b";SELECT pg_catalog.set_config('timezone', E'O''Brien\\',false)"#
         );
-        assert_eq!(alignment(&to, &to), None);
+        assert_eq!(alignment(&to, &to, false), None);
+    }
+
+    #[test]
+    fn the_role_is_left_first_and_taken_last() {
+        let table = table();
+        let from = table.intern(pairs(&[("role", "a"), ("x", "1")]));
+        let to = table.intern(pairs(&[("role", "b"), ("x", "2")]));
+        let sql = String::from_utf8(alignment(&from, &to, false).unwrap()).unwrap();
+        let sets = "SELECT pg_catalog.set_config('x','2',false),pg_catalog.set_config('role','b',false)";
+        assert_eq!(sql, format!("RESET \"role\";{sets}"));
+        let all = String::from_utf8(alignment(&from, &from, true).unwrap()).unwrap();
+        assert!(all.starts_with("RESET ALL;SELECT"), "{all}");
+        assert!(!all.contains("role"), "{all}");
     }
 }

@@ -128,10 +128,11 @@ impl Session {
     fn align(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
         let server = lease.server();
-        if Arc::ptr_eq(&server.settings, &self.settings) {
+        let strange = server.tainted_by.is_some_and(|client| client != self.card.id);
+        if Arc::ptr_eq(&server.settings, &self.settings) && !strange {
             return self.aligned(cx);
         }
-        match alignment(&server.settings, &self.settings) {
+        match alignment(&server.settings, &self.settings, strange) {
             None => {
                 server.settings = Arc::clone(&self.settings);
                 self.aligned(cx)
@@ -188,7 +189,9 @@ impl Session {
             Some(Gate::Align(answer)) => match answer.error {
                 None => {
                     if let Some(lease) = &mut self.lease {
-                        lease.server().settings = Arc::clone(&self.settings);
+                        let server = lease.server();
+                        server.settings = Arc::clone(&self.settings);
+                        server.tainted_by = server.tainted_by.filter(|id| *id == self.card.id);
                     }
                     self.aligned(cx)?;
                 }
@@ -217,7 +220,8 @@ impl Session {
 
     /// Before the server goes back: asks what the transaction has done to the session.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.ask(cx, Gate::Probe(Answer::default()), settings::PROBE)
+        let sql = settings::probe(&self.custom);
+        self.ask(cx, Gate::Probe(Answer::default()), &sql)
     }
 
     fn probed(&mut self, cx: &mut Context<'_>, answer: Answer) -> ControlFlow<End> {
@@ -234,19 +238,24 @@ impl Session {
         };
         self.pinned = state.pinned || self.effects & settings::PINS_FOR_GOOD != 0;
         let reset = self.effects & settings::RESETS != 0;
+        let unknown = self.effects & settings::UNKNOWN != 0;
         self.effects &= settings::PINS_FOR_GOOD;
         let table = &self.worker.common.settings;
         let now = table.intern(state.settings.iter().cloned());
         let wanted =
             if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
         if let Some(lease) = &mut self.lease {
-            lease.server().settings = now;
+            let server = lease.server();
+            server.settings = now;
+            if unknown {
+                server.tainted_by = Some(self.card.id);
+            }
         }
         if !Arc::ptr_eq(&wanted, &self.settings) {
             self.plan_settings = settings::for_plans(table, &wanted);
             self.settings = wanted;
         }
-        if self.pinned && self.lease.is_some() {
+        if (self.pinned || self.keeps_server()) && self.lease.is_some() {
             // The session stays here, so what RESET returned to has to be right here too.
             return self.align(cx);
         }

@@ -16,8 +16,9 @@ const PRELUDES: usize = 2;
 pub enum Hello {
     /// Opened and closed: a health check.
     Nothing,
-    /// A request to cancel the query of the client with this key.
-    Cancel(Vec<u8>),
+    /// A request to cancel the query of the client with this key. The connection is to be closed
+    /// when the request has been delivered: clients wait for that.
+    Cancel(Framed, Vec<u8>),
     /// A session.
     Session(Framed, Wish),
     /// It cannot go on; it is told why.
@@ -29,7 +30,7 @@ pub enum Hello {
 pub async fn hello(stream: Stream, tls: &ClientTls, ignored: &[String]) -> Hello {
     let mut framed = Framed::new(stream);
     match converse(&mut framed, tls, ignored).await {
-        Ok(Said::Cancel(key)) => Hello::Cancel(key),
+        Ok(Said::Cancel(key)) => Hello::Cancel(framed, key),
         Ok(Said::Startup(wish)) => Hello::Session(framed, wish),
         Err(Ended::Quietly(reason)) => {
             tracing::debug!("connection ended before its startup packet: {reason}");
@@ -64,8 +65,10 @@ impl From<std::io::Error> for Ended {
 impl From<MalformedStartup> for Ended {
     fn from(error: MalformedStartup) -> Self {
         let code = match error {
+            // Somebody who does not speak the protocol would not understand an answer either.
+            MalformedStartup::Length => return Self::Quietly(error.to_string()),
             MalformedStartup::Version { .. } => "0A000",
-            MalformedStartup::Length | MalformedStartup::Layout => "08P01",
+            MalformedStartup::Layout => "08P01",
         };
         Self::Refused(Fault::session(Side::Client, code, error.to_string()))
     }
@@ -165,7 +168,7 @@ async fn negotiate(framed: &mut Framed, minor: u16, wish: &Wish) -> Result<(), E
     }
     let mut out = Vec::new();
     let unknown: Vec<&[u8]> = wish.unknown_options.iter().map(Vec::as_slice).collect();
-    server::negotiate(&mut out, 0, &unknown);
+    server::negotiate(&mut out, &unknown);
     framed.send(&out).await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::names::{Context as Reading, Effects, Link, Told};
 use super::outbound::Pieces;
 use super::route::Mode;
-use super::run::{End, Passing, Phase, Session};
+use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
 use super::worker::Figures;
@@ -17,6 +17,13 @@ use crate::wire::{self, HEADER_LEN, Header, client, server};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Longest message of the kinds that carry data, and of the others: PostgreSQL's own limits.
+const LARGE_MAX: usize = 0x3fff_ffff;
+const SMALL_MAX: usize = 10_000;
+/// How long a client that has closed its sending side is still served, in case it still reads.
+const PARTING: Duration = Duration::from_millis(200);
 
 /// What became of a message.
 enum Taken {
@@ -35,7 +42,12 @@ impl Session {
         let mut scratch = worker.scratch.borrow_mut();
         let n = match self.client.poll_read(cx, &mut scratch) {
             Poll::Pending => return ControlFlow::Continue(false),
-            Poll::Ready(Ok(0)) => return ControlFlow::Break(End::Left),
+            Poll::Ready(Ok(0)) => {
+                drop(scratch);
+                self.part_from(cx, End::Left)?;
+                self.set_clock(Clock::Parting, Some(PARTING));
+                return ControlFlow::Continue(true);
+            }
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return ControlFlow::Break(End::ClientLost(error)),
         };
@@ -56,7 +68,8 @@ impl Session {
 
     /// Goes on with what is held.
     pub(super) fn process_held(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if self.held.is_empty() || self.gate.is_some() || matches!(self.phase, Phase::Waiting(_)) {
+        let waits = self.gate.is_some() || matches!(self.phase, Phase::Waiting(_));
+        if self.held.is_empty() || waits || self.parting.is_some() {
             return ControlFlow::Continue(());
         }
         let mut held = std::mem::take(&mut self.held);
@@ -99,46 +112,53 @@ impl Session {
             self.passing -= n;
             return ControlFlow::Continue(n);
         }
-        let max = self.options.max_packet_size;
-        let Some(header) = self.header(data, max)? else { return ControlFlow::Continue(0) };
-        match unbound(data, self.skipping, max) {
+        let Some(header) = self.header(data)? else { return ControlFlow::Continue(0) };
+        match unbound(header, data, self.skipping) {
             Step::Acquire => {
                 self.acquire(cx)?;
-                ControlFlow::Continue(0)
+                return ControlFlow::Continue(0);
             }
-            Step::Hold => ControlFlow::Continue(0),
-            Step::Drop => {
-                self.pass = Passing::Drop;
-                self.passing = header.total();
-                ControlFlow::Continue(0)
-            }
+            Step::Hold => return ControlFlow::Continue(0),
+            Step::Drop => {}
             Step::AnswerReady => {
                 self.skipping = false;
                 let mut out = Vec::new();
                 server::ready(&mut out, wire::IDLE);
                 self.tell(cx, &out)?;
-                self.pass = Passing::Drop;
-                self.passing = header.total();
-                ControlFlow::Continue(0)
             }
-            Step::Leave => ControlFlow::Break(End::Left),
-            Step::Refuse => ControlFlow::Break(invalid_type(header.tag)),
+            Step::Leave => return ControlFlow::Break(End::Left),
+            Step::Refuse => return ControlFlow::Break(invalid_type(header.tag)),
         }
+        let there = header.total().min(data.len());
+        self.pass = Passing::Drop;
+        self.passing = header.total() - there;
+        ControlFlow::Continue(there)
     }
 
-    fn header(&self, data: &[u8], max: usize) -> ControlFlow<End, Option<Header>> {
+    /// The header in front. Lengths that PostgreSQL would not take are refused here: it answers
+    /// them by closing the connection, which would cost us a server.
+    fn header(&self, data: &[u8]) -> ControlFlow<End, Option<Header>> {
+        let Some(&tag) = data.first() else { return ControlFlow::Continue(None) };
+        let large = matches!(
+            tag,
+            client::QUERY
+                | client::PARSE
+                | client::BIND
+                | client::FUNCTION_CALL
+                | client::COPY_DATA
+        );
+        let max = if large { self.options.max_packet_size.min(LARGE_MAX) } else { SMALL_MAX };
         match wire::header(data, max) {
             Ok(header) => ControlFlow::Continue(header),
-            Err(error) => {
-                let text = if error.length > 0 && is_client_tag(error.tag) && error.length >= 4 {
-                    Fault::protocol(format!("{error}")).hint("The limit is max_packet_size.")
-                } else if is_client_tag(error.tag) {
-                    Fault::protocol("invalid message length")
-                } else {
-                    return ControlFlow::Break(invalid_type(error.tag));
-                };
-                ControlFlow::Break(End::Fault(text))
+            Err(_) if !is_client_tag(tag) => ControlFlow::Break(invalid_type(tag)),
+            Err(error) if large && usize::try_from(error.length).is_ok_and(|n| n <= LARGE_MAX) => {
+                ControlFlow::Break(End::Fault(
+                    Fault::protocol("message is too long")
+                        .hint("A message may not be longer than max_packet_size."),
+                ))
             }
+            // PostgreSQL says nothing either: the other side does not speak the protocol.
+            Err(error) => ControlFlow::Break(End::Quietly(error.to_string())),
         }
     }
 
@@ -156,14 +176,22 @@ impl Session {
             lost = lease.server().stream.write(cx, bytes).is_err();
         }
         drop(assembly);
-        let at = taken?;
+        let at = match taken {
+            ControlFlow::Continue(at) => at,
+            ControlFlow::Break(end) => {
+                if !lost {
+                    self.part_from(cx, end)?;
+                }
+                return ControlFlow::Continue(data.len());
+            }
+        };
         if lost {
             // What the server said last, its reason perhaps, is still to be read.
             cx.waker().wake_by_ref();
             return ControlFlow::Continue(at);
         }
         self.emit_fakes(cx)?;
-        if self.gate.is_none() {
+        if self.gate.is_none() && at > 0 {
             let idle = self.lease.as_mut().is_some_and(|l| l.server().replies.outstanding() == 0);
             if idle {
                 self.settle(cx)?;
@@ -172,6 +200,30 @@ impl Session {
             }
         }
         ControlFlow::Continue(at)
+    }
+
+    /// The session is going to end. What the client asked before is answered first, as PostgreSQL
+    /// does, which reads one message at a time.
+    fn part_from(&mut self, cx: &mut Context<'_>, end: End) -> ControlFlow<End> {
+        self.emit_fakes(cx)?;
+        let Some(lease) = &mut self.lease else { return ControlFlow::Break(end) };
+        let server = lease.server();
+        let replies = &server.replies;
+        let unanswered = match end {
+            // Who leaves in the middle of a batch does not wait for it.
+            End::Left => replies.awaits_ready(),
+            _ => replies.outstanding() > 0,
+        };
+        if !unanswered || self.gate.is_some() {
+            return ControlFlow::Break(end);
+        }
+        let mut flush = Vec::new();
+        client::bare(&mut flush, client::FLUSH);
+        if !server.replies.is_copying_in() && server.stream.write(cx, &flush).is_err() {
+            return ControlFlow::Break(end);
+        }
+        self.parting = Some(end);
+        ControlFlow::Continue(())
     }
 
     /// Made-up answers with nothing in front of them.
@@ -203,7 +255,7 @@ impl Session {
                 continue;
             }
             let rest = data.get(at..).unwrap_or_default();
-            let Some(header) = self.header(rest, self.options.max_packet_size)? else { break };
+            let Some(header) = self.header(rest)? else { break };
             match self.take_message(header, rest, pieces)? {
                 Taken::Bytes(n) => at += n,
                 Taken::Incomplete => break,
@@ -228,7 +280,10 @@ impl Session {
         let replies = &mut lease.server().replies;
         match header.tag {
             client::TERMINATE => return ControlFlow::Break(End::Left),
-            tag if !is_client_tag(tag) => return ControlFlow::Break(invalid_type(tag)),
+            // In a copy PostgreSQL says more than one thing about it before it closes.
+            tag if !is_client_tag(tag) && !replies.is_copying_in() => {
+                return ControlFlow::Break(invalid_type(tag));
+            }
             client::SYNC => {}
             _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
             _ => {}
@@ -243,6 +298,7 @@ impl Session {
                 if let Some(kind) = kind_of(header.tag, target) {
                     drop(replies.sent(kind, Reply::Forward, None));
                 }
+                self.note_resets(header, data);
             }
             client::QUERY if !whole && header.total() <= HOLD_MAX => {
                 return ControlFlow::Continue(Taken::Incomplete);
@@ -266,6 +322,24 @@ impl Session {
         self.pass(Passing::Forward, header)
     }
 
+    /// In session mode the server keeps what the client does, but its defaults are not those of the
+    /// client's startup packet: after a RESET they have to be restored.
+    fn note_resets(&mut self, header: Header, data: &[u8]) {
+        if self.startup.is_empty() || !matches!(header.tag, client::QUERY | client::PARSE) {
+            return;
+        }
+        let body = data.get(HEADER_LEN..header.total().min(data.len())).unwrap_or_default();
+        let text = match header.tag {
+            client::PARSE => client::read_parse(body).map(|view| view.sql),
+            _ => body.strip_suffix(&[0]),
+        };
+        let effects =
+            text.map_or(0, |text| settings::effects_of(text, true, &mut |name| self.custom.note(name)));
+        if effects & settings::RESETS != 0 {
+            self.effects |= effects & (settings::RESETS | settings::SETTINGS);
+        }
+    }
+
     fn pass(&mut self, pass: Passing, header: Header) -> ControlFlow<End, Taken> {
         self.pass = pass;
         self.passing = header.total();
@@ -286,8 +360,11 @@ impl Session {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
+        let custom = &mut self.custom;
         self.effects |= match text {
-            Some(text) => settings::effects_of(text, Self::conforming(server)),
+            Some(text) => {
+                settings::effects_of(text, Self::conforming(server), &mut |name| custom.note(name))
+            }
             None => settings::UNSEEN,
         };
         self.names.query(server);
@@ -323,14 +400,17 @@ impl Session {
         let max = self.options.max_prepared_statements;
         match header.tag {
             client::PARSE => {
-                let reading = Reading {
+                let custom = &mut self.custom;
+                let mut reading = Reading {
                     table: &self.worker.common.statements,
                     settings: &self.plan_settings,
-                    effects_of: &|text| settings::effects_of(text, conforming),
+                    effects_of: &mut |text| {
+                        settings::effects_of(text, conforming, &mut |name| custom.note(name))
+                    },
                 };
                 let mut link = Link { server, out: pieces.insert(), max };
                 // What Parse alone does is nothing; it counts when the statement is bound.
-                let _: Effects = self.names.parse(&mut link, body, &reading, can_fake);
+                let _: Effects = self.names.parse(&mut link, body, &mut reading, can_fake);
                 ControlFlow::Continue(Taken::Bytes(header.total()))
             }
             client::BIND => {

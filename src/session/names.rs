@@ -144,7 +144,7 @@ impl Names {
         &mut self,
         link: &mut Link<'_>,
         body: &[u8],
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         can_fake: bool,
     ) -> Effects {
         let Some(view) = client::read_parse(body) else {
@@ -472,7 +472,7 @@ pub(super) struct Context<'a> {
     /// The client's settings that matter to a plan.
     pub settings: &'a Arc<Settings>,
     /// What running a text may do to the session.
-    pub effects_of: &'a dyn Fn(&[u8]) -> Effects,
+    pub effects_of: &'a mut dyn FnMut(&[u8]) -> Effects,
 }
 
 /// The frame's shape, for a note that wants it.

@@ -210,7 +210,9 @@ impl Session {
             }
             server::ERROR => return Ok(self.error(body, pieces)),
             server::COMMAND_COMPLETE => self.completed(body),
-            server::PARAMETER_STATUS => server.report(body),
+            server::PARAMETER_STATUS => return Ok(self.parameter_status(body, pieces)),
+            // A client that is being welcomed hears what its settings gave rise to.
+            server::NOTICE if self.greeting => return Ok(Reply::Forward),
             server::NOTIFICATION => return Ok(Reply::Forward),
             server::DATA_ROW => {
                 if let Some(Gate::Probe(answer)) = &mut self.gate {
@@ -226,6 +228,37 @@ impl Session {
             self.names.commit(server, note, shape_of(header.tag, body));
         }
         Ok(received.reply)
+    }
+
+    /// ParameterStatus. What a RESET returns to is the server's own default; the client's is what
+    /// its startup packet said, and the server is going to be given that.
+    fn parameter_status(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
+        let Some(lease) = &mut self.lease else { return Reply::Swallow };
+        let server = lease.server();
+        let reply = server.replies.front_reply();
+        let before = server.reported_value(body);
+        server.report(body);
+        if self.effects & super::settings::RESETS == 0 || reply != Reply::Forward {
+            return reply;
+        }
+        let account = &self.route.account;
+        let value_in = |settings: &std::sync::Arc<crate::backend::settings::Settings>| {
+            let (name, _) = server::read_parameter_status(body)?;
+            let reported = account.welcomes.find(settings)?;
+            let found = reported.iter().find(|(known, _)| **known == *name);
+            found.map(|(name, value)| (name.clone(), value.clone()))
+        };
+        let (Some(neutral), Some(own)) = (value_in(&account.neutral), value_in(&self.startup)) else {
+            return reply;
+        };
+        let now = server::read_parameter_status(body).map(|(_, value)| value);
+        if neutral.1 == own.1 || now != Some(&*neutral.1) {
+            return reply;
+        }
+        if before.as_deref() != Some(&*own.1) {
+            server::parameter_status(pieces.insert(), &own.0, &own.1);
+        }
+        Reply::Swallow
     }
 
     fn count(&mut self, status: u8) {
@@ -305,6 +338,7 @@ impl Session {
         if self.gate.is_some() {
             return ControlFlow::Continue(());
         }
+        let keeps_server = self.keeps_server();
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
         let server = lease.server();
         let status = server.replies.status();
@@ -320,7 +354,7 @@ impl Session {
                 self.set_clock(Clock::Idle, self.options.client_idle_timeout);
                 self.give_back(cx)
             }
-            Rest::Unprovable if self.options.mode != Mode::Session && !self.dedicated => {
+            Rest::Unprovable if !keeps_server => {
                 self.lease = None;
                 self.unbind(cx)
             }
@@ -336,9 +370,20 @@ impl Session {
         }
     }
 
+    /// Whether the server stays until the client leaves.
+    pub(super) fn keeps_server(&self) -> bool {
+        self.options.mode == Mode::Session || self.dedicated
+    }
+
     fn give_back(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if self.options.mode == Mode::Session || self.dedicated || self.passing > 0 {
+        if self.passing > 0 {
             return ControlFlow::Continue(());
+        }
+        if self.keeps_server() {
+            return match self.effects & super::settings::RESETS {
+                0 => ControlFlow::Continue(()),
+                _ => self.probe(cx),
+            };
         }
         if self.effects & !super::settings::PINS_FOR_GOOD != 0 {
             return self.probe(cx);

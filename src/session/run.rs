@@ -37,6 +37,8 @@ pub(super) enum End {
     Left,
     /// The client's connection broke.
     ClientLost(std::io::Error),
+    /// The client does not speak the protocol; there is nothing to say to it.
+    Quietly(String),
     /// The client is told why.
     Fault(Fault),
     /// The client is told in a server's own words: the whole message, and the text for the log.
@@ -60,6 +62,8 @@ pub(super) enum Clock {
     IdleTransaction,
     /// The client is silent outside.
     Idle,
+    /// The client has closed its sending side.
+    Parting,
 }
 
 /// Where a session stands.
@@ -131,12 +135,16 @@ pub(super) struct Session {
     pub greeting: bool,
     /// What the running transaction may have done to the session.
     pub effects: Effects,
+    /// Custom settings that it has named.
+    pub custom: super::settings::Custom,
     /// The server holds something of this session's.
     pub pinned: bool,
     /// The last bytes that the client got end in the middle of a message.
     pub mid_frame: bool,
     /// The server has said that it closes the connection.
     pub server_said: bool,
+    /// How the session ends when what was asked is answered.
+    pub parting: Option<End>,
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
     /// The statement that DEALLOCATE names.
@@ -161,7 +169,7 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         names: Names::default(),
         startup: Arc::clone(&arrival.settings),
         plan_settings,
-        settings: arrival.settings,
+        settings: Arc::clone(&arrival.settings),
         route: arrival.route,
         options,
         card: arrival.card,
@@ -170,9 +178,11 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         extras: arrival.extras,
         greeting: true,
         effects: 0,
+        custom: custom_of(&arrival.settings),
         pinned: false,
         mid_frame: false,
         server_said: false,
+        parting: None,
         clock: Clock::Off,
         transaction_since: None,
         deallocating: None,
@@ -193,6 +203,13 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
     session.farewell(end).await;
     place.0.leave(place.1);
     drop(guard);
+}
+
+/// The custom settings of a startup packet.
+fn custom_of(settings: &Settings) -> super::settings::Custom {
+    let mut custom = super::settings::Custom::default();
+    settings.iter().for_each(|(name, _)| custom.note(name));
+    custom
 }
 
 impl Session {
@@ -228,14 +245,24 @@ impl Session {
         if self.lease.is_some() && !self.client.is_blocked() {
             moved |= self.read_server(cx)?;
         }
+        if let Some(end) = self.parting.take() {
+            if self.owes_nothing() {
+                return ControlFlow::Break(end);
+            }
+            self.parting = Some(end);
+        }
         if self.wants_client() {
             moved |= self.read_client(cx)?;
         }
         ControlFlow::Continue(moved)
     }
 
+    fn owes_nothing(&mut self) -> bool {
+        self.lease.as_mut().is_none_or(|lease| lease.server().replies.outstanding() == 0)
+    }
+
     fn wants_client(&mut self) -> bool {
-        if self.gate.is_some() || self.client.is_blocked() {
+        if self.gate.is_some() || self.parting.is_some() || self.client.is_blocked() {
             return false;
         }
         match &self.phase {
@@ -466,6 +493,7 @@ impl Session {
         let reason = match end {
             End::Left => return "client close request".to_owned(),
             End::ClientLost(error) => return format!("client connection lost: {error}"),
+            End::Quietly(reason) => reason,
             End::ServerSaid => "server closed the connection".to_owned(),
             End::Fault(fault) => {
                 self.log_fault(&fault);

@@ -3,7 +3,7 @@
 //! The text of a statement says that something may have changed; the server is then asked what.
 
 use super::names::Effects;
-use crate::backend::settings::{Settings, SettingsTable};
+use crate::backend::settings::{Settings, SettingsTable, quote_literal};
 use crate::sql;
 use std::sync::Arc;
 
@@ -17,10 +17,41 @@ pub(super) const POSSESSIONS: Effects = 1 << 2;
 /// The statement changed what no query can ask for: the server stays with the session.
 pub(super) const PINS_FOR_GOOD: Effects = 1 << 3;
 
-/// What running a text may do to the session.
-pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effects {
+/// The text does not show which settings it may have changed.
+pub(super) const UNKNOWN: Effects = 1 << 4;
+
+/// Custom settings that a session has named. PostgreSQL lists no setting that no extension has
+/// defined, so the session has to remember which to ask for.
+#[derive(Debug, Default)]
+pub(super) struct Custom(Vec<Box<str>>);
+
+impl Custom {
+    const MAX: usize = 256;
+
+    /// Remembers a custom setting's name; others are listed by the server.
+    pub(super) fn note(&mut self, name: &str) {
+        if name.contains('.') && self.0.len() < Self::MAX && !self.0.iter().any(|n| **n == *name) {
+            self.0.push(name.into());
+        }
+    }
+}
+
+/// What running a text may do to the session. `custom` is told each setting that it names.
+pub(super) fn effects_of(
+    text: &[u8],
+    standard_conforming_strings: bool,
+    custom: &mut dyn FnMut(&str),
+) -> Effects {
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
+    match &facts.settings {
+        sql::Settings::Names(names) => names.iter().for_each(|name| custom(name)),
+        sql::Settings::Unknown if !facts.reset_all && !facts.discard_all => effects |= UNKNOWN,
+        sql::Settings::Unknown | sql::Settings::Unchanged => {}
+    }
+    if facts.taint {
+        effects |= UNKNOWN;
+    }
     if facts.settings != sql::Settings::Unchanged || facts.taint {
         effects |= SETTINGS;
     }
@@ -39,13 +70,13 @@ pub(super) fn effects_of(text: &[u8], standard_conforming_strings: bool) -> Effe
 }
 
 /// What a statement whose text was not seen may do.
-pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS;
+pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 
 /// Asks which settings the session has and whether it has anything else.
 ///
 /// Names and operators are qualified: the session's `search_path` must not be able to answer.
 /// `role` and `session_authorization` are not listed in `pg_settings`.
-pub(super) const PROBE: &[u8] = b"\
+const PROBE: &[u8] = b"\
 SELECT name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' \
 AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
@@ -63,6 +94,25 @@ AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_listening_channels()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
+
+/// The query that asks for all of it.
+pub(super) fn probe(custom: &Custom) -> Vec<u8> {
+    let mut sql = PROBE.to_vec();
+    for name in &custom.0 {
+        let mut value = b"pg_catalog.current_setting(".to_vec();
+        quote_literal(&mut value, name);
+        value.extend_from_slice(b",true)");
+        sql.extend_from_slice(b" UNION ALL SELECT ");
+        quote_literal(&mut sql, name);
+        sql.push(b',');
+        sql.extend_from_slice(&value);
+        sql.extend_from_slice(b" WHERE ");
+        sql.extend_from_slice(&value);
+        // Once named, a setting stays known to the server; reset, it is empty.
+        sql.extend_from_slice(b" OPERATOR(pg_catalog.<>) ''");
+    }
+    sql
+}
 
 /// A session's state on a server.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +177,7 @@ mod tests {
     use super::*;
 
     fn effects(text: &str) -> Effects {
-        effects_of(text.as_bytes(), true)
+        effects_of(text.as_bytes(), true, &mut |_| {})
     }
 
     #[test]
@@ -144,7 +194,7 @@ mod tests {
         assert_eq!(effects("LISTEN a"), POSSESSIONS);
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);
-        assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS);
+        assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS | UNKNOWN);
     }
 
     #[test]

@@ -58,12 +58,15 @@ fn name(bytes: &[u8], what: &str) -> Result<String, Fault> {
 /// What PostgreSQL refuses too: no user, or text that is not UTF-8.
 pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wish, Fault> {
     let mut wish = Wish::default();
-    let mut options = String::new();
+    // Parameters stand behind the switches in `options`, whatever their order: they win.
+    if let Some((_, options)) = parameters.filter(|(key, _)| *key == b"options").last() {
+        wish.apply_options(&text(options, "options")?, ignored);
+    }
     for (key, value) in parameters {
         match key {
             b"user" => wish.user = name(value, "user")?,
             b"database" => wish.database = name(value, "database")?,
-            b"options" => options = text(value, "options")?,
+            b"options" => {}
             b"replication" => {
                 let value = text(value, "replication")?;
                 if !is_off(&value) {
@@ -77,7 +80,6 @@ pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wis
             }
         }
     }
-    wish.apply_options(&options, ignored);
     if wish.user.is_empty() {
         return Err(Fault::session(
             Side::Client,
@@ -199,7 +201,7 @@ mod tests {
         let options = r"-c a.b=1 --work-mem=4MB -csearch_path=x\ y -c ignored=1";
         let wish = sorted(&[("user", "u"), ("DateStyle", "ISO"), ("options", options)]).unwrap();
         let expected =
-            [("datestyle", "ISO"), ("a.b", "1"), ("work_mem", "4MB"), ("search_path", "x y")];
+            [("a.b", "1"), ("work_mem", "4MB"), ("search_path", "x y"), ("datestyle", "ISO")];
         assert_eq!(wish.settings, owned(&expected));
         assert!(wish.extras.is_empty());
     }
@@ -212,7 +214,7 @@ mod tests {
             ("options", r"-c log_connections=on -d 5 -c geqo=off"),
         ])
         .unwrap();
-        let extras = [("replication", "database"), ("log_connections", "on"), ("options", "-d 5")];
+        let extras = [("log_connections", "on"), ("options", "-d 5"), ("replication", "database")];
         assert_eq!(wish.extras, owned(&extras));
         assert_eq!(wish.settings, owned(&[("geqo", "off")]));
         assert!(sorted(&[("user", "u"), ("replication", "off")]).unwrap().extras.is_empty());

@@ -7,14 +7,14 @@
 //!    └──────────── at rest, and nothing holds the server ────┘
 //! ```
 //!
-//! A batch of extended-protocol messages is held until its Sync or Flush has been seen, so that no
-//! server is taken for a client that is still composing. What a client sends behind an error of
-//! ours is dropped until its Sync, as PostgreSQL does behind an error of its own (manual,
-//! "Extended Query").
+//! A server is taken for the first whole message that needs one, and not for its Sync: PostgreSQL
+//! reports an error at once, and a client may wait for it before it sends its Sync. What a client
+//! sends behind an error of ours is dropped until its Sync, as PostgreSQL does behind an error of
+//! its own (manual, "Extended Query").
 
-use crate::wire::{HEADER_LEN, client, header};
+use crate::wire::{Header, client};
 
-/// Bytes of a batch that are held until its end is seen.
+/// Bytes of a message that are held until it is whole.
 pub const HOLD_MAX: usize = 64 * 1024;
 
 /// What to do with a message while no server is leased.
@@ -22,7 +22,7 @@ pub const HOLD_MAX: usize = 64 * 1024;
 pub enum Step {
     /// Take a server.
     Acquire,
-    /// Wait for the rest of the batch.
+    /// Wait for the rest of the message.
     Hold,
     /// It has no answer and no effect.
     Drop,
@@ -34,14 +34,17 @@ pub enum Step {
     Refuse,
 }
 
-/// The first message in `bytes`, which has at least a header. `skipping`: an error of ours was
-/// sent in the middle of a batch.
-pub fn unbound(bytes: &[u8], skipping: bool, max: usize) -> Step {
-    let Some(&tag) = bytes.first() else { return Step::Hold };
-    match tag {
+/// The message in front of `bytes`, with this header. `skipping`: an error of ours was sent in the
+/// middle of a batch.
+pub fn unbound(header: Header, bytes: &[u8], skipping: bool) -> Step {
+    // What cannot be told apart from its beginning has to be whole, unless it is large.
+    let due = bytes.len() >= header.total() || header.total() > HOLD_MAX;
+    let acquire = if due { Step::Acquire } else { Step::Hold };
+    match header.tag {
         client::TERMINATE => Step::Leave,
-        client::SYNC => Step::AnswerReady,
-        client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL | client::FLUSH => Step::Drop,
+        client::SYNC if header.body == 0 => Step::AnswerReady,
+        client::FLUSH if header.body == 0 => Step::Drop,
+        client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Step::Drop,
         client::PARSE
         | client::BIND
         | client::DESCRIBE
@@ -53,50 +56,23 @@ pub fn unbound(bytes: &[u8], skipping: bool, max: usize) -> Step {
         {
             Step::Drop
         }
-        client::QUERY | client::FUNCTION_CALL => Step::Acquire,
-        client::PARSE | client::BIND | client::DESCRIBE | client::EXECUTE | client::CLOSE => {
-            if is_batch_due(bytes, max) {
-                Step::Acquire
-            } else {
-                Step::Hold
-            }
-        }
+        client::QUERY
+        | client::FUNCTION_CALL
+        | client::PARSE
+        | client::BIND
+        | client::DESCRIBE
+        | client::EXECUTE
+        | client::CLOSE
+        | client::SYNC
+        | client::FLUSH => acquire,
         _ => Step::Refuse,
     }
-}
-
-/// Whether a server has to see the batch now: its Sync, a Flush or a Query is there, or it is
-/// larger than what is held.
-fn is_batch_due(bytes: &[u8], max: usize) -> bool {
-    if bytes.len() >= HOLD_MAX {
-        return true;
-    }
-    let mut rest = bytes;
-    while let Ok(Some(found)) = header(rest, max) {
-        let due = matches!(
-            found.tag,
-            client::SYNC
-                | client::FLUSH
-                | client::QUERY
-                | client::FUNCTION_CALL
-                | client::TERMINATE
-        );
-        if due || found.total() > HOLD_MAX {
-            return true;
-        }
-        match rest.get(found.total()..) {
-            Some(next) => rest = next,
-            None => return false,
-        }
-    }
-    // A length out of bounds: the error has to come out.
-    rest.len() >= HEADER_LEN
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::wire::header;
 
     const MAX: usize = 1 << 20;
 
@@ -107,47 +83,39 @@ mod tests {
         out
     }
 
-    fn batch(tags: &[u8]) -> Vec<u8> {
-        tags.iter().flat_map(|tag| message(*tag, 3)).collect()
-    }
-
     #[test]
     fn every_message_without_a_server() {
         let table: Vec<String> = (b'A'..=b'z')
             .filter(u8::is_ascii_alphabetic)
-            .map(|tag| {
-                let bytes = message(tag, 3);
-                let (plain, behind_error) =
-                    (unbound(&bytes, false, MAX), unbound(&bytes, true, MAX));
-                format!("{} {plain:?} {behind_error:?}", char::from(tag))
+            .map(|tag| (tag, message(tag, 3)))
+            .map(|(tag, bytes)| {
+                let found = header(&bytes, MAX).unwrap().unwrap();
+                let (plain, behind) = (unbound(found, &bytes, false), unbound(found, &bytes, true));
+                format!("{} {plain:?} {behind:?}", char::from(tag))
             })
             .filter(|line| !line.ends_with("Refuse Refuse"))
             .collect();
-        let expected = "B Hold Drop,C Hold Drop,D Hold Drop,E Hold Drop,F Acquire Drop,H Drop Drop,\
-            P Hold Drop,Q Acquire Drop,S AnswerReady AnswerReady,X Leave Leave,c Drop Drop,\
-            d Drop Drop,f Drop Drop";
+        let expected = "B Acquire Drop,C Acquire Drop,D Acquire Drop,E Acquire Drop,\
+            F Acquire Drop,H Acquire Acquire,P Acquire Drop,Q Acquire Drop,S Acquire Acquire,\
+            X Leave Leave,c Drop Drop,d Drop Drop,f Drop Drop";
         assert_eq!(table.join(","), expected);
     }
 
     #[test]
-    fn a_batch_is_due_at_its_end() {
-        assert_eq!(unbound(&batch(b"PBDE"), false, MAX), Step::Hold);
-        for end in [b'S', b'H', b'Q', b'F', b'X'] {
-            assert_eq!(unbound(&batch(&[b'P', b'B', end]), false, MAX), Step::Acquire);
+    fn sync_and_flush_need_no_server() {
+        for (tag, step) in [(client::SYNC, Step::AnswerReady), (client::FLUSH, Step::Drop)] {
+            let bytes = message(tag, 0);
+            let found = header(&bytes, MAX).unwrap().unwrap();
+            assert_eq!(unbound(found, &bytes, false), step);
         }
     }
 
     #[test]
-    fn a_large_batch_does_not_wait() {
-        assert_eq!(unbound(&message(b'B', HOLD_MAX), false, MAX), Step::Acquire);
-        let start = &message(b'B', HOLD_MAX)[..10];
-        assert_eq!(unbound(start, false, MAX), Step::Acquire);
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), skipping: bool) {
-            let _ = unbound(&bytes, skipping, MAX);
+    fn a_part_of_a_message_waits_unless_it_is_large() {
+        for (body, step) in [(100, Step::Hold), (HOLD_MAX, Step::Acquire)] {
+            let bytes = message(client::QUERY, body);
+            let found = header(&bytes, MAX).unwrap().unwrap();
+            assert_eq!(unbound(found, &bytes[..10], false), step);
         }
     }
 }

@@ -60,6 +60,7 @@ impl Session {
             }
             Clock::Cancelled => ControlFlow::Break(End::Fault(cancel_failed())),
             Clock::IdleTransaction => ControlFlow::Break(End::Fault(idle_transaction_timeout())),
+            Clock::Parting => ControlFlow::Break(self.parting.take().unwrap_or(End::Left)),
             Clock::Idle => ControlFlow::Break(End::Fault(client_idle_timeout())),
         }
     }

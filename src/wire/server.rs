@@ -86,11 +86,11 @@ pub fn authentication(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
     });
 }
 
-/// Appends NegotiateProtocolVersion: the newest minor version we speak, and the `_pq_.`
-/// options that were not understood.
-pub fn negotiate(out: &mut Vec<u8>, minor: u32, unknown: &[&[u8]]) {
+/// Appends NegotiateProtocolVersion: the newest version we speak, 3.0, in the form in which
+/// PostgreSQL sends it, and the `_pq_.` options that were not understood.
+pub fn negotiate(out: &mut Vec<u8>, unknown: &[&[u8]]) {
     sized(out, NEGOTIATE, |out| {
-        out.extend_from_slice(&minor.to_be_bytes());
+        out.extend_from_slice(&[0, 3, 0, 0]);
         let count = u32::try_from(unknown.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&count.to_be_bytes());
         for name in unknown {

@@ -94,6 +94,7 @@ pub fn first(packet: &[u8]) -> Result<First<'_>, MalformedStartup> {
         CANCEL_REQUEST if (8..=CANCEL_BODY_MAX).contains(&body.len()) => {
             return Ok(First::Cancel(body));
         }
+        CANCEL_REQUEST => return Err(MalformedStartup::Length),
         _ => {}
     }
     let [a, b, c, d] = code.to_be_bytes();
