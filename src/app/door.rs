@@ -9,6 +9,7 @@ use crate::fault::{Fault, Side};
 use crate::net::{ClientTls, Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
+use crate::session::card::Card;
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
@@ -69,6 +70,18 @@ impl Drop for ClientGuard {
         if let Some(admitted) = self.admitted.take() {
             self.admission.lock().unwrap_or_else(PoisonError::into_inner).release(admitted);
         }
+    }
+}
+
+/// Lists a client by its cancel key as long as it is there.
+struct CardGuard {
+    common: Arc<Common>,
+    card: Arc<Card>,
+}
+
+impl Drop for CardGuard {
+    fn drop(&mut self) {
+        self.common.clients.forget(&self.card);
     }
 }
 
@@ -264,11 +277,14 @@ async fn hand_over(
     let (destination, client) = admitted;
     let mut ok = Vec::new();
     server::authentication(&mut ok, 0, b"");
-    let card = match (framed.send(&ok).await, door.common.clients.register(who.0)) {
-        (Ok(()), Ok(card)) => card,
-        (Err(error), _) => return tracing::debug!(client = who.0, "client left: {error}"),
-        (_, Err(error)) => return tracing::error!(client = who.0, "no randomness: {error}"),
+    if let Err(error) = framed.send(&ok).await {
+        return tracing::debug!(client = who.0, "client left: {error}");
+    }
+    let card = match door.common.clients.register(who.0) {
+        Ok(card) => card,
+        Err(error) => return tracing::error!(client = who.0, "no randomness: {error}"),
     };
+    let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
     if door.config.log.log_connections {
         tracing::info!(
             client = who.0, peer = %who.1, user = wish.user, database = wish.database,
@@ -276,7 +292,11 @@ async fn hand_over(
         );
     }
     let settings = session_settings(door, &destination, &wish, &who.1);
-    let extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    let mut extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    if !extras.is_empty() {
+        // A walsender takes settings in its startup packet only.
+        extras.extend(settings.iter().map(|(name, value)| (name.into(), value.into())));
+    }
     let (stream, held) = framed.into_parts();
     let arrival = Arrival {
         stream,
@@ -285,7 +305,7 @@ async fn hand_over(
         route: destination.route,
         settings,
         extras: (!extras.is_empty()).then(|| Arc::new(extras)),
-        guard: Box::new(client),
+        guard: Box::new((client, listed)),
     };
     door.workers.hand(arrival).await;
 }

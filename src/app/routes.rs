@@ -116,6 +116,8 @@ impl Routes {
                 route
             }
         };
+        // A client's own keys open the server only as the client itself.
+        let keys = keys.filter(|_| options.password.is_none() && options.server_user == user);
         if let Some(credential) = keys.or_else(|| credential(&options, users)) {
             *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
         }

@@ -228,7 +228,7 @@ impl Server {
     /// The server's part of a note whose answer does not come.
     fn undo(&mut self, note: Note) {
         match note {
-            Note::Parse { on_server: Some(id), .. } => {
+            Note::Parse { on_server: Some(id), .. } | Note::Try(id) => {
                 self.prepared.remove(id);
             }
             Note::Evict(known) => self.prepared.restore(*known),

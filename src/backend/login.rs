@@ -297,6 +297,7 @@ fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -
         unnamed: 0,
         settings: Arc::clone(&account.neutral),
         tainted_by: None,
+        is_strange: false,
         held: Vec::new(),
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),

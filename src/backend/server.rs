@@ -46,6 +46,8 @@ pub enum Note {
     },
     /// Our own Describe, to learn what the statement's rows look like on this server.
     Shape(u64),
+    /// Our own Parse, which may fail: the statement behind it says so then.
+    Try(u64),
     /// A message sent only to fail: the client is told this instead.
     Refuse(Box<Fault>),
 }
@@ -89,6 +91,8 @@ pub struct Server {
     /// The client that may have changed settings which cannot be listed: everybody else resets
     /// all of them first.
     pub tainted_by: Option<u64>,
+    /// It has statements that we do not know of: it must not go to anybody else.
+    pub is_strange: bool,
     /// A part of a frame that has to be whole.
     pub held: Vec<u8>,
     /// Bytes that are still to come of a frame that passes by length.
@@ -105,6 +109,7 @@ impl Server {
     /// May it be given to somebody else?
     pub fn rest(&self) -> Rest {
         match self.replies.rest() {
+            Rest::AtRest if self.is_strange => Rest::Unprovable,
             Rest::AtRest if self.is_clear() => Rest::AtRest,
             Rest::AtRest | Rest::Busy => Rest::Busy,
             Rest::Unprovable => Rest::Unprovable,

@@ -192,6 +192,13 @@ impl<N> Replies<N> {
         self.queue.iter().any(|entry| entry.kind.ends_with_ready())
     }
 
+    /// Whether a note of this kind is awaited in front of a ReadyForQuery that is awaited too.
+    pub fn spans_ready(&self, is_such: impl Fn(&N) -> bool) -> bool {
+        let mut behind = self.queue.iter();
+        let found = behind.any(|entry| entry.note.as_ref().is_some_and(&is_such));
+        found && behind.any(|entry| entry.kind.ends_with_ready())
+    }
+
     /// Notes of everything that is still awaited, oldest first.
     pub fn notes(&self) -> impl DoubleEndedIterator<Item = &N> {
         self.queue.iter().filter_map(|entry| entry.note.as_ref())

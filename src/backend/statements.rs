@@ -100,7 +100,10 @@ impl StatementTable {
         let mut found = None;
         let mut losers = smallvec::SmallVec::<[Arc<Statement>; 2]>::new();
         let same = |(h, _, weak): &(u64, u64, Weak<Statement>)| {
-            let Some(candidate) = weak.upgrade().filter(|_| *h == hash) else { return false };
+            if *h != hash {
+                return false;
+            }
+            let Some(candidate) = weak.upgrade() else { return false };
             let same = candidate.is(&key);
             if same {
                 found = Some(candidate);

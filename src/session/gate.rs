@@ -5,6 +5,7 @@
 //! alignment can never let a query run under somebody else's settings.
 
 use super::run::{Clock, End, Phase, Session};
+use super::route::StatePolicy;
 use super::settings;
 use crate::backend::server::Server;
 use crate::backend::settings::alignment;
@@ -14,12 +15,16 @@ use crate::wire::{self, client, server};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
+const GATE_MAX: Duration = Duration::from_secs(60);
 
 /// A question to the server.
 #[derive(Debug)]
 pub(super) enum Gate {
     /// `server_check_query`: is it alive?
-    Check,
+    Check(Answer),
     /// Be given the session's settings.
     Align(Answer),
     /// Which settings and possessions does the session have there now?
@@ -98,10 +103,16 @@ impl Session {
         self.lease = Some(lease);
         self.phase = Phase::Bound;
         self.server_said = false;
+        if self.dedicated {
+            // Its startup packet has given it everything.
+            if let Some(lease) = &mut self.lease {
+                lease.server().settings = Arc::clone(&self.settings);
+            }
+        }
         match &self.options.server_check_query {
             Some(sql) if idle >= self.options.server_check_delay => {
                 let sql = sql.clone();
-                self.ask(cx, Gate::Check, sql.as_bytes())?;
+                self.ask(cx, Gate::Check(Answer::default()), sql.as_bytes())?;
             }
             Some(_) | None => self.align(cx)?,
         }
@@ -118,6 +129,12 @@ impl Session {
         let discarded = server.replies.sent(Kind::Query, Reply::Swallow, None);
         debug_assert!(discarded.is_none(), "asked while the server skips");
         self.gate = Some(gate);
+        // A late cancel request is not meant for a query of ours.
+        self.card.unlinks();
+        let limit = self.options.query_wait_timeout.unwrap_or(GATE_MAX);
+        self.set_clock(Clock::Gate, Some(limit));
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let server = lease.server();
         if server.stream.write(cx, &out).is_err() {
             return self.server_lost(cx);
         }
@@ -143,10 +160,16 @@ impl Session {
 
     /// The server has the session's settings.
     fn aligned(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if std::mem::take(&mut self.owes_ready) {
+            self.withheld = Vec::new();
+            let mut out = Vec::new();
+            server::ready(&mut out, wire::IDLE);
+            self.tell(cx, &out)?;
+        }
         if !self.greeting {
             return ControlFlow::Continue(());
         }
-        if let Some(lease) = &mut self.lease {
+        if let (Some(lease), false) = (&mut self.lease, self.dedicated) {
             self.route.account.welcomes.remember(lease.server());
         }
         self.welcome(cx)?;
@@ -182,10 +205,18 @@ impl Session {
 
     /// The server owes nothing any more: what it was asked is answered.
     pub(super) fn gate_opens(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.set_clock(Clock::Off, None);
+        if let Some(lease) = &mut self.lease {
+            self.card.links(&lease.server().cancel);
+        }
         match self.gate.take() {
             None => {}
             Some(Gate::Shape) => {}
-            Some(Gate::Check) => self.align(cx)?,
+            Some(Gate::Check(answer)) if answer.error.is_some() => {
+                self.lease = None;
+                return self.try_another(cx);
+            }
+            Some(Gate::Check(_)) => self.align(cx)?,
             Some(Gate::Align(answer)) => match answer.error {
                 None => {
                     if let Some(lease) = &mut self.lease {
@@ -202,7 +233,8 @@ impl Session {
         if self.gate.is_some() {
             return ControlFlow::Continue(());
         }
-        self.process_held(cx)
+        self.process_held(cx)?;
+        self.settle(cx)
     }
 
     /// The statement is answered with the server's error, and the server, which has a part of the
@@ -210,7 +242,7 @@ impl Session {
     fn alignment_failed(&mut self, cx: &mut Context<'_>, error: Vec<u8>) -> ControlFlow<End> {
         self.lease = None;
         let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
-        if self.greeting {
+        if self.greeting || self.owes_ready || self.held.is_empty() {
             let message = wire::error_fields(body).message;
             let reason = String::from_utf8_lossy(message).into_owned();
             return ControlFlow::Break(End::Told(wire::as_fatal(body), reason));
@@ -230,13 +262,14 @@ impl Session {
             Some(_) => None,
         };
         let Some(state) = state else {
-            // What cannot be known must not be given to anybody else.
-            self.lease = None;
-            self.phase = Phase::Idle;
-            self.card.unlinks();
-            return ControlFlow::Continue(());
+            // What cannot be known must not be given to anybody else, nor be taken away.
+            self.pinned = true;
+            self.effects = settings::PINS_FOR_GOOD;
+            return self.aligned(cx);
         };
-        self.pinned = state.pinned || self.effects & settings::PINS_FOR_GOOD != 0;
+        let may_pin = self.options.state_policy != StatePolicy::Ignore;
+        let for_good = self.effects & settings::PINS_FOR_GOOD != 0;
+        self.pinned = may_pin && (state.pinned || for_good);
         let reset = self.effects & settings::RESETS != 0;
         let unknown = self.effects & settings::UNKNOWN != 0;
         self.effects &= settings::PINS_FOR_GOOD;
@@ -255,7 +288,7 @@ impl Session {
             self.plan_settings = settings::for_plans(table, &wanted);
             self.settings = wanted;
         }
-        if (self.pinned || self.keeps_server()) && self.lease.is_some() {
+        if (self.pinned || self.keeps_server() || self.owes_ready) && self.lease.is_some() {
             // The session stays here, so what RESET returned to has to be right here too.
             return self.align(cx);
         }

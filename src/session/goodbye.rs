@@ -1,5 +1,6 @@
 //! What becomes of a server whose client has left.
 
+use super::gate::Gate;
 use super::route::Mode;
 use super::run::Session;
 use crate::backend::clean::{CleanError, Reach};
@@ -10,11 +11,15 @@ use std::time::Duration;
 /// A clean-up takes no longer, whatever `cancel_wait_timeout` says.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// No client has this number.
+const NOBODY: u64 = u64::MAX;
+
 /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
 /// Whatever cannot be cleaned is closed.
 pub(super) fn release(session: &Session, lease: Lease) {
     let options = &session.options;
-    if session.dedicated || session.server_said {
+    let half_asked = matches!(session.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
+    if session.dedicated || session.server_said || half_asked {
         return;
     }
     let whole_session = options.mode == Mode::Session;
@@ -46,7 +51,7 @@ pub(super) fn release(session: &Session, lease: Lease) {
                     server.settings = neutral;
                 } else if reset.is_some() {
                     // What it has now is not known: only DISCARD ALL is understood.
-                    server.settings = std::sync::Arc::clone(&server.settings);
+                    server.tainted_by = Some(NOBODY);
                 }
                 drop(lease.try_return());
             }

@@ -6,7 +6,7 @@
 use super::gate::Gate;
 use super::names::{Context as Reading, Effects, Link, Told};
 use super::outbound::Pieces;
-use super::route::Mode;
+use super::route::{Mode, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
@@ -151,7 +151,10 @@ impl Session {
         match wire::header(data, max) {
             Ok(header) => ControlFlow::Continue(header),
             Err(_) if !is_client_tag(tag) => ControlFlow::Break(invalid_type(tag)),
-            Err(error) if large && usize::try_from(error.length).is_ok_and(|n| n <= LARGE_MAX) => {
+            Err(error)
+                if large
+                    && usize::try_from(error.length).is_ok_and(|n| (4..=LARGE_MAX).contains(&n)) =>
+            {
                 ControlFlow::Break(End::Fault(
                     Fault::protocol("message is too long")
                         .hint("A message may not be longer than max_packet_size."),
@@ -245,6 +248,9 @@ impl Session {
     fn take_messages(&mut self, data: &[u8], pieces: &mut Pieces<'_>) -> ControlFlow<End, usize> {
         let mut at = 0;
         while at < data.len() {
+            if self.gate.is_some() && self.passing == 0 {
+                break;
+            }
             if self.passing > 0 {
                 let n = self.passing.min(data.len() - at);
                 if self.pass == Passing::Forward {
@@ -284,7 +290,12 @@ impl Session {
             tag if !is_client_tag(tag) && !replies.is_copying_in() => {
                 return ControlFlow::Break(invalid_type(tag));
             }
-            client::SYNC => {}
+            client::SYNC => {
+                if self.effects & settings::FORGETS != 0 {
+                    self.effects &= !settings::FORGETS;
+                    self.forgets = true;
+                }
+            }
             _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
             _ => {}
         }
@@ -316,6 +327,9 @@ impl Session {
                 }
                 if let Some(kind) = kind_of(tag, 0) {
                     drop(replies.sent(kind, Reply::Forward, None));
+                }
+                if tag == client::SYNC && std::mem::take(&mut self.forgets) {
+                    self.gate = Some(Gate::Shape);
                 }
             }
         }
@@ -358,6 +372,7 @@ impl Session {
         pieces: &mut Pieces<'_>,
     ) -> ControlFlow<End, Taken> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let whole = data.len() >= header.total();
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
         let custom = &mut self.custom;
@@ -367,20 +382,30 @@ impl Session {
             }
             None => settings::UNSEEN,
         };
+        if self.effects & settings::TIES != 0 {
+            self.effects &= !settings::TIES;
+            if self.options.state_policy == StatePolicy::Error {
+                let mut link = Link { server, out: pieces.insert(), max: 0, refuses_ties: true };
+                link.refuse_query(super::names::ties_refused());
+                return ControlFlow::Continue(Taken::Bytes(header.total()));
+            }
+        }
         self.names.query(server);
-        let named = text.and_then(crate::sql::deallocates);
-        let statement = named.as_ref().and_then(|name| self.names.find(name)).cloned();
-        if let (Some(statement), Some(name)) = (statement, named) {
-            let max = self.options.max_prepared_statements;
-            let mut link = Link { server, out: pieces.insert(), max };
-            super::names::Names::offer(&mut link, &statement);
-            let sql = [b"DEALLOCATE ", &*statement.name].concat();
+        let max = self.options.max_prepared_statements;
+        let refuses_ties = self.options.state_policy == StatePolicy::Error;
+        let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
+        if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
             drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
-            self.deallocating = Some(name.into());
+            self.gate = Some(Gate::Shape);
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
         drop(server.replies.sent(Kind::Query, Reply::Forward, None));
+        if whole && self.effects & settings::FORGETS != 0 {
+            // What is behind it may use names that it drops.
+            self.effects &= !settings::FORGETS;
+            self.gate = Some(Gate::Shape);
+        }
         self.pass(Passing::Forward, header)
     }
 
@@ -393,11 +418,15 @@ impl Session {
     ) -> ControlFlow<End, Taken> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
         let server = lease.server();
+        if self.names.are_in_doubt(server) {
+            return ControlFlow::Continue(Taken::Later);
+        }
         let there = data.len().min(header.total());
         let body = data.get(HEADER_LEN..there).unwrap_or_default();
         let conforming = Self::conforming(server);
         let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
         let max = self.options.max_prepared_statements;
+        let refuses_ties = self.options.state_policy == StatePolicy::Error;
         match header.tag {
             client::PARSE => {
                 let custom = &mut self.custom;
@@ -408,7 +437,7 @@ impl Session {
                         settings::effects_of(text, conforming, &mut |name| custom.note(name))
                     },
                 };
-                let mut link = Link { server, out: pieces.insert(), max };
+                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                 // What Parse alone does is nothing; it counts when the statement is bound.
                 let _: Effects = self.names.parse(&mut link, body, &mut reading, can_fake);
                 ControlFlow::Continue(Taken::Bytes(header.total()))
@@ -422,11 +451,11 @@ impl Session {
                     return self.pass(Passing::Forward, header);
                 };
                 let rest = header.body - view.names_len;
-                let mut link = Link { server, out: pieces.insert(), max };
+                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                 match self.names.bind(&mut link, &view, rest) {
                     super::names::Bound::Later => ControlFlow::Continue(Taken::Later),
                     super::names::Bound::Sent(effects) => {
-                        self.effects |= effects;
+                        self.effects |= effects & !settings::TIES;
                         self.pass = Passing::Forward;
                         self.passing = rest;
                         ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
@@ -440,7 +469,7 @@ impl Session {
             }
             tag => match client::read_target(body) {
                 Some(target) if target.kind == b'S' => {
-                    let mut link = Link { server, out: pieces.insert(), max };
+                    let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
                     if tag == client::CLOSE {
                         self.names.close(&mut link, target.name);
                     } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {

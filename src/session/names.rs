@@ -8,11 +8,13 @@
 //! Changes are made when a message is sent and undone when its answer does not come: the notes in
 //! the server's queue say how.
 
+use super::settings::TIES;
 use crate::backend::server::{Named, Note, Server, Unnamed};
 use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{Key, NAME_PREFIX, Statement, StatementTable};
 use crate::fault::{Fault, Side};
+use crate::sql;
 use crate::wire::server::RowShape;
 use crate::wire::{self, client};
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a statement's name that count: PostgreSQL cuts it there (`NAMEDATALEN` - 1).
 const NAME_MAX: usize = 63;
+/// Bytes of a buffer that an idle client may keep.
+const SPARE_MAX: usize = 512;
 /// Marks a name that must not be found on a server, though it looks like one of ours.
 const UNKNOWN_MARK: u8 = b'?';
 /// No client's unnamed statement has this serial; a server that may hold any has it.
@@ -58,6 +62,8 @@ pub(super) struct Link<'a> {
     pub out: &'a mut Vec<u8>,
     /// Statements it may keep.
     pub max: usize,
+    /// `session_state_policy = "error"`.
+    pub refuses_ties: bool,
 }
 
 impl Link<'_> {
@@ -92,6 +98,16 @@ impl Link<'_> {
         }
     }
 
+    /// Prepares a text under the statement's name, in a batch of its own. If it fails, nobody is
+    /// told: what is sent behind it fails too, and says so.
+    fn try_parse(&mut self, statement: &Arc<Statement>, sql: &[u8], types: &[u8]) {
+        client::parse(self.out, &statement.name, sql, types);
+        client::bare(self.out, client::SYNC);
+        self.sent(Kind::Parse, Reply::Swallow, Some(Note::Try(statement.id)));
+        self.sent(Kind::Sync, Reply::Swallow, None);
+        self.record(statement);
+    }
+
     /// Closes what the server has under the statement's name, if anything.
     fn close_outdated(&mut self, id: u64) {
         if let Some(known) = self.server.prepared.remove(id) {
@@ -105,6 +121,13 @@ impl Link<'_> {
         client::target(self.out, client::DESCRIBE, b'S', &statement.name);
         self.sent(Kind::DescribeStatement, Reply::Swallow, Some(Note::Shape(statement.id)));
         client::bare(self.out, client::FLUSH);
+    }
+
+    /// Sends a Query that fails in the place of the client's, and makes `fault` what it is told.
+    pub(super) fn refuse_query(&mut self, fault: Fault) {
+        let text = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
+        client::query(self.out, &text);
+        self.sent(Kind::Query, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
     }
 
     /// Makes the batch fail on the server, and `fault` what the client is told.
@@ -122,6 +145,10 @@ pub(super) struct Names {
     unnamed: Option<Unnamed>,
     /// The buffer of the unnamed statement before this one, to be used again.
     spare: Vec<u8>,
+    /// Changes to names that are not acknowledged yet.
+    unacknowledged: u32,
+    /// The statement that a DEALLOCATE on its way names.
+    deallocating: Option<Box<[u8]>>,
 }
 
 fn significant(name: &[u8]) -> &[u8] {
@@ -134,11 +161,64 @@ fn harmless(name: &[u8]) -> Option<Vec<u8>> {
     Some([NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK], rest].concat())
 }
 
+/// `session_state_policy = "error"`.
+pub(super) fn ties_refused() -> Fault {
+    let text = "statement would leave session state on a pooled server";
+    Fault::query(Side::Operator, "0A000", text).hint(
+        "session_state_policy refuses temporary tables, session locks, WITH HOLD cursors, LISTEN, \
+         PREPARE and LOAD in transaction pooling.",
+    )
+}
+
 fn changed_result() -> Fault {
     Fault::query(Side::Server, "0A000", "cached plan must not change result type")
 }
 
 impl Names {
+    /// Whether a change to a name may still fail that belongs to an earlier batch: what comes now
+    /// is not skipped with it, so it must know. Within one batch, what follows a failure is skipped.
+    pub(super) fn are_in_doubt(&self, server: &Server) -> bool {
+        let changes =
+            |note: &Note| matches!(note, Note::Parse { name: Some(_), .. } | Note::Close { .. });
+        self.unacknowledged > 0 && server.replies.spans_ready(changes)
+    }
+
+    /// A text that names one of the client's statements, with our name for it in the place of the
+    /// client's.
+    pub(super) fn rewrite(&mut self, link: &mut Link<'_>, text: &[u8]) -> Option<Vec<u8>> {
+        let found = sql::named_statement(text)?;
+        let statement = Arc::clone(&self.named.get(significant(&found.name))?.statement);
+        let is_there = link.server.prepared.has(statement.id);
+        match found.verb {
+            sql::Verb::Deallocate => {
+                if !is_there {
+                    // Anything does that cannot fail, not even in a failed transaction.
+                    link.try_parse(&statement, b"", &[0, 0]);
+                }
+                self.deallocating = Some(significant(&found.name).into());
+            }
+            sql::Verb::Execute if !is_there => {
+                link.try_parse(&statement, &statement.sql, &statement.types);
+            }
+            sql::Verb::Execute => {}
+        }
+        let (before, after) = (text.get(..found.place.start)?, text.get(found.place.end..)?);
+        Some([before, &*statement.name, after].concat())
+    }
+
+    /// DEALLOCATE of one statement was done.
+    pub(super) fn deallocated(&mut self, server: &mut Server) {
+        let Some(name) = self.deallocating.take() else { return };
+        if let Some(named) = self.named.remove(&name) {
+            server.prepared.remove(named.statement.id);
+        }
+    }
+
+    /// Something failed: it may have been the DEALLOCATE.
+    pub(super) fn not_deallocated(&mut self) {
+        self.deallocating = None;
+    }
+
     /// Parse. `can_fake`: the server would certainly accept a statement it knows already.
     pub(super) fn parse(
         &mut self,
@@ -154,7 +234,16 @@ impl Names {
         };
         let effects = (context.effects_of)(view.sql);
         if view.name.is_empty() {
-            self.parse_unnamed(link, body, effects);
+            match self.rewrite(link, view.sql) {
+                None => self.parse_unnamed(link, body, effects),
+                Some(sql) => {
+                    let mut rewritten = vec![0];
+                    rewritten.extend_from_slice(&sql);
+                    rewritten.push(0);
+                    rewritten.extend_from_slice(view.types);
+                    self.parse_unnamed(link, &rewritten, effects);
+                }
+            }
             return effects;
         }
         let name = significant(view.name);
@@ -164,13 +253,14 @@ impl Names {
                 link.prepare(&statement);
             }
             client::parse(link.out, &statement.name, view.sql, view.types);
-            link.sent(Kind::Parse, Reply::Forward, Some(Note::Duplicate(name.into())));
+            link.sent(Kind::Parse, Reply::Forward, Some(Note::Duplicate(view.name.into())));
             return effects;
         }
         let key = Key { sql: view.sql, types: view.types, settings: context.settings };
         let statement = context.table.intern(key, || effects);
         let known = link.server.prepared.find(&statement).is_some();
         let on_server = if known && can_fake {
+            self.unacknowledged += 1;
             link.sent(Kind::Parse, Reply::Fake, Some(parse_note(name, None)));
             self.named.insert(name.into(), Named { statement, told: None });
             return effects;
@@ -179,6 +269,7 @@ impl Names {
             client::parse(link.out, &statement.name, view.sql, view.types);
             Some(statement.id)
         };
+        self.unacknowledged += 1;
         link.sent(Kind::Parse, Reply::Forward, Some(parse_note(name, on_server)));
         link.record(&statement);
         self.named.insert(name.into(), Named { statement, told: None });
@@ -205,10 +296,14 @@ impl Names {
         rest: usize,
     ) -> Bound {
         if view.statement.is_empty() {
+            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
+            if link.refuses_ties && effects & TIES != 0 {
+                link.refuse(ties_refused());
+                return Bound::Refused;
+            }
             self.offer_unnamed(link);
             client::bind_head(link.out, view.portal, b"", rest);
             link.sent(Kind::Bind, Reply::Forward, None);
-            let effects = self.unnamed.as_ref().map_or(0, |unnamed| unnamed.effects);
             return Bound::Sent(effects);
         }
         let Some(named) = self.named.get(significant(view.statement)) else {
@@ -219,6 +314,10 @@ impl Names {
             return Bound::Sent(0);
         };
         let effects = named.statement.effects;
+        if link.refuses_ties && effects & TIES != 0 {
+            link.refuse(ties_refused());
+            return Bound::Refused;
+        }
         match offer(link, named) {
             Offer::Asked => Bound::Later,
             Offer::Changed => {
@@ -271,6 +370,7 @@ impl Names {
         }
         match self.named.remove_entry(significant(name)) {
             Some((name, named)) => {
+                self.unacknowledged += 1;
                 link.sent(Kind::Close, Reply::Fake, Some(Note::Close { name, named }));
             }
             // One that SQL made, or none: the server knows, and says the same of both.
@@ -285,7 +385,8 @@ impl Names {
     /// A Query drops the unnamed statement.
     pub(super) fn query(&mut self, server: &mut Server) {
         server.unnamed = 0;
-        if let Some(unnamed) = self.unnamed.take() {
+        let unnamed = self.unnamed.take();
+        if let Some(unnamed) = unnamed.filter(|unnamed| unnamed.body.capacity() <= SPARE_MAX) {
             self.spare = unnamed.body;
         }
     }
@@ -294,25 +395,6 @@ impl Names {
     pub(super) fn forget_named(&mut self, server: &mut Server) {
         self.named.clear();
         server.prepared.clear();
-    }
-
-    /// The statement that the client calls `name`, if it has one.
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.named.get(significant(name)).map(|named| &named.statement)
-    }
-
-    /// DEALLOCATE of one statement was done.
-    pub(super) fn forget(&mut self, server: &mut Server, name: &[u8]) {
-        if let Some(named) = self.named.remove(significant(name)) {
-            server.prepared.remove(named.statement.id);
-        }
-    }
-
-    /// Prepares `statement` on the server if it is not there.
-    pub(super) fn offer(link: &mut Link<'_>, statement: &Arc<Statement>) {
-        if link.server.prepared.find(statement).is_none() {
-            link.prepare(statement);
-        }
     }
 
     /// Some plan of this client's is out of date, and the server does not say which.
@@ -343,7 +425,7 @@ impl Names {
     pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
         match note {
             Note::Unnamed(before) => {
-                if let Some(before) = before {
+                if let Some(before) = before.filter(|before| before.body.capacity() <= SPARE_MAX) {
                     self.spare = before.body;
                 }
             }
@@ -354,10 +436,13 @@ impl Names {
                 server.prepared.set_shape(id, shape);
             }
             Note::Shape(id) => server.prepared.set_shape(id, shape),
-            Note::Parse { .. }
+            Note::Parse { name: Some(_), .. } | Note::Close { .. } => {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            }
+            Note::Parse { name: None, .. }
             | Note::Duplicate(_)
-            | Note::Close { .. }
             | Note::Evict(_)
+            | Note::Try(_)
             | Note::Refuse(_) => {}
         }
     }
@@ -368,6 +453,7 @@ impl Names {
         match note {
             Note::Parse { name, on_server } => {
                 if let Some(name) = name {
+                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
                     self.named.remove(&name);
                 }
                 if let Some(id) = on_server {
@@ -380,9 +466,13 @@ impl Names {
                 self.unnamed = before.filter(|_| !failed);
             }
             Note::Close { name, named } => {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.named.insert(name, named);
             }
             Note::Evict(known) => server.prepared.restore(*known),
+            Note::Try(id) => {
+                server.prepared.remove(id);
+            }
             Note::Shape(UNCERTAIN) => server.unnamed = UNCERTAIN,
             Note::Shape(_) | Note::Describe { .. } | Note::Duplicate(_) | Note::Refuse(_) => {}
         }
@@ -422,6 +512,22 @@ impl Names {
         }
         out.extend_from_slice(rest);
         Some(out)
+    }
+
+    /// The server does not know a statement that it should know, or the other way round: somebody
+    /// has used our names in a text that was not understood. Sets right what can be set right.
+    pub(super) fn heal(&self, server: &mut Server, message: &[u8]) {
+        let Some(at) = memchr::memmem::find(message, NAME_PREFIX.as_bytes()) else { return };
+        let tail = message.get(at.saturating_add(NAME_PREFIX.len())..).unwrap_or_default();
+        let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number = tail.get(..digits).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
+        let Some(id) = number else { return };
+        let duplicate = server.replies.front().is_some_and(|front| {
+            matches!(front.note, Some(Note::Duplicate(_)))
+        });
+        if !duplicate && server.prepared.remove(id).is_none() {
+            server.is_strange = true;
+        }
     }
 
     fn name_of(&self, number: &[u8]) -> Option<&[u8]> {

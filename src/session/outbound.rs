@@ -6,6 +6,7 @@
 use super::gate::{Gate, columns};
 use super::names::shape_of;
 use super::route::Mode;
+use super::settings;
 use super::run::{Clock, End, Phase, Session};
 use super::worker::{Figures, Worker};
 use crate::backend::server::{Note, Server};
@@ -112,6 +113,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::error!(client = self.card.id, "{error}; closing both connections");
+                self.lease = None;
                 let fault =
                     Fault::session(Side::Server, "08P01", "server sent an unexpected message");
                 ControlFlow::Break(End::Fault(fault))
@@ -163,6 +165,10 @@ impl Session {
     pub(super) fn fakes(&mut self, pieces: &mut Pieces<'_>) {
         let Some(lease) = &mut self.lease else { return };
         let server = lease.server();
+        if server.rest_of_frame > 0 {
+            // The frame that goes on with the next read comes first.
+            return;
+        }
         while let Some(fake) = server.replies.take_fake() {
             let tag = match fake.kind {
                 Kind::Close => server::CLOSE_COMPLETE,
@@ -203,14 +209,16 @@ impl Session {
             server::READY => {
                 let status = body.first().copied().unwrap_or(0);
                 let received = server.replies.ready(status)?;
-                if received.reply == Reply::Forward {
-                    self.count(status);
+                if received.reply != Reply::Forward {
+                    return Ok(received.reply);
                 }
-                return Ok(received.reply);
+                self.count(status);
+                let withheld = self.withholds_ready(status);
+                return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
             }
             server::ERROR => return Ok(self.error(body, pieces)),
             server::COMMAND_COMPLETE => self.completed(body),
-            server::PARAMETER_STATUS => return Ok(self.parameter_status(body, pieces)),
+            server::PARAMETER_STATUS => return Ok(self.parameter_status(body)),
             // A client that is being welcomed hears what its settings gave rise to.
             server::NOTICE if self.greeting => return Ok(Reply::Forward),
             server::NOTIFICATION => return Ok(Reply::Forward),
@@ -231,34 +239,40 @@ impl Session {
     }
 
     /// ParameterStatus. What a RESET returns to is the server's own default; the client's is what
-    /// its startup packet said, and the server is going to be given that.
-    fn parameter_status(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
+    /// its startup packet said. The client hears of that, which the server is going to be given
+    /// before ReadyForQuery, and not of the other.
+    fn parameter_status(&mut self, body: &[u8]) -> Reply {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         let reply = server.replies.front_reply();
         let before = server.reported_value(body);
         server.report(body);
-        if self.effects & super::settings::RESETS == 0 || reply != Reply::Forward {
+        if self.effects & settings::RESETS == 0 && !self.owes_ready {
             return reply;
         }
-        let account = &self.route.account;
-        let value_in = |settings: &std::sync::Arc<crate::backend::settings::Settings>| {
-            let (name, _) = server::read_parameter_status(body)?;
-            let reported = account.welcomes.find(settings)?;
-            let found = reported.iter().find(|(known, _)| **known == *name);
-            found.map(|(name, value)| (name.clone(), value.clone()))
-        };
-        let (Some(neutral), Some(own)) = (value_in(&account.neutral), value_in(&self.startup)) else {
-            return reply;
-        };
-        let now = server::read_parameter_status(body).map(|(_, value)| value);
-        if neutral.1 == own.1 || now != Some(&*neutral.1) {
+        let Some((name, value)) = server::read_parameter_status(body) else { return reply };
+        let told = self.withheld.iter().find(|(known, _)| **known == *name);
+        if self.owes_ready {
+            let told = told.map_or(before.as_deref(), |(_, told)| told.as_deref());
+            return if told == Some(value) { Reply::Swallow } else { Reply::Forward };
+        }
+        let own = std::str::from_utf8(name).ok().map(str::to_ascii_lowercase);
+        if reply != Reply::Forward || own.is_none_or(|name| self.startup.value(&name).is_none()) {
             return reply;
         }
-        if before.as_deref() != Some(&*own.1) {
-            server::parameter_status(pieces.insert(), &own.0, &own.1);
+        if told.is_none() {
+            self.withheld.push((name.into(), before));
         }
         Reply::Swallow
+    }
+
+    /// ReadyForQuery that waits until the defaults of the client's startup packet are restored.
+    fn withholds_ready(&mut self, status: u8) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        let resets = self.effects & settings::RESETS != 0 && !self.startup.is_empty();
+        self.owes_ready =
+            resets && status == wire::IDLE && lease.server().replies.rest() == Rest::AtRest;
+        self.owes_ready
     }
 
     fn count(&mut self, status: u8) {
@@ -278,11 +292,7 @@ impl Session {
         let server = lease.server();
         match body {
             b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.names.forget_named(server),
-            b"DEALLOCATE\0" => {
-                if let Some(name) = self.deallocating.take() {
-                    self.names.forget(server, &name);
-                }
-            }
+            b"DEALLOCATE\0" => self.names.deallocated(server),
             _ => {}
         }
     }
@@ -293,16 +303,24 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         self.server_said |= fields.is_fatal();
-        self.deallocating = None;
+        self.names.not_deallocated();
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());
-        let reply = if ours && !fields.is_fatal() {
-            if let Some(Gate::Align(answer) | Gate::Probe(answer)) = &mut self.gate {
+        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
+        let reply = if untouched && fields.is_fatal() {
+            // Nothing of the client's has been sent: it gets another server.
+            self.server_said = false;
+            Reply::Swallow
+        } else if ours && !fields.is_fatal() {
+            let gate = &mut self.gate;
+            if let Some(Gate::Check(answer) | Gate::Align(answer) | Gate::Probe(answer)) = gate {
                 let mut error = Vec::new();
                 wire::with_message(&mut error, body, fields.message);
                 answer.error = Some(error);
             }
+            Reply::Swallow
+        } else if let Some(Note::Try(_)) = note {
             Reply::Swallow
         } else if let Some(Note::Refuse(fault)) = note {
             wire::fault(pieces.insert(), fault);
@@ -316,6 +334,9 @@ impl Session {
         } else {
             Reply::Forward
         };
+        if matches!(fields.code, b"26000" | b"42P05") {
+            self.names.heal(server, fields.message);
+        }
         if fields.code == b"0A000" && fields.message.starts_with(b"cached plan must not") {
             self.names.outdate();
         }
@@ -360,9 +381,10 @@ impl Session {
             }
             Rest::Busy | Rest::Unprovable => {
                 if server.replies.rest() == Rest::AtRest {
-                    // Only a cancel request on its way, or bytes of a frame, hold it.
+                    // Only a cancel request on its way, or bytes that wait, hold it.
                     server.cancel.wake_when_clear(cx.waker());
-                } else if server.replies.outstanding() == 0 && status != wire::IDLE {
+                    self.unsettled = true;
+                } else if server.replies.outstanding() == 0 {
                     self.set_transaction_clock();
                 }
                 ControlFlow::Continue(())
@@ -380,17 +402,18 @@ impl Session {
             return ControlFlow::Continue(());
         }
         if self.keeps_server() {
-            return match self.effects & super::settings::RESETS {
+            return match self.effects & settings::RESETS {
                 0 => ControlFlow::Continue(()),
                 _ => self.probe(cx),
             };
         }
-        if self.effects & !super::settings::PINS_FOR_GOOD != 0 {
+        if self.effects & !settings::NO_STATE != 0 {
             return self.probe(cx);
         }
         if self.pinned {
             return ControlFlow::Continue(());
         }
+        self.lost_in_a_row = 0;
         self.card.unlinks();
         let Some(lease) = self.lease.take() else { return ControlFlow::Continue(()) };
         if let Err(mut lease) = lease.try_return() {
@@ -398,6 +421,7 @@ impl Session {
             let target = std::sync::Arc::clone(&lease.server().cancel);
             self.card.links(&target);
             self.lease = Some(lease);
+            self.unsettled = true;
             if !target.wake_when_clear(cx.waker()) {
                 cx.waker().wake_by_ref();
             }

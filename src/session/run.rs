@@ -27,6 +27,8 @@ use std::time::Duration;
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
+/// Servers that may be lost one after the other before the client is told.
+const LOST_MAX: u32 = 3;
 /// Longest good-bye to a client that does not read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,8 @@ pub(super) enum Clock {
     Idle,
     /// The client has closed its sending side.
     Parting,
+    /// The server was asked something by us.
+    Gate,
 }
 
 /// Where a session stands.
@@ -127,7 +131,6 @@ pub(super) struct Session {
     pub options: Arc<Options>,
     pub worker: Rc<Worker>,
     pub card: Arc<Card>,
-    pub place: usize,
     /// See [`Arrival::extras`].
     pub extras: Option<Arc<Extras>>,
     pub dedicated: bool,
@@ -139,6 +142,17 @@ pub(super) struct Session {
     pub custom: super::settings::Custom,
     /// The server holds something of this session's.
     pub pinned: bool,
+    /// The server is at rest but for a cancel request on its way, or bytes that wait: to be looked
+    /// at again.
+    pub unsettled: bool,
+    /// ReadyForQuery is due to the client when the server has been given its settings.
+    pub owes_ready: bool,
+    /// Parameters of which the client was not told the server's default: what it knew before.
+    pub withheld: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// Servers lost since one was of use.
+    pub lost_in_a_row: u32,
+    /// What is in the batch makes names unknown: what follows waits for its end.
+    pub forgets: bool,
     /// The last bytes that the client got end in the middle of a message.
     pub mid_frame: bool,
     /// The server has said that it closes the connection.
@@ -147,14 +161,24 @@ pub(super) struct Session {
     pub parting: Option<End>,
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
-    /// The statement that DEALLOCATE names.
-    pub deallocating: Option<Box<[u8]>>,
+}
+
+/// A client's entry in its worker's list, for as long as the session lives, however it ends.
+struct Place {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.leave(self.place);
+    }
 }
 
 /// Runs a session to its end.
 pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
     let guard = arrival.guard;
-    let place = worker.enter(&arrival.card);
+    let place = Place { place: worker.enter(&arrival.card), worker: Rc::clone(&worker) };
     let options = arrival.route.options.load_full();
     let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
     let mut session = Session {
@@ -173,19 +197,22 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         route: arrival.route,
         options,
         card: arrival.card,
-        place,
         dedicated: arrival.extras.is_some(),
         extras: arrival.extras,
         greeting: true,
         effects: 0,
         custom: custom_of(&arrival.settings),
         pinned: false,
+        unsettled: false,
+        owes_ready: false,
+        withheld: Vec::new(),
+        lost_in_a_row: 0,
+        forgets: false,
         mid_frame: false,
         server_said: false,
         parting: None,
         clock: Clock::Off,
         transaction_since: None,
-        deallocating: None,
         worker,
     };
     let end = match session.client.rehome() {
@@ -199,10 +226,8 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         }
         Err(error) => End::ClientLost(error),
     };
-    let place = (Rc::clone(&session.worker), session.place);
     session.farewell(end).await;
-    place.0.leave(place.1);
-    drop(guard);
+    drop((place, guard));
 }
 
 /// The custom settings of a startup packet.
@@ -231,10 +256,11 @@ impl Session {
             self.obey(cx)?;
         }
         self.flush(cx)?;
+        let mut moved = false;
         if self.greeting && matches!(self.phase, Phase::Idle) {
             self.greet(cx)?;
+            moved = true;
         }
-        let mut moved = false;
         if let Phase::Waiting(waiter) = &mut self.phase {
             if let Poll::Ready(outcome) = waiter.poll(cx) {
                 self.phase = Phase::Idle;
@@ -244,6 +270,10 @@ impl Session {
         }
         if self.lease.is_some() && !self.client.is_blocked() {
             moved |= self.read_server(cx)?;
+        }
+        if self.unsettled && self.gate.is_none() {
+            self.unsettled = false;
+            self.settle(cx)?;
         }
         if let Some(end) = self.parting.take() {
             if self.owes_nothing() {
@@ -309,10 +339,15 @@ impl Session {
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
-        if self.card.take(Order::Cancel) && matches!(self.phase, Phase::Waiting(_)) {
+        if self.card.take(Order::Cancel) {
             let fault =
                 Fault::query(Side::Client, "57014", "canceling statement due to user request");
-            self.refuse_batch(cx, &fault)?;
+            match self.phase {
+                Phase::Waiting(_) => self.refuse_batch(cx, &fault)?,
+                // It came while a server was being granted.
+                Phase::Bound if self.gate.is_none() => self.deliver_cancel(),
+                Phase::Bound | Phase::Idle => {}
+            }
         }
         if self.card.take(Order::Alarm) {
             self.alarm(cx)?;
@@ -431,15 +466,11 @@ impl Session {
 
     /// The connection to the server ended while it was leased.
     pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let checking = matches!(self.gate, Some(Gate::Check));
+        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if checking {
-            // Nothing of the client's has been sent to it: another server does as well.
-            self.gate = None;
-            self.phase = Phase::Idle;
-            self.acquire(cx)?;
-            return self.process_held(cx);
+        if untouched && !self.owes_ready && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
+            return self.try_another(cx);
         }
         if self.server_said {
             return ControlFlow::Break(End::ServerSaid);
@@ -449,6 +480,16 @@ impl Session {
             "08006",
             "server closed the connection unexpectedly",
         )))
+    }
+
+    /// Nothing of the client's has been sent to the server that is gone: another one does as well.
+    pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.lost_in_a_row += 1;
+        self.gate = None;
+        self.server_said = false;
+        self.phase = Phase::Idle;
+        self.acquire(cx)?;
+        self.process_held(cx)
     }
 
     pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {
@@ -474,11 +515,12 @@ impl Session {
     /// The end of a session: the client is told why, and its server is cleaned for the next one.
     async fn farewell(mut self, end: End) {
         self.card.set_alarm(None);
+        // From here on no cancel request of this client reaches the server, who gets it next.
+        self.card.unlinks();
         if let Some(lease) = self.lease.take() {
             super::goodbye::release(&self, lease);
         }
         self.phase = Phase::Idle;
-        self.card.unlinks();
         let reason = self.part(end).await;
         if self.options.log_disconnections {
             tracing::info!(
@@ -491,7 +533,7 @@ impl Session {
     async fn part(&mut self, end: End) -> String {
         let mut unsent = None;
         let reason = match end {
-            End::Left => return "client close request".to_owned(),
+            End::Left => "client close request".to_owned(),
             End::ClientLost(error) => return format!("client connection lost: {error}"),
             End::Quietly(reason) => reason,
             End::ServerSaid => "server closed the connection".to_owned(),

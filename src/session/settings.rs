@@ -20,6 +20,13 @@ pub(super) const PINS_FOR_GOOD: Effects = 1 << 3;
 /// The text does not show which settings it may have changed.
 pub(super) const UNKNOWN: Effects = 1 << 4;
 
+/// The text leaves something behind that ties the session to its server.
+pub(super) const TIES: Effects = 1 << 6;
+/// The statement drops prepared statements.
+pub(super) const FORGETS: Effects = 1 << 5;
+/// Effects of the connection itself, not of its state on the server.
+pub(super) const NO_STATE: Effects = PINS_FOR_GOOD | FORGETS | TIES;
+
 /// Custom settings that a session has named. PostgreSQL lists no setting that no extension has
 /// defined, so the session has to remember which to ask for.
 #[derive(Debug, Default)]
@@ -63,6 +70,12 @@ pub(super) fn effects_of(
     if !left.is_empty() || !facts.releases.is_empty() || facts.taint {
         effects |= POSSESSIONS;
     }
+    if !facts.pins.difference(invisible).is_empty() {
+        effects |= TIES;
+    }
+    if facts.releases.contains(sql::PinSet::PREPARED) {
+        effects |= FORGETS;
+    }
     if facts.pins.contains(sql::PinSet::LOAD) {
         effects |= PINS_FOR_GOOD;
     }
@@ -75,7 +88,8 @@ pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 /// Asks which settings the session has and whether it has anything else.
 ///
 /// Names and operators are qualified: the session's `search_path` must not be able to answer.
-/// `role` and `session_authorization` are not listed in `pg_settings`.
+/// `role` and `session_authorization` are not listed in `pg_settings`. What the temporary schema
+/// holds depends on it; 2615 is `pg_namespace`.
 const PROBE: &[u8] = b"\
 SELECT name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' \
@@ -87,8 +101,8 @@ WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backen
 JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
 WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization')) \
 UNION ALL SELECT NULL, 'pinned' WHERE \
-EXISTS (SELECT 1 FROM pg_catalog.pg_class \
-WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+EXISTS (SELECT 1 FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
+AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable) \
@@ -191,7 +205,7 @@ mod tests {
     fn texts_that_reach_beyond_their_transaction() {
         assert_eq!(effects("SET work_mem = '1MB'"), SETTINGS);
         assert_eq!(effects("RESET work_mem"), SETTINGS | RESETS);
-        assert_eq!(effects("LISTEN a"), POSSESSIONS);
+        assert_eq!(effects("LISTEN a"), POSSESSIONS | TIES);
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);
         assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS | UNKNOWN);

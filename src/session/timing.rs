@@ -8,6 +8,9 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
 
+/// Longest wait for the end of a cancelled statement, where `cancel_wait_timeout` sets no limit.
+const CANCEL_MAX: Duration = Duration::from_secs(60);
+
 fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -27,6 +30,9 @@ impl Session {
     /// The client has asked for something that the server has to answer.
     #[inline]
     pub(super) fn set_query_clock(&mut self) {
+        if self.clock == Clock::Cancelled {
+            return;
+        }
         let options = &self.options;
         if options.query_timeout.is_none() && options.transaction_timeout.is_none() {
             return self.set_clock(Clock::Off, None);
@@ -55,9 +61,12 @@ impl Session {
                 ControlFlow::Break(End::Fault(transaction_timeout()))
             }
             Clock::Query => {
-                self.cancel_query();
+                self.deliver_cancel();
+                let limit = self.options.cancel_wait_timeout.unwrap_or(CANCEL_MAX);
+                self.set_clock(Clock::Cancelled, Some(limit));
                 ControlFlow::Continue(())
             }
+            Clock::Gate => self.server_lost(cx),
             Clock::Cancelled => ControlFlow::Break(End::Fault(cancel_failed())),
             Clock::IdleTransaction => ControlFlow::Break(End::Fault(idle_transaction_timeout())),
             Clock::Parting => ControlFlow::Break(self.parting.take().unwrap_or(End::Left)),
@@ -66,7 +75,7 @@ impl Session {
     }
 
     /// Cancels what the server runs; its error reaches the client in its turn.
-    fn cancel_query(&mut self) {
+    pub(super) fn deliver_cancel(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let request = lease.server().cancel.begin();
         let worker = Rc::clone(&self.worker);
@@ -74,10 +83,9 @@ impl Session {
         tokio::task::spawn_local(async move {
             let delivery = request.deliver(&worker.resolver, &worker.tcp);
             if let Err(error) = within(limit, delivery).await {
-                tracing::warn!("cancel request for query_timeout failed: {error}");
+                tracing::warn!("cancel request failed: {error}");
             }
         });
-        self.set_clock(Clock::Cancelled, limit);
     }
 }
 

@@ -112,8 +112,7 @@ impl Worker {
 
     /// A client left.
     pub(super) fn leave(&self, place: usize) {
-        let card = self.cards.borrow_mut().remove(place);
-        self.common.clients.forget(&card);
+        drop(self.cards.borrow_mut().remove(place));
     }
 
     /// Orders every client to leave: at its next transaction boundary, or now.

@@ -14,9 +14,10 @@
 mod boundary;
 mod calls;
 mod command;
-mod deallocate;
+
 mod facts;
 mod lex;
+mod named;
 mod names;
 mod scan;
 mod settings;
@@ -26,7 +27,7 @@ mod tests;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
-pub use deallocate::deallocates;
+pub use named::{NamedStatement, Verb, named_statement};
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use lex::{Kind, Lexer, Token};
 pub use scan::facts;
