@@ -201,7 +201,8 @@ mod tests {
         let from = table.intern(pairs(&[("role", "a"), ("x", "1")]));
         let to = table.intern(pairs(&[("role", "b"), ("x", "2")]));
         let sql = String::from_utf8(alignment(&from, &to, false).unwrap()).unwrap();
-        let sets = "SELECT pg_catalog.set_config('x','2',false),pg_catalog.set_config('role','b',false)";
+        let sets =
+            "SELECT pg_catalog.set_config('x','2',false),pg_catalog.set_config('role','b',false)";
         assert_eq!(sql, format!("RESET \"role\";{sets}"));
         let all = String::from_utf8(alignment(&from, &from, true).unwrap()).unwrap();
         assert!(all.starts_with("RESET ALL;SELECT"), "{all}");

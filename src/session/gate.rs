@@ -4,8 +4,8 @@
 //! each question is answered before the next byte of the client's is looked at, so that a failed
 //! alignment can never let a query run under somebody else's settings.
 
-use super::run::{Clock, End, Phase, Session};
 use super::route::StatePolicy;
+use super::run::{Clock, End, Phase, Session};
 use super::settings;
 use crate::backend::server::Server;
 use crate::backend::settings::alignment;

@@ -153,7 +153,8 @@ impl Session {
             Err(_) if !is_client_tag(tag) => ControlFlow::Break(invalid_type(tag)),
             Err(error)
                 if large
-                    && usize::try_from(error.length).is_ok_and(|n| (4..=LARGE_MAX).contains(&n)) =>
+                    && usize::try_from(error.length)
+                        .is_ok_and(|n| (4..=LARGE_MAX).contains(&n)) =>
             {
                 ControlFlow::Break(End::Fault(
                     Fault::protocol("message is too long")
@@ -347,8 +348,8 @@ impl Session {
             client::PARSE => client::read_parse(body).map(|view| view.sql),
             _ => body.strip_suffix(&[0]),
         };
-        let effects =
-            text.map_or(0, |text| settings::effects_of(text, true, &mut |name| self.custom.note(name)));
+        let effects = text
+            .map_or(0, |text| settings::effects_of(text, true, &mut |name| self.custom.note(name)));
         if effects & settings::RESETS != 0 {
             self.effects |= effects & (settings::RESETS | settings::SETTINGS);
         }

@@ -522,9 +522,10 @@ impl Names {
         let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let number = tail.get(..digits).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
         let Some(id) = number else { return };
-        let duplicate = server.replies.front().is_some_and(|front| {
-            matches!(front.note, Some(Note::Duplicate(_)))
-        });
+        let duplicate = server
+            .replies
+            .front()
+            .is_some_and(|front| matches!(front.note, Some(Note::Duplicate(_))));
         if !duplicate && server.prepared.remove(id).is_none() {
             server.is_strange = true;
         }

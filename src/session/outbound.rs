@@ -6,8 +6,8 @@
 use super::gate::{Gate, columns};
 use super::names::shape_of;
 use super::route::Mode;
-use super::settings;
 use super::run::{Clock, End, Phase, Session};
+use super::settings;
 use super::worker::{Figures, Worker};
 use crate::backend::server::{Note, Server};
 use crate::backend::state::{Expected, Kind, OutOfStep, Reply, Rest};

@@ -469,7 +469,12 @@ impl Session {
         let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if untouched && !self.owes_ready && !self.pinned && !self.keeps_server() && self.lost_in_a_row < LOST_MAX {
+        if untouched
+            && !self.owes_ready
+            && !self.pinned
+            && !self.keeps_server()
+            && self.lost_in_a_row < LOST_MAX
+        {
             return self.try_another(cx);
         }
         if self.server_said {

@@ -27,7 +27,7 @@ mod tests;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
-pub use named::{NamedStatement, Verb, named_statement};
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use lex::{Kind, Lexer, Token};
+pub use named::{NamedStatement, Verb, named_statement};
 pub use scan::facts;

@@ -411,7 +411,7 @@ def transactions():
         conn.tpc_prepare()
         with psycopg.connect() as other:
             same("prepared transactions are seen", ["psy two phases"], [str(xid) for xid in other.tpc_recover()])
-        conn.tpc_rollback("psy two phases")
+        conn.tpc_rollback()
         same("two-phase commit", [5, 6], [r[0] for r in conn.execute("SELECT id FROM psy_tx WHERE id > 4 ORDER BY id")])
         conn.execute("DROP TABLE psy_tx")
 
