@@ -350,10 +350,13 @@ public final class Driver {
             given.writeToCopy(bad, 0, 6);
             given.cancelCopy();
             same("the client gives a COPY up", 100_000L, value(conn, "SELECT count(*) FROM jdbc_copy"));
-            CopyOut left = copy.copyOut("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT");
-            left.readFromCopy();
-            left.cancelCopy();
-            same("the client cancels a COPY that it reads", 1, value(conn, "SELECT 1"));
+            // Not CopyOut.cancelCopy(): pgjdbc 42.5 loses count of the answers, with PostgreSQL itself too.
+            CopyOut read = copy.copyOut("COPY (SELECT i FROM generate_series(1, 1000) i) TO STDOUT");
+            int lines = 0;
+            while (read.readFromCopy() != null) {
+                lines++;
+            }
+            same("COPY row by row", 1000, lines);
             run(conn, "DROP TABLE jdbc_copy");
         }
     }
