@@ -10,7 +10,12 @@ fn sorted(pairs: &[(&[u8], &[u8])]) -> Option<Wish> {
     let mut packet = Vec::new();
     startup_message(&mut packet, pairs.iter().copied());
     match first(&packet) {
-        Ok(First::Startup { parameters, .. }) => wish(parameters, &["ignored".to_owned()]).ok(),
+        Ok(First::Startup { parameters, .. }) => {
+            let mut wish = wish(parameters, &["ignored".to_owned()]).ok()?;
+            // Switches stand before parameters; that does not matter between different names.
+            wish.extras.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Some(wish)
+        }
         other => panic!("our own packet is refused: {other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Any text: tokens tile it, statements lie in it in order, and the facts agree with both.
 #![no_main]
 
-use howdah::sql::{Command, Lexer, deallocates, facts, statements};
+use howdah::sql::{Command, Lexer, Verb, facts, named_statement, statements};
 use libfuzzer_sys::fuzz_target;
 
 fn inspect(text: &[u8], standard_conforming_strings: bool) {
@@ -24,10 +24,11 @@ fn inspect(text: &[u8], standard_conforming_strings: bool) {
     assert!(!facts.broken || facts.taint);
 }
 
-/// A name in quotes is read back, and a text that is said to drop one statement is one statement.
+/// A name in quotes is read back, and a text that is said to name one statement is one statement.
 fn named(data: &[u8]) {
-    if deallocates(data).is_some() {
+    if let Some(found) = named_statement(data) {
         assert_eq!(facts(data, true).statements, 1);
+        assert!(!found.place.is_empty() && found.place.end <= data.len());
     }
     if data.is_empty() || data.contains(&0) {
         return;
@@ -40,7 +41,9 @@ fn named(data: &[u8]) {
         }
     }
     text.push(b'"');
-    assert_eq!(deallocates(&text).as_deref(), Some(data));
+    let found = named_statement(&text).expect("one DEALLOCATE");
+    assert_eq!((found.verb, &found.name[..]), (Verb::Deallocate, data));
+    assert_eq!(found.place, 11..text.len());
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -228,6 +228,9 @@ impl Server {
     /// Remembers a ParameterStatus.
     pub fn report(&mut self, body: &[u8]) {
         let Some((name, value)) = server::read_parameter_status(body) else { return };
+        if name == b"standard_conforming_strings" {
+            self.conforming = value == b"on";
+        }
         let reported = Arc::make_mut(&mut self.reported);
         match reported.iter_mut().find(|(known, _)| **known == *name) {
             Some((_, known)) => *known = value.into(),
@@ -242,7 +245,7 @@ impl Server {
                 self.prepared.remove(id);
             }
             Note::Evict(known) => self.prepared.restore(*known),
-            Note::Unnamed(_) | Note::Shape(_) => self.unnamed = u64::MAX,
+            Note::Unnamed(_) | Note::Again | Note::Shape(_) => self.unnamed = u64::MAX,
             Note::Parse { on_server: None, .. }
             | Note::Duplicate(_)
             | Note::Close { .. }

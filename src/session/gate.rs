@@ -4,8 +4,8 @@
 //! each question is answered before the next byte of the client's is looked at, so that a failed
 //! alignment can never let a query run under somebody else's settings.
 
-use super::run::{Clock, End, Phase, Session};
 use super::route::StatePolicy;
+use super::run::{Clock, End, Phase, Session};
 use super::settings;
 use crate::backend::server::Server;
 use crate::backend::settings::alignment;
@@ -103,6 +103,7 @@ impl Session {
         self.lease = Some(lease);
         self.phase = Phase::Bound;
         self.server_said = false;
+        self.touched = false;
         if self.dedicated {
             // Its startup packet has given it everything.
             if let Some(lease) = &mut self.lease {

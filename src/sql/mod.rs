@@ -19,6 +19,7 @@ mod facts;
 mod lex;
 mod named;
 mod names;
+mod plain;
 mod scan;
 mod settings;
 mod statement;
@@ -27,7 +28,8 @@ mod tests;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
-pub use named::{NamedStatement, Verb, named_statement};
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use lex::{Kind, Lexer, Token};
+pub use named::{NamedStatement, Verb, named_statement};
+pub use plain::is_plain;
 pub use scan::facts;

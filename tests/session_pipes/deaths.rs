@@ -90,6 +90,12 @@ async fn with_a_death(stage: &Rc<Stage>, requests: &[Vec<u8>]) -> Vec<u8> {
         readies = frames(&seen).0.iter().filter(|frame| frame.starts_with("Z:")).count();
     }
     client.vanish().await;
+    if readies > requests.len() {
+        // What comes behind the last answer is not the script's: a question of the session's own
+        // may be what the server died of.
+        let end = seen.windows(6).rposition(|ready| ready == b"Z\0\0\0\x05I").expect("the last");
+        seen.truncate(end + 6);
+    }
     seen
 }
 
@@ -141,14 +147,13 @@ fn a_server_that_dies_anywhere_is_told_of_once() {
 #[test]
 fn a_client_that_dies_anywhere_leaves_a_clean_server() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
-        let requests = [script(), vec![sleep_in_a_transaction()]].concat();
-        let bytes = requests.concat();
-        for death in 1..=bytes.len() {
-            let mut client = stage.client().await;
-            eprintln!("death {death} {:?}", tokio::time::Instant::now());
-            client.send(&bytes[..death]).await;
-            client.vanish().await;
-            stage.settle().await;
+        for bytes in [script().concat(), sleep_in_a_transaction()] {
+            for death in 1..=bytes.len() {
+                let mut client = stage.client().await;
+                client.send(&bytes[..death]).await;
+                client.vanish().await;
+                stage.settle().await;
+            }
         }
         stage.is_healthy().await;
         let cancels: usize =
@@ -193,7 +198,9 @@ fn a_sleeping_statement_is_cancelled_and_rolled_back_for_a_client_that_left() {
         stage.settle().await;
         let state = stage.process(1).state.borrow().cancels;
         assert_eq!(state, 1);
-        assert_eq!(stage.process(1).state.borrow().log, ["BEGIN", "SLEEP", "ROLLBACK"]);
+        let log = stage.process(1).state.borrow().log.clone();
+        // SLEEP is no command that is known to leave nothing behind.
+        assert_eq!(log, ["BEGIN", "SLEEP", "ROLLBACK", "DISCARD ALL"]);
         stage.is_healthy().await;
         assert_eq!(stage.processes.borrow().len(), 1);
     });
@@ -236,7 +243,6 @@ fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
         let bytes = [script(), vec![sleep_in_a_transaction()]].concat().concat();
         let mut ended = false;
         for polls in 1..60 {
-            eprintln!("polls {polls}");
             let (arrival, pipe) = stage.arrival();
             let session = Box::pin(run(arrival, Rc::clone(&stage.worker)));
             let task = spawn_local(limited(session, polls));

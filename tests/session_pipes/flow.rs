@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Bytes of a session's future. With its card, its place and its task's header it is what an idle
 /// client costs; the promise is 3 KiB for all of it.
-const FUTURE_MAX: usize = 1024;
+const FUTURE_MAX: usize = 2560;
 
 #[test]
 fn a_session_is_small() {
@@ -45,7 +45,8 @@ fn a_silent_client_keeps_no_buffer() {
         }
         let each = (resident().saturating_sub(before)) as f64 / CLIENTS as f64;
         println!("a silent client keeps {each:.2} KiB, its test pipe included");
-        assert!(each < 6.0, "{each} KiB");
+        // Other tests of this process run meanwhile. A buffer of 8 KiB would show.
+        assert!(each < 12.0, "{each} KiB");
     });
 }
 
@@ -67,9 +68,11 @@ async fn transcript(stage: Rc<Stage>) -> String {
     client::bare(&mut copy, client::COPY_DONE);
     let mut all = String::new();
     for request in [&batch, &copy, &batch] {
-        client.send(request).await;
+        // A client that writes all before it reads would need room for the answers in its pipe.
+        let sent = client.send_in_background(request.clone());
         all.push_str(&client.answer().await);
         all.push('\n');
+        client.take_back(sent).await;
     }
     for sql in ["BEGIN", "SELECT 1", "FAIL", "SELECT 1", "ROLLBACK", "ROWS 3", "SET a = 1"] {
         all.push_str(&client.ask(sql).await);

@@ -7,10 +7,12 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
+/// Characters of a text that are logged.
+const LOGGED: usize = 80;
+
 /// What one server process has done, as the tests see it.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) pid: u32,
     /// `I`, `T` or `E`.
     pub(crate) status: u8,
     /// Messages since the last Sync that ask for one.
@@ -20,7 +22,7 @@ pub(crate) struct State {
     skipping: bool,
     /// The connection stands.
     pub(crate) open: bool,
-    /// Texts, in order.
+    /// Texts, in order, cut short.
     pub(crate) log: Vec<String>,
     /// Cancel requests that came for it.
     pub(crate) cancels: usize,
@@ -40,9 +42,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(pid: u32, dies_at: usize) -> Self {
+    pub(crate) fn new(dies_at: usize) -> Self {
         let state = State {
-            pid,
             status: wire::IDLE,
             batch: false,
             copying: false,
@@ -77,6 +78,12 @@ impl Process {
     pub(crate) fn is_clean(&self) -> bool {
         let state = self.state.borrow();
         state.status == wire::IDLE && !state.batch && !state.copying && !state.sleeping
+    }
+
+    /// Whether it ended without being told to.
+    pub(crate) fn has_died(&self) -> bool {
+        let state = self.state.borrow();
+        state.written == state.dies_at
     }
 
     /// Serves the connection to its end.
@@ -253,7 +260,7 @@ impl Wires {
     async fn run(&mut self, sql: &str, simple: bool, out: &mut Vec<u8>) -> Option<()> {
         let status = {
             let mut state = self.process.state.borrow_mut();
-            state.log.push(sql.to_owned());
+            state.log.push(sql.chars().take(LOGGED).collect());
             state.status
         };
         let ends = matches!(sql, "COMMIT" | "ROLLBACK");

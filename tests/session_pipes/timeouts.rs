@@ -141,17 +141,14 @@ async fn waits_in_vain(stage: Rc<Stage>) {
     let since = Instant::now();
     client.query("SELECT 1").await;
     assert_eq!(in_time(&mut client, since).await, REFUSED);
-    eprintln!("A");
     let since = Instant::now();
     client.send(&batch("SELECT 1")).await;
     assert_eq!(in_time(&mut client, since).await, REFUSED);
-    eprintln!("B");
     // What came behind the batch in the same bytes is another request, and waits anew.
     let since = Instant::now();
     let two = [batch("SELECT 1"), batch("SELECT 2")].concat();
     client.send(&two).await;
     assert_eq!(in_time(&mut client, since).await, REFUSED);
-    eprintln!("C");
     assert_eq!(holder.ask("COMMIT").await, "C:COMMIT Z:I");
     assert_eq!(client.answer().await, "1 2 T D C:SELECT 1 Z:I");
     assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
