@@ -23,7 +23,8 @@ use std::time::Duration;
 /// Longest message of the kinds that carry data, and of the others: PostgreSQL's own limits.
 const LARGE_MAX: usize = 0x3fff_ffff;
 const SMALL_MAX: usize = 10_000;
-/// How long a client that has closed its sending side is still served, in case it still reads.
+/// How long a client that has left is still served, in case it reads: a query that takes longer is
+/// cancelled.
 const PARTING: Duration = Duration::from_millis(200);
 
 /// What became of a message.
@@ -46,7 +47,6 @@ impl Session {
             Poll::Ready(Ok(0)) => {
                 drop(scratch);
                 self.part_from(cx, End::Left)?;
-                self.set_clock(Clock::Parting, Some(PARTING));
                 return ControlFlow::Continue(true);
             }
             Poll::Ready(Ok(n)) => n,
@@ -231,6 +231,9 @@ impl Session {
         client::bare(&mut flush, client::FLUSH);
         if !server.replies.is_copying_in() && server.stream.write(cx, &flush).is_err() {
             return ControlFlow::Break(end);
+        }
+        if matches!(end, End::Left) {
+            self.set_clock(Clock::Parting, Some(PARTING));
         }
         self.parting = Some(end);
         ControlFlow::Continue(())

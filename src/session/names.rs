@@ -281,7 +281,7 @@ impl Names {
     pub(super) fn parse_again(&mut self, server: &mut Server, body: &[u8]) -> Option<()> {
         let unnamed = self.unnamed.as_ref().filter(|unnamed| unnamed.body == body)?;
         server.unnamed = unnamed.serial;
-        drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again)));
+        drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again(unnamed.serial))));
         Some(())
     }
 
@@ -305,7 +305,7 @@ impl Names {
         let before = self.unnamed.replace(Unnamed { body: kept, serial, effects }).map(Box::new);
         link.server.unnamed = serial;
         link.frame(client::PARSE, body);
-        link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed(before)));
+        link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed { serial, before }));
     }
 
     /// Bind: everything but the `rest` bytes of the body that follow its two names.
@@ -385,7 +385,7 @@ impl Names {
         if name.is_empty() {
             link.server.unnamed = 0;
             client::target(link.out, client::CLOSE, b'S', b"");
-            let note = Note::Unnamed(self.unnamed.take().map(Box::new));
+            let note = Note::Unnamed { serial: 0, before: self.unnamed.take().map(Box::new) };
             link.sent(Kind::Close, Reply::Forward, Some(note));
             return;
         }
@@ -446,7 +446,7 @@ impl Names {
     /// The answer came that the note was waiting for. `shape` is that of a RowDescription.
     pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
         match note {
-            Note::Unnamed(before) => {
+            Note::Unnamed { before, .. } => {
                 if let Some(before) = before.filter(|before| before.body.capacity() <= SPARE_MAX) {
                     self.spare = before.body;
                 }
@@ -462,7 +462,7 @@ impl Names {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
             }
             Note::Parse { name: None, .. }
-            | Note::Again
+            | Note::Again(_)
             | Note::Duplicate(_)
             | Note::Evict(_)
             | Note::Try(_)
@@ -483,14 +483,17 @@ impl Names {
                     server.prepared.remove(id);
                 }
             }
-            Note::Unnamed(before) => {
+            Note::Unnamed { serial, before } => {
                 server.unnamed = UNCERTAIN;
-                // PostgreSQL drops the old one before it looks at the new one.
-                self.unnamed = before.filter(|_| !failed).map(|before| *before);
+                // One that came behind it, in another batch, stays. PostgreSQL drops the old one
+                // before it looks at the new one.
+                if self.unnamed.as_ref().map_or(0, |now| now.serial) == serial {
+                    self.unnamed = before.filter(|_| !failed).map(|before| *before);
+                }
             }
-            Note::Again => {
+            Note::Again(serial) => {
                 server.unnamed = UNCERTAIN;
-                self.unnamed = self.unnamed.take().filter(|_| !failed);
+                self.unnamed.take_if(|now| failed && now.serial == serial);
             }
             Note::Close { name, named } => {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);

@@ -185,6 +185,7 @@ impl Stage {
             replies: Replies::default(),
             prepared: Prepared::default(),
             unnamed: 0,
+            conforming: true,
             settings: Arc::clone(&account.neutral),
             tainted_by: None,
             is_strange: false,
