@@ -317,10 +317,9 @@ fn copies_that_fail() {
             let given_up = client.copy_in("COPY tokio_bad FROM STDIN").await.expect("COPY");
             pin!(given_up).send(bytes::Bytes::from("1\n")).await.expect("room");
         } // dropped: sends CopyFail
-        assert_eq!(
-            state_of(client.copy_in::<_, bytes::Bytes>("COPY missing FROM STDIN").await),
-            "42P01"
-        );
+        // As a simple query: after a copy_in that the server refuses, tokio-postgres 0.7 loses count of
+        // the answers, with PostgreSQL itself too.
+        assert_eq!(state_of(client.batch_execute("COPY missing FROM STDIN").await), "42P01");
         {
             let query = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 20000)) TO STDOUT";
             let left = client.copy_out(query).await.expect("COPY");
