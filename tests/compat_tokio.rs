@@ -29,7 +29,7 @@ const CLIENTS: usize = 2 * POOL_SIZE;
 fn config() -> Config {
     static HOWDAH: OnceLock<Howdah> = OnceLock::new();
     let mut config = Config::new();
-    let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let given = |name| env::var(name).expect(name);
     if env::var_os("COMPAT_STAGE").is_some() {
         assert_eq!(given("COMPAT_POOL_SIZE"), POOL_SIZE.to_string());
         config.host(given("PGHOST")).port(given("PGPORT").parse().expect("a port"));
