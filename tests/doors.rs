@@ -700,16 +700,11 @@ fn tcp_options_are_set_on_both_sides() {
         eventually("the timers are as configured", || {
             let to_client = timers(howdah.pid(), |local, _| local == listening);
             let to_server = timers(howdah.pid(), |_, remote| remote == node);
-            let expected = |all: &[(u8, u64)]| {
-                !all.is_empty()
-                    && all.iter().all(|(kind, ticks)| {
-                        if keepalive {
-                            *kind == 2 && (6000..=7700).contains(ticks)
-                        } else {
-                            *kind == 0
-                        }
-                    })
+            let expected = |(kind, ticks): &(u8, u64)| match keepalive {
+                true => *kind == 2 && (6000..=7700).contains(ticks),
+                false => *kind == 0,
             };
+            let expected = |all: &[(u8, u64)]| !all.is_empty() && all.iter().all(expected);
             expected(&to_client) && expected(&to_server)
         });
     }
