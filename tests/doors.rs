@@ -65,8 +65,7 @@ fn try_login(howdah: &Howdah, who: &[(&str, &str)], password: &str) -> (Vec<u8>,
 fn clients_prove_who_they_are() {
     let md5 = format!("md5{:x}", md5_of(&format!("{SECRET}hashed")));
     let verifier = verifier_of("verified", SECRET);
-    let users =
-        auth_file(&[("plain", SECRET), ("hashed", &md5), ("verified", &verifier)]);
+    let users = auth_file(&[("plain", SECRET), ("hashed", &md5), ("verified", &verifier)]);
     let base = settings("prove", "transaction").set("databases.prove.user", RIDER);
     let scram: &[u8] = &[10, 11, 12, 0];
     let cases: &[(&str, &str, &[u8])] = &[
@@ -141,10 +140,9 @@ fn trust_lets_in_whoever_the_file_names() {
 
 #[test]
 fn a_database_or_role_that_is_not_there_is_reported_at_login() {
-    let howdah = Howdah::start(&settings("there", "transaction").database(
-        "phantom",
-        Postgres::shared().address(),
-    ));
+    let howdah = Howdah::start(
+        &settings("there", "transaction").database("phantom", Postgres::shared().address()),
+    );
     let words = |user: &str, database: &str| {
         let mut wire = Wire::tcp(howdah.address());
         refusal(&mut wire, &[("user", user), ("database", database)], "")
@@ -168,10 +166,8 @@ fn servers_are_logged_in_to_by_every_method() {
     for user in [APP, APP_MD5, APP_PLAIN] {
         let mut wire = Wire::login(howdah.address(), user, "app");
         assert_eq!(value(&mut wire, "SELECT current_user"), user);
-        let forced = base
-            .clone()
-            .set("databases.app.user", user)
-            .set("databases.app.password", PASSWORD);
+        let forced =
+            base.clone().set("databases.app.user", user).set("databases.app.password", PASSWORD);
         let howdah = Howdah::start(&forced);
         let mut wire = Wire::login(howdah.address(), "whoever", "app");
         assert_eq!(value(&mut wire, "SELECT current_user"), user);
@@ -225,10 +221,8 @@ fn clients_are_encrypted_as_sslmode_says() {
         } else {
             assert!(succeeded(&plain.start(&who, "")), "{mode}");
         }
-        let mut unix = Wire::unix(&howdah.folder().join(format!(
-            ".s.PGSQL.{}",
-            howdah.address().port()
-        )));
+        let mut unix =
+            Wire::unix(&howdah.folder().join(format!(".s.PGSQL.{}", howdah.address().port())));
         assert!(succeeded(&unix.start(&who, "")), "{mode}: TLS is not for Unix sockets");
         if mode == "disable" {
             let mut wire = Wire::tcp(howdah.address());
@@ -247,7 +241,8 @@ fn clients_are_encrypted_as_sslmode_says() {
 fn a_query_is_cancelled_over_tls() {
     let certificates = Certificates::new(&["localhost"]);
     let ca = certificates.path("ca.crt");
-    let settings = with_certificate(settings("tls_cancel", "transaction"), &certificates, "require");
+    let settings =
+        with_certificate(settings("tls_cancel", "transaction"), &certificates, "require");
     let howdah = Howdah::start(&settings);
     let mut wire = tls::begin(Wire::tcp(howdah.address()), &ca, "localhost");
     wire.start(&[("user", RIDER), ("database", "tls_cancel")], "");
@@ -364,8 +359,7 @@ fn offer_tls(postgres: &Postgres, certificates: &Certificates) {
             let name = tls::connection(&certificates.path("ca.crt"), "elsewhere.example");
             let mut again = Wire::tcp(postgres.address());
             tls::ask(&mut again);
-            !expected.is_empty()
-                && (is_trusted(wire, connection) || is_trusted(again, name))
+            !expected.is_empty() && (is_trusted(wire, connection) || is_trusted(again, name))
         }
     });
 }
@@ -444,10 +438,10 @@ fn a_message_larger_than_max_packet_size_is_refused() {
 
 #[test]
 fn startup_parameters_and_options_take_effect() {
-    let howdah = Howdah::start(&settings("startup", "transaction").set(
-        "pool.ignore_startup_parameters",
-        vec!["extra_float_digits", "Statement_Timeout"],
-    ));
+    let howdah = Howdah::start(
+        &settings("startup", "transaction")
+            .set("pool.ignore_startup_parameters", vec!["extra_float_digits", "Statement_Timeout"]),
+    );
     let mut wire = Wire::tcp(howdah.address());
     let frames = wire.start(
         &[
@@ -671,14 +665,11 @@ fn a_name_that_resolves_to_several_addresses_is_tried_at_each() {
         .set("howdah.dns_max_ttl", "100ms");
     let howdah = Howdah::start(&settings);
     client(&howdah, "resolved").run("SELECT 1");
-    let settings = Settings::new("transaction")
-        .set("databases.lost.nodes", vec!["no-such-host.invalid"]);
+    let settings =
+        Settings::new("transaction").set("databases.lost.nodes", vec!["no-such-host.invalid"]);
     let howdah = Howdah::start(&settings);
-    let error = refusal(
-        &mut Wire::tcp(howdah.address()),
-        &[("user", RIDER), ("database", "lost")],
-        "",
-    );
+    let error =
+        refusal(&mut Wire::tcp(howdah.address()), &[("user", RIDER), ("database", "lost")], "");
     assert_eq!(told(&error), "FATAL 08006 server connection failed");
 }
 
@@ -712,7 +703,11 @@ fn tcp_options_are_set_on_both_sides() {
             let expected = |all: &[(u8, u64)]| {
                 !all.is_empty()
                     && all.iter().all(|(kind, ticks)| {
-                        if keepalive { *kind == 2 && (6000..=7700).contains(ticks) } else { *kind == 0 }
+                        if keepalive {
+                            *kind == 2 && (6000..=7700).contains(ticks)
+                        } else {
+                            *kind == 0
+                        }
                     })
             };
             expected(&to_client) && expected(&to_server)
@@ -725,7 +720,9 @@ fn timers(pid: u32, wanted: impl Fn(u16, u16) -> bool) -> Vec<(u8, u64)> {
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("a process of our own")
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|link| {
+            Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
         .collect();
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("a table");
     let line = |line: &str| {

@@ -80,7 +80,8 @@ fn shutdown_timeout_ends_what_does_not_end() {
 
 #[test]
 fn a_second_sigterm_or_a_sigint_stops_at_once() {
-    for signals in [&[Signal::TERM, Signal::TERM][..], &[Signal::TERM, Signal::INT], &[Signal::INT]] {
+    for signals in [&[Signal::TERM, Signal::TERM][..], &[Signal::TERM, Signal::INT], &[Signal::INT]]
+    {
         let mut howdah = Howdah::start(&settings("stop", "transaction"));
         let mut wire = client(&howdah, "stop");
         wire.run(BEGIN);
@@ -269,8 +270,12 @@ fn a_unix_socket_that_is_in_use_is_not_taken_and_a_dead_one_is() {
     next.says("process up");
     let mut wire = Wire::unix(&folder.path().join(format!(".s.PGSQL.{port}")));
     assert!(succeeded(&wire.start(&[("user", RIDER), ("database", "app")], "")));
-    let (code, said) = Raw::start(&by_hand(port).set("howdah.unix_socket_group", "no such group")
-        .set("howdah.unix_socket_dir", folder.path().to_str().expect("UTF-8"))).fails();
+    let (code, said) = Raw::start(
+        &by_hand(port)
+            .set("howdah.unix_socket_group", "no such group")
+            .set("howdah.unix_socket_dir", folder.path().to_str().expect("UTF-8")),
+    )
+    .fails();
     assert_eq!(code, Some(1));
     assert!(said.contains("howdah.unix_socket_group"), "{said}");
 }

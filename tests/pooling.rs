@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use support::behaviour::{
-    await_statement, capacity, client, eventually, hint, is_silent, kill_server, last_words, server_of,
-    servers, settings, settle, succeeded, the_error, told, value,
+    await_statement, capacity, client, eventually, hint, is_silent, kill_server, last_words,
+    server_of, servers, settings, settle, succeeded, the_error, told, value,
 };
 use support::howdah::{Howdah, Settings};
 use support::messages;
@@ -72,10 +72,7 @@ fn a_crowd_gets_several_servers_opened_at_once_but_not_all() {
         .set("pool.default_pool_size", 12)
         .database("app", relay.address());
     let howdah = Howdah::start(&settings);
-    let start = messages::startup(
-        messages::PROTOCOL_3_0,
-        &[("user", RIDER), ("database", "app")],
-    );
+    let start = messages::startup(messages::PROTOCOL_3_0, &[("user", RIDER), ("database", "app")]);
     let mut crowd: Vec<Wire> = (0..12).map(|_| Wire::tcp(howdah.address())).collect();
     crowd.iter_mut().for_each(|wire| wire.send(&start));
     // None of them is answered, so these logins are in progress together.
@@ -92,10 +89,7 @@ fn a_server_that_refuses_is_left_alone_for_a_while_and_then_used_again() {
         .set("timeouts.server_login_retry", "300ms")
         .database("app", relay.address());
     let howdah = Howdah::start(&settings);
-    let start = messages::startup(
-        messages::PROTOCOL_3_0,
-        &[("user", RIDER), ("database", "app")],
-    );
+    let start = messages::startup(messages::PROTOCOL_3_0, &[("user", RIDER), ("database", "app")]);
     let mut crowd: Vec<Wire> = (0..12).map(|_| Wire::tcp(howdah.address())).collect();
     crowd.iter_mut().for_each(|wire| wire.send(&start));
     eventually("three pauses", || relay.came().len() >= 7);
@@ -214,9 +208,7 @@ fn the_reserve_serves_who_waits_too_long() {
 #[test]
 fn a_databases_limit_holds_for_all_its_users_and_idle_servers_make_room() {
     let limited = |path: &str| {
-        settings("db_limit", "transaction")
-            .set(path, 2)
-            .set("timeouts.query_wait_timeout", "600ms")
+        settings("db_limit", "transaction").set(path, 2).set("timeouts.query_wait_timeout", "600ms")
     };
     for path in ["pool.max_db_connections", "databases.db_limit.max_db_connections"] {
         let howdah = Howdah::start(&limited(path));
@@ -362,7 +354,10 @@ fn a_session_is_cleaned_up_behind_its_client() {
     assert_eq!(value(&mut second, "SHOW work_mem"), "4MB");
     assert_eq!(value(&mut second, "SELECT to_regclass('pg_temp.mine') IS NULL"), "t");
     assert_eq!(value(&mut second, "SELECT count(*) FROM pg_prepared_statements"), "0");
-    assert_eq!(value(&mut second, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+    assert_eq!(
+        value(&mut second, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+        "0"
+    );
 }
 
 /// Such a query may leave anything behind: the settings and statements that we gave the server
@@ -484,7 +479,11 @@ fn modes_of_pools() {
     let mut wire = client(&howdah, "mode_statement");
     wire.send(&messages::query("BEGIN"));
     let error = last_words(&mut wire);
-    assert!(told(&error).starts_with("FATAL 0A000 transaction blocks not allowed"), "{}", error.line());
+    assert!(
+        told(&error).starts_with("FATAL 0A000 transaction blocks not allowed"),
+        "{}",
+        error.line()
+    );
     assert!(hint(&error).contains("pool_mode"), "{}", error.line());
 }
 

@@ -197,10 +197,7 @@ fn a_server_that_does_not_answer_is_given_up() {
         .set("timeouts.query_wait_timeout", "5s");
     let howdah = Howdah::start(&settings);
     let mut wire = Wire::tcp(howdah.address());
-    wire.send(&messages::startup(
-        messages::PROTOCOL_3_0,
-        &[("user", RIDER), ("database", "app")],
-    ));
+    wire.send(&messages::startup(messages::PROTOCOL_3_0, &[("user", RIDER), ("database", "app")]));
     // It may pass, so the client waits, and each attempt gets its own time.
     eventually("three attempts", || relay.came().len() >= 3);
     assert!(howdah.log().contains("server_connect_timeout"), "{}", howdah.log());

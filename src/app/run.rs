@@ -154,7 +154,9 @@ fn group_id(name: &str) -> Result<u32, AppError> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
-    number.ok_or_else(|| wrong("it is not in /etc/group; a group from elsewhere is given by its number"))
+    number.ok_or_else(|| {
+        wrong("it is not in /etc/group; a group from elsewhere is given by its number")
+    })
 }
 
 /// Opens all doors. An address family that this machine does not have is no error while another
