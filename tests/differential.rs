@@ -83,7 +83,7 @@ fn difference(script: &Script, direct: &Seen, other: &Seen) -> Option<String> {
     let own = script.tags.iter().any(|tag| tag == "own");
     let equal = match (codes, own) {
         (true, _) => direct.briefs == other.briefs,
-        (false, true) => direct.lines.iter().map(unplaced).eq(other.lines.iter().map(unplaced)),
+        (false, true) => direct.lines.iter().map(|line| unplaced(line)).eq(other.lines.iter().map(|line| unplaced(line))),
         (false, false) => direct.lines == other.lines,
     };
     if equal && direct.trouble == other.trouble {
@@ -101,7 +101,7 @@ fn difference(script: &Script, direct: &Seen, other: &Seen) -> Option<String> {
 }
 
 /// A line without the place in PostgreSQL's source that ends an error.
-fn unplaced(line: &String) -> &str {
+fn unplaced(line: &str) -> &str {
     line.split(" F=").next().unwrap_or(line)
 }
 

@@ -314,17 +314,20 @@ fn idle_servers_are_tested_before_they_are_used() {
 /// A server whose test fails is not used, and the client does not learn of it.
 #[test]
 fn a_server_that_fails_its_test_is_replaced() {
+    let test = "SELECT 1 / (pg_backend_pid() <> (SELECT pid FROM broken))::int";
     let settings = settings("check_fails", "transaction")
-        .set("pool.server_check_query", "SELECT 1 / (NOT pg_is_in_recovery())::int")
+        .set("pool.server_check_query", test)
         .set("pool.server_check_delay", 0);
+    let mut owner = Wire::login(Postgres::shared().address(), RIDER, "check_fails");
+    owner.run("CREATE TABLE broken (pid int); INSERT INTO broken VALUES (0)");
     let howdah = Howdah::start(&settings);
     let mut wire = client(&howdah, "check_fails");
-    wire.run("SELECT 1");
-    let mut admin = Postgres::shared().admin("check_fails");
     let before = server_of(&mut wire);
-    // From now on the test fails on the old server only: it has a schema that hides the function.
-    admin.run("CREATE SCHEMA broken");
     assert_eq!(server_of(&mut wire), before);
+    owner.run(&format!("UPDATE broken SET pid = {before}"));
+    let after = server_of(&mut wire);
+    assert_ne!(after, before);
+    assert_eq!(server_of(&mut wire), after);
 }
 
 #[test]

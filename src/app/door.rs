@@ -1,12 +1,11 @@
 //! The way of a client from its first byte to its worker. Runs on the control thread.
 
+use super::current::Current;
 use super::routes::{Destination, Routes};
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
-use crate::backend::login::LoginContext;
-use crate::config::Config;
 use crate::fault::{Fault, Side};
-use crate::net::{ClientTls, Framed, Peer, Stream};
+use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
 use crate::session::card::Card;
@@ -25,12 +24,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything that a login needs.
 pub(super) struct Door {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Users and their secrets.
-    pub users: Option<Users>,
-    /// Encryption towards clients.
-    pub tls: ClientTls,
+    /// The configuration and what is made from it.
+    pub current: RefCell<Rc<Current>>,
     /// Salts for the unknown.
     pub mock: MockKey,
     /// Where clients go.
@@ -41,8 +36,13 @@ pub(super) struct Door {
     pub workers: Workers,
     /// What all sessions share.
     pub common: Arc<Common>,
-    /// How to reach servers, for cancel requests.
-    pub context: Rc<LoginContext>,
+}
+
+impl Door {
+    /// The configuration that counts now.
+    pub(super) fn now(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
 }
 
 /// Counts a login as long as it is in progress.
@@ -121,9 +121,10 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
             return;
         }
     };
-    let limit = door.config.timeouts.client_login_timeout.unwrap_or(Duration::MAX);
+    let now = door.now();
+    let limit = now.config.timeouts.client_login_timeout.unwrap_or(Duration::MAX);
     let deadline = tokio::time::Instant::now().checked_add(limit);
-    let first = hello(stream, &door.tls, &door.config.pool.ignore_startup_parameters);
+    let first = hello(stream, &now.tls, &now.config.pool.ignore_startup_parameters);
     let first = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline, first).await,
         None => Ok(first.await),
@@ -141,7 +142,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
             dismiss(framed, fault).await;
         }
         Ok(Hello::Session(mut framed, wish)) => {
-            let admitted = admit(&door, &mut framed, &wish, &mut guard);
+            let admitted = admit((&door, &now), &mut framed, &wish, &mut guard);
             let admitted = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, admitted).await,
                 None => Ok(admitted.await),
@@ -187,8 +188,9 @@ async fn cancel(door: &Door, key: &[u8]) {
         return;
     };
     let Some(request) = card.cancel() else { return };
-    let limit = door.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
-    let delivery = request.deliver(&door.context.resolver, &door.context.tcp);
+    let now = door.now();
+    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
+    let delivery = request.deliver(&now.context.resolver, &now.context.tcp);
     match tokio::time::timeout(limit, delivery).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(client = card.id, "cancel request failed: {error}"),
@@ -196,21 +198,27 @@ async fn cancel(door: &Door, key: &[u8]) {
     }
 }
 
-fn method(door: &Door) -> Result<Method, Ended> {
-    Method::from_name(door.config.auth.auth_type.as_str()).ok_or_else(|| {
+fn method(now: &Current) -> Result<Method, Ended> {
+    Method::from_name(now.config.auth.auth_type.as_str()).ok_or_else(|| {
         Ended::Refused(Fault::session(Side::Operator, "XX000", "auth_type is not available"))
     })
 }
 
-async fn prove(door: &Door, framed: &mut Framed, wish: &Wish) -> Result<Proof, Ended> {
-    let method = method(door)?;
+/// `now`: what counted when the connection began, and encrypted it.
+async fn prove(
+    door: &Door,
+    now: &Current,
+    framed: &mut Framed,
+    wish: &Wish,
+) -> Result<Proof, Ended> {
+    let method = method(now)?;
     let user = wish.user.as_bytes();
-    let stored = door.users.as_ref().and_then(|users| users.secret(user));
-    if method == Method::Trust && door.users.is_some() && stored.is_none() {
+    let stored = now.users.as_ref().and_then(|users| users.secret(user));
+    if method == Method::Trust && now.users.is_some() && stored.is_none() {
         let text = format!("role \"{}\" is not in auth_file", wish.user);
         return Err(Ended::Refused(Fault::session(Side::Client, "28000", text)));
     }
-    let iterations = door.config.auth.scram_iterations.get();
+    let iterations = now.config.auth.scram_iterations.get();
     let derived = match stored {
         Some(secret) if method.derives_keys_from(secret) => {
             Routes::verifier(&door.routes, user, secret, (&door.mock, iterations)).await
@@ -219,8 +227,8 @@ async fn prove(door: &Door, framed: &mut Framed, wish: &Wish) -> Result<Proof, E
     };
     let derived = derived.map(Secret::Scram);
     let secret = derived.as_ref().or(stored);
-    let binding = framed.stream().tls().and_then(|_| door.tls.end_point());
-    let unknown = door.users.as_ref().map_or(UnknownShape::Scram, Users::unknown_shape);
+    let binding = framed.stream().tls().and_then(|_| now.tls.end_point());
+    let unknown = now.users.as_ref().map_or(UnknownShape::Scram, Users::unknown_shape);
     let terms = Terms { mock: &door.mock, iterations, binding, unknown };
     let mut proof = authenticate(framed, method, Account { user, secret }, &terms).await?;
     if derived.is_some() {
@@ -231,15 +239,16 @@ async fn prove(door: &Door, framed: &mut Framed, wish: &Wish) -> Result<Proof, E
 }
 
 async fn admit(
-    door: &Door,
+    (door, begun): (&Door, &Current),
     framed: &mut Framed,
     wish: &Wish,
     guard: &mut LoginGuard,
 ) -> Result<(Destination, ClientGuard), Ended> {
-    let proof = prove(door, framed, wish).await?;
+    let proof = prove(door, begun, framed, wish).await?;
+    let now = door.now();
     let names = (wish.database.as_str(), wish.user.as_str());
     let keys = proof.keys.map(Credential::Keys);
-    let destination = door.routes.borrow_mut().find(&door.config, door.users.as_ref(), names, keys);
+    let destination = door.routes.borrow_mut().find(&now.config, now.users.as_ref(), names, keys);
     let Some(destination) = destination else {
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
@@ -285,7 +294,7 @@ async fn hand_over(
         Err(error) => return tracing::error!(client = who.0, "no randomness: {error}"),
     };
     let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
-    if door.config.log.log_connections {
+    if door.now().config.log.log_connections {
         tracing::info!(
             client = who.0, peer = %who.1, user = wish.user, database = wish.database,
             tls = framed.stream().tls().is_some(), "login attempt succeeded"
@@ -319,7 +328,7 @@ fn session_settings(
     let own = destination.options.session_settings.iter();
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut all: Vec<(String, String)> = own.chain(wish.settings.iter().cloned()).collect();
-    if door.config.pool.application_name_add_host {
+    if door.now().config.pool.application_name_add_host {
         let name = all.iter().rev().find(|(name, _)| name == "application_name");
         let name = name.map_or("app", |(_, value)| value.as_str());
         all.push(("application_name".to_owned(), format!("{name} - {peer}")));

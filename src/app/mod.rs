@@ -1,10 +1,12 @@
 //! Composition: bind, spawn, signals, drain.
 
 pub mod cli;
+mod current;
 mod door;
 mod figures;
 pub mod limits;
 pub mod logging;
+mod reload;
 mod repeats;
 mod routes;
 mod run;

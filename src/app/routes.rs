@@ -8,8 +8,8 @@ use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionState
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Numbers for names, each given once.
@@ -40,6 +40,8 @@ pub(super) struct Routes {
     routes: HashMap<(String, String), Arc<Route>>,
     accounts: HashMap<PoolId, Arc<Account>>,
     verifiers: HashMap<Vec<u8>, Verifier>,
+    /// Routes that were replaced while sessions still use them.
+    retired: Vec<((String, String), Weak<Route>)>,
 }
 
 /// What a login needs to know of a database and user.
@@ -68,6 +70,7 @@ impl Routes {
             routes: HashMap::new(),
             accounts: HashMap::new(),
             verifiers: HashMap::new(),
+            retired: Vec::new(),
         }
     }
 
@@ -133,6 +136,46 @@ impl Routes {
         }
     }
 
+    /// Brings a changed configuration to bear on sessions and pools. Sessions keep the mode they
+    /// logged in with; a database that is gone or elsewhere takes its sessions with it at their
+    /// next transaction. `reconnect`: every server is to be replaced when it is free.
+    pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
+        self.verifiers.clear();
+        let known = std::mem::take(&mut self.routes);
+        self.retired.extend(known.into_iter().map(|(key, route)| (key, Arc::downgrade(&route))));
+        let mut kept = HashSet::new();
+        for ((database, user), route) in std::mem::take(&mut self.retired) {
+            let Some(found) = self.find(config, users, (&database, &user), None) else { continue };
+            let fresh = found.route;
+            kept.insert(fresh.pool);
+            let Some(route) = route.upgrade() else { continue };
+            let (old, new) = (route.options.load_full(), fresh.options.load_full());
+            if old.mode != new.mode {
+                // Statements are not kept alike in all modes.
+                self.common.pools.reconnect(fresh.pool);
+            }
+            route.options.store(Arc::new(Options {
+                mode: old.mode,
+                max_prepared_statements: old.max_prepared_statements,
+                max_packet_size: old.max_packet_size,
+                ..(*new).clone()
+            }));
+            self.retired.push(((database, user), Arc::downgrade(&route)));
+        }
+        self.warm(config, users);
+        kept.extend(self.routes.values().map(|route| route.pool));
+        let pools = &self.common.pools;
+        self.accounts.retain(|pool, _| {
+            let stays = kept.contains(pool);
+            if !stays {
+                pools.remove(*pool);
+            } else if reconnect {
+                pools.reconnect(*pool);
+            }
+            stays
+        });
+    }
+
     fn add(
         &mut self,
         config: &Config,
@@ -145,20 +188,40 @@ impl Routes {
         let user = UserId(self.users.of(options.server_user.clone()));
         let key = PoolKey { database, node, user };
         let pool = self.common.pools.add(key, &pool_options(config, options));
-        let neutral = &self.neutral;
-        let account = self.accounts.entry(pool).or_insert_with(|| {
-            Arc::new(Account {
-                address,
-                user: options.server_user.as_str().into(),
-                dbname: options.dbname.as_str().into(),
-                credential: Mutex::new(Credential::None),
-                connect_query: options.connect_query.as_deref().map(Into::into),
-                neutral: Arc::clone(neutral),
-                welcomes: Welcomes::default(),
-            })
-        });
+        let account = self.account_of(pool, address, options);
         let session = Arc::new(session_options(config, options));
-        Some(Arc::new(Route::new(names, pool, Arc::clone(account), session)))
+        Some(Arc::new(Route::new(names, pool, account, session)))
+    }
+
+    /// Who logs in to the servers of this pool from now on. Servers of another database or with
+    /// another `connect_query` are replaced when they are free.
+    fn account_of(
+        &mut self,
+        pool: PoolId,
+        address: NodeAddress,
+        options: &EffectiveOptions,
+    ) -> Arc<Account> {
+        let mut credential = Credential::None;
+        if let Some(known) = self.accounts.get(&pool) {
+            if *known.dbname == *options.dbname
+                && known.connect_query.as_deref() == options.connect_query.as_deref()
+            {
+                return Arc::clone(known);
+            }
+            credential = known.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.common.pools.reconnect(pool);
+        }
+        let account = Arc::new(Account {
+            address,
+            user: options.server_user.as_str().into(),
+            dbname: options.dbname.as_str().into(),
+            credential: Mutex::new(credential),
+            connect_query: options.connect_query.as_deref().map(Into::into),
+            neutral: Arc::clone(&self.neutral),
+            welcomes: Welcomes::default(),
+        });
+        self.accounts.insert(pool, Arc::clone(&account));
+        account
     }
 }
 
@@ -170,7 +233,7 @@ fn credential(options: &EffectiveOptions, users: Option<&Users>) -> Option<Crede
     let secret = users?.secret(options.server_user.as_bytes())?;
     match Credential::from_secret(secret) {
         Credential::None => None,
-        credential => Some(credential),
+        known @ (Credential::Password(_) | Credential::Md5(_) | Credential::Keys(_)) => Some(known),
     }
 }
 

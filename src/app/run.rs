@@ -1,17 +1,17 @@
 //! The control thread: listeners, logins of both sides, upkeep and signals.
 
+use super::current::Current;
 use super::door::{Door, receive};
+use super::logging::Logging;
+use super::reload::reload;
 use super::routes::Routes;
 use super::workers::Workers;
 use super::{AppError, prepare};
-use crate::auth::{MockKey, Users};
-use crate::backend::login::{KeyCache, LoginContext, open};
+use crate::auth::MockKey;
+use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
-use crate::config::{self, Config, ListenAddress};
-use crate::net::{
-    ClientSslMode, ClientTls, Identity, ListenOptions, Listener, Resolver, ServerTls, SslMode,
-    TlsError,
-};
+use crate::config::{Config, ListenAddress};
+use crate::net::{ListenOptions, Listener};
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
@@ -36,12 +36,12 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What kept it from starting.
 pub fn run(config: Arc<Config>) -> Result<(), AppError> {
-    let _logging = prepare(&config)?;
+    let logging = prepare(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(AppError::Runtime)?;
-    runtime.block_on(control(config))
+    runtime.block_on(control(config, &logging))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AppError> {
@@ -50,40 +50,8 @@ fn random<const N: usize>() -> Result<[u8; N], AppError> {
     Ok(bytes)
 }
 
-/// Reads the users' secrets.
-fn users(config: &Config) -> Result<Option<Users>, AppError> {
-    let Some(file) = &config.auth.auth_file else { return Ok(None) };
-    Users::parse(file.contents()).map(Some).map_err(|errors| {
-        let lines: Vec<String> =
-            errors.iter().map(|error| format!("{}: {error}", file.path().display())).collect();
-        AppError::Setup(lines.join("\n"))
-    })
-}
-
-fn identity(files: Option<&config::Identity>) -> Option<Identity<'_>> {
-    files.map(|files| Identity {
-        cert_pem: files.cert_file.contents(),
-        key_pem: files.key_file.contents(),
-    })
-}
-
-fn client_tls(config: &Config) -> Result<ClientTls, AppError> {
-    let mode: Result<ClientSslMode, TlsError> = config.tls_client.sslmode.as_str().parse();
-    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
-    ClientTls::new(mode, identity(config.tls_client.identity.as_ref()))
-        .map_err(|error| AppError::Setup(error.to_string()))
-}
-
-fn server_tls(config: &Config) -> Result<ServerTls, AppError> {
-    let options = &config.tls_server;
-    let mode: Result<SslMode, TlsError> = options.sslmode.as_str().parse();
-    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
-    let ca = options.ca_file.as_ref().map(config::LoadedFile::contents);
-    ServerTls::new(mode, ca, identity(options.identity.as_ref()))
-        .map_err(|error| AppError::Setup(error.to_string()))
-}
-
 fn door(config: &Arc<Config>) -> Result<Door, AppError> {
+    let current = Current::new(config)?;
     let count = u8::try_from(config.howdah.workers.get()).unwrap_or(u8::MAX - 1);
     let pools = Arc::new(Pools::new(count, u64::from_ne_bytes(random()?)));
     let common = Arc::new(Common {
@@ -92,32 +60,22 @@ fn door(config: &Arc<Config>) -> Result<Door, AppError> {
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
     });
-    let context = Rc::new(LoginContext {
-        resolver: Resolver::new(config.howdah.dns_max_ttl),
-        tcp: config.howdah.tcp,
-        connect_timeout: config.timeouts.server_connect_timeout,
-        keys: KeyCache::default(),
-        tls: server_tls(config)?,
-    });
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
         .map_err(AppError::Runtime)?;
-    let max_client_conn = config.howdah.max_client_conn.get();
-    let admission = Admission::new(AdmissionOptions {
-        max_client_conn,
-        // Strangers may occupy as much as clients may.
-        max_unfinished_logins: max_client_conn,
-    });
     Ok(Door {
-        users: users(config)?,
-        tls: client_tls(config)?,
+        current: RefCell::new(Rc::new(current)),
         mock: MockKey::new(random()?),
         routes: RefCell::new(Routes::new(Arc::clone(&common))),
-        admission: Arc::new(Mutex::new(admission)),
+        admission: Arc::new(Mutex::new(Admission::new(limits_of_clients(config)))),
         workers,
         common,
-        context,
-        config: Arc::clone(config),
     })
+}
+
+/// Over all clients. Strangers may occupy as much as clients may.
+pub(super) fn limits_of_clients(config: &Config) -> AdmissionOptions {
+    let max_client_conn = config.howdah.max_client_conn.get();
+    AdmissionOptions { max_client_conn, max_unfinished_logins: max_client_conn }
 }
 
 async fn addresses(config: &Config) -> Result<Vec<SocketAddr>, AppError> {
@@ -202,7 +160,7 @@ async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
     }
 }
 
-/// Ends with the first of the signals that stop the process, or says which.
+/// The signals that the process obeys.
 struct Signals {
     term: Signal,
     int: Signal,
@@ -212,6 +170,7 @@ struct Signals {
 enum Asked {
     Drain,
     Stop,
+    Reload,
 }
 
 impl Signals {
@@ -225,19 +184,15 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Asked {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return Asked::Drain,
-                _ = self.int.recv() => return Asked::Stop,
-                _ = self.hup.recv() => {
-                    tracing::warn!("got SIGHUP: this version reads its configuration at start only");
-                }
-            }
+        tokio::select! {
+            _ = self.term.recv() => Asked::Drain,
+            _ = self.int.recv() => Asked::Stop,
+            _ = self.hup.recv() => Asked::Reload,
         }
     }
 }
 
-async fn control(config: Arc<Config>) -> Result<(), AppError> {
+async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let door = Rc::new(door(&config)?);
     let listeners = listen(&config).await?;
@@ -245,7 +200,7 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), listener)))
         .collect();
-    door.routes.borrow_mut().warm(&config, door.users.as_ref());
+    door.routes.borrow_mut().warm(&config, door.now().users.as_ref());
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
     let upkeep = tokio::task::spawn_local(look_after(Arc::clone(&door.common.pools)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
@@ -255,7 +210,12 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
         "process up: howdah {}",
         env!("CARGO_PKG_VERSION")
     );
-    let asked = signals.next().await;
+    let asked = loop {
+        match signals.next().await {
+            Asked::Reload => reload(&door, logging),
+            asked @ (Asked::Drain | Asked::Stop) => break asked,
+        }
+    };
     for listener in listeners {
         listener.abort();
         // The door is closed before the first client is told to leave.
@@ -264,7 +224,8 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
     if let Asked::Drain = asked {
         tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");
         door.workers.dismiss(Order::Drain).await;
-        drain(&door, &mut signals, config.howdah.shutdown_timeout).await;
+        let limit = door.now().config.howdah.shutdown_timeout;
+        drain(&door, &mut signals, limit).await;
     } else {
         tracing::info!("got SIGINT, shutting down");
     }
@@ -279,9 +240,14 @@ async fn control(config: Arc<Config>) -> Result<(), AppError> {
 
 /// Waits until the last client has left, the deadline, or a second signal.
 async fn drain(door: &Door, signals: &mut Signals, limit: Option<Duration>) {
+    let another = async {
+        while let Asked::Reload = signals.next().await {
+            tracing::warn!("got SIGHUP while shutting down: nothing is reloaded");
+        }
+    };
     tokio::select! {
         () = until_empty(door, limit) => {}
-        _ = signals.next() => tracing::info!("got another signal, stopping at once"),
+        () = another => tracing::info!("got another signal, stopping at once"),
     }
 }
 
@@ -330,7 +296,7 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     };
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
-    match open(&account, &door.context, extras).await {
+    match open(&account, &door.now().context, extras).await {
         Ok(server) => {
             tracing::debug!(
                 pid = server.cancel.process_id(), user = %account.user,
@@ -339,7 +305,7 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             if extras.is_empty() {
                 account.welcomes.logged_in(&server);
             }
-            let here = WorkerId(u8::try_from(door.config.howdah.workers.get()).unwrap_or(u8::MAX));
+            let here = WorkerId(door.workers.count());
             pools.opened(opening.slot, server, here);
         }
         Err(failure) => {
@@ -353,17 +319,19 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
 
 /// The periodic line of figures.
 async fn report(door: Rc<Door>) {
-    let log = &door.config.log;
-    if !log.log_stats || log.stats_period.is_zero() {
+    let period = door.now().config.log.stats_period;
+    if period.is_zero() {
         return;
     }
-    let mut tick = tokio::time::interval(log.stats_period);
+    let mut tick = tokio::time::interval(period);
     tick.tick().await;
     let mut before = super::figures::Totals::default();
     loop {
         tick.tick().await;
         let now = super::figures::Totals::of(door.workers.figures());
-        now.log_since(&before, log.stats_period);
+        if door.now().config.log.log_stats {
+            now.log_since(&before, period);
+        }
         before = now;
     }
 }

@@ -100,6 +100,11 @@ impl Workers {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u8 {
+        u8::try_from(self.handles.len()).unwrap_or(u8::MAX)
+    }
+
     /// Clients of all workers.
     pub(super) fn clients(&self) -> usize {
         self.handles.iter().map(|handle| handle.clients.load(Ordering::Relaxed)).sum()

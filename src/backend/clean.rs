@@ -11,10 +11,13 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Bytes read at a time.
 const CHUNK: usize = 8 * 1024;
+/// A cancelled query that has not ended by then is cancelled again.
+const CANCEL_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a server could not be brought back to rest.
 #[derive(Debug, Error)]
@@ -91,10 +94,12 @@ impl Server {
     /// Cancels what runs, ends a copy, closes the batch, and reads until nothing is owed.
     async fn finish_batch(&mut self, reach: Reach<'_>) -> Result<(), CleanError> {
         let mut out = Vec::new();
+        let mut cancelled = false;
         if self.replies.is_copying_in() {
             client::copy_fail(&mut out, "the client left");
             drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
         } else if self.replies.outstanding() > 0 {
+            cancelled = true;
             self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
         }
         if self.replies.has_open_batch() || self.replies.is_skipping() {
@@ -102,6 +107,11 @@ impl Server {
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
         }
         self.send(&out).await?;
+        // PostgreSQL ignores a signal that comes before it has begun with the query, and the query
+        // would then run on without anybody who waits for it.
+        while cancelled && tokio::time::timeout(CANCEL_AGAIN, self.drain()).await.is_err() {
+            self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
+        }
         self.drain().await?;
         if self.replies.is_skipping() {
             // The Sync was sent into a copy that ignored it.
@@ -218,6 +228,9 @@ impl Server {
     /// Remembers a ParameterStatus.
     pub fn report(&mut self, body: &[u8]) {
         let Some((name, value)) = server::read_parameter_status(body) else { return };
+        if name == b"standard_conforming_strings" {
+            self.conforming = value == b"on";
+        }
         let reported = Arc::make_mut(&mut self.reported);
         match reported.iter_mut().find(|(known, _)| **known == *name) {
             Some((_, known)) => *known = value.into(),
@@ -232,7 +245,7 @@ impl Server {
                 self.prepared.remove(id);
             }
             Note::Evict(known) => self.prepared.restore(*known),
-            Note::Unnamed(_) | Note::Shape(_) => self.unnamed = u64::MAX,
+            Note::Unnamed(_) | Note::Again | Note::Shape(_) => self.unnamed = u64::MAX,
             Note::Parse { on_server: None, .. }
             | Note::Duplicate(_)
             | Note::Close { .. }

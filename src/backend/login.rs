@@ -290,7 +290,11 @@ async fn log_in_once(
 }
 
 fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -> Box<Server> {
+    let conforming = |(name, value): &(Box<[u8]>, Box<[u8]>)| {
+        **name != *b"standard_conforming_strings" || **value == *b"on"
+    };
     Box::new(Server {
+        conforming: reported.iter().all(conforming),
         stream,
         replies: Replies::default(),
         prepared: Prepared::default(),

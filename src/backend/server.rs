@@ -27,13 +27,15 @@ pub enum Note {
     /// A Parse that must fail because the client uses the name already.
     Duplicate(Box<[u8]>),
     /// A Parse or Close of the unnamed statement: what it was before.
-    Unnamed(Option<Unnamed>),
+    Unnamed(Option<Box<Unnamed>>),
+    /// A Parse of the unnamed statement with the text that it has already.
+    Again,
     /// A Close of one of the client's statements.
     Close {
         /// The client's name for it.
         name: Box<[u8]>,
         /// What the name stood for.
-        named: Named,
+        named: Box<Named>,
     },
     /// Our own Close of a statement on the server.
     Evict(Box<Known>),
@@ -99,8 +101,10 @@ pub struct Server {
     pub rest_of_frame: usize,
     /// How to cancel what it runs.
     pub cancel: Arc<CancelTarget>,
-    /// What it said at login.
+    /// What it has said of its parameters.
     pub reported: Arc<Reported>,
+    /// `standard_conforming_strings`, as of the last time it said so.
+    pub conforming: bool,
     /// When it logged in.
     pub since: Instant,
 }

@@ -101,7 +101,8 @@ pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u
     // RESET ALL leaves the identity alone (manual, "RESET").
     let gone = |name: &str| to.value(name).is_none() && (!unlisted || is_identity(name));
     let changed = |name: &str| from.value(name) != to.value(name);
-    for name in IDENTITY.iter().rev().filter(|name| from.value(name).is_some() && changed(name)) {
+    let is_left = |name: &str| unlisted || (from.value(name).is_some() && changed(name));
+    for name in IDENTITY.iter().rev().filter(|name| is_left(name)) {
         reset(&mut sql, name);
     }
     if unlisted {
@@ -112,7 +113,7 @@ pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u
     }
     let differs = |name: &str, value: &str| unlisted || from.value(name) != Some(value);
     let others = to.iter().filter(|(name, value)| !is_identity(name) && differs(name, value));
-    let identity = IDENTITY.iter().filter(|name| changed(name));
+    let identity = IDENTITY.iter().filter(|name| unlisted || changed(name));
     let identity = identity.filter_map(|name| Some((*name, to.value(name)?)));
     let mut first = true;
     for (name, value) in others.chain(identity) {
@@ -205,7 +206,12 @@ mod tests {
             "SELECT pg_catalog.set_config('x','2',false),pg_catalog.set_config('role','b',false)";
         assert_eq!(sql, format!("RESET \"role\";{sets}"));
         let all = String::from_utf8(alignment(&from, &from, true).unwrap()).unwrap();
-        assert!(all.starts_with("RESET ALL;SELECT"), "{all}");
-        assert!(!all.contains("role"), "{all}");
+        let resets = "RESET \"role\";RESET \"session_authorization\";RESET ALL;SELECT";
+        assert!(all.starts_with(resets), "{all}");
+        assert!(
+            all.ends_with("set_config('role', 'a',false)")
+                || all.ends_with("set_config('role','a',false)"),
+            "{all}"
+        );
     }
 }

@@ -68,8 +68,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    fn new(pools: &Arc<Pools>, worker: WorkerId, ready: Ready<Box<Server>>) -> Self {
-        let idle = pools.now().since(ready.idle_since);
+    fn new(pools: &Arc<Pools>, at: At, ready: Ready<Box<Server>>) -> Self {
+        let (idle, worker) = (at.now.since(ready.idle_since), at.worker);
         Self {
             pools: Arc::clone(pools),
             slot: ready.slot,
@@ -148,7 +148,11 @@ impl Waiter {
         }
         match wait {
             Wait::Pending => Poll::Pending,
-            Wait::Ready(ready) => Poll::Ready(Ok(Lease::new(&self.pools, self.worker, ready))),
+            Wait::Ready(ready) => {
+                // Handed over a moment ago: it was not idle.
+                let at = At { worker: self.worker, now: ready.idle_since };
+                Poll::Ready(Ok(Lease::new(&self.pools, at, ready)))
+            }
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
         }
     }
@@ -195,7 +199,7 @@ impl Pools {
             }
         };
         match answer {
-            Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, line.worker, ready)),
+            Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, at, ready)),
             Checkout::Waiting(id) => {
                 let pools = Arc::clone(self);
                 let dedicated = extras.is_some();

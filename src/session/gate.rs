@@ -103,6 +103,7 @@ impl Session {
         self.lease = Some(lease);
         self.phase = Phase::Bound;
         self.server_said = false;
+        self.touched = false;
         if self.dedicated {
             // Its startup packet has given it everything.
             if let Some(lease) = &mut self.lease {

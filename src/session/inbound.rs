@@ -4,13 +4,14 @@
 //! everything else passes by length. Without a server, [`super::state`] says what a message means.
 
 use super::gate::Gate;
-use super::names::{Context as Reading, Effects, Link, Told};
+use super::names::{Bound, Context as Reading, Link, Told};
 use super::outbound::Pieces;
-use super::route::{Mode, StatePolicy};
+use super::route::{Mode, Options, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
 use super::worker::Figures;
+use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::fault::Fault;
 use crate::wire::{self, HEADER_LEN, Header, client, server};
@@ -177,6 +178,7 @@ impl Session {
         if let Some(lease) = &mut self.lease
             && !bytes.is_empty()
         {
+            self.touched = true;
             lost = lease.server().stream.write(cx, bytes).is_err();
         }
         drop(assembly);
@@ -216,7 +218,11 @@ impl Session {
         let unanswered = match end {
             // Who leaves in the middle of a batch does not wait for it.
             End::Left => replies.awaits_ready(),
-            _ => replies.outstanding() > 0,
+            End::ClientLost(_)
+            | End::Quietly(_)
+            | End::Fault(_)
+            | End::Told(..)
+            | End::ServerSaid => replies.outstanding() > 0,
         };
         if !unanswered || self.gate.is_some() {
             return ControlFlow::Break(end);
@@ -291,12 +297,11 @@ impl Session {
             tag if !is_client_tag(tag) && !replies.is_copying_in() => {
                 return ControlFlow::Break(invalid_type(tag));
             }
-            client::SYNC => {
-                if self.effects & settings::FORGETS != 0 {
-                    self.effects &= !settings::FORGETS;
-                    self.forgets = true;
-                }
+            client::SYNC if self.effects & settings::FORGETS != 0 => {
+                self.effects &= !settings::FORGETS;
+                self.forgets = true;
             }
+            client::SYNC => {}
             _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
             _ => {}
         }
@@ -361,11 +366,6 @@ impl Session {
         ControlFlow::Continue(Taken::Bytes(0))
     }
 
-    fn conforming(server: &crate::backend::server::Server) -> bool {
-        let found = server.reported.iter().find(|(n, _)| **n == *b"standard_conforming_strings");
-        found.is_none_or(|(_, value)| **value == *b"on")
-    }
-
     fn take_query(
         &mut self,
         header: Header,
@@ -379,7 +379,7 @@ impl Session {
         let custom = &mut self.custom;
         self.effects |= match text {
             Some(text) => {
-                settings::effects_of(text, Self::conforming(server), &mut |name| custom.note(name))
+                settings::effects_of(text, server.conforming, &mut |name| custom.note(name))
             }
             None => settings::UNSEEN,
         };
@@ -424,69 +424,108 @@ impl Session {
         }
         let there = data.len().min(header.total());
         let body = data.get(HEADER_LEN..there).unwrap_or_default();
-        let conforming = Self::conforming(server);
-        let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
-        let max = self.options.max_prepared_statements;
-        let refuses_ties = self.options.state_policy == StatePolicy::Error;
         match header.tag {
-            client::PARSE => {
-                let custom = &mut self.custom;
-                let mut reading = Reading {
-                    table: &self.worker.common.statements,
-                    settings: &self.plan_settings,
-                    effects_of: &mut |text| {
-                        settings::effects_of(text, conforming, &mut |name| custom.note(name))
-                    },
-                };
-                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
-                // What Parse alone does is nothing; it counts when the statement is bound.
-                let _: Effects = self.names.parse(&mut link, body, &mut reading, can_fake);
-                ControlFlow::Continue(Taken::Bytes(header.total()))
-            }
-            client::BIND => {
-                let Some(view) = client::read_bind(body) else {
-                    if there < header.total() && there < HOLD_MAX {
-                        return ControlFlow::Continue(Taken::Incomplete);
-                    }
-                    drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
-                    return self.pass(Passing::Forward, header);
-                };
-                let rest = header.body - view.names_len;
-                let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
-                match self.names.bind(&mut link, &view, rest) {
-                    super::names::Bound::Later => ControlFlow::Continue(Taken::Later),
-                    super::names::Bound::Sent(effects) => {
-                        self.effects |= effects & !settings::TIES;
-                        self.pass = Passing::Forward;
-                        self.passing = rest;
-                        ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
-                    }
-                    super::names::Bound::Refused => {
-                        self.pass = Passing::Drop;
-                        self.passing = rest;
-                        ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
-                    }
-                }
-            }
-            tag => match client::read_target(body) {
-                Some(target) if target.kind == b'S' => {
-                    let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
-                    if tag == client::CLOSE {
-                        self.names.close(&mut link, target.name);
-                    } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {
-                        return ControlFlow::Continue(Taken::Later);
-                    }
-                    ControlFlow::Continue(Taken::Bytes(header.total()))
-                }
-                _ => {
-                    let kind = kind_of(tag, body.first().copied().unwrap_or(0));
-                    if let Some(kind) = kind {
-                        drop(server.replies.sent(kind, Reply::Forward, None));
-                    }
-                    self.pass(Passing::Forward, header)
-                }
-            },
+            client::PARSE => self.take_parse(header, body, pieces),
+            client::BIND => self.take_bind(header, body, pieces),
+            _ => self.take_target(header, body, pieces),
         }
+    }
+
+    fn take_parse(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let server = lease.server();
+        if body.first() == Some(&0) && self.names.parse_again(server, body).is_some() {
+            return self.pass(Passing::Forward, header);
+        }
+        let conforming = server.conforming;
+        let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
+        let custom = &mut self.custom;
+        let mut reading = Reading {
+            table: &self.worker.common.statements,
+            settings: &self.plan_settings,
+            effects_of: &mut |text| {
+                settings::effects_of(text, conforming, &mut |name| custom.note(name))
+            },
+        };
+        let mut link = link(server, pieces, &self.options);
+        self.names.parse(&mut link, body, &mut reading, can_fake);
+        ControlFlow::Continue(Taken::Bytes(header.total()))
+    }
+
+    fn take_bind(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let server = lease.server();
+        let Some(view) = client::read_bind(body) else {
+            if body.len() < header.body && body.len() < HOLD_MAX {
+                return ControlFlow::Continue(Taken::Incomplete);
+            }
+            drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
+            return self.pass(Passing::Forward, header);
+        };
+        let refuses = self.options.state_policy == StatePolicy::Error && self.names.unnamed_ties();
+        if let (Some(effects), false) = (self.names.bind_as_is(server, &view), refuses) {
+            self.effects |= effects & !settings::TIES;
+            drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
+            return self.pass(Passing::Forward, header);
+        }
+        self.passing = header.body - view.names_len;
+        let mut link = link(server, pieces, &self.options);
+        match self.names.bind(&mut link, &view, self.passing) {
+            Bound::Later => {
+                self.passing = 0;
+                return ControlFlow::Continue(Taken::Later);
+            }
+            Bound::Sent(effects) => {
+                self.effects |= effects & !settings::TIES;
+                self.pass = Passing::Forward;
+            }
+            Bound::Refused => self.pass = Passing::Drop,
+        }
+        ControlFlow::Continue(Taken::Bytes(HEADER_LEN + view.names_len))
+    }
+
+    /// Describe and Close.
+    fn take_target(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> ControlFlow<End, Taken> {
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
+        let server = lease.server();
+        let Some(target) = client::read_target(body).filter(|target| target.kind == b'S') else {
+            if let Some(kind) = kind_of(header.tag, body.first().copied().unwrap_or(0)) {
+                drop(server.replies.sent(kind, Reply::Forward, None));
+            }
+            return self.pass(Passing::Forward, header);
+        };
+        let mut link = link(server, pieces, &self.options);
+        if header.tag == client::CLOSE {
+            self.names.close(&mut link, target.name);
+        } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {
+            return ControlFlow::Continue(Taken::Later);
+        }
+        ControlFlow::Continue(Taken::Bytes(header.total()))
+    }
+}
+
+/// The server's side of a translation.
+fn link<'a>(server: &'a mut Server, pieces: &'a mut Pieces<'_>, options: &Options) -> Link<'a> {
+    Link {
+        server,
+        out: pieces.insert(),
+        max: options.max_prepared_statements,
+        refuses_ties: options.state_policy == StatePolicy::Error,
     }
 }
 

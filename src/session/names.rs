@@ -276,12 +276,33 @@ impl Names {
         effects
     }
 
+    /// Parse of the unnamed statement with the very text that it has already, as drivers send it
+    /// again and again. Its bytes pass as they are. `None` for any other Parse.
+    pub(super) fn parse_again(&mut self, server: &mut Server, body: &[u8]) -> Option<()> {
+        let unnamed = self.unnamed.as_ref().filter(|unnamed| unnamed.body == body)?;
+        server.unnamed = unnamed.serial;
+        drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again)));
+        Some(())
+    }
+
+    /// Whether a Bind of the unnamed statement finds the client's own on the server: its bytes
+    /// pass as they are then, and running it may do this.
+    pub(super) fn bind_as_is(&self, server: &Server, view: &client::Bind<'_>) -> Option<Effects> {
+        let unnamed = self.unnamed.as_ref().filter(|_| view.statement.is_empty())?;
+        (unnamed.serial == server.unnamed).then_some(unnamed.effects)
+    }
+
+    /// Whether running the unnamed statement ties the session to its server.
+    pub(super) fn unnamed_ties(&self) -> bool {
+        self.unnamed.as_ref().is_some_and(|unnamed| unnamed.effects & TIES != 0)
+    }
+
     fn parse_unnamed(&mut self, link: &mut Link<'_>, body: &[u8], effects: Effects) {
         let mut kept = std::mem::take(&mut self.spare);
         kept.clear();
         kept.extend_from_slice(body);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let before = self.unnamed.replace(Unnamed { body: kept, serial, effects });
+        let before = self.unnamed.replace(Unnamed { body: kept, serial, effects }).map(Box::new);
         link.server.unnamed = serial;
         link.frame(client::PARSE, body);
         link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed(before)));
@@ -364,13 +385,14 @@ impl Names {
         if name.is_empty() {
             link.server.unnamed = 0;
             client::target(link.out, client::CLOSE, b'S', b"");
-            let note = Note::Unnamed(self.unnamed.take());
+            let note = Note::Unnamed(self.unnamed.take().map(Box::new));
             link.sent(Kind::Close, Reply::Forward, Some(note));
             return;
         }
         match self.named.remove_entry(significant(name)) {
             Some((name, named)) => {
                 self.unacknowledged += 1;
+                let named = Box::new(named);
                 link.sent(Kind::Close, Reply::Fake, Some(Note::Close { name, named }));
             }
             // One that SQL made, or none: the server knows, and says the same of both.
@@ -440,6 +462,7 @@ impl Names {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
             }
             Note::Parse { name: None, .. }
+            | Note::Again
             | Note::Duplicate(_)
             | Note::Evict(_)
             | Note::Try(_)
@@ -463,11 +486,15 @@ impl Names {
             Note::Unnamed(before) => {
                 server.unnamed = UNCERTAIN;
                 // PostgreSQL drops the old one before it looks at the new one.
-                self.unnamed = before.filter(|_| !failed);
+                self.unnamed = before.filter(|_| !failed).map(|before| *before);
+            }
+            Note::Again => {
+                server.unnamed = UNCERTAIN;
+                self.unnamed = self.unnamed.take().filter(|_| !failed);
             }
             Note::Close { name, named } => {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
-                self.named.insert(name, named);
+                self.named.insert(name, *named);
             }
             Note::Evict(known) => server.prepared.restore(*known),
             Note::Try(id) => {

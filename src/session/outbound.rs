@@ -170,10 +170,8 @@ impl Session {
             return;
         }
         while let Some(fake) = server.replies.take_fake() {
-            let tag = match fake.kind {
-                Kind::Close => server::CLOSE_COMPLETE,
-                _ => server::PARSE_COMPLETE,
-            };
+            let closes = fake.kind == Kind::Close;
+            let tag = if closes { server::CLOSE_COMPLETE } else { server::PARSE_COMPLETE };
             server::bare(pieces.insert(), tag);
             if let Some(note) = fake.note {
                 self.names.commit(server, note, None);
@@ -270,8 +268,7 @@ impl Session {
     fn withholds_ready(&mut self, status: u8) -> bool {
         let Some(lease) = &mut self.lease else { return false };
         let resets = self.effects & settings::RESETS != 0 && !self.startup.is_empty();
-        self.owes_ready =
-            resets && status == wire::IDLE && lease.server().replies.rest() == Rest::AtRest;
+        self.owes_ready = resets && status == wire::IDLE && lease.server().rest() == Rest::AtRest;
         self.owes_ready
     }
 
@@ -320,7 +317,7 @@ impl Session {
                 answer.error = Some(error);
             }
             Reply::Swallow
-        } else if let Some(Note::Try(_)) = note {
+        } else if let (Some(Note::Try(_)), false) = (note, fields.is_fatal()) {
             Reply::Swallow
         } else if let Some(Note::Refuse(fault)) = note {
             wire::fault(pieces.insert(), fault);

@@ -109,6 +109,9 @@ pub struct Arrival {
     pub guard: Box<dyn std::any::Any + Send>,
 }
 
+/// A parameter's name and what the client knew of it.
+pub(super) type Withheld = (Box<[u8]>, Option<Box<[u8]>>);
+
 /// One client, logged in.
 pub(super) struct Session {
     pub client: Stream,
@@ -148,7 +151,9 @@ pub(super) struct Session {
     /// ReadyForQuery is due to the client when the server has been given its settings.
     pub owes_ready: bool,
     /// Parameters of which the client was not told the server's default: what it knew before.
-    pub withheld: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub withheld: Vec<Withheld>,
+    /// The server has been sent something of the client's.
+    pub touched: bool,
     /// Servers lost since one was of use.
     pub lost_in_a_row: u32,
     /// What is in the batch makes names unknown: what follows waits for its end.
@@ -206,6 +211,7 @@ pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
         unsettled: false,
         owes_ready: false,
         withheld: Vec::new(),
+        touched: false,
         lost_in_a_row: 0,
         forgets: false,
         mid_frame: false,
@@ -237,6 +243,10 @@ fn custom_of(settings: &Settings) -> super::settings::Custom {
     custom
 }
 
+fn lost() -> Fault {
+    Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
+}
+
 impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..ROUNDS {
@@ -261,12 +271,12 @@ impl Session {
             self.greet(cx)?;
             moved = true;
         }
-        if let Phase::Waiting(waiter) = &mut self.phase {
-            if let Poll::Ready(outcome) = waiter.poll(cx) {
-                self.phase = Phase::Idle;
-                self.granted(cx, outcome)?;
-                moved = true;
-            }
+        if let Phase::Waiting(waiter) = &mut self.phase
+            && let Poll::Ready(outcome) = waiter.poll(cx)
+        {
+            self.phase = Phase::Idle;
+            self.granted(cx, outcome)?;
+            moved = true;
         }
         if self.lease.is_some() && !self.client.is_blocked() {
             moved |= self.read_server(cx)?;
@@ -365,7 +375,11 @@ impl Session {
 
     /// Takes a server, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.options = self.route.options.load_full();
+        let options = self.route.options.load();
+        if !Arc::ptr_eq(&options, &self.options) {
+            self.options = Arc::clone(&options);
+        }
+        drop(options);
         let line = Line { pool: self.route.pool, worker: self.worker.id };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
@@ -469,28 +483,22 @@ impl Session {
         let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
         self.lease = None;
         self.card.unlinks();
-        if untouched
-            && !self.owes_ready
-            && !self.pinned
-            && !self.keeps_server()
-            && self.lost_in_a_row < LOST_MAX
-        {
+        if untouched && !self.owes_ready && !self.touched {
             return self.try_another(cx);
         }
         if self.server_said {
             return ControlFlow::Break(End::ServerSaid);
         }
-        ControlFlow::Break(End::Fault(Fault::session(
-            Side::Server,
-            "08006",
-            "server closed the connection unexpectedly",
-        )))
+        ControlFlow::Break(End::Fault(lost()))
     }
 
     /// Nothing of the client's has been sent to the server that is gone: another one does as well.
     pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.lost_in_a_row += 1;
         self.gate = None;
+        self.lost_in_a_row += 1;
+        if self.lost_in_a_row > LOST_MAX {
+            return ControlFlow::Break(End::Fault(lost()));
+        }
         self.server_said = false;
         self.phase = Phase::Idle;
         self.acquire(cx)?;

@@ -49,6 +49,9 @@ pub(super) fn effects_of(
     standard_conforming_strings: bool,
     custom: &mut dyn FnMut(&str),
 ) -> Effects {
+    if sql::is_plain(text) {
+        return 0;
+    }
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
     match &facts.settings {

@@ -179,10 +179,8 @@ mod tests {
         let mut packet = Vec::new();
         let bytes = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         startup_message(&mut packet, bytes);
-        match first(&packet).unwrap() {
-            First::Startup { parameters, .. } => wish(parameters, &["ignored".to_owned()]),
-            other => panic!("{other:?}"),
-        }
+        let First::Startup { parameters, .. } = first(&packet).unwrap() else { panic!() };
+        wish(parameters, &["ignored".to_owned()])
     }
 
     fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

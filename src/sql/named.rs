@@ -54,7 +54,7 @@ pub fn named_statement(text: &[u8]) -> Option<NamedStatement> {
     let mut ended = false;
     for token in tokens {
         let end = is_end(&token);
-        if ended && !end || verb == Verb::Deallocate && !end {
+        if !end && (ended || verb == Verb::Deallocate) {
             return None;
         }
         ended |= end;

@@ -173,12 +173,9 @@ mod tests {
         ready(&mut out, b'T');
         bare(&mut out, PARSE_COMPLETE);
         let mut bytes = bytes::BytesMut::from(&out[..]);
-        match Message::parse(&mut bytes).unwrap().unwrap() {
-            Message::ParameterStatus(s) => {
-                assert_eq!((s.name().unwrap(), s.value().unwrap()), ("TimeZone", "UTC"));
-            }
-            _ => panic!("not a ParameterStatus"),
-        }
+        let first = Message::parse(&mut bytes).unwrap().unwrap();
+        let Message::ParameterStatus(s) = first else { panic!("not a ParameterStatus") };
+        assert_eq!((s.name().unwrap(), s.value().unwrap()), ("TimeZone", "UTC"));
         assert!(
             matches!(Message::parse(&mut bytes), Ok(Some(Message::ReadyForQuery(z))) if z.status() == b'T')
         );

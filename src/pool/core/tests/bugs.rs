@@ -361,6 +361,23 @@ fn no_server_retires_while_no_other_can_be_opened() {
     bench.served(waiter);
 }
 
+/// The shortest lifetime there is: no retirement waits for the one before it, and what nobody has
+/// used yet is kept, or a pool with a minimum would open and close servers all the time.
+#[test]
+fn the_shortest_lifetime_uses_each_server_once() {
+    let options = PoolOptions { server_lifetime: Duration::from_micros(1), ..size(3) };
+    let (mut bench, pool) = Bench::with(options);
+    bench.fill(pool, 3, HERE);
+    bench.pass(SECOND);
+    bench.upkeep();
+    assert_eq!(bench.look(pool).idle, 3);
+    let leases: Vec<_> = (0..3).map(|_| bench.take(pool, HERE)).collect();
+    for lease in leases {
+        assert_ne!(bench.give(lease, HERE), Placed::Idle);
+    }
+    assert_eq!(bench.look(pool).idle, 0);
+}
+
 #[test]
 fn servers_are_closed_outside_of_the_core() {
     let (mut bench, pool) = Bench::with(size(2));

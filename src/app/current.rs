@@ -1,0 +1,75 @@
+//! What a reload replaces as a whole: the configuration and what is made from it.
+
+use super::AppError;
+use crate::auth::Users;
+use crate::backend::login::{KeyCache, LoginContext};
+use crate::config::{self, Config};
+use crate::net::{ClientSslMode, ClientTls, Identity, Resolver, ServerTls, SslMode, TlsError};
+use std::sync::Arc;
+
+/// The configuration that counts now. Who holds one keeps it to the end of what it is doing.
+#[derive(Debug)]
+pub(super) struct Current {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Users and their secrets.
+    pub users: Option<Users>,
+    /// Encryption towards clients.
+    pub tls: ClientTls,
+    /// How to reach servers.
+    pub context: LoginContext,
+}
+
+impl Current {
+    /// Made from `config`.
+    ///
+    /// # Errors
+    /// What is wrong in a file that the configuration names.
+    pub(super) fn new(config: &Arc<Config>) -> Result<Self, AppError> {
+        Ok(Self {
+            users: users(config)?,
+            tls: client_tls(config)?,
+            context: LoginContext {
+                resolver: Resolver::new(config.howdah.dns_max_ttl),
+                tcp: config.howdah.tcp,
+                connect_timeout: config.timeouts.server_connect_timeout,
+                keys: KeyCache::default(),
+                tls: server_tls(config)?,
+            },
+            config: Arc::clone(config),
+        })
+    }
+}
+
+/// Reads the users' secrets.
+fn users(config: &Config) -> Result<Option<Users>, AppError> {
+    let Some(file) = &config.auth.auth_file else { return Ok(None) };
+    Users::parse(file.contents()).map(Some).map_err(|errors| {
+        let lines: Vec<String> =
+            errors.iter().map(|error| format!("{}: {error}", file.path().display())).collect();
+        AppError::Setup(lines.join("\n"))
+    })
+}
+
+fn identity(files: Option<&config::Identity>) -> Option<Identity<'_>> {
+    files.map(|files| Identity {
+        cert_pem: files.cert_file.contents(),
+        key_pem: files.key_file.contents(),
+    })
+}
+
+fn client_tls(config: &Config) -> Result<ClientTls, AppError> {
+    let mode: Result<ClientSslMode, TlsError> = config.tls_client.sslmode.as_str().parse();
+    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
+    ClientTls::new(mode, identity(config.tls_client.identity.as_ref()))
+        .map_err(|error| AppError::Setup(error.to_string()))
+}
+
+fn server_tls(config: &Config) -> Result<ServerTls, AppError> {
+    let options = &config.tls_server;
+    let mode: Result<SslMode, TlsError> = options.sslmode.as_str().parse();
+    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
+    let ca = options.ca_file.as_ref().map(config::LoadedFile::contents);
+    ServerTls::new(mode, ca, identity(options.identity.as_ref()))
+        .map_err(|error| AppError::Setup(error.to_string()))
+}

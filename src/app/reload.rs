@@ -1,0 +1,59 @@
+//! SIGHUP: the file is read again, and what differs comes to bear.
+
+use super::current::Current;
+use super::door::Door;
+use super::limits::{check_open_files, raise_open_files};
+use super::logging::Logging;
+use super::run::limits_of_clients;
+use crate::config::{self, Applies, Change, Config};
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError};
+
+/// Reads the configuration again and applies what differs. When anything in it is wrong, all of
+/// the old one stays.
+pub(super) fn reload(door: &Door, logging: &Logging) {
+    let old = door.now();
+    let new = match read(&old.config) {
+        Ok(new) => new,
+        Err(reasons) => {
+            for reason in reasons {
+                tracing::error!("configuration not reloaded: {reason}");
+            }
+            return;
+        }
+    };
+    let changes = config::difference(&old.config, &new.config);
+    log(&changes);
+    logging.set_level(new.config.log.level);
+    let limits = limits_of_clients(&new.config);
+    door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
+    // Servers that were reached another way are replaced as they come free.
+    let reconnect = changes.iter().any(|change| change.key.starts_with("tls.server."));
+    let new = Rc::new(new);
+    *door.current.borrow_mut() = Rc::clone(&new);
+    door.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
+    // Idle servers beyond a smaller limit go before anybody takes them.
+    door.common.pools.upkeep();
+    tracing::info!("configuration reloaded: {} change(s)", changes.len());
+}
+
+fn read(old: &Config) -> Result<Current, Vec<String>> {
+    let config = config::load(&old.path, &config::process_environment())
+        .map_err(|errors| errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let config = Arc::new(config);
+    let limit = raise_open_files().map_err(|error| vec![error.to_string()])?;
+    check_open_files(&config, limit).map_err(|error| vec![error.to_string()])?;
+    Current::new(&config)
+        .map_err(|error| error.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+}
+
+fn log(changes: &[Change]) {
+    for change in changes {
+        let Change { key, old, new, applies } = change;
+        if *applies == Applies::Restart {
+            tracing::warn!("{key} changed from {old} to {new}: it needs a restart");
+        } else {
+            tracing::info!("{key} changed from {old} to {new} (applies: {applies})");
+        }
+    }
+}

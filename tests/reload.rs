@@ -1,0 +1,220 @@
+//! SIGHUP: what changed comes to bear, on whom, and what is wrong changes nothing.
+
+mod support;
+
+use rustix::process::Signal;
+
+use support::behaviour::{
+    capacity, client, eventually, last_words, refusal, server_of, settings, succeeded, the_error,
+    told, value,
+};
+use support::howdah::{Howdah, Settings};
+use support::messages;
+use support::postgres::{Postgres, RIDER};
+use support::tls::{self, Certificates};
+use support::wire::Wire;
+
+/// Gives the process another configuration and waits until it has it.
+fn reload(howdah: &Howdah, settings: &Settings) {
+    let count = || howdah.log().matches("configuration reloaded").count();
+    let before = count();
+    howdah.configure(settings);
+    howdah.signal(Signal::HUP);
+    eventually("the reload", || count() > before);
+}
+
+#[test]
+fn mistakes_change_nothing_and_are_all_named() {
+    let good = settings("mistakes", "transaction");
+    let howdah = Howdah::start(&good);
+    let mut wire = client(&howdah, "mistakes");
+    let bad = good
+        .clone()
+        .set("pool.default_pool_size", "many")
+        .set("pool.poll_mode", "session")
+        .set("timeouts.query_timeout", "100ms");
+    howdah.configure(&bad);
+    howdah.signal(Signal::HUP);
+    eventually("both mistakes", || {
+        let log = howdah.log();
+        log.contains("not reloaded: ")
+            && log.contains("default_pool_size")
+            && log.contains("poll_mode")
+    });
+    wire.run("SELECT pg_sleep(0.3)");
+    assert!(!howdah.log().contains("configuration reloaded"), "{}", howdah.log());
+    // A file that the configuration names counts as well.
+    let users = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(users.path(), "\"rider\n").expect("a writable file");
+    howdah.configure(&good.clone().set("auth.auth_file", users.path().to_str().expect("UTF-8")));
+    howdah.signal(Signal::HUP);
+    eventually("the file is named", || {
+        howdah.log().contains(users.path().to_str().expect("UTF-8"))
+    });
+    // And so does the limit of open files.
+    howdah.configure(&good.clone().set("howdah.max_client_conn", 1_000_000));
+    let mistakes = howdah.log().matches("not reloaded").count();
+    howdah.signal(Signal::HUP);
+    eventually("an answer", || {
+        howdah.log().matches("not reloaded").count() > mistakes
+            || howdah.log().contains("howdah.max_client_conn changed")
+    });
+    client(&howdah, "mistakes").run("SELECT 1");
+}
+
+#[test]
+fn every_difference_is_logged_and_a_secret_is_not() {
+    let before = settings("logged", "transaction").set("databases.logged.user", RIDER);
+    let howdah = Howdah::start(&before);
+    let after = before
+        .set("pool.default_pool_size", 7)
+        .set("databases.logged.password", "t0p s3cret")
+        .set("log.stats_period", "30s")
+        .set("log.level", "debug");
+    reload(&howdah, &after);
+    let log = howdah.log();
+    for line in [
+        "pool.default_pool_size changed from 20 to 7 (applies: now)",
+        "log.stats_period changed from",
+        "it needs a restart",
+        "configuration reloaded: 4 change(s)",
+    ] {
+        assert!(log.contains(line), "{line} is missing: {log}");
+    }
+    assert!(!log.contains("t0p s3cret"), "{log}");
+    Wire::tcp(howdah.address()).disconnect();
+    eventually("debug lines", || howdah.log().contains("ended before its startup packet"));
+}
+
+#[test]
+fn limits_hold_at_once() {
+    let before = settings("limits", "transaction")
+        .set("pool.default_pool_size", 1)
+        .set("howdah.max_client_conn", 20)
+        .set("timeouts.query_wait_timeout", "600ms");
+    let howdah = Howdah::start(&before);
+    let who = [(RIDER, "limits")];
+    assert_eq!(capacity(&howdah, &who, 3), 1);
+    // More room is given to who waits already.
+    let (mut holder, mut waiting) = (client(&howdah, "limits"), client(&howdah, "limits"));
+    holder.run("BEGIN; SELECT 1");
+    waiting.send(&messages::query("SELECT 1"));
+    let wider = before.clone().set("pool.default_pool_size", 2);
+    reload(&howdah, &wider.clone().set("howdah.max_client_conn", 2));
+    assert!(succeeded(&waiting.until(b'Z')));
+    let mut third = Wire::tcp(howdah.address());
+    let error = refusal(&mut third, &[("user", RIDER), ("database", "limits")], "");
+    assert!(told(&error).ends_with("(max_client_conn)"), "{}", error.line());
+    drop((holder, waiting));
+    reload(&howdah, &wider);
+    assert_eq!(capacity(&howdah, &who, 4), 2);
+    reload(&howdah, &before);
+    assert_eq!(capacity(&howdah, &who, 3), 1);
+}
+
+#[test]
+fn time_outs_hold_from_the_next_transaction_on_and_the_mode_from_the_next_login() {
+    let before = settings("next", "transaction").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&before);
+    let mut old = client(&howdah, "next");
+    old.run("BEGIN; SELECT 1");
+    let after = before
+        .set("timeouts.query_timeout", "200ms")
+        .set("timeouts.query_wait_timeout", "400ms")
+        .set("pool.pool_mode", "session");
+    reload(&howdah, &after);
+    old.run("SELECT pg_sleep(0.5)");
+    old.run("COMMIT");
+    let error = the_error(&old.query("SELECT pg_sleep(60)"));
+    assert_eq!(told(&error), "ERROR 57014 canceling statement due to query timeout");
+    // The old session gives its server back after each transaction, a new one keeps it.
+    let mut new = client(&howdah, "next");
+    new.run("SELECT 1");
+    assert!(told(&the_error(&old.query("SELECT 1"))).starts_with("ERROR 53300 "));
+    new.send(&messages::terminate());
+    eventually("the server is free", || succeeded(&old.query("SELECT 1")));
+    // A second reload still reaches the old session.
+    reload(&howdah, &settings("next", "transaction").set("pool.default_pool_size", 1));
+    old.run("SELECT pg_sleep(0.5)");
+}
+
+#[test]
+fn databases_come_and_go() {
+    let postgres = Postgres::shared();
+    postgres.create_database("came");
+    let before = settings("goes", "transaction");
+    let howdah = Howdah::start(&before);
+    let mut wire = client(&howdah, "goes");
+    wire.run("SELECT 1");
+    reload(&howdah, &Settings::new("transaction").database("came", postgres.address()));
+    wire.send(&messages::query("SELECT 1"));
+    let error = last_words(&mut wire);
+    assert_eq!(told(&error), "FATAL 57P01 database removed from the configuration");
+    let error =
+        refusal(&mut Wire::tcp(howdah.address()), &[("user", RIDER), ("database", "goes")], "");
+    assert!(told(&error).starts_with("FATAL 3D000 "), "{}", error.line());
+    assert_eq!(value(&mut client(&howdah, "came"), "SELECT current_database()"), "came");
+    let mut admin = postgres.admin("postgres");
+    eventually("its servers are closed", || {
+        support::behaviour::servers(&mut admin, "goes").is_empty()
+    });
+}
+
+#[test]
+fn servers_are_replaced_when_they_would_be_opened_otherwise() {
+    Postgres::shared().create_database("other");
+    let before = settings("replaced", "transaction");
+    let howdah = Howdah::start(&before);
+    let mut wire = client(&howdah, "replaced");
+    let pid = server_of(&mut wire);
+    // Nothing that concerns a connection: the server stays.
+    reload(&howdah, &before.clone().set("pool.default_pool_size", 5));
+    assert_eq!(server_of(&mut wire), pid);
+    let query = before.set("databases.replaced.connect_query", "SET app.word = 'new'");
+    reload(&howdah, &query);
+    assert_ne!(server_of(&mut wire), pid);
+    assert_eq!(value(&mut wire, "SHOW app.word"), "new");
+    // The same session is in the other database from its next transaction on.
+    reload(&howdah, &query.clone().set("databases.replaced.dbname", "other"));
+    assert_eq!(value(&mut wire, "SELECT current_database()"), "other");
+    let pid = server_of(&mut wire);
+    reload(
+        &howdah,
+        &query
+            .clone()
+            .set("databases.replaced.dbname", "other")
+            .set("tls.server.sslmode", "disable"),
+    );
+    assert_ne!(server_of(&mut wire), pid, "TLS towards servers changed");
+}
+
+#[test]
+fn users_and_certificates_count_from_the_next_login_on() {
+    let users = tempfile::NamedTempFile::new().expect("a file");
+    let write = |text: &str| std::fs::write(users.path(), text).expect("a writable file");
+    write("\"rider\" \"first\"\n");
+    let (one, two) = (Certificates::new(&["localhost"]), Certificates::new(&["localhost"]));
+    let with = |certificates: &Certificates| {
+        settings("users", "transaction")
+            .set("auth.auth_type", "scram-sha-256")
+            .set("auth.auth_file", users.path().to_str().expect("UTF-8"))
+            .set("tls.client.sslmode", "prefer")
+            .set("tls.client.cert_file", certificates.text("leaf.crt"))
+            .set("tls.client.key_file", certificates.text("leaf.key"))
+    };
+    let howdah = Howdah::start(&with(&one));
+    let log_in = |certificates: &Certificates, password: &str| {
+        let ca = certificates.path("ca.crt");
+        let mut wire = tls::begin(Wire::tcp(howdah.address()), &ca, "localhost");
+        let frames = wire.start(&[("user", RIDER), ("database", "users")], password);
+        (!frames.is_empty() && succeeded(&frames)).then_some(wire)
+    };
+    let mut old = log_in(&one, "first").expect("the first password and certificate");
+    write("\"rider\" \"second\"\n");
+    reload(&howdah, &with(&two));
+    old.run("SELECT 1");
+    assert!(log_in(&two, "first").is_none(), "the old password");
+    assert!(log_in(&one, "second").is_none(), "the old certificate");
+    assert!(log_in(&two, "second").is_some(), "the new ones");
+    assert!(howdah.log().contains("(new contents)"), "{}", howdah.log());
+}

@@ -1,0 +1,132 @@
+//! At which moments somebody died, and how often.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// When it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A Parse was sent and not answered.
+    Parse,
+    /// A part of a DataRow was sent.
+    Row,
+    /// A part of a CopyData was sent, in or out.
+    Copy,
+    /// CommandComplete was sent, ReadyForQuery was not.
+    Ready,
+    /// A startup packet was (partly) sent, ReadyForQuery was not.
+    Login,
+    /// A cancel request was on its way.
+    Cancel,
+}
+
+/// Whose connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// An application's.
+    Client,
+    /// PostgreSQL's.
+    Server,
+}
+
+const MOMENTS: [(Moment, &str); 6] = [
+    (Moment::Parse, "before Parse is answered"),
+    (Moment::Row, "in mid-DataRow"),
+    (Moment::Copy, "in mid-COPY"),
+    (Moment::Ready, "between CommandComplete and ReadyForQuery"),
+    (Moment::Login, "during login"),
+    (Moment::Cancel, "during cancel"),
+];
+
+/// Counts of what a run has done.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    killed: [[AtomicU64; 2]; 6],
+    /// Servers ended by `pg_terminate_backend` under a statement.
+    pub(crate) terminated: AtomicU64,
+    /// Idle servers ended.
+    pub(crate) idle: AtomicU64,
+    /// Idle servers that were sent something when their end was already on its way.
+    pub(crate) late: AtomicU64,
+    /// Clients that lost their server that way.
+    pub(crate) unlucky: AtomicU64,
+    /// Clients that were turned away because a server could not be opened.
+    pub(crate) refused: AtomicU64,
+    /// Queries that were cancelled.
+    pub(crate) cancelled: AtomicU64,
+    /// Cancel requests that came too late to cancel anything.
+    pub(crate) stray_cancels: AtomicU64,
+    /// Batches that were answered.
+    pub(crate) batches: AtomicU64,
+    /// Messages that were compared.
+    pub(crate) frames: AtomicU64,
+    /// Sessions that were begun.
+    pub(crate) sessions: AtomicU64,
+}
+
+impl Coverage {
+    pub(crate) fn killed(&self, moment: Moment, victim: Victim) {
+        Self::count(&self.killed[moment as usize][victim as usize]);
+    }
+
+    /// How often that has happened.
+    pub(crate) fn times(&self, moment: Moment, victim: Victim) -> u64 {
+        self.killed[moment as usize][victim as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(counter: &AtomicU64) -> u64 {
+        counter.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What must not be zero and is.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (moment, name) in MOMENTS {
+            for victim in [Victim::Client, Victim::Server] {
+                if self.times(moment, victim) == 0 {
+                    missing.push(format!("no {victim:?} was killed {name}"));
+                }
+            }
+        }
+        let counters = [
+            (&self.terminated, "no server was terminated"),
+            (&self.cancelled, "no query was cancelled"),
+        ];
+        for (counter, complaint) in counters {
+            if counter.load(Ordering::Relaxed) == 0 {
+                missing.push(complaint.to_owned());
+            }
+        }
+        missing
+    }
+
+    /// All of it, for people.
+    pub(crate) fn table(&self) -> String {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut table = format!(
+            "{} batches, {} messages compared, {} sessions\n",
+            get(&self.batches),
+            get(&self.frames),
+            get(&self.sessions)
+        );
+        for (moment, name) in MOMENTS {
+            let [clients, servers] = &self.killed[moment as usize];
+            let (clients, servers) = (get(clients), get(servers));
+            table += &format!("  killed {name:<42} {clients:>7} clients {servers:>7} servers\n");
+        }
+        table += &format!(
+            "  servers terminated by PostgreSQL {}, idle servers ended {} ({} late, {} unlucky), \
+             {} turned away\n",
+            get(&self.terminated),
+            get(&self.idle),
+            get(&self.late),
+            get(&self.unlucky),
+            get(&self.refused)
+        );
+        table += &format!(
+            "  queries cancelled {}, cancel requests for nothing {}",
+            get(&self.cancelled),
+            get(&self.stray_cancels)
+        );
+        table
+    }
+}

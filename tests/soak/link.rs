@@ -1,0 +1,334 @@
+//! One connection between howdah and PostgreSQL, frame by frame.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use super::coverage::{Coverage, Moment, Victim};
+use super::evil::{Act, Plan, Shared, lock};
+use super::support::messages;
+
+const HEADER: usize = 5;
+const CHUNK: usize = 32 * 1024;
+
+/// What PostgreSQL owes, as far as the relay can see.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Query, FunctionCall and Sync without their ReadyForQuery.
+    questions: i64,
+    /// Something was sent since the last Sync.
+    open: bool,
+    /// The last ReadyForQuery said that there is no transaction.
+    rests: bool,
+    /// It was ended while it was idle.
+    ended: bool,
+}
+
+/// The socket to howdah, and whether what it was sent ends with a whole frame.
+#[derive(Debug)]
+struct Toward {
+    socket: TcpStream,
+    whole: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    howdah: TcpStream,
+    node: TcpStream,
+    toward: Mutex<Toward>,
+    owed: Mutex<Owed>,
+    plan: Mutex<Option<Arc<Plan>>>,
+}
+
+impl Link {
+    /// Ends both connections at once.
+    pub(crate) fn cut(&self) {
+        // Either may be gone already.
+        self.howdah.shutdown(Shutdown::Both).ok();
+        self.node.shutdown(Shutdown::Both).ok();
+    }
+
+    /// The plan, if it says this.
+    pub(crate) fn planned(&self, act: Act) -> Option<Arc<Plan>> {
+        lock(&self.plan).as_ref().filter(|plan| plan.act == act).cloned()
+    }
+
+    /// Ends the connection if nothing is owed, with PostgreSQL's words. What howdah sends later
+    /// is noticed and dropped.
+    pub(crate) fn end_if_idle(&self) -> bool {
+        let mut owed = lock(&self.owed);
+        if owed.questions != 0 || owed.open || !owed.rests || owed.ended {
+            return false;
+        }
+        let Ok(mut toward) = self.toward.try_lock() else { return false };
+        if !toward.whole {
+            return false;
+        }
+        let body =
+            b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
+        owed.ended = true;
+        toward.socket.write_all(&messages::message(b'E', body)).ok();
+        toward.socket.shutdown(Shutdown::Write).ok();
+        self.node.shutdown(Shutdown::Both).ok();
+        true
+    }
+
+    fn pass(&self, bytes: &[u8], whole: bool) -> ControlFlow<()> {
+        if bytes.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let mut toward = lock(&self.toward);
+        toward.whole = whole;
+        match toward.socket.write_all(bytes) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn cut_by<T>(&self, plan: &Plan, shared: &Shared, moment: Moment) -> ControlFlow<(), T> {
+        self.cut();
+        shared.coverage.killed(moment, Victim::Server);
+        plan.reached.set();
+        ControlFlow::Break(())
+    }
+
+    /// Withholds what comes next.
+    fn hold(&self, plan: &Plan) {
+        plan.reached.set();
+        // Whoever made the plan fails when nothing more comes.
+        plan.released.wait_long();
+        *lock(&self.plan) = None;
+    }
+}
+
+/// Relays until both sides have ended. `doomed`: the login does not succeed.
+pub(crate) fn relay(shared: &Arc<Shared>, howdah: TcpStream, node: TcpStream, doomed: bool) {
+    for socket in [&howdah, &node] {
+        socket.set_nodelay(true).expect("a TCP option");
+    }
+    let twin = |socket: &TcpStream| socket.try_clone().expect("a second handle");
+    let link = Arc::new(Link {
+        toward: Mutex::new(Toward { socket: twin(&howdah), whole: true }),
+        howdah: twin(&howdah),
+        node: twin(&node),
+        owed: Mutex::default(),
+        plan: Mutex::default(),
+    });
+    let (back_link, back_shared, back_node) = (Arc::clone(&link), Arc::clone(shared), twin(&node));
+    let back = std::thread::spawn(move || {
+        let mut back = Back {
+            link: &back_link,
+            shared: &back_shared,
+            doomed,
+            pid: None,
+            completed: false,
+            rest: 0,
+        };
+        pump(back_node, |data| back.take(data));
+        // What was passed must arrive: howdah closes when it has read the end.
+        back_link.howdah.shutdown(Shutdown::Write).ok();
+        back.pid
+    });
+    let mut front = Front { link: &link, shared, node, rest: 0 };
+    pump(howdah, |data| front.take(data));
+    link.node.shutdown(Shutdown::Both).ok();
+    let pid = back.join().expect("a relay that does not panic");
+    if let Some(pid) = pid {
+        let mut links = lock(&shared.links);
+        // The process id may have been given to another by now.
+        if links.get(&pid).is_some_and(|known| Arc::ptr_eq(known, &link)) {
+            links.remove(&pid);
+        }
+    }
+}
+
+/// Reads until the end. `take` is given what has come and says how much of it is done with; the
+/// rest comes again with more.
+fn pump(mut from: TcpStream, mut take: impl FnMut(&[u8]) -> ControlFlow<(), usize>) {
+    let mut buffer = vec![0; CHUNK];
+    let mut held = Vec::new();
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => count,
+        };
+        held.extend_from_slice(&buffer[..count]);
+        match take(&held) {
+            ControlFlow::Break(()) => return,
+            ControlFlow::Continue(used) => drop(held.drain(..used)),
+        }
+    }
+}
+
+/// The tag and whole length of the frame at the start of `data`.
+fn frame(data: &[u8]) -> Option<(u8, usize)> {
+    let length = u32::from_be_bytes(data.get(1..HEADER)?.try_into().ok()?);
+    Some((data[0], usize::try_from(length).ok()? + 1))
+}
+
+/// From howdah to PostgreSQL.
+struct Front<'a> {
+    link: &'a Link,
+    shared: &'a Shared,
+    node: TcpStream,
+    /// Bytes of a frame that are still to come and need no look.
+    rest: usize,
+}
+
+impl Front<'_> {
+    fn take(&mut self, data: &[u8]) -> ControlFlow<(), usize> {
+        let (mut at, mut questions, mut open) = (self.rest.min(data.len()), 0, None);
+        self.rest -= at;
+        let mut announce = None;
+        while let Some((tag, total)) = data.get(at..).and_then(frame) {
+            let end = data.len().min(at + total);
+            if matches!(tag, b'Q' | b'P') {
+                if end < at + total {
+                    break;
+                }
+                let plan = self.shared.plan_in(&data[at..end]);
+                if let Some(plan) = &plan {
+                    *lock(&self.link.plan) = Some(Arc::clone(plan));
+                }
+                if let Some(plan) = plan.as_ref().filter(|plan| plan.act == Act::CutAtParse) {
+                    self.node.write_all(&data[..at]).ok();
+                    return self.link.cut_by(plan, self.shared, Moment::Parse);
+                }
+                let told = |plan: &Arc<Plan>| matches!(plan.act, Act::Announce | Act::CutAtCancel);
+                announce = plan.filter(told).or(announce);
+            }
+            if tag == b'd'
+                && let Some(plan) = self.link.planned(Act::CutInCopyIn)
+            {
+                self.node.write_all(&data[..end.min(at + total / 2)]).ok();
+                return self.link.cut_by(&plan, self.shared, Moment::Copy);
+            }
+            match tag {
+                b'Q' | b'F' => questions += 1,
+                b'S' => (questions, open) = (questions + 1, Some(false)),
+                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => open = Some(true),
+                _ => {}
+            }
+            self.rest = at + total - end;
+            at = end;
+        }
+        self.note(data, questions, open)?;
+        // Whether PostgreSQL is still there shows on the way back.
+        self.node.write_all(&data[..at]).ok();
+        if let Some(plan) = announce {
+            plan.reached.set();
+        }
+        ControlFlow::Continue(at)
+    }
+
+    fn note(&self, data: &[u8], questions: i64, open: Option<bool>) -> ControlFlow<()> {
+        let mut owed = lock(&self.link.owed);
+        if owed.ended {
+            if data.first() != Some(&b'X') {
+                Coverage::count(&self.shared.coverage.late);
+            }
+            if let Some(plan) = &*lock(&self.link.plan) {
+                plan.cannot_be();
+            }
+            return ControlFlow::Break(());
+        }
+        owed.questions += questions;
+        owed.open = open.unwrap_or(owed.open);
+        ControlFlow::Continue(())
+    }
+}
+
+/// From PostgreSQL to howdah.
+struct Back<'a> {
+    link: &'a Arc<Link>,
+    shared: &'a Shared,
+    doomed: bool,
+    pid: Option<u32>,
+    /// A CommandComplete passed since there is a plan.
+    completed: bool,
+    rest: usize,
+}
+
+impl Back<'_> {
+    fn take(&mut self, data: &[u8]) -> ControlFlow<(), usize> {
+        let plan = lock(&self.link.plan).clone();
+        let (mut at, mut passed, mut ready) = (self.rest.min(data.len()), 0, Vec::new());
+        self.rest -= at;
+        while let Some((tag, total)) = data.get(at..).and_then(frame) {
+            let end = data.len().min(at + total);
+            if matches!(tag, b'K' | b'Z') && end < at + total {
+                break;
+            }
+            if tag == b'K' {
+                self.log_in(&data[at..end])?;
+            }
+            if let Some(plan) = &plan {
+                // The part of this frame that goes through if it is the one.
+                let half = end.min(at + HEADER + (total - HEADER) / 2);
+                self.act(plan, tag, (&data[passed..at], &data[at..half]), &mut passed)?;
+            }
+            if tag == b'Z' {
+                ready.push(data[at + HEADER]);
+            }
+            self.rest = at + total - end;
+            at = end;
+        }
+        self.link.pass(&data[passed..at], self.rest == 0)?;
+        if let Some(status) = ready.last() {
+            let mut owed = lock(&self.link.owed);
+            owed.questions = (owed.questions - i64::try_from(ready.len()).expect("few")).max(0);
+            owed.rests = *status == b'I';
+        }
+        ControlFlow::Continue(at)
+    }
+
+    fn log_in(&mut self, key: &[u8]) -> ControlFlow<()> {
+        if self.doomed {
+            self.link.cut();
+            self.shared.coverage.killed(Moment::Login, Victim::Server);
+            return ControlFlow::Break(());
+        }
+        let pid = key.get(HEADER..HEADER + 4).and_then(|pid| pid.try_into().ok());
+        self.pid = pid.map(u32::from_be_bytes);
+        if let Some(pid) = self.pid {
+            lock(&self.shared.links).insert(pid, Arc::clone(self.link));
+        }
+        // The first ReadyForQuery answers the startup packet.
+        lock(&self.link.owed).questions += 1;
+        ControlFlow::Continue(())
+    }
+
+    /// Does what is planned for a frame: `before` it there is something that still has to pass,
+    /// and `half` of it is there.
+    fn act(
+        &mut self,
+        plan: &Plan,
+        tag: u8,
+        (before, half): (&[u8], &[u8]),
+        passed: &mut usize,
+    ) -> ControlFlow<()> {
+        self.completed |= tag == b'C';
+        let cut = match (plan.act, tag) {
+            (Act::CutAtParseComplete, b'1') => (Moment::Parse, false),
+            (Act::CutInRow, b'D') => (Moment::Row, true),
+            (Act::CutInCopyOut, b'd') => (Moment::Copy, true),
+            (Act::CutBeforeReady, b'Z') if self.completed => (Moment::Ready, false),
+            (Act::HoldParseComplete, b'1') | (Act::HoldReady, b'Z') => {
+                if lock(&self.link.plan).is_some() {
+                    self.link.pass(before, true)?;
+                    *passed += before.len();
+                    self.link.hold(plan);
+                    self.completed = false;
+                }
+                return ControlFlow::Continue(());
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        self.link.pass(before, true)?;
+        if cut.1 {
+            self.link.pass(half, false)?;
+        }
+        self.link.cut_by(plan, self.shared, cut.0)
+    }
+}
