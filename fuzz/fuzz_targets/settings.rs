@@ -3,7 +3,7 @@
 #![no_main]
 
 use howdah::backend::settings::{SettingsTable, alignment, quote_literal};
-use howdah::sql::{Kind, Lexer, facts};
+use howdah::sql::{Kind, Lexer, facts, statements};
 use libfuzzer_sys::fuzz_target;
 
 fn pairs(text: &str) -> Vec<(String, String)> {
@@ -24,15 +24,17 @@ fuzz_target!(|data: &[u8]| {
     let (from, to) = text.split_once("\0\0").unwrap_or(("", text));
     let table = SettingsTable::default();
     let (from, to) = (table.intern(pairs(from)), table.intern(pairs(to)));
-    match alignment(&from, &to) {
-        None => assert_eq!(from, to),
-        Some(sql) => {
-            let gone = from.iter().filter(|(name, _)| to.value(name).is_none()).count();
-            let differs = to.iter().any(|(name, value)| from.value(name) != Some(value));
-            for conforming in [true, false] {
-                let facts = facts(&sql, conforming);
-                assert!(!facts.broken, "{}", String::from_utf8_lossy(&sql));
-                assert_eq!(facts.statements as usize, gone + usize::from(differs));
+    assert_eq!(alignment(&from, &to, false).is_none(), from == to);
+    for unlisted in [false, true] {
+        let sql = alignment(&from, &to, unlisted).unwrap_or_default();
+        for conforming in [true, false] {
+            assert!(!facts(&sql, conforming).broken, "{}", String::from_utf8_lossy(&sql));
+            let mut selects = 0;
+            for range in statements(&sql, conforming) {
+                let statement = sql[range].trim_ascii_start();
+                selects += usize::from(statement.starts_with(b"SELECT pg_catalog.set_config("));
+                let ours = selects > 0 || statement.starts_with(b"RESET ");
+                assert!(ours && selects <= 1, "{}", String::from_utf8_lossy(&sql));
             }
         }
     }

@@ -40,7 +40,7 @@ fn read_back(data: &[u8]) {
     assert_eq!((seen.code, seen.message), (&b"53300"[..], text.as_bytes()));
     assert!(seen.is_fatal());
     out.clear();
-    server::negotiate(&mut out, 0, &[name, value]);
+    server::negotiate(&mut out, &[name, value]);
     assert_eq!(body(&out, server::NEGOTIATE).len(), 8 + name.len() + value.len() + 2);
 }
 

@@ -1,7 +1,7 @@
 //! Either side dies at each byte, and sessions are dropped at each poll: nobody gets what is not
 //! theirs, and no slot is lost.
 
-use crate::stage::{Client, Setup, Stage, brief, play};
+use crate::stage::{Client, Setup, Stage, Writer, brief, play};
 use howdah::session::run;
 use howdah::wire::{self, HEADER_LEN, client, server};
 use std::pin::Pin;
@@ -237,6 +237,16 @@ async fn limited(mut future: Pin<Box<dyn Future<Output = ()>>>, mut left: usize)
     .await
 }
 
+/// In small pieces, so that there are many polls.
+async fn send_in_pieces(mut writer: Writer, bytes: Vec<u8>) {
+    for piece in bytes.chunks(16) {
+        if tokio::io::AsyncWriteExt::write_all(&mut writer, piece).await.is_err() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
 fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
@@ -246,19 +256,8 @@ fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
             let (arrival, pipe) = stage.arrival();
             let session = Box::pin(run(arrival, Rc::clone(&stage.worker)));
             let task = spawn_local(limited(session, polls));
-            let (mut reader, mut writer) = tokio::io::split(pipe);
-            // In small pieces, so that there are many polls.
-            let sender = spawn_local({
-                let bytes = bytes.clone();
-                async move {
-                    for piece in bytes.chunks(16) {
-                        if tokio::io::AsyncWriteExt::write_all(&mut writer, piece).await.is_err() {
-                            return;
-                        }
-                        tokio::task::yield_now().await;
-                    }
-                }
-            });
+            let (mut reader, writer) = tokio::io::split(pipe);
+            let sender = spawn_local(send_in_pieces(writer, bytes.clone()));
             let mut seen = Vec::new();
             let reading = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut seen);
             // The last statement sleeps: the client does not wait for it for ever.

@@ -251,8 +251,10 @@ impl Wires {
                     self.process.state.borrow_mut().skipping = true;
                 }
             }
-            client::CLOSE => server::bare(out, server::CLOSE_COMPLETE),
-            other => panic!("unexpected message {other}"),
+            _ => {
+                assert_eq!(tag, client::CLOSE, "an unexpected message");
+                server::bare(out, server::CLOSE_COMPLETE);
+            }
         }
         Some(())
     }

@@ -205,7 +205,9 @@ impl Stage {
             if socket.read_exact(&mut packet).await.is_err() {
                 continue;
             }
-            let Ok(First::Cancel(key)) = wire::first(&packet) else { panic!("{packet:?}") };
+            let first = wire::first(&packet).expect("a first packet");
+            assert!(matches!(first, First::Cancel(_)), "{first:?}");
+            let First::Cancel(key) = first else { continue };
             let pid = u32::from_be_bytes(*key.first_chunk().expect("a process id"));
             self.process(pid).cancel();
         }
@@ -298,7 +300,8 @@ impl Stage {
     }
 }
 
-type Writer = WriteHalf<DuplexStream>;
+/// What a client writes into.
+pub(crate) type Writer = WriteHalf<DuplexStream>;
 
 /// The client's side of a session.
 pub(crate) struct Client {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) enum Choice<'a> {
     /// A generator and its seed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a fuzzer brings its own bytes"))]
     Seeded(u64),
     /// One byte a decision, then zeros.
     Bytes(&'a [u8]),
