@@ -4,7 +4,8 @@
 //! everything else passes by length. Without a server, [`super::state`] says what a message means.
 
 use super::gate::Gate;
-use super::names::{Bound, Context as Reading, Link, Told};
+use super::link::Link;
+use super::names::{Bound, Context as Reading, Told};
 use super::outbound::Pieces;
 use super::route::{Mode, Options, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
@@ -201,7 +202,7 @@ impl Session {
             let idle = self.lease.as_mut().is_some_and(|l| l.server().replies.outstanding() == 0);
             if idle {
                 self.settle(cx)?;
-            } else {
+            } else if self.parting.is_none() {
                 self.set_query_clock();
             }
         }
