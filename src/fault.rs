@@ -41,16 +41,16 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// What to change, as a full sentence; empty when there is nothing to say.
     pub hint: Cow<'static, str>,
-    /// The function of PostgreSQL that reports the same error; drivers that repair it look for
-    /// that. Empty where there is none.
-    pub routine: &'static str,
+    /// File and function of PostgreSQL that report the same error: drivers that repair it look for
+    /// the function.
+    pub origin: Option<(&'static str, &'static str)>,
 }
 
 impl Fault {
     /// An error that ends one statement or batch.
     pub fn query(side: Side, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let (message, hint) = (message.into(), Cow::Borrowed(""));
-        Self { side, scope: Scope::Query, code, message, hint, routine: "" }
+        Self { side, scope: Scope::Query, code, message, hint, origin: None }
     }
 
     /// An error that ends the session.
@@ -65,10 +65,10 @@ impl Fault {
         self
     }
 
-    /// The same as reported by a function of PostgreSQL.
+    /// The same as reported by this file and function of PostgreSQL.
     #[must_use]
-    pub fn routine(mut self, routine: &'static str) -> Self {
-        self.routine = routine;
+    pub fn origin(mut self, file: &'static str, routine: &'static str) -> Self {
+        self.origin = Some((file, routine));
         self
     }
 

@@ -32,6 +32,12 @@ pub async fn hello(stream: Stream, tls: &ClientTls, ignored: &[String]) -> Hello
     match converse(&mut framed, tls, ignored).await {
         Ok(Said::Cancel(key)) => Hello::Cancel(framed, key),
         Ok(Said::Startup(wish)) => Hello::Session(framed, wish),
+        Err(Ended::Obsolete(text)) => {
+            // As PostgreSQL answers clients older than 7.4: a text without a length.
+            let told = [b"EFATAL:  ", text.as_bytes(), b"\n\0"].concat();
+            drop(framed.send(&told).await);
+            Hello::Nothing
+        }
         Err(Ended::Quietly(reason)) => {
             tracing::debug!("connection ended before its startup packet: {reason}");
             Hello::Nothing
@@ -46,6 +52,7 @@ enum Said {
 }
 
 enum Ended {
+    Obsolete(String),
     Quietly(String),
     Refused(Fault),
 }
@@ -67,6 +74,9 @@ impl From<MalformedStartup> for Ended {
         let code = match error {
             // Somebody who does not speak the protocol would not understand an answer either.
             MalformedStartup::Length => return Self::Quietly(error.to_string()),
+            MalformedStartup::Version { major: ..3, .. } => {
+                return Self::Obsolete(error.to_string());
+            }
             MalformedStartup::Version { .. } => "0A000",
             MalformedStartup::Layout => "08P01",
         };

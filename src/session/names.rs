@@ -88,7 +88,7 @@ pub(super) fn ties_refused() -> Fault {
 
 fn changed_result() -> Fault {
     Fault::query(Side::Server, "0A000", "cached plan must not change result type")
-        .routine("RevalidateCachedQuery")
+        .origin("plancache.c", "RevalidateCachedQuery")
 }
 
 impl Names {

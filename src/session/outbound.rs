@@ -302,6 +302,7 @@ impl Session {
     /// ErrorResponse.
     fn error(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
         let fields = wire::error_fields(body);
+        let keeps_server = self.keeps_server();
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         self.server_said |= fields.is_fatal();
@@ -310,7 +311,13 @@ impl Session {
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());
         let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
-        let reply = if untouched && fields.is_fatal() {
+        let over = fields.is_fatal() && server.replies.rest() == Rest::AtRest;
+        let free = !self.pinned && self.effects & !settings::NO_STATE == 0 && self.gate.is_none();
+        let reply = if over && free && !keeps_server {
+            // Its transaction is over: a server that dies now is nobody's.
+            self.server_said = false;
+            Reply::Swallow
+        } else if untouched && fields.is_fatal() {
             // Nothing of the client's has been sent: it gets another server.
             self.server_said = false;
             Reply::Swallow

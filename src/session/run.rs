@@ -180,60 +180,18 @@ impl Drop for Place {
     }
 }
 
-/// Runs a session to its end.
-pub async fn run(arrival: Arrival, worker: Rc<Worker>) {
-    let guard = arrival.guard;
+/// Runs a session to its end. The future is small, and the session has one place in memory for its
+/// whole life: thousands of idle clients are mostly that.
+pub fn run(mut arrival: Arrival, worker: Rc<Worker>) -> impl Future<Output = ()> {
+    let guard = std::mem::replace(&mut arrival.guard, Box::new(()));
     let place = Place { place: worker.enter(&arrival.card), worker: Rc::clone(&worker) };
-    let options = arrival.route.options.load_full();
-    let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
-    let mut session = Session {
-        client: arrival.stream,
-        held: arrival.held,
-        passing: 0,
-        pass: Passing::Drop,
-        skipping: false,
-        phase: Phase::Idle,
-        lease: None,
-        gate: None,
-        names: Names::default(),
-        startup: Arc::clone(&arrival.settings),
-        plan_settings,
-        settings: Arc::clone(&arrival.settings),
-        route: arrival.route,
-        options,
-        card: arrival.card,
-        dedicated: arrival.extras.is_some(),
-        extras: arrival.extras,
-        greeting: true,
-        effects: 0,
-        custom: custom_of(&arrival.settings),
-        pinned: false,
-        unsettled: false,
-        owes_ready: false,
-        withheld: Vec::new(),
-        touched: false,
-        lost_in_a_row: 0,
-        forgets: false,
-        mid_frame: false,
-        server_said: false,
-        parting: None,
-        clock: Clock::Off,
-        transaction_since: None,
-        worker,
-    };
-    let end = match session.client.rehome() {
-        Ok(()) => {
-            poll_fn(|cx| {
-                session.card.attend(cx.waker());
-                Poll::Ready(())
-            })
-            .await;
-            poll_fn(|cx| session.poll(cx)).await
-        }
-        Err(error) => End::ClientLost(error),
-    };
-    session.farewell(end).await;
-    drop((place, guard));
+    let mut session = Session::begin(arrival, worker);
+    async move {
+        let end = session.serve().await;
+        // Rare and large: not a part of every client's future.
+        Box::pin(session.farewell(end)).await;
+        drop((place, guard));
+    }
 }
 
 /// The custom settings of a startup packet.
@@ -241,6 +199,63 @@ fn custom_of(settings: &Settings) -> super::settings::Custom {
     let mut custom = super::settings::Custom::default();
     settings.iter().for_each(|(name, _)| custom.note(name));
     custom
+}
+
+impl Session {
+    fn begin(arrival: Arrival, worker: Rc<Worker>) -> Box<Self> {
+        let options = arrival.route.options.load_full();
+        let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
+        Box::new(Self {
+            client: arrival.stream,
+            held: arrival.held,
+            passing: 0,
+            pass: Passing::Drop,
+            skipping: false,
+            phase: Phase::Idle,
+            lease: None,
+            gate: None,
+            names: Names::default(),
+            startup: Arc::clone(&arrival.settings),
+            plan_settings,
+            settings: Arc::clone(&arrival.settings),
+            route: arrival.route,
+            options,
+            card: arrival.card,
+            dedicated: arrival.extras.is_some(),
+            extras: arrival.extras,
+            greeting: true,
+            effects: 0,
+            custom: custom_of(&arrival.settings),
+            pinned: false,
+            unsettled: false,
+            owes_ready: false,
+            withheld: Vec::new(),
+            touched: false,
+            lost_in_a_row: 0,
+            forgets: false,
+            mid_frame: false,
+            server_said: false,
+            parting: None,
+            clock: Clock::Off,
+            transaction_since: None,
+            worker,
+        })
+    }
+
+    async fn serve(&mut self) -> End {
+        if let Err(error) = self.client.rehome() {
+            return End::ClientLost(error);
+        }
+        let mut attended = false;
+        poll_fn(|cx| {
+            if !attended {
+                self.card.attend(cx.waker());
+                attended = true;
+            }
+            self.poll(cx)
+        })
+        .await
+    }
 }
 
 fn lost() -> Fault {
@@ -526,12 +541,12 @@ impl Session {
     }
 
     /// The end of a session: the client is told why, and its server is cleaned for the next one.
-    async fn farewell(mut self, end: End) {
+    async fn farewell(&mut self, end: End) {
         self.card.set_alarm(None);
         // From here on no cancel request of this client reaches the server, who gets it next.
         self.card.unlinks();
         if let Some(lease) = self.lease.take() {
-            super::goodbye::release(&self, lease);
+            super::goodbye::release(self, lease);
         }
         self.phase = Phase::Idle;
         let reason = self.part(end).await;
