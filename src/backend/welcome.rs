@@ -31,7 +31,8 @@ impl Welcomes {
             Some((_, reported)) => *reported = Arc::clone(&server.reported),
             None => {
                 if welcomes.len() >= WELCOMES_MAX {
-                    welcomes.remove(0);
+                    // The first is that of a server without settings of ours: what RESET returns to.
+                    welcomes.remove(1);
                 }
                 welcomes.push((Arc::clone(&server.settings), Arc::clone(&server.reported)));
             }
