@@ -41,12 +41,16 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// What to change, as a full sentence; empty when there is nothing to say.
     pub hint: Cow<'static, str>,
+    /// The function of PostgreSQL that reports the same error; drivers that repair it look for
+    /// that. Empty where there is none.
+    pub routine: &'static str,
 }
 
 impl Fault {
     /// An error that ends one statement or batch.
     pub fn query(side: Side, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { side, scope: Scope::Query, code, message: message.into(), hint: Cow::Borrowed("") }
+        let (message, hint) = (message.into(), Cow::Borrowed(""));
+        Self { side, scope: Scope::Query, code, message, hint, routine: "" }
     }
 
     /// An error that ends the session.
@@ -58,6 +62,13 @@ impl Fault {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// The same as reported by a function of PostgreSQL.
+    #[must_use]
+    pub fn routine(mut self, routine: &'static str) -> Self {
+        self.routine = routine;
         self
     }
 

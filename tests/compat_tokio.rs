@@ -29,7 +29,7 @@ const CLIENTS: usize = 2 * POOL_SIZE;
 fn config() -> Config {
     static HOWDAH: OnceLock<Howdah> = OnceLock::new();
     let mut config = Config::new();
-    let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let given = |name| env::var(name).expect(name);
     if env::var_os("COMPAT_STAGE").is_some() {
         assert_eq!(given("COMPAT_POOL_SIZE"), POOL_SIZE.to_string());
         config.host(given("PGHOST")).port(given("PGPORT").parse().expect("a port"));
@@ -109,9 +109,8 @@ fn simple_queries_of_several_statements() {
         let client = connect().await;
         let messages =
             client.simple_query("SELECT 1; SELECT 2 WHERE false; SELECT 3").await.expect("rows");
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
+        let rows = messages.iter().filter_map(|message| {
+            if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None }
         });
         assert_eq!(rows.collect::<Vec<_>>(), ["1", "3"]);
         client.batch_execute("").await.expect("an empty query");
@@ -255,16 +254,11 @@ fn portals_of_concurrent_transactions() {
                 let query = "SELECT $1::int4 FROM generate_series(1, 100)";
                 let portal = transaction.bind(query, &[&me]).await.expect("a portal");
                 let mut count = 0;
-                loop {
+                for size in [30, 30, 30, 10] {
                     let rows = transaction.query_portal(&portal, 30).await.expect("rows");
-                    assert!(
-                        rows.iter().all(|row| row.get::<_, i32>(0) == me),
-                        "somebody else's rows"
-                    );
+                    let mine = rows.iter().all(|row| row.get::<_, i32>(0) == me);
+                    assert!(mine && rows.len() == size, "somebody else's rows");
                     count += rows.len();
-                    if rows.len() < 30 {
-                        break;
-                    }
                 }
                 assert_eq!(count, 100);
                 transaction.commit().await.expect("COMMIT");
@@ -317,10 +311,9 @@ fn copies_that_fail() {
             let given_up = client.copy_in("COPY tokio_bad FROM STDIN").await.expect("COPY");
             pin!(given_up).send(bytes::Bytes::from("1\n")).await.expect("room");
         } // dropped: sends CopyFail
-        assert_eq!(
-            state_of(client.copy_in::<_, bytes::Bytes>("COPY missing FROM STDIN").await),
-            "42P01"
-        );
+        // As a simple query: after a copy_in that the server refuses, tokio-postgres 0.7 loses count of
+        // the answers, with PostgreSQL itself too.
+        assert_eq!(state_of(client.batch_execute("COPY missing FROM STDIN").await), "42P01");
         {
             let query = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 20000)) TO STDOUT";
             let left = client.copy_out(query).await.expect("COPY");

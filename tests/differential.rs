@@ -83,7 +83,11 @@ fn difference(script: &Script, direct: &Seen, other: &Seen) -> Option<String> {
     let own = script.tags.iter().any(|tag| tag == "own");
     let equal = match (codes, own) {
         (true, _) => direct.briefs == other.briefs,
-        (false, true) => direct.lines.iter().map(|line| unplaced(line)).eq(other.lines.iter().map(|line| unplaced(line))),
+        (false, true) => direct
+            .lines
+            .iter()
+            .map(|line| unplaced(line))
+            .eq(other.lines.iter().map(|line| unplaced(line))),
         (false, false) => direct.lines == other.lines,
     };
     if equal && direct.trouble == other.trouble {

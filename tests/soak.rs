@@ -47,7 +47,7 @@ use support::{deadline, look_again, messages};
 const SEED: u64 = 0x5eed_8047_da48;
 /// Batches of all runs together.
 const FULL: usize = 1_000_000;
-const SAMPLE: usize = 6_000;
+const SAMPLE: usize = 5_000;
 const POOL: usize = 5;
 const CLIENTS: usize = 20;
 /// One batch in so many ends with a death.

@@ -135,7 +135,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
         Ok(Hello::Cancel(connection, key)) => {
             cancel(&door, &key).await;
-            drop(connection);
+            close(connection).await;
         }
         Ok(Hello::Refused(framed, fault)) => {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
@@ -180,6 +180,12 @@ async fn dismiss(mut framed: Framed, fault: Fault) {
         std::future::poll_fn(|cx| framed.stream().poll_close(cx)).await
     };
     drop(tokio::time::timeout(FAREWELL, told).await);
+}
+
+/// Closes in order, for TLS too, without waiting for somebody who does not.
+async fn close(mut framed: Framed) {
+    let closed = std::future::poll_fn(|cx| framed.stream().poll_close(cx));
+    drop(tokio::time::timeout(FAREWELL, closed).await);
 }
 
 async fn cancel(door: &Door, key: &[u8]) {

@@ -245,7 +245,7 @@ impl Server {
                 self.prepared.remove(id);
             }
             Note::Evict(known) => self.prepared.restore(*known),
-            Note::Unnamed(_) | Note::Again | Note::Shape(_) => self.unnamed = u64::MAX,
+            Note::Unnamed { .. } | Note::Again(_) | Note::Shape(_) => self.unnamed = u64::MAX,
             Note::Parse { on_server: None, .. }
             | Note::Duplicate(_)
             | Note::Close { .. }

@@ -26,10 +26,15 @@ pub enum Note {
     },
     /// A Parse that must fail because the client uses the name already.
     Duplicate(Box<[u8]>),
-    /// A Parse or Close of the unnamed statement: what it was before.
-    Unnamed(Option<Box<Unnamed>>),
-    /// A Parse of the unnamed statement with the text that it has already.
-    Again,
+    /// A Parse or Close of the unnamed statement.
+    Unnamed {
+        /// The serial of the new one; zero for a Close.
+        serial: u64,
+        /// What it was before.
+        before: Option<Box<Unnamed>>,
+    },
+    /// A Parse of the unnamed statement, of this serial, with the text that it has already.
+    Again(u64),
     /// A Close of one of the client's statements.
     Close {
         /// The client's name for it.

@@ -4,7 +4,8 @@
 //! everything else passes by length. Without a server, [`super::state`] says what a message means.
 
 use super::gate::Gate;
-use super::names::{Bound, Context as Reading, Link, Told};
+use super::link::Link;
+use super::names::{Bound, Context as Reading, Told};
 use super::outbound::Pieces;
 use super::route::{Mode, Options, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
@@ -23,7 +24,8 @@ use std::time::Duration;
 /// Longest message of the kinds that carry data, and of the others: PostgreSQL's own limits.
 const LARGE_MAX: usize = 0x3fff_ffff;
 const SMALL_MAX: usize = 10_000;
-/// How long a client that has closed its sending side is still served, in case it still reads.
+/// How long a client that has left is still served, in case it reads: a query that takes longer is
+/// cancelled.
 const PARTING: Duration = Duration::from_millis(200);
 
 /// What became of a message.
@@ -46,7 +48,6 @@ impl Session {
             Poll::Ready(Ok(0)) => {
                 drop(scratch);
                 self.part_from(cx, End::Left)?;
-                self.set_clock(Clock::Parting, Some(PARTING));
                 return ControlFlow::Continue(true);
             }
             Poll::Ready(Ok(n)) => n,
@@ -201,7 +202,7 @@ impl Session {
             let idle = self.lease.as_mut().is_some_and(|l| l.server().replies.outstanding() == 0);
             if idle {
                 self.settle(cx)?;
-            } else {
+            } else if self.parting.is_none() {
                 self.set_query_clock();
             }
         }
@@ -231,6 +232,9 @@ impl Session {
         client::bare(&mut flush, client::FLUSH);
         if !server.replies.is_copying_in() && server.stream.write(cx, &flush).is_err() {
             return ControlFlow::Break(end);
+        }
+        if matches!(end, End::Left) {
+            self.set_clock(Clock::Parting, Some(PARTING));
         }
         self.parting = Some(end);
         ControlFlow::Continue(())

@@ -8,11 +8,12 @@
 //! Changes are made when a message is sent and undone when its answer does not come: the notes in
 //! the server's queue say how.
 
+use super::link::{Link, UNKNOWN_MARK};
 use super::settings::TIES;
 use crate::backend::server::{Named, Note, Server, Unnamed};
 use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
-use crate::backend::statements::{Key, NAME_PREFIX, Statement, StatementTable};
+use crate::backend::statements::{Key, NAME_PREFIX, StatementTable};
 use crate::fault::{Fault, Side};
 use crate::sql;
 use crate::wire::server::RowShape;
@@ -24,8 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const NAME_MAX: usize = 63;
 /// Bytes of a buffer that an idle client may keep.
 const SPARE_MAX: usize = 512;
-/// Marks a name that must not be found on a server, though it looks like one of ours.
-const UNKNOWN_MARK: u8 = b'?';
+
 /// No client's unnamed statement has this serial; a server that may hold any has it.
 const UNCERTAIN: u64 = u64::MAX;
 
@@ -53,90 +53,6 @@ pub(super) enum Bound {
 
 /// What running a statement may do to the session: bits that only the session reads.
 pub(super) type Effects = u32;
-
-/// The server's side of a translation.
-pub(super) struct Link<'a> {
-    /// The leased server.
-    pub server: &'a mut Server,
-    /// Bytes for it.
-    pub out: &'a mut Vec<u8>,
-    /// Statements it may keep.
-    pub max: usize,
-    /// `session_state_policy = "error"`.
-    pub refuses_ties: bool,
-}
-
-impl Link<'_> {
-    fn sent(&mut self, kind: Kind, reply: Reply, note: Option<Note>) {
-        // Callers never send into a batch that the server discards.
-        let unsent = self.server.replies.sent(kind, reply, note);
-        debug_assert!(unsent.is_none(), "sent while the server skips");
-    }
-
-    fn frame(&mut self, tag: u8, body: &[u8]) {
-        let length = u32::try_from(body.len().saturating_add(4)).unwrap_or(u32::MAX);
-        self.out.push(tag);
-        self.out.extend_from_slice(&length.to_be_bytes());
-        self.out.extend_from_slice(body);
-    }
-
-    /// Prepares the statement under our name, the answer going to nobody.
-    fn prepare(&mut self, statement: &Arc<Statement>) {
-        self.close_outdated(statement.id);
-        client::parse(self.out, &statement.name, &statement.sql, &statement.types);
-        let note = Note::Parse { name: None, on_server: Some(statement.id) };
-        self.sent(Kind::Parse, Reply::Swallow, Some(note));
-        self.record(statement);
-    }
-
-    /// The server is being told to prepare it: remember so, and make room.
-    fn record(&mut self, statement: &Arc<Statement>) {
-        self.server.prepared.insert(statement);
-        while let Some(known) = self.server.prepared.evict(self.max) {
-            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
-            self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
-        }
-    }
-
-    /// Prepares a text under the statement's name, in a batch of its own. If it fails, nobody is
-    /// told: what is sent behind it fails too, and says so.
-    fn try_parse(&mut self, statement: &Arc<Statement>, sql: &[u8], types: &[u8]) {
-        client::parse(self.out, &statement.name, sql, types);
-        client::bare(self.out, client::SYNC);
-        self.sent(Kind::Parse, Reply::Swallow, Some(Note::Try(statement.id)));
-        self.sent(Kind::Sync, Reply::Swallow, None);
-        self.record(statement);
-    }
-
-    /// Closes what the server has under the statement's name, if anything.
-    fn close_outdated(&mut self, id: u64) {
-        if let Some(known) = self.server.prepared.remove(id) {
-            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
-            self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
-        }
-    }
-
-    /// Asks what the statement's rows look like on this server.
-    fn ask_shape(&mut self, statement: &Statement) {
-        client::target(self.out, client::DESCRIBE, b'S', &statement.name);
-        self.sent(Kind::DescribeStatement, Reply::Swallow, Some(Note::Shape(statement.id)));
-        client::bare(self.out, client::FLUSH);
-    }
-
-    /// Sends a Query that fails in the place of the client's, and makes `fault` what it is told.
-    pub(super) fn refuse_query(&mut self, fault: Fault) {
-        let text = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
-        client::query(self.out, &text);
-        self.sent(Kind::Query, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
-    }
-
-    /// Makes the batch fail on the server, and `fault` what the client is told.
-    fn refuse(&mut self, fault: Fault) {
-        let name = [NAME_PREFIX.as_bytes(), &[UNKNOWN_MARK]].concat();
-        client::target(self.out, client::DESCRIBE, b'S', &name);
-        self.sent(Kind::DescribeStatement, Reply::Forward, Some(Note::Refuse(Box::new(fault))));
-    }
-}
 
 /// One client's prepared statements.
 #[derive(Debug, Default)]
@@ -172,6 +88,7 @@ pub(super) fn ties_refused() -> Fault {
 
 fn changed_result() -> Fault {
     Fault::query(Side::Server, "0A000", "cached plan must not change result type")
+        .routine("RevalidateCachedQuery")
 }
 
 impl Names {
@@ -281,7 +198,7 @@ impl Names {
     pub(super) fn parse_again(&mut self, server: &mut Server, body: &[u8]) -> Option<()> {
         let unnamed = self.unnamed.as_ref().filter(|unnamed| unnamed.body == body)?;
         server.unnamed = unnamed.serial;
-        drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again)));
+        drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again(unnamed.serial))));
         Some(())
     }
 
@@ -305,7 +222,7 @@ impl Names {
         let before = self.unnamed.replace(Unnamed { body: kept, serial, effects }).map(Box::new);
         link.server.unnamed = serial;
         link.frame(client::PARSE, body);
-        link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed(before)));
+        link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed { serial, before }));
     }
 
     /// Bind: everything but the `rest` bytes of the body that follow its two names.
@@ -385,7 +302,7 @@ impl Names {
         if name.is_empty() {
             link.server.unnamed = 0;
             client::target(link.out, client::CLOSE, b'S', b"");
-            let note = Note::Unnamed(self.unnamed.take().map(Box::new));
+            let note = Note::Unnamed { serial: 0, before: self.unnamed.take().map(Box::new) };
             link.sent(Kind::Close, Reply::Forward, Some(note));
             return;
         }
@@ -446,7 +363,7 @@ impl Names {
     /// The answer came that the note was waiting for. `shape` is that of a RowDescription.
     pub(super) fn commit(&mut self, server: &mut Server, note: Note, shape: Option<RowShape>) {
         match note {
-            Note::Unnamed(before) => {
+            Note::Unnamed { before, .. } => {
                 if let Some(before) = before.filter(|before| before.body.capacity() <= SPARE_MAX) {
                     self.spare = before.body;
                 }
@@ -462,7 +379,7 @@ impl Names {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
             }
             Note::Parse { name: None, .. }
-            | Note::Again
+            | Note::Again(_)
             | Note::Duplicate(_)
             | Note::Evict(_)
             | Note::Try(_)
@@ -483,14 +400,17 @@ impl Names {
                     server.prepared.remove(id);
                 }
             }
-            Note::Unnamed(before) => {
+            Note::Unnamed { serial, before } => {
                 server.unnamed = UNCERTAIN;
-                // PostgreSQL drops the old one before it looks at the new one.
-                self.unnamed = before.filter(|_| !failed).map(|before| *before);
+                // One that came behind it, in another batch, stays. PostgreSQL drops the old one
+                // before it looks at the new one.
+                if self.unnamed.as_ref().map_or(0, |now| now.serial) == serial {
+                    self.unnamed = before.filter(|_| !failed).map(|before| *before);
+                }
             }
-            Note::Again => {
+            Note::Again(serial) => {
                 server.unnamed = UNCERTAIN;
-                self.unnamed = self.unnamed.take().filter(|_| !failed);
+                self.unnamed.take_if(|now| failed && now.serial == serial);
             }
             Note::Close { name, named } => {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);

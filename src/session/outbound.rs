@@ -258,6 +258,11 @@ impl Session {
         if reply != Reply::Forward || own.is_none_or(|name| self.startup.value(&name).is_none()) {
             return reply;
         }
+        let neutral = self.route.account.welcomes.find(&self.route.account.neutral);
+        let default = neutral.as_ref().and_then(|said| said.iter().find(|(n, _)| **n == *name));
+        if default.is_none_or(|(_, default)| **default != *value) {
+            return reply;
+        }
         if told.is_none() {
             self.withheld.push((name.into(), before));
         }

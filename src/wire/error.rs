@@ -75,6 +75,9 @@ fn response(out: &mut Vec<u8>, tag: u8, severity: &str, fault: &Fault) {
         if !fault.hint.is_empty() {
             field(out, b'H', fault.hint.as_bytes());
         }
+        if !fault.routine.is_empty() {
+            field(out, b'R', fault.routine.as_bytes());
+        }
         out.push(0);
     });
 }

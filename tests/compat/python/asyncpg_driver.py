@@ -100,17 +100,19 @@ async def prepared():
     named = await conn.prepare("SELECT 'by name'", name="mine")
     same("a name of one's own", "by name", await named.fetchval())
     same("that name again", "42P05", (await error_of(conn.prepare("SELECT 2", name="mine"))).sqlstate)
+    # asyncpg knows by SQLSTATE and routine that columns changed, throws its caches away and asks again: on the
+    # server that had the statement, where PostgreSQL says so, and on one that had not, where howdah does.
     await conn.execute("CREATE TABLE apg_shape (a int)")
-    await conn.fetch("SELECT * FROM apg_shape")
-    other = await connect()
-    await other.execute("ALTER TABLE apg_shape ADD b text")
-    # asyncpg notices 0A000 outside of a transaction, throws its caches away and asks again.
-    same("after the columns changed", ["a", "b"], [a.name for a in (await conn.prepare("SELECT * FROM apg_shape")).get_attributes()]
-         if await conn.fetch("SELECT * FROM apg_shape") == [] else None)
-    await conn.execute("INSERT INTO apg_shape VALUES (1, 'x')")
-    same("rows of the new shape", (1, "x"), tuple(await conn.fetchrow("SELECT * FROM apg_shape")))
+    await conn.execute("INSERT INTO apg_shape VALUES (1)")
+    riders = [await connect() for _ in range(2 * POOL_SIZE)]
+    shape = "SELECT s.*, pg_sleep(0.01)::text IS NULL FROM apg_shape s"
+    for columns in (2, 3, 4):
+        got = [len(row) for _ in range(3) for row in await asyncio.gather(*(rider.fetchrow(shape) for rider in riders))]
+        same(f"{columns} columns for 8 clients, three times", [columns] * len(got), got)
+        await conn.execute(f"ALTER TABLE apg_shape ADD c{columns} text")
+    for rider in riders:
+        await rider.close()
     await conn.execute("DROP TABLE apg_shape")
-    await other.close()
     await conn.close()
 
     conn = await connect(statement_cache_size=0)
