@@ -289,7 +289,9 @@ async fn log_in_once(
     Ok(server)
 }
 
-fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -> Box<Server> {
+/// A server that has just logged in: also the start of tests that bring their own stream.
+#[doc(hidden)]
+pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -> Box<Server> {
     let conforming = |(name, value): &(Box<[u8]>, Box<[u8]>)| {
         **name != *b"standard_conforming_strings" || **value == *b"on"
     };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Bytes of a session's future. With its card, its place and its task's header it is what an idle
 /// client costs; the promise is 3 KiB for all of it.
-const FUTURE_MAX: usize = 2560;
+const FUTURE_MAX: usize = 1536;
 
 #[test]
 fn a_session_is_small() {

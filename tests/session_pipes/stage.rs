@@ -2,12 +2,10 @@
 
 use crate::postgres::Process;
 use howdah::auth::Credential;
-use howdah::backend::cancel::CancelTarget;
-use howdah::backend::login::Account;
+use howdah::backend::login::{Account, assemble};
 use howdah::backend::server::Server;
 use howdah::backend::settings::SettingsTable;
-use howdah::backend::state::Replies;
-use howdah::backend::statements::{Prepared, StatementTable};
+use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
 use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
@@ -26,7 +24,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{interval, timeout};
 
 /// Virtual time after which a test has failed: nothing happens any more.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
@@ -179,22 +177,9 @@ impl Stage {
         let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
         spawn_local(process.serve(theirs));
         let key = [pid.to_be_bytes(), [0, 0, 0, 7]].concat();
-        let account = &self.route.account;
-        Box::new(Server {
-            stream: Stream::new(Socket::Memory(ours)),
-            replies: Replies::default(),
-            prepared: Prepared::default(),
-            unnamed: 0,
-            conforming: true,
-            settings: Arc::clone(&account.neutral),
-            tainted_by: None,
-            is_strange: false,
-            held: Vec::new(),
-            rest_of_frame: 0,
-            cancel: Arc::new(CancelTarget::new(account.address.clone(), &key)),
-            reported: Arc::new(vec![(b"TimeZone"[..].into(), b"UTC"[..].into())]),
-            since: Instant::now(),
-        })
+        let reported = vec![(b"TimeZone"[..].into(), b"UTC"[..].into())];
+        let stream = Stream::new(Socket::Memory(ours));
+        assemble(&self.route.account, stream, reported, &key)
     }
 
     /// PostgreSQL's postmaster: a cancel request's connection is closed when the signal is sent.
