@@ -412,7 +412,7 @@ fn nonsense_instead_of_a_startup_packet_is_refused() {
         assert_eq!(until_closed(&mut wire), [], "{bytes:?}");
     }
     let cases: [(&[u8], &str); 2] = [
-        (&messages::packet(&[0, 2, 0, 0, 0]), "FATAL 0A000 "),
+        (&messages::packet(&[0, 4, 0, 0, 0]), "FATAL 0A000 "),
         (&messages::startup(messages::PROTOCOL_3_0, &[("database", "x")]), "FATAL 28000 "),
     ];
     for (bytes, words) in cases {
