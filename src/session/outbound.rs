@@ -391,7 +391,9 @@ impl Session {
             Rest::Busy | Rest::Unprovable => {
                 if server.replies.rest() == Rest::AtRest {
                     // Only a cancel request on its way, or bytes that wait, hold it.
-                    server.cancel.wake_when_clear(cx.waker());
+                    if !server.cancel.wake_when_clear(cx.waker()) {
+                        cx.waker().wake_by_ref();
+                    }
                     self.unsettled = true;
                 } else if server.replies.outstanding() == 0 {
                     self.set_transaction_clock();
