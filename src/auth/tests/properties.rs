@@ -87,6 +87,12 @@ fn changed(mut message: Vec<u8>, change: Change, at: prop::sample::Index) -> Vec
 proptest! {
     #[test]
     fn drivers_log_in_with_their_password_only(password in any_password(), other in any_password()) {
+        // What SASLprep maps to nothing is kept raw by PostgreSQL and us, and lost by that driver.
+        let vanishes = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).ok();
+            text.and_then(|text| stringprep::saslprep(text).ok()).is_some_and(|text| text.is_empty())
+        };
+        prop_assume!(!vanishes(&password) && !vanishes(&other));
         for secret in [plain(&password), verifier(&password)] {
             let end = ChannelBinding::unsupported;
             prop_assert_eq!(driver(&secret, &password, None, end()), Ok(()));
