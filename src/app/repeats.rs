@@ -189,6 +189,10 @@ mod tests {
         }
 
         fn at(&self, now: u64, log: impl FnOnce()) -> Vec<Verdict> {
+            // Which places log at all is kept for the whole process and worked out anew when a
+            // subscriber comes or goes: one at a time.
+            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+            let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             self.now.store(now, Ordering::Relaxed);
             let subscriber = tracing_subscriber::registry().with(self.clone());
             tracing::subscriber::with_default(subscriber, log);
