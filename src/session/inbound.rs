@@ -311,6 +311,12 @@ impl Session {
         }
         match header.tag {
             client::FLUSH | client::COPY_DATA => {}
+            // Whether it resets anything can only be read when it is whole.
+            client::QUERY | client::PARSE
+                if !whole && header.total() <= HOLD_MAX && !self.startup.is_empty() =>
+            {
+                return ControlFlow::Continue(Taken::Incomplete);
+            }
             _ if self.options.mode == Mode::Session || self.dedicated => {
                 let Some(&target) = data.get(HEADER_LEN).or((header.body == 0).then_some(&0))
                 else {
