@@ -20,4 +20,4 @@ pub mod state;
 mod timing;
 pub mod worker;
 
-pub use run::{Arrival, run};
+pub use run::{Arrival, SESSION_BYTES, run};

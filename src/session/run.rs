@@ -112,6 +112,10 @@ pub struct Arrival {
 /// A parameter's name and what the client knew of it.
 pub(super) type Withheld = (Box<[u8]>, Option<Box<[u8]>>);
 
+/// Bytes of a session, which stands behind its future in a box of its own.
+#[doc(hidden)]
+pub const SESSION_BYTES: usize = size_of::<Session>();
+
 /// One client, logged in.
 pub(super) struct Session {
     pub client: Stream,
