@@ -332,11 +332,8 @@ async fn asleep(other: &Client, mark: &str) {
     while other.query_one(query, &[&pattern]).await.expect("a row").get::<_, i64>(0) == 0 {}
 }
 
-/// Many turns only in `make soak`: about one run in twenty of fifteen turns ends in a wait for a
-/// query that is not there any more, and why is not known yet.
-fn cancel_turns() -> i32 {
-    if env::var("HOWDAH_SOAK").is_ok_and(|value| value == "full") { 15 } else { 1 }
-}
+/// Cancelled queries in a row of one client.
+const CANCEL_TURNS: i32 = 15;
 
 #[test]
 fn a_cancel_hits_its_own_query_and_nobody_else_s() {
@@ -344,7 +341,7 @@ fn a_cancel_hits_its_own_query_and_nobody_else_s() {
         let stop = std::cell::Cell::new(false);
         let canceller = async {
             let (client, other) = (connect().await, connect().await);
-            for turn in 0..cancel_turns() {
+            for turn in 0..CANCEL_TURNS {
                 let query = format!("SELECT pg_sleep(50) -- tokio {turn}");
                 let token = client.cancel_token();
                 let sleep = client.batch_execute(&query);

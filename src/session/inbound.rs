@@ -91,7 +91,7 @@ impl Session {
         while at < data.len() {
             let before = (at, self.lease.is_some());
             at += if self.lease.is_some() {
-                if self.gate.is_some() {
+                if self.gate.is_some() || self.awaits_cancel(cx) {
                     break;
                 }
                 self.process_bound(cx, data.get(at..).unwrap_or_default())?

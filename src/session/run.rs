@@ -310,18 +310,34 @@ impl Session {
             }
             self.parting = Some(end);
         }
-        if self.wants_client() {
+        if self.wants_client(cx) {
             moved |= self.read_client(cx)?;
         }
         ControlFlow::Continue(moved)
+    }
+
+    /// Whether the server has answered everything, and a cancel request for it is still on its way.
+    /// What the client sends next was never meant by it, and waits: PostgreSQL signals the process
+    /// twice for one request, and the second signal may come when the first has long been answered.
+    /// The session is woken when the request is through.
+    pub(super) fn awaits_cancel(&mut self, cx: &mut Context<'_>) -> bool {
+        self.lease.as_mut().is_some_and(|lease| {
+            let server = lease.server();
+            server.replies.outstanding() == 0
+                && server.cancel.is_in_flight()
+                && server.cancel.wake_when_clear(cx.waker())
+        })
     }
 
     fn owes_nothing(&mut self) -> bool {
         self.lease.as_mut().is_none_or(|lease| lease.server().replies.outstanding() == 0)
     }
 
-    fn wants_client(&mut self) -> bool {
+    fn wants_client(&mut self, cx: &mut Context<'_>) -> bool {
         if self.gate.is_some() || self.parting.is_some() || self.client.is_blocked() {
+            return false;
+        }
+        if self.awaits_cancel(cx) {
             return false;
         }
         match &self.phase {
@@ -346,7 +362,7 @@ impl Session {
         if stream.is_blocked() && stream.flush(cx).is_err() {
             return self.server_lost(cx);
         }
-        if !self.held.is_empty() && matches!(self.phase, Phase::Bound) && self.wants_client() {
+        if !self.held.is_empty() && matches!(self.phase, Phase::Bound) && self.wants_client(cx) {
             // What was read before the server could take it.
             return self.process_held(cx);
         }
