@@ -2,7 +2,7 @@
 
 HOWDAH := target/release/howdah
 
-.PHONY: help build demo test soak fuzz compat bench bench-quick check deny
+.PHONY: help build demo test soak fuzz compat bench bench-quick micro check deny
 
 help:                ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ bench: postgresql    ## howdah and its peers side by side (BENCH_ARGS="--rounds 
 
 bench-quick: BENCH_ARGS += --rounds 3 --seconds 2
 bench-quick: bench   ## the same with three short rounds
+
+micro: toolchain     ## instructions of each piece of the warm path, counted by valgrind
+	scripts/install-packages.sh python3 valgrind
+	python3 benches/micro.py
 
 check: deny          ## before a commit: format, lints, layers, licences
 	cargo fmt --check

@@ -149,12 +149,12 @@ impl Routes {
             let fresh = found.route;
             kept.insert(fresh.pool);
             let Some(route) = route.upgrade() else { continue };
-            let (old, new) = (route.options.load_full(), fresh.options.load_full());
+            let (old, new) = (route.options().0, fresh.options().0);
             if old.mode != new.mode {
                 // Statements are not kept alike in all modes.
                 self.common.pools.reconnect(fresh.pool);
             }
-            route.options.store(Arc::new(Options {
+            route.set_options(Arc::new(Options {
                 mode: old.mode,
                 max_prepared_statements: old.max_prepared_statements,
                 max_packet_size: old.max_packet_size,

@@ -151,9 +151,10 @@ async fn work(start: Start, mut receiver: Receiver<Message>) {
             message = receiver.recv() => match message {
                 None => return,
                 Some(Message::Dismiss(order)) => worker.dismiss(order),
-                Some(Message::Client(arrival)) => {
-                    let session = attend(*arrival, Rc::clone(&worker), Arc::clone(&start.clients));
-                    tokio::task::spawn_local(session);
+                Some(Message::Client(mut arrival)) => {
+                    let counted = Counted(Arc::clone(&start.clients));
+                    arrival.guard = Box::new((arrival.guard, counted));
+                    tokio::task::spawn_local(run(*arrival, Rc::clone(&worker)));
                 }
             },
         }
@@ -167,9 +168,4 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-async fn attend(arrival: Arrival, worker: Rc<Worker>, clients: Arc<AtomicUsize>) {
-    let _counted = Counted(clients);
-    run(arrival, worker).await;
 }

@@ -246,6 +246,7 @@ impl<N> Replies<N> {
     }
 
     /// What to do with a frame that answers what is in front.
+    #[inline]
     pub fn front_reply(&self) -> Reply {
         self.queue.front().map_or(Reply::Forward, |front| front.reply)
     }

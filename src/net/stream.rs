@@ -10,8 +10,9 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::has_budget_remaining;
 
 /// Bytes of a thread's scratch: what one poll reads at most.
 pub const SCRATCH: usize = 64 * 1024;
@@ -40,6 +41,17 @@ impl Socket {
             Self::Memory(socket) => Pin::new(socket).poll_read(cx, &mut buf),
         };
         done.map_ok(|()| buf.filled().len())
+    }
+
+    /// Whether a read would go as far as the kernel: false only when nothing has come since a read
+    /// last came back empty. Costs one atomic load, and wakes nobody later.
+    #[inline]
+    fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Tcp(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Memory(_) => true,
+        }
     }
 
     pub(super) fn poll_write(
@@ -92,6 +104,9 @@ pub struct Stream {
     /// Accepted by [`Stream::write`], not yet by the kernel. Empty without an allocation at rest,
     /// and always when there is TLS.
     unsent: BytesMut,
+    /// The task that found the socket empty when it read last, and is woken when that changes; zero
+    /// for none. See [`Stream::poll_read_plain`].
+    awaited_by: usize,
 }
 
 fn gone() -> io::Error {
@@ -101,7 +116,7 @@ fn gone() -> io::Error {
 impl Stream {
     /// Wraps a connected socket.
     pub fn new(socket: Socket) -> Self {
-        Self { socket: Some(socket), tls: None, unsent: BytesMut::new() }
+        Self { socket: Some(socket), tls: None, unsent: BytesMut::new(), awaited_by: 0 }
     }
 
     /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that
@@ -136,6 +151,7 @@ impl Stream {
     pub fn rehome(&mut self) -> io::Result<()> {
         let socket = self.socket.take().ok_or_else(gone)?;
         self.socket = Some(socket.rehomed()?);
+        self.awaited_by = 0;
         Ok(())
     }
 
@@ -147,9 +163,28 @@ impl Stream {
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
         match &mut self.tls {
-            None => socket.poll_read(cx, buf),
+            None => self.poll_read_plain(cx, buf),
             Some(tls) => tls.poll_read(socket, cx, buf),
         }
+    }
+
+    /// A session asks both its sockets whenever one of them wakes it. To be told "nothing yet" by
+    /// the runtime costs a lock and a waker each time, so it is asked only once: a task that it has
+    /// told so stays registered until something comes, and nothing has come while the socket's
+    /// readiness, which only a read takes back, is not set. The task's address cannot be another
+    /// task's meanwhile: the registration keeps its memory.
+    #[inline]
+    fn poll_read_plain(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
+        let task = cx.waker().data().addr();
+        if self.awaited_by == task && !socket.may_be_readable() {
+            return Poll::Pending;
+        }
+        let done = socket.poll_read(cx, buf);
+        // Without a budget the runtime says "nothing yet" and registers nothing.
+        let registered = done.is_pending() && has_budget_remaining();
+        self.awaited_by = if registered { task } else { 0 };
+        done
     }
 
     /// Writes `bytes`, at once as far as the kernel takes them; the rest is kept and goes first

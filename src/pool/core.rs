@@ -228,6 +228,9 @@ impl<S, F> Core<S, F> {
     /// The head of this worker's line, unless another worker's has waited much longer.
     fn next_waiter(&self, pool: u32, worker: WorkerId) -> Option<u32> {
         let record = self.pools.at(pool);
+        if let [only] = &record.lines[..] {
+            return only.waiting.first();
+        }
         let oldest = record.oldest_shared(&self.waiters)?;
         let Some(own) = record.lines[usize::from(worker.0)].waiting.first() else {
             return Some(oldest);
@@ -355,7 +358,9 @@ impl<S, F> Core<S, F> {
         self.pools.at_mut(slot.pool).counts.granted += 1;
         let waiter = self.waiters.at_mut(waiter);
         waiter.state = Waiting::Granted(id);
-        self.effects.wakes.extend(waiter.waker.take());
+        if let Some(waker) = waiter.waker.take() {
+            self.effects.wakes.push(waker);
+        }
     }
 
     /// From granted to no state.

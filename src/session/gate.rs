@@ -64,12 +64,11 @@ pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
 
 /// Takes in what an idle server has said; false when it is of no use any more.
 fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
-    let held = std::mem::take(&mut server.held);
-    if server.absorb(&held, &mut None).is_err() {
+    if !server.held.is_empty() && server.absorb(&[], &mut None).is_err() {
         return false;
     }
     loop {
-        let mut chunk = [0u8; 1024];
+        let mut chunk = [0u8; 256];
         match server.stream.poll_read(cx, &mut chunk) {
             Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
             Poll::Ready(Ok(n)) if n > 0 => {

@@ -64,7 +64,10 @@ impl Session {
             return ControlFlow::Continue(true);
         }
         let used = self.process(cx, data)?;
-        self.held.extend_from_slice(data.get(used..).unwrap_or_default());
+        if let Some(rest) = data.get(used..).filter(|rest| !rest.is_empty()) {
+            debug_assert!(self.held.is_empty(), "held bytes come first");
+            self.held = rest.to_vec();
+        }
         ControlFlow::Continue(true)
     }
 
@@ -242,10 +245,7 @@ impl Session {
 
     /// Made-up answers with nothing in front of them.
     fn emit_fakes(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let due = self.lease.as_mut().is_some_and(|lease| {
-            lease.server().replies.front().is_some_and(|front| front.reply == Reply::Fake)
-        });
-        if !due {
+        if !self.owes_fake() {
             return ControlFlow::Continue(());
         }
         let worker = Rc::clone(&self.worker);

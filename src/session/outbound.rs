@@ -135,7 +135,9 @@ impl Session {
             }
         }
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
-            self.fakes(pieces);
+            if self.owes_fake() {
+                self.fakes(pieces);
+            }
             let header = match wire::header(rest, FRAME_MAX) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -157,18 +159,26 @@ impl Session {
             }
             self.mid_frame = left > 0 && reply == Reply::Forward;
         }
-        self.fakes(pieces);
+        if self.owes_fake() {
+            self.fakes(pieces);
+        }
         Ok(at)
+    }
+
+    /// Whether the turn of a made-up answer has come. The frame that goes on with the next read
+    /// comes first.
+    #[inline]
+    pub(super) fn owes_fake(&mut self) -> bool {
+        self.lease.as_mut().is_some_and(|lease| {
+            let server = lease.server();
+            server.replies.front_reply() == Reply::Fake && server.rest_of_frame == 0
+        })
     }
 
     /// Made-up answers whose turn has come.
     pub(super) fn fakes(&mut self, pieces: &mut Pieces<'_>) {
         let Some(lease) = &mut self.lease else { return };
         let server = lease.server();
-        if server.rest_of_frame > 0 {
-            // The frame that goes on with the next read comes first.
-            return;
-        }
         while let Some(fake) = server.replies.take_fake() {
             let closes = fake.kind == Kind::Close;
             let tag = if closes { server::CLOSE_COMPLETE } else { server::PARSE_COMPLETE };
@@ -386,6 +396,7 @@ impl Session {
             }
             Rest::Unprovable if !keeps_server => {
                 self.lease = None;
+                self.card.unlinks();
                 self.unbind(cx)
             }
             Rest::Busy | Rest::Unprovable => {
@@ -443,7 +454,6 @@ impl Session {
 
     /// The session has no server any more.
     fn unbind(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.card.unlinks();
         self.phase = Phase::Idle;
         if self.held.is_empty() {
             return ControlFlow::Continue(());

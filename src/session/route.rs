@@ -4,7 +4,9 @@ use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
 use crate::pool::{PoolId, Pools};
+use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// When a server goes back to its pool.
@@ -88,8 +90,9 @@ pub struct Route {
     pub pool: PoolId,
     /// Where and as whom its servers log in.
     pub account: Arc<Account>,
-    /// How its sessions behave.
-    pub options: arc_swap::ArcSwap<Options>,
+    options: ArcSwap<Options>,
+    /// How often `options` was replaced.
+    version: AtomicU32,
 }
 
 impl Route {
@@ -105,7 +108,27 @@ impl Route {
             user: names.1.into(),
             pool,
             account,
-            options: arc_swap::ArcSwap::new(options),
+            options: ArcSwap::new(options),
+            version: AtomicU32::new(0),
         }
+    }
+
+    /// How its sessions behave, and the version of that.
+    pub fn options(&self) -> (Arc<Options>, u32) {
+        // In this order an old version may come with new options, which are then fetched again.
+        let version = self.version.load(Ordering::Acquire);
+        (self.options.load_full(), version)
+    }
+
+    /// Whether this is still the version. Cheap: asked before each transaction.
+    #[inline]
+    pub fn is_current(&self, version: u32) -> bool {
+        self.version.load(Ordering::Acquire) == version
+    }
+
+    /// Its sessions behave so from their next transaction on.
+    pub fn set_options(&self, options: Arc<Options>) {
+        self.options.store(options);
+        self.version.fetch_add(1, Ordering::AcqRel);
     }
 }

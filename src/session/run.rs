@@ -136,6 +136,7 @@ pub(super) struct Session {
     pub plan_settings: Arc<Settings>,
     pub route: Arc<Route>,
     pub options: Arc<Options>,
+    pub options_version: u32,
     pub worker: Rc<Worker>,
     pub card: Arc<Card>,
     /// See [`Arrival::extras`].
@@ -207,7 +208,7 @@ fn custom_of(settings: &Settings) -> super::settings::Custom {
 
 impl Session {
     fn begin(arrival: Arrival, worker: Rc<Worker>) -> Box<Self> {
-        let options = arrival.route.options.load_full();
+        let (options, options_version) = arrival.route.options();
         let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
         Box::new(Self {
             client: arrival.stream,
@@ -224,6 +225,7 @@ impl Session {
             settings: Arc::clone(&arrival.settings),
             route: arrival.route,
             options,
+            options_version,
             card: arrival.card,
             dedicated: arrival.extras.is_some(),
             extras: arrival.extras,
@@ -266,12 +268,19 @@ fn lost() -> Fault {
     Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
 }
 
+fn shutdown() -> Fault {
+    Fault::session(Side::Operator, "57P01", "terminating connection due to administrator command")
+}
+
 impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let ControlFlow::Break(end) = self.summoned(cx) {
+            return Poll::Ready(end);
+        }
         for _ in 0..ROUNDS {
             match self.round(cx) {
                 ControlFlow::Break(end) => return Poll::Ready(end),
-                ControlFlow::Continue(false) => return Poll::Pending,
+                ControlFlow::Continue(false) => return self.pause(),
                 ControlFlow::Continue(true) => {}
             }
         }
@@ -279,26 +288,32 @@ impl Session {
         Poll::Pending
     }
 
-    /// One round; whether anything moved.
-    fn round(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+    /// What others did to the session. Each of it wakes the session, so once a poll is enough.
+    fn summoned(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         if self.card.has_orders() {
             self.obey(cx)?;
-        }
-        self.flush(cx)?;
-        let mut moved = false;
-        if self.greeting && matches!(self.phase, Phase::Idle) {
-            self.greet(cx)?;
-            moved = true;
         }
         if let Phase::Waiting(waiter) = &mut self.phase
             && let Poll::Ready(outcome) = waiter.poll(cx)
         {
             self.phase = Phase::Idle;
             self.granted(cx, outcome)?;
-            moved = true;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// One round; whether a socket is to be asked again, because it had something. Only one that
+    /// had nothing wakes the session.
+    fn round(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        self.flush(cx)?;
+        let mut again = false;
+        if self.greeting && matches!(self.phase, Phase::Idle) {
+            self.greet(cx)?;
+            again = true;
         }
         if self.lease.is_some() && !self.client.is_blocked() {
-            moved |= self.read_server(cx)?;
+            // A server that was given back is somebody else's to ask.
+            again |= self.read_server(cx)? && self.lease.is_some();
         }
         if self.unsettled && self.gate.is_none() {
             self.unsettled = false;
@@ -311,9 +326,18 @@ impl Session {
             self.parting = Some(end);
         }
         if self.wants_client(cx) {
-            moved |= self.read_client(cx)?;
+            again |= self.read_client(cx)?;
         }
-        ControlFlow::Continue(moved)
+        ControlFlow::Continue(again)
+    }
+
+    /// Nothing more to do for now; a session that was told to leave may have come to the end of its
+    /// transaction.
+    fn pause(&mut self) -> Poll<End> {
+        if self.card.take(Order::Drain) && self.is_between_transactions() {
+            return Poll::Ready(End::Fault(shutdown()));
+        }
+        Poll::Pending
     }
 
     /// Whether the server has answered everything, and a cancel request for it is still on its way.
@@ -371,13 +395,6 @@ impl Session {
 
     /// Orders from other threads and from the clock.
     fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let shutdown = || {
-            Fault::session(
-                Side::Operator,
-                "57P01",
-                "terminating connection due to administrator command",
-            )
-        };
         if self.card.take(Order::Stop) {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
@@ -410,11 +427,9 @@ impl Session {
 
     /// Takes a server, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let options = self.route.options.load();
-        if !Arc::ptr_eq(&options, &self.options) {
-            self.options = Arc::clone(&options);
+        if !self.route.is_current(self.options_version) {
+            (self.options, self.options_version) = self.route.options();
         }
-        drop(options);
         let line = Line { pool: self.route.pool, worker: self.worker.id };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {

@@ -201,6 +201,10 @@ impl<S, F> Core<S, F> {
             return None;
         }
         let counts = pool.counts;
+        let may_grow = counts.servers() < self.size(pool, now);
+        if !may_grow && pool.dedicated.first().is_none() {
+            return None;
+        }
         let shared = (counts.waiting > counts.opening_shared && pool.backoff.may_try(now))
             .then(|| pool.oldest_shared(&self.waiters))
             .flatten();
@@ -214,7 +218,7 @@ impl<S, F> Core<S, F> {
         let evicts_own = want.kind == Kind::Dedicated
             && counts.idle > 0
             && counts.servers() <= pool.rules.most();
-        (counts.servers() < self.size(pool, now) || evicts_own).then_some(want)
+        (may_grow || evicts_own).then_some(want)
     }
 
     fn may_attempt(&self, pool: &Pool<F>) -> bool {
