@@ -18,6 +18,8 @@ pub mod pool;
 
 pub mod session;
 
+pub mod admin;
+
 pub mod config;
 
 pub mod app;

@@ -1,0 +1,481 @@
+//! What a text of the console asks for.
+//!
+//! The words are PgBouncer's; `SELECT pools` is `SHOW pools`. What drivers and monitors send of
+//! their own accord is answered and does nothing.
+
+use crate::fault::{Fault, Side};
+use crate::sql::{Kind, Lexer, Token};
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the word of its SHOW command")]
+pub enum View {
+    ActiveSockets,
+    Capacity,
+    Clients,
+    Config,
+    Databases,
+    DnsHosts,
+    DnsZones,
+    Events,
+    Help,
+    Latency,
+    Lists,
+    Mem,
+    PeerPools,
+    Peers,
+    Pools,
+    Queries,
+    Servers,
+    Sockets,
+    State,
+    Stats,
+    StatsAverages,
+    StatsTotals,
+    Totals,
+    Users,
+    Version,
+}
+
+/// Every view and its word.
+const VIEWS: &[(&str, View)] = &[
+    ("active_sockets", View::ActiveSockets),
+    ("capacity", View::Capacity),
+    ("clients", View::Clients),
+    ("config", View::Config),
+    ("databases", View::Databases),
+    ("dns_hosts", View::DnsHosts),
+    ("dns_zones", View::DnsZones),
+    ("events", View::Events),
+    ("help", View::Help),
+    ("latency", View::Latency),
+    ("lists", View::Lists),
+    ("mem", View::Mem),
+    ("peer_pools", View::PeerPools),
+    ("peers", View::Peers),
+    ("pools", View::Pools),
+    ("queries", View::Queries),
+    ("servers", View::Servers),
+    ("sockets", View::Sockets),
+    ("state", View::State),
+    ("stats", View::Stats),
+    ("stats_averages", View::StatsAverages),
+    ("stats_totals", View::StatsTotals),
+    ("totals", View::Totals),
+    ("users", View::Users),
+    ("version", View::Version),
+];
+
+/// How to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// At once.
+    Now,
+    /// When no server is leased any more; clients that begin something new are told.
+    WaitForServers,
+    /// When the last client has left.
+    WaitForClients,
+}
+
+/// What drivers send of their own accord.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Harmless {
+    /// Begin, with its tag.
+    Begin(&'static str),
+    /// The end of a transaction, with its tag.
+    End(&'static str),
+    /// A statement without an effect here, with its tag.
+    Nothing(&'static str),
+    /// `SHOW` of a setting that a session has: its name and value.
+    Setting(&'static str, &'static str),
+    /// `SELECT` of a whole number.
+    Number(i32),
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `SHOW …`.
+    Show(View),
+    /// `SET key = value`.
+    Set {
+        /// The setting.
+        key: String,
+        /// Its new value, as text.
+        value: String,
+    },
+    /// `PAUSE`, of all or of one database.
+    Pause(Option<String>),
+    /// `RESUME`, of all or of one database.
+    Resume(Option<String>),
+    /// `DISABLE db`.
+    Disable(String),
+    /// `ENABLE db`.
+    Enable(String),
+    /// `RECONNECT`, of all or of one database.
+    Reconnect(Option<String>),
+    /// `KILL`, of all or of one database.
+    Kill(Option<String>),
+    /// `KILL_CLIENT id` and `KILL SESSION id`.
+    KillClient(u64),
+    /// `CANCEL id`: what that client runs.
+    Cancel(u64),
+    /// `SUSPEND`.
+    Suspend,
+    /// `SHUTDOWN`.
+    Shutdown(Shutdown),
+    /// `RELOAD`; with `check`, only what it would do.
+    Reload {
+        /// `RELOAD CHECK`.
+        check: bool,
+    },
+    /// `WAIT_CLOSE`, for all or for one database.
+    WaitClose(Option<String>),
+    /// `RESET QUERIES`.
+    ResetQueries,
+    /// What a driver says.
+    Harmless(Harmless),
+}
+
+/// Settings that drivers ask for or set, and what they are here.
+pub(super) const SETTINGS: &[(&str, &str)] = &[
+    ("application_name", ""),
+    ("client_encoding", "UTF8"),
+    ("datestyle", "ISO, MDY"),
+    ("default_transaction_isolation", "read committed"),
+    ("extra_float_digits", "1"),
+    ("server_version", env!("CARGO_PKG_VERSION")),
+    ("standard_conforming_strings", "on"),
+    ("statement_timeout", "0"),
+    ("timezone", "UTC"),
+    ("transaction_isolation", "read committed"),
+    ("transaction_read_only", "off"),
+];
+
+impl Command {
+    /// Reads one statement without its semicolon.
+    ///
+    /// # Errors
+    /// When it is none of the console's commands, or its arguments are wrong.
+    pub fn read(text: &[u8]) -> Result<Self, Fault> {
+        let words = Words::of(text);
+        let unknown = || {
+            let shown = String::from_utf8_lossy(text);
+            syntax(format!("invalid command '{}', use SHOW HELP;", shorten(shown.trim())))
+        };
+        let keyword = words.keyword(0).ok_or_else(unknown)?;
+        match keyword.as_str() {
+            "show" | "select" => Self::read_show(&words).ok_or_else(unknown),
+            "set" => Self::read_set(&words, text),
+            "pause" => words.optional().map(Self::Pause),
+            "resume" => words.optional().map(Self::Resume),
+            "disable" => words.required().map(Self::Disable),
+            "enable" => words.required().map(Self::Enable),
+            "reconnect" => words.optional().map(Self::Reconnect),
+            "kill"
+                if words.keyword(1).is_some_and(|word| word == "session") && words.len() == 3 =>
+            {
+                words.id(2).map(Self::KillClient)
+            }
+            "kill" => words.optional().map(Self::Kill),
+            "kill_client" => words.id(1).map(Self::KillClient),
+            "cancel" => words.id(1).map(Self::Cancel),
+            "suspend" => words.alone(Self::Suspend),
+            "shutdown" => match (words.len(), words.keyword(1).as_deref()) {
+                (1, _) => Ok(Self::Shutdown(Shutdown::Now)),
+                (2, Some("wait_for_servers")) => Ok(Self::Shutdown(Shutdown::WaitForServers)),
+                (2, Some("wait_for_clients")) => Ok(Self::Shutdown(Shutdown::WaitForClients)),
+                _ => Err(arguments("SHUTDOWN takes WAIT_FOR_SERVERS, WAIT_FOR_CLIENTS or nothing")),
+            },
+            "reload" => match (words.len(), words.keyword(1).as_deref()) {
+                (1, _) => Ok(Self::Reload { check: false }),
+                (2, Some("check")) => Ok(Self::Reload { check: true }),
+                _ => Err(arguments("RELOAD takes CHECK or nothing")),
+            },
+            "wait_close" => words.optional().map(Self::WaitClose),
+            "reset"
+                if words.len() == 2 && words.keyword(1).is_some_and(|word| word == "queries") =>
+            {
+                Ok(Self::ResetQueries)
+            }
+            other => harmless(other, &words).map(Self::Harmless).ok_or_else(unknown),
+        }
+    }
+
+    fn read_show(words: &Words) -> Option<Self> {
+        if words.len() == 2
+            && let Some((_, view)) = VIEWS.iter().find(|(word, _)| words.is(1, word))
+        {
+            return Some(Self::Show(*view));
+        }
+        if words.is(0, "select") {
+            let number = words.text(1)?.parse().ok().filter(|_| words.len() == 2)?;
+            return Some(Self::Harmless(Harmless::Number(number)));
+        }
+        let name = match words.len() {
+            2 => words.keyword(1)?,
+            // The two settings that SQL spells with spaces.
+            3 if words.is(1, "time") && words.is(2, "zone") => "timezone".to_owned(),
+            4 if words.is(1, "transaction") && words.is(2, "isolation") => {
+                "transaction_isolation".to_owned()
+            }
+            _ => return None,
+        };
+        let (name, value) = SETTINGS.iter().find(|(known, _)| *known == name)?;
+        Some(Self::Harmless(Harmless::Setting(name, value)))
+    }
+
+    fn read_set(words: &Words, text: &[u8]) -> Result<Self, Fault> {
+        let bad = || arguments("SET takes a setting and its value: SET key = 'value'");
+        let session = usize::from(words.is(1, "session") || words.is(1, "local"));
+        let key = words.keyword(1 + session).ok_or_else(bad)?;
+        let driver = SETTINGS.iter().any(|(known, _)| *known == key);
+        if driver || ["names", "time", "transaction", "characteristics"].contains(&&*key) {
+            return Ok(Self::Harmless(Harmless::Nothing("SET")));
+        }
+        if !words.is(2 + session, "=") && !words.is(2 + session, "to") {
+            return Err(bad());
+        }
+        let value = words.rest(3 + session, text).ok_or_else(bad)?;
+        Ok(Self::Set { key, value })
+    }
+
+    /// Whether who may only look may do this.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::Show(_) | Self::Harmless(_))
+    }
+
+    /// What CommandComplete says of it.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::Show(_) => "SHOW",
+            Self::Set { .. } => "SET",
+            Self::Pause(_) => "PAUSE",
+            Self::Resume(_) => "RESUME",
+            Self::Disable(_) => "DISABLE",
+            Self::Enable(_) => "ENABLE",
+            Self::Reconnect(_) => "RECONNECT",
+            Self::Kill(_) => "KILL",
+            Self::KillClient(_) => "KILL_CLIENT",
+            Self::Cancel(_) => "CANCEL",
+            Self::Suspend => "SUSPEND",
+            Self::Shutdown(_) => "SHUTDOWN",
+            Self::Reload { .. } => "RELOAD",
+            Self::WaitClose(_) => "WAIT_CLOSE",
+            Self::ResetQueries => "RESET",
+            Self::Harmless(harmless) => match harmless {
+                Harmless::Begin(tag) | Harmless::End(tag) | Harmless::Nothing(tag) => tag,
+                Harmless::Setting(..) => "SHOW",
+                Harmless::Number(_) => "SELECT 1",
+            },
+        }
+    }
+}
+
+/// Statements of drivers, pools and monitors that change nothing here.
+fn harmless(keyword: &str, words: &Words) -> Option<Harmless> {
+    Some(match keyword {
+        "begin" => Harmless::Begin("BEGIN"),
+        "start" if words.is(1, "transaction") => Harmless::Begin("START TRANSACTION"),
+        "commit" | "end" => Harmless::End("COMMIT"),
+        "rollback" | "abort" => Harmless::End("ROLLBACK"),
+        "reset" => Harmless::Nothing("RESET"),
+        "discard" if words.is(1, "all") => Harmless::Nothing("DISCARD ALL"),
+        "deallocate" if words.is(1, "all") => Harmless::Nothing("DEALLOCATE ALL"),
+        "close" if words.is(1, "all") => Harmless::Nothing("CLOSE CURSOR ALL"),
+        "unlisten" => Harmless::Nothing("UNLISTEN"),
+        _ => return None,
+    })
+}
+
+fn syntax(message: String) -> Fault {
+    Fault::query(Side::Client, "42601", message)
+}
+
+fn arguments(hint: &'static str) -> Fault {
+    Fault::query(Side::Client, "42601", "bad arguments").hint(format!("{hint}."))
+}
+
+/// A text for an error: not more of it than helps.
+fn shorten(text: &str) -> &str {
+    const MAX: usize = 80;
+    text.char_indices().nth(MAX).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+}
+
+/// The words of a statement.
+struct Words(Vec<(Kind, std::ops::Range<usize>, String)>);
+
+impl Words {
+    fn of(text: &[u8]) -> Self {
+        let tokens = Lexer::new(text, true).filter(Token::is_significant);
+        Self(
+            tokens
+                .map(|token| (token.kind, token.start..token.end, value_of(&token, text)))
+                .collect(),
+        )
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn text(&self, index: usize) -> Option<&str> {
+        self.0.get(index).map(|(_, _, text)| text.as_str())
+    }
+
+    /// The word there, in lower case.
+    fn keyword(&self, index: usize) -> Option<String> {
+        let (kind, _, text) = self.0.get(index)?;
+        (*kind == Kind::Word).then(|| text.to_ascii_lowercase())
+    }
+
+    fn is(&self, index: usize, word: &str) -> bool {
+        self.text(index).is_some_and(|text| text.eq_ignore_ascii_case(word))
+    }
+
+    fn alone(&self, command: Command) -> Result<Command, Fault> {
+        if self.len() == 1 { Ok(command) } else { Err(arguments("The command takes no argument")) }
+    }
+
+    /// At most one argument: a database.
+    fn optional(&self) -> Result<Option<String>, Fault> {
+        match self.len() {
+            1 => Ok(None),
+            2 => Ok(self.text(1).map(str::to_owned)),
+            _ => Err(arguments("The command takes one database, quoted if its name needs it")),
+        }
+    }
+
+    fn required(&self) -> Result<String, Fault> {
+        let missing = || Fault::query(Side::Client, "42601", "a database is required");
+        self.optional()?.ok_or_else(missing)
+    }
+
+    /// A client's number.
+    fn id(&self, index: usize) -> Result<u64, Fault> {
+        let bad = || {
+            Fault::query(Side::Client, "22023", "invalid client pointer supplied")
+                .hint("Give the id that SHOW CLIENTS has.")
+        };
+        if self.len() != index + 1 {
+            return Err(bad());
+        }
+        self.text(index).and_then(|text| text.parse().ok()).ok_or_else(bad)
+    }
+
+    /// A value from here to the end: one string, or whatever stands there.
+    fn rest(&self, index: usize, text: &[u8]) -> Option<String> {
+        let (kind, range, value) = self.0.get(index)?;
+        if self.len() == index + 1 && *kind == Kind::Text {
+            return Some(value.clone());
+        }
+        let raw = text.get(range.start..self.0.last()?.1.end)?;
+        Some(String::from_utf8_lossy(raw).into_owned())
+    }
+}
+
+/// What a token stands for: quotes taken off.
+fn value_of(token: &Token, text: &[u8]) -> String {
+    let raw = String::from_utf8_lossy(token.bytes(text)).into_owned();
+    let quoted = |quote: char| {
+        let inner = raw.strip_prefix(quote)?.strip_suffix(quote)?;
+        Some(inner.replace(&format!("{quote}{quote}"), &quote.to_string()))
+    };
+    quoted('"').or_else(|| quoted('\'')).unwrap_or(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Command {
+        Command::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault}"))
+    }
+
+    fn refused(text: &str) -> String {
+        Command::read(text.as_bytes()).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn every_view_by_its_word() {
+        for (word, view) in VIEWS {
+            assert_eq!(read(&format!("SHOW {word}")), Command::Show(*view));
+            assert_eq!(read(&format!("select {}", word.to_uppercase())), Command::Show(*view));
+        }
+        assert!(VIEWS.is_sorted_by_key(|(word, _)| word));
+    }
+
+    #[test]
+    fn commands_with_and_without_a_database() {
+        let app = || "app".to_owned();
+        for (text, command) in [
+            ("pause", Command::Pause(None)),
+            ("PAUSE app", Command::Pause(Some(app()))),
+            ("RESUME \"app\"", Command::Resume(Some(app()))),
+            ("DISABLE app", Command::Disable(app())),
+            ("enable 'app'", Command::Enable(app())),
+            ("RECONNECT", Command::Reconnect(None)),
+            ("KILL app", Command::Kill(Some(app()))),
+            ("KILL session", Command::Kill(Some("session".into()))),
+            ("KILL SESSION 17", Command::KillClient(17)),
+            ("KILL_CLIENT 17", Command::KillClient(17)),
+            ("CANCEL 17", Command::Cancel(17)),
+            ("SHUTDOWN", Command::Shutdown(Shutdown::Now)),
+            ("SHUTDOWN WAIT_FOR_SERVERS", Command::Shutdown(Shutdown::WaitForServers)),
+            ("RELOAD", Command::Reload { check: false }),
+            ("reload check", Command::Reload { check: true }),
+            ("WAIT_CLOSE app", Command::WaitClose(Some(app()))),
+            ("RESET QUERIES", Command::ResetQueries),
+            ("SUSPEND", Command::Suspend),
+        ] {
+            assert_eq!(read(text), command, "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_are_set_as_in_postgresql() {
+        for text in ["SET a_key = 10s", "set A_KEY TO '10s'", "SET a_key='10s'"] {
+            let set = Command::Set { key: "a_key".into(), value: "10s".into() };
+            assert_eq!(read(text), set, "{text}");
+        }
+        let list = Command::Set { key: "admin_users".into(), value: "a, b".into() };
+        assert_eq!(read("SET admin_users = a, b"), list);
+    }
+
+    #[test]
+    fn what_drivers_say_does_nothing() {
+        for text in [
+            "SET client_encoding TO 'UTF8'",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "BEGIN",
+            "BEGIN TRANSACTION READ ONLY",
+            "COMMIT",
+            "ROLLBACK",
+            "DISCARD ALL",
+            "SHOW TIME ZONE",
+            "SHOW transaction isolation level",
+            "SHOW standard_conforming_strings",
+            "SELECT 1",
+        ] {
+            assert!(matches!(read(text), Command::Harmless(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, says) in [
+            ("FOO", "invalid command 'FOO', use SHOW HELP;"),
+            ("SHOW nothing", "invalid command 'SHOW nothing', use SHOW HELP;"),
+            ("SELECT * FROM pools", "invalid command 'SELECT * FROM pools', use SHOW HELP;"),
+            ("PAUSE a b", "bad arguments"),
+            ("DISABLE", "a database is required"),
+            ("KILL_CLIENT app", "invalid client pointer supplied"),
+            ("SHUTDOWN later", "bad arguments"),
+            ("SET a_key", "bad arguments"),
+            ("SUSPEND all", "bad arguments"),
+        ] {
+            let said = refused(text);
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+}

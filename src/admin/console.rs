@@ -1,0 +1,633 @@
+//! One client of the console: the protocol on one side, commands and tables on the other.
+//!
+//! Owns the client's prepared statements and portals and the state of its "transaction", which
+//! exists because drivers open one. Keeps PostgreSQL's rules: an error in a batch discards what
+//! follows up to Sync, and every Query and Sync ends with one ReadyForQuery (manual, "Message Flow").
+//!
+//! ```text
+//!   take(message) ──▶ Wait | Leave | Run(command) ──▶ (carried out elsewhere) ──▶ answer(outcome)
+//! ```
+
+use super::command::{Command, Harmless};
+use super::table::{self, Column, Format, Value, framed};
+use crate::fault::{Fault, Side};
+use crate::sql;
+use crate::wire::{self, client, server};
+use std::collections::{HashMap, VecDeque};
+
+/// Prepared statements, and portals, that one client may have.
+const NAMES_MAX: usize = 1000;
+
+/// What a client is told at login: ParameterStatus by name.
+pub const WELCOME: &[(&str, &str)] = &[
+    ("server_version", concat!(env!("CARGO_PKG_VERSION"), "/howdah")),
+    ("server_encoding", "UTF8"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("integer_datetimes", "on"),
+    ("standard_conforming_strings", "on"),
+    ("is_superuser", "on"),
+];
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the next message.
+    Wait,
+    /// Carry this out, then call [`Console::answer`].
+    Run(Command),
+    /// Close the connection.
+    Leave,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It is done, and there is something to know.
+    Noticed(Fault),
+    /// Its rows, in the columns that [`Command::columns`] says.
+    Rows(Vec<Vec<Value>>),
+    /// It was refused.
+    Refused(Fault),
+}
+
+/// What a portal has to give: of a command that was run, the rows not fetched yet.
+#[derive(Debug)]
+struct Portal {
+    command: Option<Command>,
+    formats: Vec<Format>,
+    left: Option<VecDeque<Vec<Value>>>,
+}
+
+/// The command that is being carried out, and who asked.
+#[derive(Debug)]
+enum Running {
+    /// One of a Query's, with those behind it.
+    Query(Command, VecDeque<Command>),
+    /// A portal's, which is to give at most so many rows (zero: all).
+    Portal(Box<[u8]>, Command, u32),
+}
+
+/// One client of the console.
+#[derive(Debug)]
+pub struct Console {
+    may_order: bool,
+    statements: HashMap<Box<[u8]>, Option<Command>>,
+    portals: HashMap<Box<[u8]>, Portal>,
+    running: Option<Running>,
+    skipping: bool,
+    status: u8,
+}
+
+impl Console {
+    /// A client that may only look, or also order.
+    pub fn new(may_order: bool) -> Self {
+        Self {
+            may_order,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            running: None,
+            skipping: false,
+            status: wire::IDLE,
+        }
+    }
+
+    /// Takes one message of the client's; answers go to `out`. Not to be called while a command
+    /// runs.
+    pub fn take(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Step {
+        let done = match tag {
+            client::TERMINATE => return Step::Leave,
+            client::SYNC => {
+                self.skipping = false;
+                if self.status == wire::IDLE {
+                    self.portals.clear();
+                }
+                server::ready(out, self.status);
+                return Step::Wait;
+            }
+            client::QUERY => return self.query(body, out),
+            client::FLUSH | client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => {
+                return Step::Wait;
+            }
+            client::PARSE | client::BIND | client::DESCRIBE | client::EXECUTE | client::CLOSE
+                if self.skipping =>
+            {
+                return Step::Wait;
+            }
+            client::PARSE => self.parse(body, out),
+            client::BIND => self.bind(body, out),
+            client::DESCRIBE => self.describe(body, out),
+            client::CLOSE => self.close(body, out),
+            client::EXECUTE => return self.execute(body, out),
+            client::FUNCTION_CALL => {
+                let fault = Fault::query(Side::Client, "0A000", "the console has no functions");
+                self.fail(out, &fault);
+                server::ready(out, self.status);
+                return Step::Wait;
+            }
+            other => {
+                let text = format!("invalid frontend message type {other}");
+                wire::fault(out, &Fault::protocol(text));
+                return Step::Leave;
+            }
+        };
+        if let Err(fault) = done {
+            self.fail(out, &fault);
+            self.skipping = true;
+        }
+        Step::Wait
+    }
+
+    /// The command of the last [`Step::Run`] has been carried out.
+    pub fn answer(&mut self, outcome: Outcome, out: &mut Vec<u8>) -> Step {
+        match self.running.take() {
+            Some(Running::Query(command, rest)) => {
+                if self.answer_query(&command, outcome, out) {
+                    return self.run_next(rest, out);
+                }
+                server::ready(out, self.status);
+            }
+            Some(Running::Portal(name, command, max)) => {
+                self.answer_portal(&name, &command, max, outcome, out);
+            }
+            None => {}
+        }
+        Step::Wait
+    }
+
+    fn fail(&mut self, out: &mut Vec<u8>, fault: &Fault) {
+        if self.status == wire::IN_TRANSACTION {
+            self.status = wire::FAILED;
+        }
+        wire::fault(out, fault);
+    }
+
+    fn query(&mut self, body: &[u8], out: &mut Vec<u8>) -> Step {
+        self.skipping = false;
+        self.statements.remove(&b""[..]);
+        self.portals.remove(&b""[..]);
+        let read = body.strip_suffix(&[0]).ok_or_else(|| Fault::protocol("invalid message format"));
+        let read = read.and_then(|text| {
+            let texts = sql::statements(text, true);
+            texts.map(|range| Command::read(text.get(range).unwrap_or_default())).collect()
+        });
+        match read {
+            Ok(commands) => {
+                let commands: VecDeque<Command> = commands;
+                if commands.is_empty() {
+                    server::bare(out, server::EMPTY_QUERY);
+                }
+                self.run_next(commands, out)
+            }
+            Err(fault) => {
+                self.fail(out, &fault);
+                server::ready(out, self.status);
+                Step::Wait
+            }
+        }
+    }
+
+    /// The next of a Query's commands.
+    fn run_next(&mut self, mut commands: VecDeque<Command>, out: &mut Vec<u8>) -> Step {
+        while let Some(command) = commands.pop_front() {
+            if let Err(fault) = self.permit(&command) {
+                self.fail(out, &fault);
+                break;
+            }
+            let Command::Harmless(harmless) = &command else {
+                self.running = Some(Running::Query(command.clone(), commands));
+                return Step::Run(command);
+            };
+            let outcome = self.humour(harmless);
+            self.answer_query(&command, outcome, out);
+        }
+        server::ready(out, self.status);
+        Step::Wait
+    }
+
+    /// Answers one of a Query's commands; whether the next may run.
+    fn answer_query(&mut self, command: &Command, outcome: Outcome, out: &mut Vec<u8>) -> bool {
+        match outcome {
+            Outcome::Refused(fault) => {
+                self.fail(out, &fault);
+                return false;
+            }
+            Outcome::Noticed(fault) => wire::notice(out, &fault),
+            Outcome::Rows(rows) => {
+                let columns = command.columns().unwrap_or_default();
+                table::describe(out, columns, &[]);
+                rows.iter().for_each(|row| table::row(out, columns, row, &[]));
+            }
+            Outcome::Done => {}
+        }
+        complete(out, command);
+        true
+    }
+
+    /// Whether the command may run here and now.
+    fn permit(&self, command: &Command) -> Result<(), Fault> {
+        let ends = matches!(command, Command::Harmless(Harmless::End(_)));
+        if self.status == wire::FAILED && !ends {
+            let text =
+                "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(Fault::query(Side::Client, "25P02", text));
+        }
+        if self.may_order || command.only_looks() {
+            return Ok(());
+        }
+        Err(Fault::query(Side::Client, "42501", "admin access needed")
+            .hint("Users in admin_users may do this; those in stats_users may only SHOW."))
+    }
+
+    /// Does what drivers expect.
+    fn humour(&mut self, harmless: &Harmless) -> Outcome {
+        match harmless {
+            Harmless::Begin(_) => self.status = wire::IN_TRANSACTION,
+            Harmless::End(_) => self.status = wire::IDLE,
+            Harmless::Nothing(_) => {}
+            Harmless::Setting(_, value) => return Outcome::Rows(vec![vec![Value::from(*value)]]),
+            Harmless::Number(number) => {
+                return Outcome::Rows(vec![vec![Value::count(*number)]]);
+            }
+        }
+        Outcome::Done
+    }
+
+    fn parse(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let view = client::read_parse(body).ok_or_else(invalid_format)?;
+        let mut texts = sql::statements(view.sql, true);
+        let first = texts.next();
+        if texts.next().is_some() {
+            let text = "cannot insert multiple commands into a prepared statement";
+            return Err(Fault::query(Side::Client, "42601", text));
+        }
+        let command = match first {
+            Some(range) => Some(Command::read(view.sql.get(range).unwrap_or_default())?),
+            None => None,
+        };
+        if !view.name.is_empty() && self.statements.contains_key(view.name) {
+            let name = String::from_utf8_lossy(view.name);
+            let text = format!("prepared statement \"{name}\" already exists");
+            return Err(Fault::query(Side::Client, "42P05", text));
+        }
+        has_room(&self.statements)?;
+        self.statements.insert(view.name.into(), command);
+        server::bare(out, server::PARSE_COMPLETE);
+        Ok(())
+    }
+
+    fn statement(&self, name: &[u8]) -> Result<&Option<Command>, Fault> {
+        self.statements.get(name).ok_or_else(|| {
+            let text = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                let name = String::from_utf8_lossy(name);
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            Fault::query(Side::Client, "26000", text)
+        })
+    }
+
+    fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let view = client::read_bind(body).ok_or_else(invalid_format)?;
+        let rest = body.get(view.names_len..).unwrap_or_default();
+        let command = self.statement(view.statement)?.clone();
+        let columns = command.as_ref().and_then(Command::columns).unwrap_or_default();
+        let formats = read_formats(rest, columns)?;
+        has_room(&self.portals)?;
+        self.portals.insert(view.portal.into(), Portal { command, formats, left: None });
+        server::bare(out, server::BIND_COMPLETE);
+        Ok(())
+    }
+
+    fn describe(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let target = client::read_target(body).ok_or_else(invalid_format)?;
+        let (command, formats) = match target.kind {
+            b'S' => {
+                let command = self.statement(target.name)?;
+                framed(out, server::PARAMETER_DESCRIPTION, |out| out.extend([0, 0]));
+                (command, &[][..])
+            }
+            b'P' => {
+                let portal = self.portals.get(target.name).ok_or_else(|| no_portal(target.name))?;
+                (&portal.command, &portal.formats[..])
+            }
+            _ => return Err(invalid_format()),
+        };
+        match command.as_ref().and_then(Command::columns) {
+            Some(columns) => table::describe(out, columns, formats),
+            None => server::bare(out, server::NO_DATA),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let target = client::read_target(body).ok_or_else(invalid_format)?;
+        match target.kind {
+            b'S' => drop(self.statements.remove(target.name)),
+            b'P' => drop(self.portals.remove(target.name)),
+            _ => return Err(invalid_format()),
+        }
+        server::bare(out, server::CLOSE_COMPLETE);
+        Ok(())
+    }
+
+    fn execute(&mut self, body: &[u8], out: &mut Vec<u8>) -> Step {
+        match self.begin_execute(body, out) {
+            Ok(step) => step,
+            Err(fault) => {
+                self.fail(out, &fault);
+                self.skipping = true;
+                Step::Wait
+            }
+        }
+    }
+
+    fn begin_execute(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Step, Fault> {
+        let (name, rest) = wire::cstring(body).ok_or_else(invalid_format)?;
+        let max =
+            rest.first_chunk().map(|max| u32::from_be_bytes(*max)).filter(|_| rest.len() == 4);
+        let max = max.ok_or_else(invalid_format)?;
+        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+        let Some(command) = portal.command.clone() else {
+            server::bare(out, server::EMPTY_QUERY);
+            return Ok(Step::Wait);
+        };
+        if portal.left.is_some() {
+            self.fetch(name, &command, max, out);
+            return Ok(Step::Wait);
+        }
+        self.permit(&command)?;
+        let Command::Harmless(harmless) = &command else {
+            self.running = Some(Running::Portal(name.into(), command.clone(), max));
+            return Ok(Step::Run(command));
+        };
+        let outcome = self.humour(harmless);
+        self.answer_portal(name, &command, max, outcome, out);
+        Ok(Step::Wait)
+    }
+
+    fn answer_portal(
+        &mut self,
+        name: &[u8],
+        command: &Command,
+        max: u32,
+        outcome: Outcome,
+        out: &mut Vec<u8>,
+    ) {
+        match outcome {
+            Outcome::Refused(fault) => {
+                self.fail(out, &fault);
+                self.skipping = true;
+            }
+            Outcome::Noticed(fault) => {
+                wire::notice(out, &fault);
+                complete(out, command);
+            }
+            Outcome::Done => complete(out, command),
+            Outcome::Rows(rows) => {
+                if let Some(portal) = self.portals.get_mut(name) {
+                    portal.left = Some(rows.into());
+                }
+                self.fetch(name, command, max, out);
+            }
+        }
+    }
+
+    /// The next rows of a portal.
+    fn fetch(&mut self, name: &[u8], command: &Command, max: u32, out: &mut Vec<u8>) {
+        let columns = command.columns().unwrap_or_default();
+        let Some(portal) = self.portals.get_mut(name) else { return };
+        let left = portal.left.get_or_insert_default();
+        let limit = usize::try_from(max).unwrap_or(usize::MAX);
+        let count = if max == 0 { left.len() } else { left.len().min(limit) };
+        for row in left.drain(..count) {
+            table::row(out, columns, &row, &portal.formats);
+        }
+        // As PostgreSQL: it does not look whether there is more behind the last row asked for.
+        if max != 0 && count == limit {
+            server::bare(out, server::PORTAL_SUSPENDED);
+        } else {
+            complete(out, command);
+        }
+    }
+}
+
+fn complete(out: &mut Vec<u8>, command: &Command) {
+    framed(out, server::COMMAND_COMPLETE, |out| {
+        out.extend(command.tag().as_bytes());
+        out.push(0);
+    });
+}
+
+fn invalid_format() -> Fault {
+    Fault::query(Side::Client, "08P01", "invalid message format")
+}
+
+fn no_portal(name: &[u8]) -> Fault {
+    let text = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+    Fault::query(Side::Client, "34000", text)
+}
+
+fn has_room<T>(names: &HashMap<Box<[u8]>, T>) -> Result<(), Fault> {
+    if names.len() < NAMES_MAX {
+        return Ok(());
+    }
+    let text = format!("more than {NAMES_MAX} prepared statements or portals");
+    Err(Fault::query(Side::Client, "53400", text).hint("Close those that are not needed."))
+}
+
+/// The rest of a Bind: no parameters, and the formats of the answer's columns.
+fn read_formats(rest: &[u8], columns: &[Column]) -> Result<Vec<Format>, Fault> {
+    let mut numbers = rest.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]]));
+    let mut next = || numbers.next().ok_or_else(invalid_format);
+    let parameter_formats = next()?;
+    for _ in 0..parameter_formats {
+        next()?;
+    }
+    let parameters = next()?;
+    if parameters != 0 {
+        let text =
+            format!("bind message supplies {parameters} parameters, but the statement requires 0");
+        return Err(Fault::query(Side::Client, "08P01", text));
+    }
+    let count = next()?;
+    let formats = (0..count)
+        .map(|_| match next()? {
+            0 => Ok(Format::Text),
+            1 => Ok(Format::Binary),
+            other => {
+                let text = format!("unsupported format code: {other}");
+                Err(Fault::query(Side::Client, "22023", text))
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if formats.len() > 1 && formats.len() != columns.len() {
+        let text = format!(
+            "bind message has {} result formats but query has {} columns",
+            formats.len(),
+            columns.len()
+        );
+        return Err(Fault::query(Side::Client, "08P01", text));
+    }
+    Ok(formats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::View;
+    use proptest::prelude::*;
+
+    fn brief(out: &[u8]) -> String {
+        let mut all = Vec::new();
+        let mut rest = out;
+        while let Ok(Some(header)) = wire::header(rest, 1 << 30) {
+            let body = &rest[wire::HEADER_LEN..header.total()];
+            let text = String::from_utf8_lossy(body).replace('\0', "");
+            all.push(match header.tag {
+                server::ERROR => {
+                    let fields = wire::error_fields(body);
+                    format!("E{}", String::from_utf8_lossy(fields.code))
+                }
+                server::READY | server::COMMAND_COMPLETE => {
+                    format!("{}:{text}", char::from(header.tag))
+                }
+                tag => char::from(tag).to_string(),
+            });
+            rest = &rest[header.total()..];
+        }
+        all.join(" ")
+    }
+
+    /// Takes messages as they stand behind one another, answering each command with one row.
+    fn talk(console: &mut Console, bytes: &[u8]) -> String {
+        let (mut rest, mut out) = (bytes, Vec::new());
+        while let Ok(Some(header)) = wire::header(rest, 1 << 30) {
+            let body = &rest[wire::HEADER_LEN..header.total()];
+            let mut step = console.take(header.tag, body, &mut out);
+            while let Step::Run(command) = step {
+                let outcome = match command.columns() {
+                    Some(columns) => Outcome::Rows(vec![vec![Value::Null; columns.len()]; 3]),
+                    None => Outcome::Done,
+                };
+                step = console.answer(outcome, &mut out);
+            }
+            rest = &rest[header.total()..];
+        }
+        brief(&out)
+    }
+
+    fn ask(console: &mut Console, sql: &str) -> String {
+        let mut bytes = Vec::new();
+        client::query(&mut bytes, sql.as_bytes());
+        talk(console, &bytes)
+    }
+
+    fn batch(sql: &str, formats: &[u8], max: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        client::parse(&mut out, b"", sql.as_bytes(), &[0, 0]);
+        let rest = [&[0, 0, 0, 0][..], formats].concat();
+        client::bind_head(&mut out, b"", b"", rest.len());
+        out.extend(rest);
+        client::target(&mut out, client::DESCRIBE, b'P', b"");
+        framed(&mut out, client::EXECUTE, |out| {
+            out.push(0);
+            out.extend(max.to_be_bytes());
+        });
+        client::bare(&mut out, client::SYNC);
+        out
+    }
+
+    #[test]
+    fn queries_one_or_several() {
+        let console = &mut Console::new(true);
+        assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
+        assert_eq!(ask(console, "SHOW POOLS; PAUSE;"), "T D D D C:SHOW C:PAUSE Z:I");
+        assert_eq!(ask(console, ""), "I Z:I");
+        assert_eq!(ask(console, "PAUSE; NONSENSE"), "E42601 Z:I");
+        assert_eq!(ask(console, "SELECT 1"), "T D C:SELECT 1 Z:I");
+    }
+
+    #[test]
+    fn batches() {
+        let console = &mut Console::new(true);
+        let all = talk(console, &batch("SHOW POOLS", &[0, 0], 0));
+        assert_eq!(all, "1 2 T D D D C:SHOW Z:I");
+        assert_eq!(talk(console, &batch("SHOW POOLS", &[0, 1, 0, 1], 2)), "1 2 T D D s Z:I");
+        assert_eq!(talk(console, &batch("PAUSE", &[0, 0], 0)), "1 2 n C:PAUSE Z:I");
+        assert_eq!(talk(console, &batch("NONSENSE", &[0, 0], 0)), "E42601 Z:I");
+        assert_eq!(talk(console, &batch("SHOW POOLS", &[0, 2, 0, 1, 0, 1], 0)), "1 E08P01 Z:I");
+        assert_eq!(talk(console, &batch("", &[0, 0], 0)), "1 2 n I Z:I");
+    }
+
+    #[test]
+    fn a_transaction_that_only_the_driver_needs() {
+        let console = &mut Console::new(true);
+        assert_eq!(ask(console, "BEGIN"), "C:BEGIN Z:T");
+        assert_eq!(ask(console, "NONSENSE"), "E42601 Z:E");
+        assert_eq!(ask(console, "SHOW POOLS"), "E25P02 Z:E");
+        assert_eq!(ask(console, "ROLLBACK"), "C:ROLLBACK Z:I");
+    }
+
+    #[test]
+    fn who_may_only_look_orders_nothing() {
+        let console = &mut Console::new(false);
+        assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
+        assert_eq!(ask(console, "PAUSE"), "E42501 Z:I");
+        assert_eq!(talk(console, &batch("RELOAD", &[0, 0], 0)), "1 2 T E42501 Z:I");
+    }
+
+    #[test]
+    fn what_is_refused_ends_the_query() {
+        let mut console = Console::new(true);
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        client::query(&mut bytes, b"PAUSE; SHOW STATE");
+        let body = &bytes[wire::HEADER_LEN..];
+        let step = console.take(client::QUERY, body, &mut out);
+        assert_eq!(step, Step::Run(Command::Pause(None)));
+        let fault = Fault::query(Side::Operator, "55000", "already suspended/paused");
+        assert_eq!(console.answer(Outcome::Refused(fault), &mut out), Step::Wait);
+        assert_eq!(brief(&out), "E55000 Z:I");
+    }
+
+    #[test]
+    fn names_as_postgresql_knows_them() {
+        let console = &mut Console::new(true);
+        let mut bytes = Vec::new();
+        client::parse(&mut bytes, b"a", b"SHOW POOLS", &[0, 0]);
+        client::target(&mut bytes, client::DESCRIBE, b'S', b"a");
+        client::parse(&mut bytes, b"a", b"SHOW POOLS", &[0, 0]);
+        client::target(&mut bytes, client::DESCRIBE, b'S', b"a");
+        client::bare(&mut bytes, client::SYNC);
+        assert_eq!(talk(console, &bytes), "1 t T E42P05 Z:I");
+        let mut bytes = Vec::new();
+        client::target(&mut bytes, client::CLOSE, b'S', b"a");
+        client::target(&mut bytes, client::DESCRIBE, b'S', b"a");
+        client::bare(&mut bytes, client::SYNC);
+        assert_eq!(talk(console, &bytes), "3 E26000 Z:I");
+    }
+
+    #[test]
+    fn every_view_has_columns() {
+        assert_eq!(View::Pools.columns().len(), 17);
+        assert_eq!(View::Clients.columns().len(), 21);
+        assert_eq!(View::Stats.columns().len(), 25);
+    }
+
+    proptest! {
+        #[test]
+        fn any_messages(messages in prop::collection::vec(
+            (prop::sample::select(&b"PBDECSQHXFd"[..]), prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..24),
+                "[a-z]{0,3}\0(SHOW|SELECT|PAUSE|SET)? ?[a-z_0-9 =';]{0,12}\0\0\0".prop_map(String::into_bytes),
+            ]), 0..12,
+        )) {
+            crate::admin::fuzz::fuzz(&messages);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What operators see and order: the console over SQL.
+//!
+//! [`Command`] is what a text asks for, [`Console`] speaks the protocol and [`Table`] is an answer;
+//! all three are pure. Whoever runs the process carries commands out and hands the tables in.
+
+mod command;
+mod console;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
+mod table;
+mod views;
+
+pub use command::{Command, Harmless, Shutdown, View};
+pub use console::{Console, Outcome, Step, WELCOME};
+pub use table::{Column, Table, Type, Value};
+
+#[cfg(fuzzing)]
+pub use fuzz::fuzz;
