@@ -5,6 +5,7 @@
 //! and `tests/tidy.rs` fails the build when one does not.
 
 pub mod fault;
+pub mod metrics;
 pub mod wire;
 
 pub mod sql;

@@ -3,6 +3,7 @@
 //! [`Command`] is what a text asks for, [`Console`] speaks the protocol and [`Table`] is an answer;
 //! all three are pure. Whoever runs the process carries commands out and hands the tables in.
 
+mod capacity;
 mod command;
 mod console;
 #[cfg(any(test, fuzzing))]
@@ -10,6 +11,7 @@ mod fuzz;
 mod table;
 mod views;
 
+pub use capacity::Load;
 pub use command::{Command, Harmless, Shutdown, View};
 pub use console::{Console, Outcome, Step, WELCOME};
 pub use table::{Column, Table, Type, Value};

@@ -16,6 +16,7 @@ mod calls;
 mod command;
 
 mod facts;
+mod fingerprint;
 mod lex;
 mod named;
 mod names;
@@ -29,6 +30,7 @@ mod tests;
 pub use boundary::{Statements, statements};
 pub use command::Command;
 pub use facts::{Facts, Names, PinSet, Settings};
+pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};
 pub use named::{NamedStatement, Verb, named_statement};
 pub use plain::is_plain;

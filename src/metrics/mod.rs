@@ -1,0 +1,36 @@
+//! Counting what happens, cheaply enough to count everything.
+//!
+//! A cell is written by one thread and read by any: plain loads and stores, no locked instruction.
+//! Whoever reads adds up the cells of all threads. Nothing here knows who counts.
+
+mod histogram;
+
+pub use histogram::{BUCKETS, Distribution, Histogram};
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A figure that one thread writes and any reads.
+#[derive(Debug, Default)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds to it.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Makes it at least this.
+    #[inline]
+    pub fn raise(&self, n: u64) {
+        if n > self.get() {
+            self.0.store(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Its value.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
