@@ -13,6 +13,7 @@ use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::postgres::{Postgres, RIDER, SUPERUSER};
 use support::relay::{Manner, Relay};
+use support::transcript::Frame;
 use support::wire::{Wire, lines};
 
 const BEGIN: &str = "BEGIN; SELECT 1";
@@ -429,6 +430,49 @@ fn a_query_runs_on_each_new_connection() {
     let frames = wire.start(&[("user", RIDER), ("database", "connect_query")], "");
     assert!(told(&the_error(&frames)).starts_with("FATAL "), "{}", lines(&frames));
     eventually("a line in the log", || howdah.log().contains("connect_query"));
+}
+
+/// Whatever a client sets, resets or leaves behind: the next one finds what `connect_query` made.
+#[test]
+fn what_a_new_connection_was_given_is_everybodys() {
+    let settings = settings("baseline", "transaction").set("pool.default_pool_size", 1).set(
+        "databases.baseline.connect_query",
+        "SET work_mem = '3MB'; SET app.greeting = 'hello'; SET DateStyle = 'German'; SET ROLE crew",
+    );
+    let howdah = Howdah::start(&settings);
+    let start = [("user", RIDER), ("database", "baseline"), ("lock_timeout", "7s")];
+    let (mut one, mut two) = (Wire::tcp(howdah.address()), client(&howdah, "baseline"));
+    assert!(succeeded(&one.start(&start, "")));
+    const ALL: &str = "SELECT concat_ws(' ', current_setting('work_mem'), \
+        current_setting('app.greeting'), current_setting('datestyle'), current_user, \
+        current_setting('lock_timeout'))";
+    const MADE: &str = "3MB hello German, DMY crew";
+    let steps = [
+        ("SET timezone = 'UTC'", format!("{MADE} 7s")),
+        ("RESET work_mem", format!("{MADE} 7s")),
+        ("SET work_mem = '2MB'", "2MB hello German, DMY crew 7s".to_owned()),
+        ("SET app.greeting = 'bye'", "2MB bye German, DMY crew 7s".to_owned()),
+        ("RESET ROLE", "2MB bye German, DMY crew 7s".to_owned()),
+        ("RESET ALL", format!("{MADE} 7s")),
+        ("SET datestyle = 'SQL'", "3MB hello SQL, DMY crew 7s".to_owned()),
+        ("DO $$BEGIN PERFORM set_config('app.greeting', 'done', false); END$$", String::new()),
+        ("DISCARD ALL", format!("{MADE} 7s")),
+    ];
+    for (sql, expected) in steps {
+        one.run(sql);
+        assert_eq!(value(&mut two, ALL), format!("{MADE} 0"), "behind {sql}");
+        if !expected.is_empty() {
+            assert_eq!(value(&mut one, ALL), expected, "{sql}");
+        }
+    }
+    let told = one.query("RESET datestyle");
+    let styles: Vec<_> = told.iter().filter(|frame| frame.tag == b'S').map(Frame::line).collect();
+    assert!(styles.last().is_none_or(|last| last.contains("German")), "{styles:?}");
+    one.run("CREATE TEMP TABLE mine (x int); SET work_mem = '2MB'");
+    one.disconnect();
+    assert_eq!(value(&mut two, ALL), format!("{MADE} 0"), "behind a session that was cleaned");
+    let mut admin = Postgres::shared().admin("postgres");
+    assert_eq!(servers(&mut admin, "baseline").len(), 1);
 }
 
 fn settings_with_a_bad_connect_query() -> Settings {

@@ -4,6 +4,7 @@
 //! succeed; otherwise the caller closes the connection.
 
 use super::server::{Note, Server};
+use super::settings::{self, Baseline, Settings};
 use super::state::{Kind, OutOfStep, Reply, Rest};
 use crate::net::{Resolver, TcpOptions};
 use crate::wire::{self, MalformedFrame, client, server};
@@ -40,6 +41,18 @@ pub enum CleanError {
     /// ROLLBACK or the reset query failed with this SQLSTATE.
     #[error("a reset query failed with SQLSTATE {0}")]
     Refused(String),
+}
+
+/// Columns of a row.
+pub type Row = Vec<Option<Vec<u8>>>;
+
+/// What was heard of a server's answers.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// SQLSTATE of the last error.
+    pub failed: Option<String>,
+    /// The rows, for who wants to see them.
+    pub rows: Option<Vec<Row>>,
 }
 
 /// What is needed to reach the server a second time.
@@ -79,16 +92,55 @@ impl Server {
     /// # Errors
     /// When it fails, or the connection does.
     pub async fn run(&mut self, sql: &str) -> Result<(), CleanError> {
+        self.ask(sql.as_bytes(), Heard::default()).await.map(drop)
+    }
+
+    async fn ask(&mut self, sql: &[u8], mut heard: Heard) -> Result<Heard, CleanError> {
         let mut out = Vec::new();
-        client::query(&mut out, sql.as_bytes());
+        client::query(&mut out, sql);
         let discarded = self.replies.sent(Kind::Query, Reply::Swallow, None);
         debug_assert!(discarded.is_none());
         self.unnamed = 0;
         self.send(&out).await?;
-        match self.drain().await? {
-            None => Ok(()),
+        self.drain(&mut heard).await?;
+        match heard.failed {
+            None => Ok(heard),
             Some(code) => Err(CleanError::Refused(code)),
         }
+    }
+
+    /// Takes the settings that the server has now, those called `custom` included, for its
+    /// baseline. Not cancel safe.
+    ///
+    /// # Errors
+    /// When the server does not say which it has.
+    pub async fn learn_baseline(&mut self, custom: &[Box<str>]) -> Result<(), CleanError> {
+        let mut sql = settings::LISTED.to_vec();
+        custom.iter().for_each(|name| settings::ask_custom(&mut sql, name));
+        let heard = self.ask(&sql, Heard { failed: None, rows: Some(Vec::new()) }).await?;
+        let pairs = heard.rows.unwrap_or_default().into_iter().map(|row| {
+            let [name, value] = <[_; 2]>::try_from(row).ok()?;
+            settings::read_listed(name?, value)
+        });
+        let pairs: Option<Vec<_>> = pairs.collect();
+        let all = Settings::of(pairs.ok_or(CleanError::Unprovable)?);
+        self.baseline = Baseline::new(Arc::new(all));
+        Ok(())
+    }
+
+    /// Behind a DISCARD ALL: the server is as it was at login. Not cancel safe.
+    ///
+    /// # Errors
+    /// When what `connect_query` has set cannot be made again.
+    pub async fn renewed(&mut self, neutral: &Arc<Settings>) -> Result<(), CleanError> {
+        self.settings = Arc::clone(neutral);
+        self.tainted_by = None;
+        self.baseline.undone();
+        if let Some(sql) = self.baseline.alignment(neutral, neutral, false) {
+            self.ask(&sql, Heard::default()).await?;
+            self.baseline.restored();
+        }
+        Ok(())
     }
 
     /// Cancels what runs, ends a copy, closes the batch, and reads until nothing is owed.
@@ -109,17 +161,19 @@ impl Server {
         self.send(&out).await?;
         // PostgreSQL ignores a signal that comes before it has begun with the query, and the query
         // would then run on without anybody who waits for it.
-        while cancelled && tokio::time::timeout(CANCEL_AGAIN, self.drain()).await.is_err() {
+        let mut heard = Heard::default();
+        while cancelled && tokio::time::timeout(CANCEL_AGAIN, self.drain(&mut heard)).await.is_err()
+        {
             self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
         }
-        self.drain().await?;
+        self.drain(&mut heard).await?;
         if self.replies.is_skipping() {
             // The Sync was sent into a copy that ignored it.
             out.clear();
             client::bare(&mut out, client::SYNC);
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
             self.send(&out).await?;
-            self.drain().await?;
+            self.drain(&mut heard).await?;
         }
         Ok(())
     }
@@ -143,9 +197,8 @@ impl Server {
         .await
     }
 
-    /// Reads until nothing is owed. Gives the SQLSTATE of the last error on the way.
-    async fn drain(&mut self) -> Result<Option<String>, CleanError> {
-        let mut failed = None;
+    /// Reads until nothing is owed.
+    async fn drain(&mut self, heard: &mut Heard) -> Result<(), CleanError> {
         while self.replies.outstanding() > 0 || self.rest_of_frame > 0 || !self.held.is_empty() {
             let mut chunk = [0u8; CHUNK];
             let n = poll_fn(|cx| {
@@ -157,7 +210,7 @@ impl Server {
                 return Err(CleanError::Closed);
             }
             let was_copying = self.replies.is_copying_in();
-            self.absorb(chunk.get(..n).unwrap_or_default(), &mut failed)?;
+            self.absorb(chunk.get(..n).unwrap_or_default(), heard)?;
             if self.replies.is_copying_in() && !was_copying {
                 let mut out = Vec::new();
                 client::copy_fail(&mut out, "the client left");
@@ -165,15 +218,15 @@ impl Server {
                 self.send(&out).await?;
             }
         }
-        Ok(failed)
+        Ok(())
     }
 
     /// Takes in what the server sent when nobody wants to see it. What statements it has prepared
-    /// stays right; `failed` becomes the SQLSTATE of an error.
+    /// stays right.
     ///
     /// # Errors
     /// When the bytes make no sense, or the server says that it goes away.
-    pub fn absorb(&mut self, data: &[u8], failed: &mut Option<String>) -> Result<(), CleanError> {
+    pub fn absorb(&mut self, data: &[u8], heard: &mut Heard) -> Result<(), CleanError> {
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(data);
         let mut rest = &whole[..];
@@ -183,24 +236,20 @@ impl Server {
             self.rest_of_frame = self.rest_of_frame.saturating_sub(skipped);
             let Some(header) = wire::header(rest, i32::MAX as usize)? else { break };
             let opened =
-                matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS);
+                matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS)
+                    || (header.tag == server::DATA_ROW && heard.rows.is_some());
             if opened && rest.len() < header.total() {
                 break;
             }
             let body = rest.get(wire::HEADER_LEN..header.total().min(rest.len()));
-            self.take_in(header.tag, body.unwrap_or_default(), failed)?;
+            self.take_in(header.tag, body.unwrap_or_default(), heard)?;
             self.rest_of_frame = header.total();
         }
         self.held = rest.to_vec();
         Ok(())
     }
 
-    fn take_in(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        failed: &mut Option<String>,
-    ) -> Result<(), CleanError> {
+    fn take_in(&mut self, tag: u8, body: &[u8], heard: &mut Heard) -> Result<(), CleanError> {
         while self.replies.take_fake().is_some() {}
         match tag {
             server::READY => {
@@ -211,13 +260,16 @@ impl Server {
                 if fields.is_fatal() {
                     return Err(CleanError::Closed);
                 }
-                *failed = Some(String::from_utf8_lossy(fields.code).into_owned());
+                heard.failed = Some(String::from_utf8_lossy(fields.code).into_owned());
                 let mut dropped = Vec::new();
                 self.replies.failed(|entry| dropped.extend(entry.note));
                 dropped.into_iter().for_each(|note| self.undo(note));
             }
             server::PARAMETER_STATUS => self.report(body),
             _ => {
+                if let (server::DATA_ROW, Some(rows)) = (tag, &mut heard.rows) {
+                    rows.extend(server::columns(body));
+                }
                 self.replies.received(tag)?;
             }
         }

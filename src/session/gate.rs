@@ -7,8 +7,8 @@
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
+use crate::backend::clean::Heard;
 use crate::backend::server::Server;
-use crate::backend::settings::alignment;
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
@@ -42,30 +42,10 @@ pub(super) struct Answer {
     pub error: Option<Vec<u8>>,
 }
 
-/// Reads the columns of a DataRow; `None` when it is malformed.
-pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    let mut columns = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        match usize::try_from(i32::from_be_bytes(*length)) {
-            Ok(length) => {
-                columns.push(Some(after.get(..length)?.to_vec()));
-                rest = after.get(length..)?;
-            }
-            Err(_) => {
-                columns.push(None);
-                rest = after;
-            }
-        }
-    }
-    Some(columns)
-}
-
 /// Takes in what an idle server has said; false when it is of no use any more.
 fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
     let held = std::mem::take(&mut server.held);
-    if server.absorb(&held, &mut None).is_err() {
+    if server.absorb(&held, &mut Heard::default()).is_err() {
         return false;
     }
     loop {
@@ -73,7 +53,8 @@ fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
         match server.stream.poll_read(cx, &mut chunk) {
             Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
             Poll::Ready(Ok(n)) if n > 0 => {
-                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut None).is_err() {
+                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut Heard::default()).is_err()
+                {
                     return false;
                 }
             }
@@ -105,8 +86,10 @@ impl Session {
         self.server_said = false;
         self.touched = false;
         if self.dedicated {
-            // Its startup packet has given it everything.
-            if let Some(lease) = &mut self.lease {
+            // Its startup packet has given it everything, but connect_query came behind.
+            if let Some(lease) = &mut self.lease
+                && lease.server().baseline.settings().is_empty()
+            {
                 lease.server().settings = Arc::clone(&self.settings);
             }
         }
@@ -147,12 +130,14 @@ impl Session {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
         let server = lease.server();
         let strange = server.tainted_by.is_some_and(|client| client != self.card.id);
-        if Arc::ptr_eq(&server.settings, &self.settings) && !strange {
+        let is_whole = server.baseline.is_whole() && !strange;
+        if is_whole && Arc::ptr_eq(&server.settings, &self.settings) {
             return self.aligned(cx);
         }
-        match alignment(&server.settings, &self.settings, strange) {
+        match server.baseline.alignment(&server.settings, &self.settings, strange) {
             None => {
                 server.settings = Arc::clone(&self.settings);
+                server.baseline.restored();
                 self.aligned(cx)
             }
             Some(sql) => self.ask(cx, Gate::Align(Answer::default()), &sql),
@@ -223,6 +208,7 @@ impl Session {
                     if let Some(lease) = &mut self.lease {
                         let server = lease.server();
                         server.settings = Arc::clone(&self.settings);
+                        server.baseline.restored();
                         server.tainted_by = server.tainted_by.filter(|id| *id == self.card.id);
                     }
                     self.aligned(cx)?;
@@ -253,7 +239,8 @@ impl Session {
 
     /// Before the server goes back: asks what the transaction has done to the session.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let sql = settings::probe(&self.custom);
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let sql = settings::probe(&self.custom, lease.server().baseline.settings());
         self.ask(cx, Gate::Probe(Answer::default()), &sql)
     }
 
@@ -262,7 +249,7 @@ impl Session {
             None => settings::read_probe(answer.rows),
             Some(_) => None,
         };
-        let Some(state) = state else {
+        let Some(mut state) = state else {
             // What cannot be known must not be given to anybody else, nor be taken away.
             self.pinned = true;
             self.effects = settings::PINS_FOR_GOOD;
@@ -274,8 +261,11 @@ impl Session {
         let reset = self.effects & settings::RESETS != 0;
         let unknown = self.effects & settings::UNKNOWN != 0;
         self.effects &= settings::PINS_FOR_GOOD;
+        if let Some(lease) = &mut self.lease {
+            lease.server().baseline.take_from(&mut state.settings, &self.settings);
+        }
         let table = &self.worker.common.settings;
-        let now = table.intern(state.settings.iter().cloned());
+        let now = table.intern(state.settings);
         let wanted =
             if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
         if let Some(lease) = &mut self.lease {

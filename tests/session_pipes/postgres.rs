@@ -2,7 +2,7 @@
 
 use howdah::wire::{self, client, server};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
@@ -32,6 +32,32 @@ pub(crate) struct State {
     pub(crate) dies_at: usize,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
+    /// Settings of the session: those of its `connect_query`, and what texts made of them.
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl State {
+    /// What the statements of a text do to settings: `SET a = b`, `RESET "a"` and our own
+    /// `set_config('a','b',false)`, without quotes inside.
+    fn apply(&mut self, sql: &str) {
+        for statement in sql.split(';') {
+            if let Some((name, value)) =
+                statement.strip_prefix("SET ").and_then(|rest| rest.split_once(" = "))
+            {
+                self.settings.insert(name.to_owned(), value.to_owned());
+            } else if matches!(statement, "RESET ALL" | "DISCARD ALL") {
+                self.settings.clear();
+            } else if let Some(name) = statement.strip_prefix("RESET ") {
+                self.settings.remove(name.trim_matches('"'));
+            }
+            for call in statement.split("set_config(").skip(1) {
+                let mut quoted = call.split('\'');
+                let (name, value) = (quoted.nth(1), quoted.nth(1));
+                let pair = name.zip(value).expect("two constants");
+                self.settings.insert(pair.0.to_owned(), pair.1.to_owned());
+            }
+        }
+    }
 }
 
 /// One server process.
@@ -55,6 +81,7 @@ impl Process {
             written: 0,
             dies_at,
             deaf: false,
+            settings: BTreeMap::new(),
         };
         Self { state: Rc::new(RefCell::new(state)), wake: Rc::default() }
     }
@@ -263,6 +290,7 @@ impl Wires {
         let status = {
             let mut state = self.process.state.borrow_mut();
             state.log.push(sql.chars().take(LOGGED).collect());
+            state.apply(sql);
             state.status
         };
         let ends = matches!(sql, "COMMIT" | "ROLLBACK");
@@ -304,7 +332,16 @@ impl Wires {
             complete(out, &format!("SELECT {count}"));
         } else if sql.starts_with("SELECT name, setting") {
             framed(out, server::ROW_DESCRIPTION, COLUMNS);
-            complete(out, "SELECT 0");
+            let settings = self.process.state.borrow().settings.clone();
+            for (name, value) in &settings {
+                let mut row = vec![0, 2];
+                for column in [name, value] {
+                    row.extend((column.len() as u32).to_be_bytes());
+                    row.extend(column.as_bytes());
+                }
+                framed(out, server::DATA_ROW, &row);
+            }
+            complete(out, &format!("SELECT {}", settings.len()));
         } else if sql.starts_with("SELECT") {
             if simple {
                 framed(out, server::ROW_DESCRIPTION, COLUMNS);

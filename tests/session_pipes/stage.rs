@@ -4,7 +4,7 @@ use crate::postgres::Process;
 use howdah::auth::Credential;
 use howdah::backend::login::{Account, assemble};
 use howdah::backend::server::Server;
-use howdah::backend::settings::SettingsTable;
+use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
 use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) server_pipe: usize,
     pub(crate) client_pipe: usize,
+    /// What `connect_query` sets on each server.
+    pub(crate) baseline: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Setup {
@@ -59,7 +61,7 @@ impl Default for Setup {
             log_pooler_errors: false,
             log_disconnections: false,
         };
-        Self { pool_size: 2, options, server_pipe: PIPE, client_pipe: PIPE }
+        Self { pool_size: 2, options, server_pipe: PIPE, client_pipe: PIPE, baseline: &[] }
     }
 }
 
@@ -175,11 +177,15 @@ impl Stage {
         let process = Process::new(self.next_dies_at.replace(usize::MAX));
         self.processes.borrow_mut().push(process.clone());
         let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
-        spawn_local(process.serve(theirs));
+        spawn_local(process.clone().serve(theirs));
         let key = [pid.to_be_bytes(), [0, 0, 0, 7]].concat();
         let reported = vec![(b"TimeZone"[..].into(), b"UTC"[..].into())];
         let stream = Stream::new(Socket::Memory(ours));
-        assemble(&self.route.account, stream, reported, &key)
+        let mut server = assemble(&self.route.account, stream, reported, &key);
+        let baseline = self.setup.baseline.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        process.state.borrow_mut().settings = baseline.clone().collect();
+        server.baseline = Baseline::new(Arc::new(Settings::of(baseline)));
+        server
     }
 
     /// PostgreSQL's postmaster: a cancel request's connection is closed when the signal is sent.
