@@ -475,6 +475,61 @@ fn what_a_new_connection_was_given_is_everybodys() {
     assert_eq!(servers(&mut admin, "baseline").len(), 1);
 }
 
+/// The text as a client in LATIN1 sends it.
+fn latin1(sql: &str) -> Vec<u8> {
+    let bytes = sql.chars().map(|c| u8::try_from(u32::from(c)).expect("a character of LATIN1"));
+    messages::message(b'Q', &bytes.chain([0]).collect::<Vec<_>>())
+}
+
+/// Two clients of one server, in different encodings, each with settings beyond ASCII.
+#[test]
+fn settings_keep_their_characters_in_any_encoding() {
+    let settings = settings("encodings", "transaction").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&settings);
+    let mut admin = Postgres::shared().admin("encodings");
+    admin.run("CREATE SCHEMA \"Ã©\"; CREATE ROLE \"rôle\"; GRANT \"rôle\" TO rider");
+    let (mut old, mut new) = (client(&howdah, "encodings"), client(&howdah, "encodings"));
+    old.run("SET client_encoding = 'LATIN1'");
+    for sql in [
+        // Whose bytes are another text in UTF-8, and whose bytes are none.
+        "SET app.word = 'Ã©'",
+        "SET search_path = 'Ã©'",
+        "SET application_name = 'é'",
+        "SET app.other = 'é\\ÿ'",
+        "SET app.naïf = 'é'",
+        "SET ROLE \"rôle\"",
+    ] {
+        old.send(&latin1(sql));
+        let frames = old.until(b'Z');
+        assert!(succeeded(&frames), "{sql}: {}", lines(&frames));
+    }
+    new.run("SET app.word = 'ß€'; SET application_name = 'ö'");
+    const ALL: &str = "SELECT encode(convert_to(concat_ws(' ', current_setting('app.word'), \
+        current_setting('search_path'), current_setting('application_name'), \
+        current_setting('app.other', true), current_user), 'UTF8'), 'base64')";
+    let plain = |text: &str| format!("SELECT encode(convert_to({text}, 'UTF8'), 'base64')");
+    // What PostgreSQL itself keeps of such a name differs between its versions.
+    let name = |text: &str| {
+        let mut direct = Postgres::shared().admin("encodings");
+        direct.run(&format!("SET application_name = '{text}'"));
+        value(&mut direct, "SHOW application_name")
+    };
+    let (e, o) = (name("é"), name("ö"));
+    let first = value(&mut admin, &plain(&format!("'Ã© \"Ã©\" {e} é\\ÿ rôle'")));
+    let second = value(&mut admin, &plain(&format!("'ß€ \"$user\", public {o}  rider'")));
+    for _ in 0..3 {
+        assert_eq!(value(&mut old, ALL), first);
+        assert_eq!(value(&mut new, ALL), second);
+    }
+    old.send(&latin1("SELECT current_setting('app.naïf')"));
+    assert!(succeeded(&old.until(b'Z')));
+    new.send(&messages::query("SELECT coalesce(current_setting('app.naïf', true), '')"));
+    let frames = new.until(b'Z');
+    let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns);
+    assert_eq!(row, Some(vec![Some(Vec::new())]), "seen by somebody else");
+    assert_eq!(servers(&mut Postgres::shared().admin("postgres"), "encodings").len(), 2);
+}
+
 fn settings_with_a_bad_connect_query() -> Settings {
     settings("connect_query", "transaction")
         .set("databases.connect_query.connect_query", "SELECT nonsense")

@@ -115,12 +115,11 @@ impl Server {
     /// # Errors
     /// When the server does not say which it has.
     pub async fn learn_baseline(&mut self, custom: &[Box<str>]) -> Result<(), CleanError> {
-        let mut sql = settings::LISTED.to_vec();
-        custom.iter().for_each(|name| settings::ask_custom(&mut sql, name));
+        let sql = settings::ask_listed(custom.iter().map(|name| &**name), b"");
         let heard = self.ask(&sql, Heard { failed: None, rows: Some(Vec::new()) }).await?;
         let pairs = heard.rows.unwrap_or_default().into_iter().map(|row| {
             let [name, value] = <[_; 2]>::try_from(row).ok()?;
-            settings::read_listed(name?, value)
+            settings::read_listed(&name?, value.as_deref())
         });
         let pairs: Option<Vec<_>> = pairs.collect();
         let all = Settings::of(pairs.ok_or(CleanError::Unprovable)?);

@@ -100,11 +100,26 @@ pub fn quote_literal(out: &mut Vec<u8>, text: &str) {
     out.push(b'\'');
 }
 
+/// Appends `text` as an expression that means it whatever `client_encoding` the server has at the
+/// time: only ASCII is the same in all of them.
+fn quote_unicode(out: &mut Vec<u8>, text: &str) {
+    if text.is_ascii() {
+        return quote_literal(out, text);
+    }
+    out.extend_from_slice(b"pg_catalog.convert_from(pg_catalog.decode('");
+    for byte in text.bytes() {
+        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    out.extend_from_slice(b"','hex'),'UTF8')");
+}
+
 /// Settings that decide what the session may set: undone before all others, set behind them.
 const IDENTITY: &[&str] = &["session_authorization", "role"];
 
 /// The query that turns a server with settings `from` into one with settings `to`; `None` when it
-/// has them already. `unlisted`: there may be others, which are reset.
+/// has them already. `unlisted`: there may be others, which are reset. It is ASCII: the server may
+/// have another `client_encoding` when it reads the query than when it runs the last part of it.
 ///
 /// Every value goes through `set_config`, which takes it as `current_setting` gives it, lists such
 /// as `search_path` included.
@@ -140,15 +155,21 @@ fn statements(from: &Settings, to: &Settings, unlisted: bool, retakes: bool) -> 
         sql.extend_from_slice(if first { b"SELECT " } else { b"," });
         first = false;
         sql.extend_from_slice(b"pg_catalog.set_config(");
-        quote_literal(&mut sql, name);
+        quote_unicode(&mut sql, name);
         sql.push(b',');
-        quote_literal(&mut sql, value);
+        quote_unicode(&mut sql, value);
         sql.extend_from_slice(b",false)");
     }
     (!sql.is_empty()).then_some(sql)
 }
 
 fn reset(sql: &mut Vec<u8>, name: &str) {
+    if !name.is_ascii() {
+        sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
+        quote_unicode(sql, name);
+        // As RESET does.
+        return sql.extend_from_slice(b",NULL,false);");
+    }
     sql.extend_from_slice(b"RESET ");
     quote_name(sql, name);
     sql.push(b';');
@@ -235,12 +256,11 @@ impl Baseline {
     }
 }
 
-/// Asks which settings differ from what the server gave its session at login, but for custom ones:
-/// `name` and `setting`, which is not null.
+/// Settings that differ from what the server gave its session at login, but for custom ones.
 ///
 /// Names and operators are qualified: the session's `search_path` must not be able to answer.
 /// `role` and `session_authorization` are not listed in `pg_settings`.
-pub const LISTED: &[u8] = b"\
+const LISTED: &[u8] = b"\
 SELECT name, setting FROM pg_catalog.pg_settings \
 WHERE source OPERATOR(pg_catalog.=) 'session' \
 AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
@@ -251,13 +271,27 @@ WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backen
 JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
 WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization'))";
 
-/// Appends to [`LISTED`] a custom setting, of which PostgreSQL keeps no list.
-pub fn ask_custom(sql: &mut Vec<u8>, name: &str) {
+/// Asks for names and values that are read by [`read_listed`]: the settings that differ from what
+/// the server gave its session at login, those custom ones, of which PostgreSQL keeps no list, and
+/// whatever `more` (two columns, behind UNION ALL) adds. The answer is ASCII, as any
+/// `client_encoding` gives it.
+pub fn ask_listed<'a>(custom: impl Iterator<Item = &'a str>, more: &[u8]) -> Vec<u8> {
+    let mut sql = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,'UTF8'),'escape'),\
+        pg_catalog.encode(pg_catalog.convert_to(v,'UTF8'),'escape') FROM ("
+        .to_vec();
+    sql.extend_from_slice(LISTED);
+    sql.extend_from_slice(more);
+    custom.for_each(|name| ask_custom(&mut sql, name));
+    sql.extend_from_slice(b") AS s (n, v)");
+    sql
+}
+
+fn ask_custom(sql: &mut Vec<u8>, name: &str) {
     let mut value = b"pg_catalog.current_setting(".to_vec();
-    quote_literal(&mut value, name);
+    quote_unicode(&mut value, name);
     value.extend_from_slice(b",true)");
     sql.extend_from_slice(b" UNION ALL SELECT ");
-    quote_literal(sql, name);
+    quote_unicode(sql, name);
     sql.push(b',');
     sql.extend_from_slice(&value);
     sql.extend_from_slice(b" WHERE ");
@@ -266,10 +300,32 @@ pub fn ask_custom(sql: &mut Vec<u8>, name: &str) {
     sql.extend_from_slice(b" OPERATOR(pg_catalog.<>) ''");
 }
 
-/// One row of the answer to [`LISTED`], the name in lower case; `None` when it makes no sense.
-pub fn read_listed(name: Vec<u8>, value: Option<Vec<u8>>) -> Option<(String, String)> {
-    let name = String::from_utf8(name).ok()?.to_ascii_lowercase();
-    Some((name, String::from_utf8(value?).ok()?))
+/// One row of the answer to [`ask_listed`], the name in lower case; `None` when it makes no sense.
+pub fn read_listed(name: &[u8], value: Option<&[u8]>) -> Option<(String, String)> {
+    Some((unescape(name)?.to_ascii_lowercase(), unescape(value?)?))
+}
+
+/// Undoes `encode(…, 'escape')` (manual, "Binary Data Types").
+fn unescape(text: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = behind;
+        match (first, behind) {
+            (b'\\', [b'\\', behind @ ..]) => {
+                bytes.push(b'\\');
+                rest = behind;
+            }
+            (b'\\', [high @ b'0'..=b'3', mid @ b'0'..=b'7', low @ b'0'..=b'7', behind @ ..]) => {
+                bytes.push((high - b'0') << 6 | (mid - b'0') << 3 | (low - b'0'));
+                rest = behind;
+            }
+            (b'\\', _) => return None,
+            (byte, _) if byte.is_ascii() => bytes.push(byte),
+            _ => return None,
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -334,6 +390,32 @@ mod tests {
                 || all.ends_with("set_config('role','a',false)"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn questions_and_answers_are_ascii() {
+        let table = table();
+        let from = table.intern(pairs(&[("app.ä", "1")]));
+        let to = table.intern(pairs(&[("app.x", "é'€")]));
+        let sql = text(alignment(&from, &to, false));
+        let name = "pg_catalog.convert_from(pg_catalog.decode('6170702ec3a4','hex'),'UTF8')";
+        let value = "pg_catalog.convert_from(pg_catalog.decode('c3a927e282ac','hex'),'UTF8')";
+        assert_eq!(
+            sql,
+            format!(
+                "SELECT pg_catalog.set_config({name},NULL,false);\
+                 SELECT pg_catalog.set_config('app.x',{value},false)"
+            )
+        );
+        assert!(ask_listed(["app.ä"].into_iter(), b"").is_ascii());
+        let read = |text: &str| read_listed(b"App.X", Some(text.as_bytes()));
+        let pair = |value: &str| Some(("app.x".to_owned(), value.to_owned()));
+        assert_eq!(read(r"\303\251 a\\b"), pair(r"é a\b"));
+        assert_eq!(read(""), pair(""));
+        for wrong in [r"\", r"\30", r"\400", r"\x", r"\303", "é\\"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(read_listed(b"a", None), None);
     }
 
     fn baseline(table: &SettingsTable) -> Baseline {

@@ -3,7 +3,7 @@
 //! The text of a statement says that something may have changed; the server is then asked what.
 
 use super::names::Effects;
-use crate::backend::settings::{LISTED, Settings, SettingsTable, ask_custom, read_listed};
+use crate::backend::settings::{Settings, SettingsTable, ask_listed, read_listed};
 use crate::sql;
 use std::sync::Arc;
 
@@ -55,7 +55,13 @@ pub(super) fn effects_of(
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
     match &facts.settings {
-        sql::Settings::Names(names) => names.iter().for_each(|name| custom(name)),
+        sql::Settings::Names(names) => {
+            names.iter().for_each(|name| custom(name));
+            // What it is called depends on the client's encoding.
+            if names.iter().any(|name| !name.is_ascii()) {
+                effects |= UNKNOWN;
+            }
+        }
         sql::Settings::Unknown if !facts.reset_all && !facts.discard_all => effects |= UNKNOWN,
         sql::Settings::Unknown | sql::Settings::Unchanged => {}
     }
@@ -88,7 +94,7 @@ pub(super) fn effects_of(
 /// What a statement whose text was not seen may do.
 pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 
-/// Asks, behind [`LISTED`], whether the session has anything else. What the temporary schema holds
+/// Asks, behind the settings, whether the session has anything else. What the temporary schema holds
 /// depends on it; 2615 is `pg_namespace`.
 const POSSESSED: &[u8] = b"\
  UNION ALL SELECT NULL, 'pinned' WHERE \
@@ -103,12 +109,10 @@ OR EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
 /// The query that asks for all of it. Custom settings that the server's `connect_query` has made
 /// are asked for as well: the session may have changed or undone them.
 pub(super) fn probe(custom: &Custom, baseline: &Settings) -> Vec<u8> {
-    let mut sql = [LISTED, POSSESSED].concat();
     let own = custom.0.iter().map(|name| &**name);
     let others = baseline.iter().map(|(name, _)| name);
     let others = others.filter(|name| name.contains('.') && !own.clone().any(|own| own == *name));
-    own.clone().chain(others).for_each(|name| ask_custom(&mut sql, name));
-    sql
+    ask_listed(own.clone().chain(others), POSSESSED)
 }
 
 /// A session's state on a server.
@@ -127,7 +131,7 @@ pub(super) fn read_probe(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<State> {
         let [name, value] = <[_; 2]>::try_from(row).ok()?;
         match name {
             None => state.pinned = true,
-            Some(name) => state.settings.push(read_listed(name, value)?),
+            Some(name) => state.settings.push(read_listed(&name, value.as_deref())?),
         }
     }
     Some(state)
@@ -185,6 +189,7 @@ mod tests {
     fn texts_that_reach_beyond_their_transaction() {
         assert_eq!(effects("SET work_mem = '1MB'"), SETTINGS);
         assert_eq!(effects("RESET work_mem"), SETTINGS | RESETS);
+        assert_eq!(effects("SET app.ä = '1'"), SETTINGS | UNKNOWN);
         assert_eq!(effects("LISTEN a"), POSSESSIONS | TIES);
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);

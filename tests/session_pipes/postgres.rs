@@ -330,7 +330,7 @@ impl Wires {
                 out.clear();
             }
             complete(out, &format!("SELECT {count}"));
-        } else if sql.starts_with("SELECT name, setting") {
+        } else if sql.starts_with("SELECT pg_catalog.encode(") {
             framed(out, server::ROW_DESCRIPTION, COLUMNS);
             let settings = self.process.state.borrow().settings.clone();
             for (name, value) in &settings {
