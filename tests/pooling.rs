@@ -432,6 +432,27 @@ fn a_query_runs_on_each_new_connection() {
     eventually("a line in the log", || howdah.log().contains("connect_query"));
 }
 
+#[test]
+fn a_statement_behind_a_copy_does_not_outlive_its_client() {
+    let settings = settings("behind_copy", "transaction").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&settings);
+    let mut admin = Postgres::shared().admin("behind_copy");
+    admin.run("CREATE TABLE t (a int); GRANT ALL ON t TO rider");
+    let (mut leaver, mut other) = (client(&howdah, "behind_copy"), client(&howdah, "behind_copy"));
+    let server = server_of(&mut other);
+    let messages = [
+        messages::query("COPY t FROM STDIN"),
+        messages::copy_data(b"1\n"),
+        messages::copy_done(),
+        messages::query("SELECT pg_sleep(3600)"),
+    ];
+    leaver.send(&messages.concat());
+    await_statement(&mut admin, "behind_copy", "pg_sleep");
+    leaver.disconnect();
+    assert_eq!(server_of(&mut other), server, "the server was cleaned, not replaced");
+    assert_eq!(value(&mut other, "SELECT count(*) FROM t"), "1");
+}
+
 /// Whatever a client sets, resets or leaves behind: the next one finds what `connect_query` made.
 #[test]
 fn what_a_new_connection_was_given_is_everybodys() {

@@ -75,10 +75,11 @@ impl Server {
         if self.replies.rest() == Rest::Unprovable {
             return Err(CleanError::Unprovable);
         }
+        // What is asked from here on is not meant by any of them.
+        self.cancels_done().await;
         if self.replies.status() != wire::IDLE {
             self.run("ROLLBACK").await?;
         }
-        self.cancels_done().await;
         if let Some(sql) = reset {
             self.run(sql).await?;
             self.prepared.clear();
@@ -145,27 +146,25 @@ impl Server {
     /// Cancels what runs, ends a copy, closes the batch, and reads until nothing is owed.
     async fn finish_batch(&mut self, reach: Reach<'_>) -> Result<(), CleanError> {
         let mut out = Vec::new();
-        let mut cancelled = false;
-        if self.replies.is_copying_in() {
-            client::copy_fail(&mut out, "the client left");
-            drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
-        } else if self.replies.outstanding() > 0 {
-            cancelled = true;
+        if self.replies.has_work() {
             self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
         }
+        self.end_copy(&mut out);
         if self.replies.has_open_batch() || self.replies.is_skipping() {
             client::bare(&mut out, client::SYNC);
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
         }
         self.send(&out).await?;
         // PostgreSQL ignores a signal that comes before it has begun with the query, and the query
-        // would then run on without anybody who waits for it.
+        // would then run on without anybody who waits for it. Of several in a row, a signal ends
+        // one.
         let mut heard = Heard::default();
-        while cancelled && tokio::time::timeout(CANCEL_AGAIN, self.drain(&mut heard)).await.is_err()
-        {
-            self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
+        loop {
+            match tokio::time::timeout(CANCEL_AGAIN, self.drain(&mut heard)).await {
+                Ok(drained) => break drained?,
+                Err(_) => self.cancel.begin().deliver(reach.resolver, reach.tcp).await?,
+            }
         }
-        self.drain(&mut heard).await?;
         if self.replies.is_skipping() {
             // The Sync was sent into a copy that ignored it.
             out.clear();
@@ -175,6 +174,14 @@ impl Server {
             self.drain(&mut heard).await?;
         }
         Ok(())
+    }
+
+    /// Appends the end of a copy that still wants data.
+    fn end_copy(&mut self, out: &mut Vec<u8>) {
+        if self.replies.awaits_copy_end() {
+            client::copy_fail(out, "the client left");
+            drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+        }
     }
 
     async fn cancels_done(&self) {
@@ -208,12 +215,10 @@ impl Server {
             if n == 0 {
                 return Err(CleanError::Closed);
             }
-            let was_copying = self.replies.is_copying_in();
             self.absorb(chunk.get(..n).unwrap_or_default(), heard)?;
-            if self.replies.is_copying_in() && !was_copying {
-                let mut out = Vec::new();
-                client::copy_fail(&mut out, "the client left");
-                drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+            let mut out = Vec::new();
+            self.end_copy(&mut out);
+            if !out.is_empty() {
                 self.send(&out).await?;
             }
         }

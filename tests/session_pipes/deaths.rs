@@ -147,7 +147,8 @@ fn a_server_that_dies_anywhere_is_told_of_once() {
 #[test]
 fn a_client_that_dies_anywhere_leaves_a_clean_server() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
-        for bytes in [script().concat(), sleep_in_a_transaction()] {
+        let sleeps = [sleep_in_a_transaction(), sleep_behind_a_copy()];
+        for bytes in [vec![script().concat()], sleeps.to_vec()].concat() {
             for death in 1..=bytes.len() {
                 let mut client = stage.client().await;
                 client.send(&bytes[..death]).await;
@@ -203,6 +204,65 @@ fn a_sleeping_statement_is_cancelled_and_rolled_back_for_a_client_that_left() {
         assert_eq!(log, ["BEGIN", "SLEEP", "ROLLBACK", "DISCARD ALL"]);
         stage.is_healthy().await;
         assert_eq!(stage.processes.borrow().len(), 1);
+    });
+}
+
+/// A copy to its end, and behind it a statement that sleeps.
+fn sleep_behind_a_copy() -> Vec<u8> {
+    let mut out = Vec::new();
+    client::query(&mut out, b"COPY t FROM STDIN");
+    out.extend(b"d\0\0\0\x061\n");
+    client::bare(&mut out, client::COPY_DONE);
+    client::query(&mut out, b"SLEEP");
+    out
+}
+
+/// `heard`: what of the copy's answer the server's side has told before the client leaves.
+async fn leaves_a_sleep_behind_a_copy(stage: Rc<Stage>, heard: &[u8]) {
+    let since = tokio::time::Instant::now();
+    let mut client = stage.client().await;
+    let bytes = sleep_behind_a_copy();
+    let (copy, rest) = bytes.split_at(bytes.iter().position(|&b| b == b'd').expect("data"));
+    client.send(copy).await;
+    for &tag in heard {
+        assert_eq!(client.message().await.map(|(tag, _)| tag), Some(tag));
+    }
+    client.send(rest).await;
+    client.vanish().await;
+    stage.settle().await;
+    let spent = since.elapsed();
+    assert!(spent < std::time::Duration::from_secs(2), "after {spent:?}");
+    assert_eq!(stage.process(1).state.borrow().cancels, 1);
+    let log = stage.process(1).state.borrow().log.clone();
+    assert_eq!(log, ["COPY t FROM STDIN", "SLEEP", "DISCARD ALL"]);
+    stage.is_healthy().await;
+    assert_eq!(stage.processes.borrow().len(), 1, "a clean server was closed");
+}
+
+#[test]
+fn a_statement_behind_a_copy_is_cancelled_for_a_client_that_left() {
+    for heard in [&b""[..], b"G"] {
+        let setup = Setup { pool_size: 1, ..Setup::default() };
+        play(setup, async |stage| leaves_a_sleep_behind_a_copy(stage, heard).await);
+    }
+}
+
+/// The server is in the middle of the copy whose end has been sent, and knows of no sleep yet.
+#[test]
+fn a_copy_that_does_not_end_is_cancelled_and_what_is_behind_it() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        let mut client = stage.client().await;
+        client.query("COPY t FROM STDIN").await;
+        assert_eq!(client.message().await.map(|(tag, _)| tag), Some(server::COPY_IN));
+        stage.process(1).state.borrow_mut().deaf = true;
+        let bytes = sleep_behind_a_copy();
+        client.send(&bytes[bytes.iter().position(|&b| b == b'd').expect("data")..]).await;
+        client.vanish().await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        assert!(stage.process(1).state.borrow().cancels > 1, "given up");
+        stage.process(1).listen();
+        stage.is_healthy().await;
+        assert_eq!(stage.processes.borrow().len(), 1, "a clean server was closed");
     });
 }
 
