@@ -432,25 +432,36 @@ fn a_query_runs_on_each_new_connection() {
     eventually("a line in the log", || howdah.log().contains("connect_query"));
 }
 
+/// The client leaves while the server is in a statement behind a copy, and while it is in the copy
+/// itself, all of which it has.
 #[test]
 fn a_statement_behind_a_copy_does_not_outlive_its_client() {
     let settings = settings("behind_copy", "transaction").set("pool.default_pool_size", 1);
     let howdah = Howdah::start(&settings);
     let mut admin = Postgres::shared().admin("behind_copy");
-    admin.run("CREATE TABLE t (a int); GRANT ALL ON t TO rider");
-    let (mut leaver, mut other) = (client(&howdah, "behind_copy"), client(&howdah, "behind_copy"));
+    admin.run(
+        "CREATE TABLE t (a int); CREATE TABLE slow (a int); GRANT ALL ON t, slow TO rider; \
+         CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql \
+         AS 'BEGIN PERFORM pg_sleep(3600); RETURN NULL; END'; \
+         CREATE TRIGGER late AFTER INSERT ON slow EXECUTE FUNCTION late()",
+    );
+    let mut other = client(&howdah, "behind_copy");
     let server = server_of(&mut other);
-    let messages = [
-        messages::query("COPY t FROM STDIN"),
-        messages::copy_data(b"1\n"),
-        messages::copy_done(),
-        messages::query("SELECT pg_sleep(3600)"),
-    ];
-    leaver.send(&messages.concat());
-    await_statement(&mut admin, "behind_copy", "pg_sleep");
-    leaver.disconnect();
-    assert_eq!(server_of(&mut other), server, "the server was cleaned, not replaced");
-    assert_eq!(value(&mut other, "SELECT count(*) FROM t"), "1");
+    for (table, runs) in [("t", "SELECT pg_sleep"), ("slow", "COPY slow")] {
+        let mut leaver = client(&howdah, "behind_copy");
+        let messages = [
+            messages::query(&format!("COPY {table} FROM STDIN")),
+            messages::copy_data(b"1\n"),
+            messages::copy_done(),
+            messages::query("SELECT pg_sleep(3600)"),
+        ];
+        leaver.send(&messages.concat());
+        await_statement(&mut admin, "behind_copy", runs);
+        leaver.disconnect();
+        assert_eq!(server_of(&mut other), server, "{table}: the server was cleaned, not replaced");
+    }
+    let counts = "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM slow)";
+    assert_eq!(other.rows(counts), [["1", "0"]]);
 }
 
 /// Whatever a client sets, resets or leaves behind: the next one finds what `connect_query` made.
