@@ -67,6 +67,28 @@ fn the_server_used_last_is_used_next() {
 }
 
 #[test]
+fn servers_that_die_idle_are_noticed_and_replaced() {
+    let settings = settings("idle_deaths", "transaction")
+        .set("howdah.workers", 2)
+        .set("pool.min_pool_size", 3)
+        .set("databases.idle_deaths.user", RIDER);
+    let howdah = Howdah::start(&settings);
+    let mut admin = Postgres::shared().admin("postgres");
+    let three = |admin: &mut Wire| servers(admin, "idle_deaths").len() == 3;
+    eventually("the least number of servers", || three(&mut admin));
+    // One that a worker has used, and others that are where they were opened.
+    let mut wire = client(&howdah, "idle_deaths");
+    server_of(&mut wire);
+    for pid in servers(&mut admin, "idle_deaths") {
+        kill_server(&mut admin, &pid);
+    }
+    let ends = || howdah.log().matches("it ended while it was idle").count();
+    eventually("three deaths are noticed", || ends() == 3);
+    eventually("the least number of servers again", || three(&mut admin));
+    assert_eq!(value(&mut wire, "SELECT 1"), "1");
+}
+
+#[test]
 fn a_crowd_gets_several_servers_opened_at_once_but_not_all() {
     let relay = Relay::start(Postgres::shared().address(), Manner::Silence);
     let settings = Settings::new("transaction")

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often pools are looked after.
@@ -275,6 +276,8 @@ async fn look_after(pools: Arc<Pools>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
+        // First, so that the servers that are missing are opened at once.
+        unconstrained(async { pools.sweep() }).await;
         pools.upkeep();
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::{self, MalformedFrame, client, server};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -223,6 +223,27 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Takes in what an idle server has said; false when it is of no use any more.
+    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut heard = Heard::default();
+        let held = std::mem::take(&mut self.held);
+        if self.absorb(&held, &mut heard).is_err() {
+            return false;
+        }
+        loop {
+            let mut chunk = [0u8; 1024];
+            match self.stream.poll_read(cx, &mut chunk) {
+                Poll::Pending => return self.held.is_empty() && self.rest_of_frame == 0,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    if self.absorb(chunk.get(..n).unwrap_or_default(), &mut heard).is_err() {
+                        return false;
+                    }
+                }
+                Poll::Ready(Ok(_) | Err(_)) => return false,
+            }
+        }
     }
 
     /// Takes in what the server sent when nobody wants to see it. What statements it has prepared

@@ -7,14 +7,12 @@
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
-use crate::backend::clean::Heard;
-use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 /// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
@@ -42,27 +40,6 @@ pub(super) struct Answer {
     pub error: Option<Vec<u8>>,
 }
 
-/// Takes in what an idle server has said; false when it is of no use any more.
-fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
-    let held = std::mem::take(&mut server.held);
-    if server.absorb(&held, &mut Heard::default()).is_err() {
-        return false;
-    }
-    loop {
-        let mut chunk = [0u8; 1024];
-        match server.stream.poll_read(cx, &mut chunk) {
-            Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
-            Poll::Ready(Ok(n)) if n > 0 => {
-                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut Heard::default()).is_err()
-                {
-                    return false;
-                }
-            }
-            Poll::Ready(Ok(_) | Err(_)) => return false,
-        }
-    }
-}
-
 impl Session {
     /// Binds a leased server to the session; false when it turned out to be dead.
     pub(super) fn attach(
@@ -76,7 +53,7 @@ impl Session {
         if must_move && server.stream.rehome().is_err() {
             return ControlFlow::Continue(false);
         }
-        if !is_alive(server, cx) {
+        if !server.is_alive(cx) {
             return ControlFlow::Continue(false);
         }
         server.prepared.begin_batch();

@@ -334,3 +334,39 @@ fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
         assert!(ended, "no session got through all polls");
     });
 }
+
+/// Longest until the death of an idle server is noticed: a sweep takes a second, and asks those that
+/// have idled for one.
+const NOTICED: std::time::Duration = std::time::Duration::from_secs(3);
+
+#[test]
+fn a_server_that_dies_idle_is_noticed_and_replaced() {
+    for last_words in ["", "terminating connection due to administrator command"] {
+        play(Setup { min_pool_size: 2, ..Setup::default() }, async |stage| {
+            tokio::time::sleep(NOTICED).await;
+            assert_eq!(stage.counts().idle, 2);
+            for process in stage.processes.borrow().iter() {
+                process.end(last_words);
+            }
+            tokio::time::sleep(NOTICED).await;
+            let counts = stage.counts();
+            assert_eq!((counts.idle, counts.opening, counts.stats.openings), (2, 0, 4));
+            let open: Vec<_> =
+                stage.processes.borrow().iter().map(|one| one.state.borrow().open).collect();
+            assert_eq!(open, [false, false, true, true]);
+            stage.is_healthy().await;
+        });
+    }
+}
+
+#[test]
+fn an_idle_server_that_only_speaks_stays() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        stage.is_healthy().await;
+        stage.process(1).reports("Mars/Olympus");
+        tokio::time::sleep(NOTICED).await;
+        assert_eq!(stage.counts().idle, 1);
+        stage.is_healthy().await;
+        assert_eq!(stage.processes.borrow().len(), 1);
+    });
+}

@@ -32,6 +32,10 @@ pub(crate) struct State {
     pub(crate) dies_at: usize,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
+    /// What it says when it ends.
+    last_words: &'static str,
+    /// The time zone that it is going to tell of.
+    reports: Option<&'static str>,
     /// Settings of the session: those of its `connect_query`, and what texts made of them.
     pub(crate) settings: BTreeMap<String, String>,
 }
@@ -65,6 +69,7 @@ impl State {
 pub(crate) struct Process {
     pub(crate) state: Rc<RefCell<State>>,
     wake: Rc<Notify>,
+    end: Rc<Notify>,
 }
 
 impl Process {
@@ -81,9 +86,11 @@ impl Process {
             written: 0,
             dies_at,
             deaf: false,
+            last_words: "",
+            reports: None,
             settings: BTreeMap::new(),
         };
-        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default() }
+        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default(), end: Rc::default() }
     }
 
     /// A cancel request came.
@@ -99,6 +106,18 @@ impl Process {
     pub(crate) fn listen(&self) {
         self.state.borrow_mut().deaf = false;
         self.wake.notify_one();
+    }
+
+    /// Ends by an administrator's command, or without a word.
+    pub(crate) fn end(&self, last_words: &'static str) {
+        self.state.borrow_mut().last_words = last_words;
+        self.end.notify_one();
+    }
+
+    /// Says that a parameter has a new value, as after a reload of the configuration.
+    pub(crate) fn reports(&self, value: &'static str) {
+        self.state.borrow_mut().reports = Some(value);
+        self.end.notify_one();
     }
 
     /// Whether somebody else may have it: nothing runs, nothing is open.
@@ -122,7 +141,15 @@ impl Process {
             statements: HashMap::new(),
             portal: String::new(),
         };
-        while wires.step().await.is_some() {}
+        loop {
+            let ended = tokio::select! {
+                stepped = wires.step() => stepped.is_none(),
+                () = self.end.notified() => wires.speak().await.is_none(),
+            };
+            if ended {
+                break;
+            }
+        }
         self.state.borrow_mut().open = false;
     }
 }
@@ -190,6 +217,25 @@ impl Wires {
         let mut out = Vec::new();
         self.answer(header.tag, &frame[wire::HEADER_LEN..], &mut out).await?;
         self.write(&out).await
+    }
+
+    /// What it says unasked; `None` at the end.
+    async fn speak(&mut self) -> Option<()> {
+        let (report, words) = {
+            let mut state = self.process.state.borrow_mut();
+            (state.reports.take(), state.last_words)
+        };
+        let mut out = Vec::new();
+        if let Some(zone) = report {
+            framed(&mut out, server::PARAMETER_STATUS, format!("TimeZone\0{zone}\0").as_bytes());
+            return self.write(&out).await;
+        }
+        if !words.is_empty() {
+            let fields = format!("SFATAL\0VFATAL\0C57P01\0M{words}\0\0");
+            framed(&mut out, server::ERROR, fields.as_bytes());
+            self.write(&out).await?;
+        }
+        None
     }
 
     fn ready(&self, out: &mut Vec<u8>) {

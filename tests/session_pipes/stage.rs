@@ -23,7 +23,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixListener;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, unconstrained};
 use tokio::time::{interval, timeout};
 
 /// Virtual time after which a test has failed: nothing happens any more.
@@ -35,6 +35,7 @@ const PIPE: usize = 64 * 1024;
 /// What a test may choose.
 pub(crate) struct Setup {
     pub(crate) pool_size: u32,
+    pub(crate) min_pool_size: u32,
     pub(crate) options: Options,
     pub(crate) server_pipe: usize,
     pub(crate) client_pipe: usize,
@@ -61,7 +62,14 @@ impl Default for Setup {
             log_pooler_errors: false,
             log_disconnections: false,
         };
-        Self { pool_size: 2, options, server_pipe: PIPE, client_pipe: PIPE, baseline: &[] }
+        Self {
+            pool_size: 2,
+            min_pool_size: 0,
+            options,
+            server_pipe: PIPE,
+            client_pipe: PIPE,
+            baseline: &[],
+        }
     }
 }
 
@@ -111,7 +119,12 @@ impl Stage {
             clients: Clients::default(),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
-        let options = PoolOptions { pool_size: setup.pool_size, ..PoolOptions::default() };
+        let options = PoolOptions {
+            pool_size: setup.pool_size,
+            min_pool_size: setup.min_pool_size,
+            keep_warm: setup.min_pool_size > 0,
+            ..PoolOptions::default()
+        };
         let pool = pools.add(key, &options);
         let host = NodeHost::SocketDir(directory.path().to_owned());
         let account = Arc::new(Account {
@@ -158,6 +171,7 @@ impl Stage {
         loop {
             tick.tick().await;
             self.worker.tick();
+            unconstrained(async { self.common.pools.sweep() }).await;
             self.common.pools.upkeep();
         }
     }
@@ -270,7 +284,7 @@ impl Stage {
         self.breathe().await;
         let processes = self.processes.borrow();
         let open: Vec<_> = processes.iter().filter(|one| one.state.borrow().open).collect();
-        // Whoever dies while idle is found out when somebody wants to use it.
+        // Whoever has just died while idle has not been found out yet.
         let died = processes.iter().filter(|one| one.has_died()).count();
         let idle = open.len()..=open.len() + died;
         assert!(idle.contains(&(counts.idle as usize)), "{idle:?} are open, {counts:?}");
