@@ -590,6 +590,31 @@ fn settings_with_a_bad_connect_query() -> Settings {
 }
 
 #[test]
+fn a_database_of_the_wildcard_is_forgotten_when_nobody_uses_it() {
+    let postgres = Postgres::shared();
+    for name in ["forgotten", "remembered"] {
+        postgres.create_database(name);
+    }
+    let settings = Settings::new("transaction")
+        .database("*", postgres.address())
+        .set("timeouts.server_idle_timeout", "300ms")
+        .set("timeouts.autodb_idle_timeout", "1s");
+    let howdah = Howdah::start(&settings);
+    // It has no server either, but a client.
+    let mut idler = client(&howdah, "remembered");
+    server_of(&mut idler);
+    for turn in 1..=2 {
+        let mut wire = client(&howdah, "forgotten");
+        server_of(&mut wire);
+        wire.disconnect();
+        let forgotten = || howdah.log().matches("autodb_idle_timeout").count() == turn;
+        eventually("a line in the log", forgotten);
+    }
+    assert_eq!(value(&mut idler, "SELECT 1"), "1");
+    assert_eq!(howdah.log().matches("forgetting 1 route(s)").count(), 2);
+}
+
+#[test]
 fn the_wildcard_answers_for_every_other_database() {
     let postgres = Postgres::shared();
     postgres.create_database("anything");

@@ -180,6 +180,11 @@ impl Pools {
         self.with(|core| core.remove_pool(pool, now));
     }
 
+    /// Whether the pool has neither servers nor waiters.
+    pub fn is_unused(&self, pool: PoolId) -> bool {
+        self.lock().is_unused(pool)
+    }
+
     /// The counts of all pools.
     pub fn snapshot(&self) -> Vec<PoolSnapshot> {
         let now = self.now();
