@@ -600,6 +600,25 @@ fn settings_keep_their_characters_in_any_encoding() {
     assert_eq!(servers(&mut Postgres::shared().admin("postgres"), "encodings").len(), 2);
 }
 
+/// A session that has its server to itself: its startup packet counts for more than what the new
+/// connection was given, and that for more than the server's defaults.
+#[test]
+fn what_a_client_asks_for_at_startup_overlays_what_a_connection_was_given() {
+    let settings = settings("overlay", "transaction")
+        .set("databases.overlay.connect_query", "SET work_mem = '3MB'; SET lock_timeout = '4s'");
+    let howdah = Howdah::start(&settings);
+    for options in ["-c work_mem=5MB", "-c work_mem=5MB -c ignore_system_indexes=on"] {
+        let mut wire = Wire::tcp(howdah.address());
+        let start = [("user", RIDER), ("database", "overlay"), ("options", options)];
+        assert!(succeeded(&wire.start(&start, "")));
+        for reset in ["SET work_mem = '7MB'; RESET work_mem", "RESET lock_timeout", "RESET ALL"] {
+            wire.run(reset);
+            let both = "SELECT current_setting('work_mem') || current_setting('lock_timeout')";
+            assert_eq!(value(&mut wire, both), "5MB4s", "{options}: {reset}");
+        }
+    }
+}
+
 fn settings_with_a_bad_connect_query() -> Settings {
     settings("connect_query", "transaction")
         .set("databases.connect_query.connect_query", "SELECT nonsense")
