@@ -110,6 +110,13 @@ fn refused(refused: &Refused) -> Fault {
         .hint(format!("Raise {key}, or close connections."))
 }
 
+fn too_many_names() -> Fault {
+    Fault::session(Side::Proxy, "53300", "too many databases and users in use").hint(
+        "There is a limit for those that the configuration does not name: give them entries of \
+         their own.",
+    )
+}
+
 /// Serves one accepted connection until it is handed to a worker, or over.
 pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let id = door.common.clients.next_id();
@@ -254,6 +261,9 @@ async fn admit(
     let now = door.now();
     let names = (wish.database.as_str(), wish.user.as_str());
     let keys = proof.keys.map(Credential::Keys);
+    if !door.routes.borrow_mut().has_room(&now.config, now.users.as_ref(), names) {
+        return Err(Ended::Refused(too_many_names()));
+    }
     let destination = door.routes.borrow_mut().find(&now.config, now.users.as_ref(), names, keys);
     let Some(destination) = destination else {
         let text = format!("database \"{}\" does not exist", wish.database);

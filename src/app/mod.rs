@@ -6,6 +6,7 @@ mod door;
 mod figures;
 pub mod limits;
 pub mod logging;
+mod numbers;
 mod reload;
 mod repeats;
 mod routes;

@@ -1,5 +1,6 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
+use super::numbers::Numbers;
 use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
 use crate::backend::login::Account;
 use crate::backend::settings::Settings;
@@ -11,23 +12,13 @@ use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Numbers for names, each given once.
-#[derive(Debug)]
-struct Numbers<T>(HashMap<T, u32>);
+/// Routes that clients may make up at a time: each is one or two KiB.
+const INVENTED_MAX: usize = 10_000;
 
-impl<T> Default for Numbers<T> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<T: std::hash::Hash + Eq> Numbers<T> {
-    fn of(&mut self, name: T) -> u32 {
-        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        *self.0.entry(name).or_insert(next)
-    }
-}
+/// Database and user.
+type Names = (String, String);
 
 /// All routes of the process. Belongs to the control thread.
 #[derive(Debug)]
@@ -37,11 +28,15 @@ pub(super) struct Routes {
     databases: Numbers<String>,
     users: Numbers<String>,
     nodes: Numbers<NodeAddress>,
-    routes: HashMap<(String, String), Arc<Route>>,
+    routes: HashMap<Names, Arc<Route>>,
+    /// Those that the configuration does not name, and when each was last seen in use.
+    invented: HashMap<Names, Instant>,
+    /// How many of them there may be.
+    invented_max: usize,
     accounts: HashMap<PoolId, Arc<Account>>,
     verifiers: HashMap<Vec<u8>, Verifier>,
     /// Routes that were replaced while sessions still use them.
-    retired: Vec<((String, String), Weak<Route>)>,
+    retired: Vec<(Names, Weak<Route>)>,
 }
 
 /// What a login needs to know of a database and user.
@@ -68,6 +63,8 @@ impl Routes {
             users: Numbers::default(),
             nodes: Numbers::default(),
             routes: HashMap::new(),
+            invented: HashMap::new(),
+            invented_max: INVENTED_MAX,
             accounts: HashMap::new(),
             verifiers: HashMap::new(),
             retired: Vec::new(),
@@ -115,6 +112,9 @@ impl Routes {
             Some(route) => route,
             None => {
                 let route = self.add(config, &options, names, database_id)?;
+                if is_invented(config, users, names) {
+                    self.invented.insert(key.clone(), Instant::now());
+                }
                 self.routes.insert(key, Arc::clone(&route));
                 route
             }
@@ -125,6 +125,94 @@ impl Routes {
             *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
         }
         Some(Destination { route, options, database: database_id, user: user_id })
+    }
+
+    /// Whether one more route may be found that has these names: when clients have made up too many,
+    /// those that nobody uses have to go first.
+    pub(super) fn has_room(
+        &mut self,
+        config: &Config,
+        users: Option<&Users>,
+        names: (&str, &str),
+    ) -> bool {
+        let is_full = self.invented.len() >= self.invented_max;
+        if !is_full || !is_invented(config, users, names) {
+            return true;
+        }
+        let key = (names.0.to_owned(), names.1.to_owned());
+        if self.routes.contains_key(&key) {
+            return true;
+        }
+        // A part of them, so that most newcomers find room without a search.
+        let now = Instant::now();
+        self.see_which_are_used(now);
+        let idle = self.invented.iter().filter(|(_, since)| **since < now);
+        let mut oldest: Vec<_> = idle.map(|(key, since)| (*since, key)).collect();
+        oldest.sort_unstable();
+        let unused = oldest.into_iter().map(|(_, key)| key).filter(|key| self.is_unused(key));
+        let unused = unused.take(self.invented_max.div_ceil(4)).cloned().collect();
+        self.forget(&unused);
+        self.invented.len() < self.invented_max
+    }
+
+    /// Forgets the routes that clients have made up and nobody has used for
+    /// `autodb_idle_timeout`; to be called about every second.
+    pub(super) fn forget_unused(&mut self, config: &Config, now: Instant) {
+        let Some(limit) = config.timeouts.autodb_idle_timeout else { return };
+        if self.invented.is_empty() {
+            return;
+        }
+        self.see_which_are_used(now);
+        let is_due = |since: &Instant| now.saturating_duration_since(*since) >= limit;
+        let due = self.invented.iter().filter(|(_, since)| is_due(since)).map(|(key, _)| key);
+        let unused: HashSet<Names> = due.filter(|key| self.is_unused(key)).cloned().collect();
+        if !unused.is_empty() {
+            tracing::info!("forgetting {} route(s): autodb_idle_timeout", unused.len());
+            self.forget(&unused);
+        }
+    }
+
+    /// Notes which of the routes that clients have made up have clients now.
+    fn see_which_are_used(&mut self, now: Instant) {
+        self.retired.retain(|(_, route)| route.strong_count() > 0);
+        let retired: HashSet<&Names> = self.retired.iter().map(|(key, _)| key).collect();
+        for (key, since) in &mut self.invented {
+            // Only logins and sessions have one beside ours.
+            let route = self.routes.get(key);
+            if route.is_some_and(|route| Arc::strong_count(route) > 1) || retired.contains(key) {
+                *since = now;
+            }
+        }
+    }
+
+    /// Whether the route, which no retired one stands for, has neither clients nor servers.
+    fn is_unused(&self, key: &Names) -> bool {
+        let Some(route) = self.routes.get(key) else { return true };
+        Arc::strong_count(route) == 1 && self.common.pools.is_unused(route.pool)
+    }
+
+    /// Forgets these routes, and the pools and numbers that no other route needs.
+    fn forget(&mut self, unused: &HashSet<Names>) {
+        self.routes.retain(|key, _| !unused.contains(key));
+        self.invented.retain(|key, _| !unused.contains(key));
+        let retired: Vec<_> =
+            self.retired.iter().filter_map(|(_, route)| route.upgrade()).collect();
+        let routes = || self.routes.values().chain(&retired);
+        let kept: HashSet<PoolId> = routes().map(|route| route.pool).collect();
+        let pools = &self.common.pools;
+        self.accounts.retain(|pool, _| {
+            let stays = kept.contains(pool);
+            if !stays {
+                pools.remove(*pool);
+            }
+            stays
+        });
+        let databases: HashSet<&str> = routes().map(|route| &*route.database).collect();
+        self.databases.retain(|name| databases.contains(name.as_str()));
+        let clients = routes().map(|route| &*route.user);
+        let servers = self.accounts.values().map(|account| &*account.user);
+        let users: HashSet<&str> = clients.chain(servers).collect();
+        self.users.retain(|name| users.contains(name.as_str()));
     }
 
     /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
@@ -141,6 +229,7 @@ impl Routes {
     /// next transaction. `reconnect`: every server is to be replaced when it is free.
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
+        self.invented.clear();
         let known = std::mem::take(&mut self.routes);
         self.retired.extend(known.into_iter().map(|(key, route)| (key, Arc::downgrade(&route))));
         let mut kept = HashSet::new();
@@ -225,6 +314,14 @@ impl Routes {
     }
 }
 
+/// Whether the configuration does not name both, the database and the user: whoever may log in may make
+/// up any number of them.
+fn is_invented(config: &Config, users: Option<&Users>, (database, user): (&str, &str)) -> bool {
+    let is_user = config.users.contains_key(user)
+        || users.is_some_and(|users| users.secret(user.as_bytes()).is_some());
+    !is_user || !config.databases.contains_key(database)
+}
+
 /// What we log in to servers with, as far as the configuration knows.
 fn credential(options: &EffectiveOptions, users: Option<&Users>) -> Option<Credential> {
     if let Some(password) = &options.password {
@@ -293,3 +390,6 @@ fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
         log_disconnections: config.log.log_disconnections,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,10 +24,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often pools are looked after.
 const UPKEEP: Duration = Duration::from_millis(100);
+/// So many in a second.
+const UPKEEPS_A_SECOND: u64 = 10;
 /// Longest wait for clients that were told to leave at once.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
@@ -202,7 +205,7 @@ async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError>
         .collect();
     door.routes.borrow_mut().warm(&config, door.now().users.as_ref());
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
-    let upkeep = tokio::task::spawn_local(look_after(Arc::clone(&door.common.pools)));
+    let upkeep = tokio::task::spawn_local(look_after(Rc::clone(&door)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
     tracing::info!(
         port = config.howdah.listen_port,
@@ -270,11 +273,17 @@ async fn accept(door: Rc<Door>, listener: Listener) {
     }
 }
 
-async fn look_after(pools: Arc<Pools>) {
+async fn look_after(door: Rc<Door>) {
+    let pools = &door.common.pools;
     let mut tick = tokio::time::interval(UPKEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
+    for round in 0u64.. {
         tick.tick().await;
+        if round % UPKEEPS_A_SECOND == 0 {
+            door.routes.borrow_mut().forget_unused(&door.now().config, Instant::now());
+        }
+        // First, so that the servers that are missing are opened at once.
+        unconstrained(async { pools.sweep() }).await;
         pools.upkeep();
     }
 }

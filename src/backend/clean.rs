@@ -4,13 +4,14 @@
 //! succeed; otherwise the caller closes the connection.
 
 use super::server::{Note, Server};
+use super::settings::{self, Baseline, Settings};
 use super::state::{Kind, OutOfStep, Reply, Rest};
 use crate::net::{Resolver, TcpOptions};
 use crate::wire::{self, MalformedFrame, client, server};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -42,6 +43,18 @@ pub enum CleanError {
     Refused(String),
 }
 
+/// Columns of a row.
+pub type Row = Vec<Option<Vec<u8>>>;
+
+/// What was heard of a server's answers.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// SQLSTATE of the last error.
+    pub failed: Option<String>,
+    /// The rows, for who wants to see them.
+    pub rows: Option<Vec<Row>>,
+}
+
 /// What is needed to reach the server a second time.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
@@ -62,10 +75,11 @@ impl Server {
         if self.replies.rest() == Rest::Unprovable {
             return Err(CleanError::Unprovable);
         }
+        // What is asked from here on is not meant by any of them.
+        self.cancels_done().await;
         if self.replies.status() != wire::IDLE {
             self.run("ROLLBACK").await?;
         }
-        self.cancels_done().await;
         if let Some(sql) = reset {
             self.run(sql).await?;
             self.prepared.clear();
@@ -79,49 +93,95 @@ impl Server {
     /// # Errors
     /// When it fails, or the connection does.
     pub async fn run(&mut self, sql: &str) -> Result<(), CleanError> {
+        self.ask(sql.as_bytes(), Heard::default()).await.map(drop)
+    }
+
+    async fn ask(&mut self, sql: &[u8], mut heard: Heard) -> Result<Heard, CleanError> {
         let mut out = Vec::new();
-        client::query(&mut out, sql.as_bytes());
+        client::query(&mut out, sql);
         let discarded = self.replies.sent(Kind::Query, Reply::Swallow, None);
         debug_assert!(discarded.is_none());
         self.unnamed = 0;
         self.send(&out).await?;
-        match self.drain().await? {
-            None => Ok(()),
+        self.drain(&mut heard).await?;
+        match heard.failed {
+            None => Ok(heard),
             Some(code) => Err(CleanError::Refused(code)),
         }
+    }
+
+    /// Takes the settings that the server has now, those called `custom` included, for its
+    /// baseline. Not cancel safe.
+    ///
+    /// # Errors
+    /// When the server does not say which it has.
+    pub async fn learn_baseline(&mut self, custom: &[Box<str>]) -> Result<(), CleanError> {
+        let sql = settings::ask_listed(custom.iter().map(|name| &**name), b"");
+        let heard = self.ask(&sql, Heard { failed: None, rows: Some(Vec::new()) }).await?;
+        let pairs = heard.rows.unwrap_or_default().into_iter().map(|row| {
+            let [name, value] = <[_; 2]>::try_from(row).ok()?;
+            settings::read_listed(&name?, value.as_deref())
+        });
+        let pairs: Option<Vec<_>> = pairs.collect();
+        let all = Settings::of(pairs.ok_or(CleanError::Unprovable)?);
+        self.baseline = Baseline::new(Arc::new(all));
+        Ok(())
+    }
+
+    /// Behind a DISCARD ALL: the server is as it was at login. Not cancel safe.
+    ///
+    /// # Errors
+    /// When what `connect_query` has set cannot be made again.
+    pub async fn renewed(&mut self, neutral: &Arc<Settings>) -> Result<(), CleanError> {
+        self.settings = Arc::clone(neutral);
+        self.tainted_by = None;
+        self.baseline.undone();
+        if let Some(sql) = self.baseline.alignment(neutral, neutral, false) {
+            self.ask(&sql, Heard::default()).await?;
+            self.baseline.restored();
+        }
+        Ok(())
     }
 
     /// Cancels what runs, ends a copy, closes the batch, and reads until nothing is owed.
     async fn finish_batch(&mut self, reach: Reach<'_>) -> Result<(), CleanError> {
         let mut out = Vec::new();
-        let mut cancelled = false;
-        if self.replies.is_copying_in() {
-            client::copy_fail(&mut out, "the client left");
-            drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
-        } else if self.replies.outstanding() > 0 {
-            cancelled = true;
+        if self.replies.has_work() {
             self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
         }
+        self.end_copy(&mut out);
         if self.replies.has_open_batch() || self.replies.is_skipping() {
             client::bare(&mut out, client::SYNC);
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
         }
         self.send(&out).await?;
         // PostgreSQL ignores a signal that comes before it has begun with the query, and the query
-        // would then run on without anybody who waits for it.
-        while cancelled && tokio::time::timeout(CANCEL_AGAIN, self.drain()).await.is_err() {
-            self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
+        // would then run on without anybody who waits for it. Of several in a row, a signal ends
+        // one.
+        let mut heard = Heard::default();
+        loop {
+            match tokio::time::timeout(CANCEL_AGAIN, self.drain(&mut heard)).await {
+                Ok(drained) => break drained?,
+                Err(_) => self.cancel.begin().deliver(reach.resolver, reach.tcp).await?,
+            }
         }
-        self.drain().await?;
         if self.replies.is_skipping() {
             // The Sync was sent into a copy that ignored it.
             out.clear();
             client::bare(&mut out, client::SYNC);
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
             self.send(&out).await?;
-            self.drain().await?;
+            self.drain(&mut heard).await?;
         }
         Ok(())
+    }
+
+    /// Appends the end of a copy that still wants data.
+    fn end_copy(&mut self, out: &mut Vec<u8>) {
+        if self.replies.awaits_copy_end() {
+            client::copy_fail(out, "the client left");
+            drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+        }
     }
 
     async fn cancels_done(&self) {
@@ -143,9 +203,8 @@ impl Server {
         .await
     }
 
-    /// Reads until nothing is owed. Gives the SQLSTATE of the last error on the way.
-    async fn drain(&mut self) -> Result<Option<String>, CleanError> {
-        let mut failed = None;
+    /// Reads until nothing is owed.
+    async fn drain(&mut self, heard: &mut Heard) -> Result<(), CleanError> {
         while self.replies.outstanding() > 0 || self.rest_of_frame > 0 || !self.held.is_empty() {
             let mut chunk = [0u8; CHUNK];
             let n = poll_fn(|cx| {
@@ -156,24 +215,42 @@ impl Server {
             if n == 0 {
                 return Err(CleanError::Closed);
             }
-            let was_copying = self.replies.is_copying_in();
-            self.absorb(chunk.get(..n).unwrap_or_default(), &mut failed)?;
-            if self.replies.is_copying_in() && !was_copying {
-                let mut out = Vec::new();
-                client::copy_fail(&mut out, "the client left");
-                drop(self.replies.sent(Kind::CopyEnd, Reply::Swallow, None));
+            self.absorb(chunk.get(..n).unwrap_or_default(), heard)?;
+            let mut out = Vec::new();
+            self.end_copy(&mut out);
+            if !out.is_empty() {
                 self.send(&out).await?;
             }
         }
-        Ok(failed)
+        Ok(())
+    }
+
+    /// Takes in what an idle server has said; false when it is of no use any more.
+    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut heard = Heard::default();
+        if !self.held.is_empty() && self.absorb(&[], &mut heard).is_err() {
+            return false;
+        }
+        loop {
+            let mut chunk = [0u8; 256];
+            match self.stream.poll_read(cx, &mut chunk) {
+                Poll::Pending => return self.held.is_empty() && self.rest_of_frame == 0,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    if self.absorb(chunk.get(..n).unwrap_or_default(), &mut heard).is_err() {
+                        return false;
+                    }
+                }
+                Poll::Ready(Ok(_) | Err(_)) => return false,
+            }
+        }
     }
 
     /// Takes in what the server sent when nobody wants to see it. What statements it has prepared
-    /// stays right; `failed` becomes the SQLSTATE of an error.
+    /// stays right.
     ///
     /// # Errors
     /// When the bytes make no sense, or the server says that it goes away.
-    pub fn absorb(&mut self, data: &[u8], failed: &mut Option<String>) -> Result<(), CleanError> {
+    pub fn absorb(&mut self, data: &[u8], heard: &mut Heard) -> Result<(), CleanError> {
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(data);
         let mut rest = &whole[..];
@@ -183,24 +260,20 @@ impl Server {
             self.rest_of_frame = self.rest_of_frame.saturating_sub(skipped);
             let Some(header) = wire::header(rest, i32::MAX as usize)? else { break };
             let opened =
-                matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS);
+                matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS)
+                    || (header.tag == server::DATA_ROW && heard.rows.is_some());
             if opened && rest.len() < header.total() {
                 break;
             }
             let body = rest.get(wire::HEADER_LEN..header.total().min(rest.len()));
-            self.take_in(header.tag, body.unwrap_or_default(), failed)?;
+            self.take_in(header.tag, body.unwrap_or_default(), heard)?;
             self.rest_of_frame = header.total();
         }
         self.held = rest.to_vec();
         Ok(())
     }
 
-    fn take_in(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        failed: &mut Option<String>,
-    ) -> Result<(), CleanError> {
+    fn take_in(&mut self, tag: u8, body: &[u8], heard: &mut Heard) -> Result<(), CleanError> {
         while self.replies.take_fake().is_some() {}
         match tag {
             server::READY => {
@@ -211,13 +284,16 @@ impl Server {
                 if fields.is_fatal() {
                     return Err(CleanError::Closed);
                 }
-                *failed = Some(String::from_utf8_lossy(fields.code).into_owned());
+                heard.failed = Some(String::from_utf8_lossy(fields.code).into_owned());
                 let mut dropped = Vec::new();
                 self.replies.failed(|entry| dropped.extend(entry.note));
                 dropped.into_iter().for_each(|note| self.undo(note));
             }
             server::PARAMETER_STATUS => self.report(body),
             _ => {
+                if let (server::DATA_ROW, Some(rows)) = (tag, &mut heard.rows) {
+                    rows.extend(server::columns(body));
+                }
                 self.replies.received(tag)?;
             }
         }

@@ -3,8 +3,9 @@
 //! Runs on the control thread only: deriving keys and TLS handshakes never delay a query.
 
 use super::cancel::CancelTarget;
+use super::clean::CleanError;
 use super::server::{Reported, Server};
-use super::settings::Settings;
+use super::settings::{Baseline, Settings};
 use super::state::Replies;
 use super::statements::Prepared;
 use super::welcome::Welcomes;
@@ -16,6 +17,7 @@ use crate::net::{
     FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
     dial, handshake, tls_server_end_point,
 };
+use crate::sql;
 use crate::wire::{self, client, server};
 use std::cell::RefCell;
 use std::io;
@@ -273,6 +275,7 @@ async fn log_in_once(
     }
     let mut framed = Framed::new(stream);
     let own = [("user", &*account.user), ("database", &*account.dbname)];
+    let is_walsender = extra.iter().any(|(name, _)| **name == *"replication");
     let extra = extra.iter().map(|(name, value)| (&**name, &**value));
     let parameters = own.into_iter().chain(extra);
     let mut out = Vec::new();
@@ -283,10 +286,26 @@ async fn log_in_once(
     let (stream, held) = framed.into_parts();
     let mut server = assemble(account, stream, reported, &key);
     server.held = held;
-    if let Some(sql) = &account.connect_query {
-        server.run(sql).await.map_err(|error| broke(account, format!("connect_query: {error}")))?;
+    if let Some(query) = &account.connect_query {
+        let done = prepare(&mut server, query, is_walsender).await;
+        done.map_err(|error| broke(account, format!("connect_query: {error}")))?;
     }
     Ok(server)
+}
+
+/// Runs `connect_query`. What it has set is everybody's from here on; a walsender, which may not
+/// be able to say what that is, is one client's anyway.
+async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result<(), CleanError> {
+    server.run(query).await?;
+    if is_walsender {
+        return Ok(());
+    }
+    let custom = match sql::facts(query.as_bytes(), server.conforming).settings {
+        sql::Settings::Names(names) => names,
+        sql::Settings::Unchanged | sql::Settings::Unknown => sql::Names::new(),
+    };
+    let custom: Vec<_> = custom.into_iter().filter(|name| name.contains('.')).collect();
+    server.learn_baseline(&custom).await
 }
 
 /// A server that has just logged in: also the start of tests that bring their own stream.
@@ -302,6 +321,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         prepared: Prepared::default(),
         unnamed: 0,
         settings: Arc::clone(&account.neutral),
+        baseline: Baseline::new(Arc::clone(&account.neutral)),
         tainted_by: None,
         is_strange: false,
         held: Vec::new(),

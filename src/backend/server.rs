@@ -6,7 +6,7 @@
 //! cancel request.
 
 use super::cancel::CancelTarget;
-use super::settings::Settings;
+use super::settings::{Baseline, Settings};
 use super::state::{Replies, Rest};
 use super::statements::{Known, Prepared, Statement};
 use crate::fault::Fault;
@@ -93,8 +93,10 @@ pub struct Server {
     pub prepared: Prepared,
     /// The serial of the unnamed statement it holds; zero when it holds none.
     pub unnamed: u64,
-    /// The settings it has been given since login.
+    /// The settings it has been given since login, counted from its baseline.
     pub settings: Arc<Settings>,
+    /// What `connect_query` has set.
+    pub baseline: Baseline,
     /// The client that may have changed settings which cannot be listed: everybody else resets
     /// all of them first.
     pub tainted_by: Option<u64>,

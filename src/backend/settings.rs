@@ -14,6 +14,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// These pairs; a later pair of the same name wins. Belongs to no table.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut entries: Vec<(Box<str>, Box<str>)> = Vec::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.to_ascii_lowercase().into(), value.into());
+            match entries.binary_search_by(|(n, _)| n.cmp(&name)) {
+                Ok(at) => entries[at].1 = value,
+                Err(at) => entries.insert(at, (name, value)),
+            }
+        }
+        Self { entries: entries.into() }
+    }
+
     /// Name and value pairs, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|(name, value)| (&**name, &**value))
@@ -23,6 +36,14 @@ impl Settings {
     pub fn value(&self, name: &str) -> Option<&str> {
         let found = self.entries.binary_search_by(|(n, _)| (**n).cmp(name)).ok()?;
         self.entries.get(found).map(|(_, value)| &**value)
+    }
+
+    /// These, and those of `base` that they do not name.
+    pub fn over(&self, base: &Self) -> Self {
+        let others = base.entries.iter().filter(|(name, _)| self.value(name).is_none());
+        let mut entries: Vec<_> = self.entries.iter().chain(others).cloned().collect();
+        entries.sort_unstable();
+        Self { entries: entries.into() }
     }
 
     /// How many there are.
@@ -46,15 +67,7 @@ pub struct SettingsTable {
 impl SettingsTable {
     /// The shared form of these pairs; a later pair of the same name wins.
     pub fn intern(&self, pairs: impl IntoIterator<Item = (String, String)>) -> Arc<Settings> {
-        let mut entries: Vec<(Box<str>, Box<str>)> = Vec::new();
-        for (name, value) in pairs {
-            let (name, value) = (name.to_ascii_lowercase().into(), value.into());
-            match entries.binary_search_by(|(n, _)| n.cmp(&name)) {
-                Ok(at) => entries[at].1 = value,
-                Err(at) => entries.insert(at, (name, value)),
-            }
-        }
-        let wanted = Settings { entries: entries.into() };
+        let wanted = Settings::of(pairs);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Sorted by content; entries that nobody uses any more are found and dropped on the way.
         known.retain(|weak| weak.strong_count() > 0);
@@ -87,21 +100,43 @@ pub fn quote_literal(out: &mut Vec<u8>, text: &str) {
     out.push(b'\'');
 }
 
+/// Appends `text` as an expression that means it whatever `client_encoding` the server has at the
+/// time: only ASCII is the same in all of them.
+fn quote_unicode(out: &mut Vec<u8>, text: &str) {
+    if text.is_ascii() {
+        return quote_literal(out, text);
+    }
+    out.extend_from_slice(b"pg_catalog.convert_from(pg_catalog.decode('");
+    for byte in text.bytes() {
+        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    out.extend_from_slice(b"','hex'),'UTF8')");
+}
+
 /// Settings that decide what the session may set: undone before all others, set behind them.
 const IDENTITY: &[&str] = &["session_authorization", "role"];
 
 /// The query that turns a server with settings `from` into one with settings `to`; `None` when it
-/// has them already. `unlisted`: there may be others, which are reset.
+/// has them already. `unlisted`: there may be others, which are reset. It is ASCII: the server may
+/// have another `client_encoding` when it reads the query than when it runs the last part of it.
 ///
 /// Every value goes through `set_config`, which takes it as `current_setting` gives it, lists such
 /// as `search_path` included.
 pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u8>> {
+    statements(from, to, unlisted, false)
+}
+
+/// See [`alignment`]. `retakes`: the identity is left and taken again even if it stays, because
+/// what is set may need more rights than it has.
+fn statements(from: &Settings, to: &Settings, unlisted: bool, retakes: bool) -> Option<Vec<u8>> {
     let mut sql = Vec::new();
     let is_identity = |name: &str| IDENTITY.contains(&name);
     // RESET ALL leaves the identity alone (manual, "RESET").
     let gone = |name: &str| to.value(name).is_none() && (!unlisted || is_identity(name));
     let changed = |name: &str| from.value(name) != to.value(name);
-    let is_left = |name: &str| unlisted || (from.value(name).is_some() && changed(name));
+    let moves = |name: &str| retakes || changed(name);
+    let is_left = |name: &str| unlisted || (from.value(name).is_some() && moves(name));
     for name in IDENTITY.iter().rev().filter(|name| is_left(name)) {
         reset(&mut sql, name);
     }
@@ -113,22 +148,28 @@ pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u
     }
     let differs = |name: &str, value: &str| unlisted || from.value(name) != Some(value);
     let others = to.iter().filter(|(name, value)| !is_identity(name) && differs(name, value));
-    let identity = IDENTITY.iter().filter(|name| unlisted || changed(name));
+    let identity = IDENTITY.iter().filter(|name| unlisted || moves(name));
     let identity = identity.filter_map(|name| Some((*name, to.value(name)?)));
     let mut first = true;
     for (name, value) in others.chain(identity) {
         sql.extend_from_slice(if first { b"SELECT " } else { b"," });
         first = false;
         sql.extend_from_slice(b"pg_catalog.set_config(");
-        quote_literal(&mut sql, name);
+        quote_unicode(&mut sql, name);
         sql.push(b',');
-        quote_literal(&mut sql, value);
+        quote_unicode(&mut sql, value);
         sql.extend_from_slice(b",false)");
     }
     (!sql.is_empty()).then_some(sql)
 }
 
 fn reset(sql: &mut Vec<u8>, name: &str) {
+    if !name.is_ascii() {
+        sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
+        quote_unicode(sql, name);
+        // As RESET does.
+        return sql.extend_from_slice(b",NULL,false);");
+    }
     sql.extend_from_slice(b"RESET ");
     quote_name(sql, name);
     sql.push(b';');
@@ -149,6 +190,142 @@ fn quote_name(out: &mut Vec<u8>, name: &str) {
         }
         out.push(b'"');
     }
+}
+
+/// What `connect_query` has set on a server: every session finds it there, none of them owns it.
+///
+/// The settings of servers and sessions are counted from here on. Whatever undoes a part of it for
+/// somebody (RESET, DISCARD ALL) is noticed, and the part made again with the next alignment.
+#[derive(Debug)]
+pub struct Baseline {
+    all: Arc<Settings>,
+    /// What is left of it, when a part was undone.
+    left: Option<Settings>,
+}
+
+impl Baseline {
+    /// All of it is there.
+    pub fn new(all: Arc<Settings>) -> Self {
+        Self { all, left: None }
+    }
+
+    /// Whether nothing of it was undone.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// All of it.
+    pub fn settings(&self) -> &Settings {
+        &self.all
+    }
+
+    /// All settings of the server have returned to their defaults.
+    pub fn undone(&mut self) {
+        self.left = (!self.all.is_empty()).then(|| Settings { entries: Box::default() });
+    }
+
+    /// It was made again.
+    pub fn restored(&mut self) {
+        self.left = None;
+    }
+
+    /// Takes from what the server has `listed` (names in lower case) what is not the session's
+    /// own, and notes what is missing. A session that has asked for the very same value keeps it.
+    pub fn take_from(&mut self, listed: &mut Vec<(String, String)>, session: &Settings) {
+        if self.all.is_empty() {
+            return;
+        }
+        let is_there = |name: &str| listed.iter().any(|(listed, _)| listed == name);
+        let there = self.all.entries.iter().filter(|(name, _)| is_there(name));
+        let left = Settings { entries: there.cloned().collect() };
+        self.left = (left.len() < self.all.len()).then_some(left);
+        listed.retain(|(name, value)| {
+            let value = Some(value.as_str());
+            self.all.value(name) != value || session.value(name) == value
+        });
+    }
+
+    /// As [`alignment`], for settings counted from this baseline.
+    pub fn alignment(&self, from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u8>> {
+        if self.all.is_empty() {
+            return alignment(from, to, unlisted);
+        }
+        let left = self.left.as_ref().unwrap_or(&self.all);
+        statements(&from.over(left), &to.over(&self.all), unlisted, !self.is_whole())
+    }
+}
+
+/// Settings that differ from what the server gave its session at login, but for custom ones.
+///
+/// Names and operators are qualified: the session's `search_path` must not be able to answer.
+/// `role` and `session_authorization` are not listed in `pg_settings`.
+const LISTED: &[u8] = b"\
+SELECT name, setting FROM pg_catalog.pg_settings \
+WHERE source OPERATOR(pg_catalog.=) 'session' \
+AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
+UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
+WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' \
+UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization') \
+WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a \
+JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
+WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization'))";
+
+/// Asks for names and values that are read by [`read_listed`]: the settings that differ from what
+/// the server gave its session at login, those custom ones, of which PostgreSQL keeps no list, and
+/// whatever `more` (two columns, behind UNION ALL) adds. The answer is ASCII, as any
+/// `client_encoding` gives it.
+pub fn ask_listed<'a>(custom: impl Iterator<Item = &'a str>, more: &[u8]) -> Vec<u8> {
+    let mut sql = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,'UTF8'),'escape'),\
+        pg_catalog.encode(pg_catalog.convert_to(v,'UTF8'),'escape') FROM ("
+        .to_vec();
+    sql.extend_from_slice(LISTED);
+    sql.extend_from_slice(more);
+    custom.for_each(|name| ask_custom(&mut sql, name));
+    sql.extend_from_slice(b") AS s (n, v)");
+    sql
+}
+
+fn ask_custom(sql: &mut Vec<u8>, name: &str) {
+    let mut value = b"pg_catalog.current_setting(".to_vec();
+    quote_unicode(&mut value, name);
+    value.extend_from_slice(b",true)");
+    sql.extend_from_slice(b" UNION ALL SELECT ");
+    quote_unicode(sql, name);
+    sql.push(b',');
+    sql.extend_from_slice(&value);
+    sql.extend_from_slice(b" WHERE ");
+    sql.extend_from_slice(&value);
+    // Once named, a setting stays known to the server; reset, it is empty.
+    sql.extend_from_slice(b" OPERATOR(pg_catalog.<>) ''");
+}
+
+/// One row of the answer to [`ask_listed`], the name in lower case; `None` when it makes no sense.
+pub fn read_listed(name: &[u8], value: Option<&[u8]>) -> Option<(String, String)> {
+    Some((unescape(name)?.to_ascii_lowercase(), unescape(value?)?))
+}
+
+/// Undoes `encode(…, 'escape')` (manual, "Binary Data Types").
+fn unescape(text: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = behind;
+        match (first, behind) {
+            (b'\\', [b'\\', behind @ ..]) => {
+                bytes.push(b'\\');
+                rest = behind;
+            }
+            (b'\\', [high @ b'0'..=b'3', mid @ b'0'..=b'7', low @ b'0'..=b'7', behind @ ..]) => {
+                bytes.push((high - b'0') << 6 | (mid - b'0') << 3 | (low - b'0'));
+                rest = behind;
+            }
+            (b'\\', _) => return None,
+            (byte, _) if byte.is_ascii() => bytes.push(byte),
+            _ => return None,
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -213,5 +390,98 @@ mod tests {
                 || all.ends_with("set_config('role','a',false)"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn questions_and_answers_are_ascii() {
+        let table = table();
+        let from = table.intern(pairs(&[("app.ä", "1")]));
+        let to = table.intern(pairs(&[("app.x", "é'€")]));
+        let sql = text(alignment(&from, &to, false));
+        let name = "pg_catalog.convert_from(pg_catalog.decode('6170702ec3a4','hex'),'UTF8')";
+        let value = "pg_catalog.convert_from(pg_catalog.decode('c3a927e282ac','hex'),'UTF8')";
+        assert_eq!(
+            sql,
+            format!(
+                "SELECT pg_catalog.set_config({name},NULL,false);\
+                 SELECT pg_catalog.set_config('app.x',{value},false)"
+            )
+        );
+        assert!(ask_listed(["app.ä"].into_iter(), b"").is_ascii());
+        let read = |text: &str| read_listed(b"App.X", Some(text.as_bytes()));
+        let pair = |value: &str| Some(("app.x".to_owned(), value.to_owned()));
+        assert_eq!(read(r"\303\251 a\\b"), pair(r"é a\b"));
+        assert_eq!(read(""), pair(""));
+        for wrong in [r"\", r"\30", r"\400", r"\x", r"\303", "é\\"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(read_listed(b"a", None), None);
+    }
+
+    fn baseline(table: &SettingsTable) -> Baseline {
+        Baseline::new(table.intern(pairs(&[("work_mem", "64MB"), ("app.x", "1")])))
+    }
+
+    fn text(sql: Option<Vec<u8>>) -> String {
+        String::from_utf8(sql.unwrap_or_default()).unwrap()
+    }
+
+    #[test]
+    fn what_the_baseline_has_is_nobodys() {
+        let table = table();
+        let mut baseline = baseline(&table);
+        let none = table.intern([]);
+        let mut listed = pairs(&[("work_mem", "64MB"), ("app.x", "1"), ("timezone", "UTC")]);
+        baseline.take_from(&mut listed, &none);
+        assert_eq!(listed, pairs(&[("timezone", "UTC")]));
+        assert!(baseline.is_whole());
+        let own = table.intern(pairs(&[("app.x", "1")]));
+        let mut listed = pairs(&[("work_mem", "1MB"), ("app.x", "1")]);
+        baseline.take_from(&mut listed, &own);
+        assert_eq!(listed, pairs(&[("work_mem", "1MB"), ("app.x", "1")]));
+        assert!(baseline.is_whole(), "a part that is overlaid is not undone");
+    }
+
+    #[test]
+    fn leaving_a_setting_returns_to_the_baseline() {
+        let table = table();
+        let from = table.intern(pairs(&[("work_mem", "1MB"), ("timezone", "UTC")]));
+        let sql = text(baseline(&table).alignment(&from, &table.intern([]), false));
+        let set = "SELECT pg_catalog.set_config('work_mem','64MB',false)";
+        assert_eq!(sql, format!("RESET \"timezone\";{set}"));
+    }
+
+    #[test]
+    fn what_was_undone_is_made_again_and_no_more() {
+        let table = table();
+        let mut baseline = baseline(&table);
+        let none = table.intern([]);
+        baseline.take_from(&mut pairs(&[("app.x", "1")]), &none);
+        assert!(!baseline.is_whole());
+        let sql = text(baseline.alignment(&none, &none, false));
+        assert_eq!(sql, "SELECT pg_catalog.set_config('work_mem','64MB',false)");
+        baseline.undone();
+        let both = "SELECT pg_catalog.set_config('app.x','1',false),\
+            pg_catalog.set_config('work_mem','64MB',false)";
+        assert_eq!(text(baseline.alignment(&none, &none, false)), both);
+        assert_eq!(
+            text(baseline.alignment(&none, &none, true)).split("RESET ALL;").last(),
+            Some(both)
+        );
+        baseline.restored();
+        assert_eq!(baseline.alignment(&none, &none, false), None);
+    }
+
+    #[test]
+    fn a_role_of_the_baseline_is_left_to_make_the_rest_again() {
+        let table = table();
+        let mut baseline =
+            Baseline::new(table.intern(pairs(&[("role", "app"), ("log_duration", "on")])));
+        let none = table.intern([]);
+        baseline.take_from(&mut pairs(&[("role", "app")]), &none);
+        let sql = text(baseline.alignment(&none, &none, false));
+        let sets = "SELECT pg_catalog.set_config('log_duration','on',false),\
+            pg_catalog.set_config('role','app',false)";
+        assert_eq!(sql, format!("RESET \"role\";{sets}"));
     }
 }

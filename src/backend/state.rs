@@ -177,6 +177,19 @@ impl<N> Replies<N> {
         self.copy != Copy::No
     }
 
+    /// Whether the server waits for the end of a copy that has not been sent.
+    pub fn awaits_copy_end(&self) -> bool {
+        self.copy == (Copy::In { ended: false })
+    }
+
+    /// Whether the server has something to do that it can do without hearing more: not a copy
+    /// whose end has not been sent, if that is all.
+    pub fn has_work(&self) -> bool {
+        let waits = usize::from(self.awaits_copy_end());
+        let mut others = self.queue.iter().skip(waits);
+        others.any(|entry| !matches!(entry.kind, Kind::CopyEnd | Kind::Sync))
+    }
+
     /// Answers outstanding.
     pub fn outstanding(&self) -> usize {
         self.queue.len()

@@ -216,6 +216,7 @@ fn timeouts(table: &Table<'_>) -> TimeoutOptions {
         cancel_wait_timeout: table.timeout("cancel_wait_timeout"),
         server_idle_timeout: table.timeout("server_idle_timeout"),
         server_lifetime: table.duration("server_lifetime"),
+        autodb_idle_timeout: table.timeout("autodb_idle_timeout"),
     }
 }
 

@@ -123,6 +123,8 @@ pub struct TimeoutOptions {
     pub server_idle_timeout: Timeout,
     /// Age at which a free server is closed; zero = after one use.
     pub server_lifetime: Duration,
+    /// Longest idleness of a route that the configuration does not name.
+    pub autodb_idle_timeout: Timeout,
 }
 
 /// `[auth]`.

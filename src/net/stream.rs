@@ -6,8 +6,10 @@
 
 use super::tls::TlsLayer;
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
@@ -84,6 +86,20 @@ impl Socket {
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Memory(socket) => Pin::new(socket).poll_shutdown(cx),
         }
+    }
+
+    /// Whether a read would give anything, its end included.
+    fn is_readable(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(socket) => socket
+                .try_io(Interest::READABLE, || SockRef::from(socket).peek(&mut byte).map(drop)),
+            Self::Unix(socket) => socket
+                .try_io(Interest::READABLE, || SockRef::from(socket).peek(&mut byte).map(drop)),
+            // Nobody can tell without reading.
+            Self::Memory(_) => Ok(()),
+        };
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Registers the socket with the runtime of the calling thread.
@@ -246,6 +262,12 @@ impl Stream {
     /// moved: whatever comes next makes the socket readable.
     pub fn is_quiet(&self) -> bool {
         self.unsent.is_empty() && self.tls.as_ref().is_none_or(|tls| tls.is_quiet())
+    }
+
+    /// Whether there is anything to read from a quiet stream, its end included. Takes nothing, and
+    /// asks the kernel only if the socket's runtime has heard of something; any thread may ask.
+    pub fn has_spoken(&self) -> bool {
+        self.socket.as_ref().is_none_or(Socket::is_readable)
     }
 
     /// Whether the connection must be replaced soon: a TLS 1.2 connection cannot change its keys

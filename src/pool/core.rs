@@ -12,7 +12,7 @@
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
 //! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
-//! `upkeep`: age and idleness; `check`: the proof.
+//! `upkeep`: age and idleness; `sweep`: idle servers that have something to say; `check`: the proof.
 
 mod arena;
 mod backoff;
@@ -21,6 +21,7 @@ mod fuzz;
 mod manage;
 mod model;
 mod open;
+mod sweep;
 mod types;
 mod upkeep;
 
@@ -66,6 +67,8 @@ pub struct Core<S, F> {
     next_sequence: u64,
     /// Where the next round of upkeep begins.
     upkeep_from: u32,
+    /// Where the sweep of idle servers goes on.
+    sweep_from: u32,
 }
 
 impl<S, F> Core<S, F> {
@@ -85,6 +88,7 @@ impl<S, F> Core<S, F> {
             jitter: Jitter::new(seed),
             next_sequence: 0,
             upkeep_from: 0,
+            sweep_from: 0,
         }
     }
 

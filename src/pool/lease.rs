@@ -68,7 +68,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    fn new(pools: &Arc<Pools>, at: At, ready: Ready<Box<Server>>) -> Self {
+    pub(super) fn new(pools: &Arc<Pools>, at: At, ready: Ready<Box<Server>>) -> Self {
         let (idle, worker) = (at.now.since(ready.idle_since), at.worker);
         Self {
             pools: Arc::clone(pools),

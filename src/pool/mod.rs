@@ -1,8 +1,8 @@
 //! Who holds which server, and when.
 //!
 //! [`core`] decides and [`Pools`] acts: it owns the one lock around the core, wakes who was
-//! granted a server, closes what was given up, and queues what has to be opened. Never reads
-//! protocol bytes.
+//! granted a server, closes what was given up, and queues what has to be opened. Never reads what a
+//! server says to a session; what an idle one says is read by the server itself.
 
 pub mod admission;
 pub mod core;
@@ -18,8 +18,12 @@ use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// Calls of [`Pools::sweep`] that pass all servers once.
+const SWEEPS: u32 = 10;
 
 type ServerCore = Core<Box<Server>, LoginFailure>;
 
@@ -138,6 +142,32 @@ impl Pools {
         self.with(|core| core.upkeep(now));
     }
 
+    /// Goes on with looking for idle servers that have died: called every 100 ms, it asks each one
+    /// about once a second. What a server says while nobody uses it is taken in, and one that is of
+    /// no use any more goes. Not to be called in a task with a budget: a socket that may not be
+    /// read now counts as alive.
+    pub fn sweep(self: &Arc<Self>) {
+        let calls = self.lock().calls_per_sweep().div_ceil(SWEEPS);
+        for _ in 0..calls {
+            let now = self.now();
+            let suspects =
+                self.with(|core| core.suspects(now, |server| server.stream.has_spoken()));
+            for suspect in suspects {
+                let at = At { worker: suspect.was_home, now };
+                self.examine(Lease::new(self, at, suspect));
+            }
+        }
+    }
+
+    fn examine(&self, mut lease: Lease) {
+        let server = lease.server();
+        let pid = server.cancel.process_id();
+        let is_alive = server.is_alive(&mut Context::from_waker(Waker::noop()));
+        if !is_alive || lease.try_return().is_err() {
+            tracing::info!(pid, "closing server: it ended while it was idle");
+        }
+    }
+
     /// Every server of the pool is replaced when it is free.
     pub fn reconnect(&self, pool: PoolId) {
         let now = self.now();
@@ -148,6 +178,11 @@ impl Pools {
     pub fn remove(&self, pool: PoolId) {
         let now = self.now();
         self.with(|core| core.remove_pool(pool, now));
+    }
+
+    /// Whether the pool has neither servers nor waiters.
+    pub fn is_unused(&self, pool: PoolId) -> bool {
+        self.lock().is_unused(pool)
     }
 
     /// The counts of all pools.

@@ -7,14 +7,12 @@
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
-use crate::backend::server::Server;
-use crate::backend::settings::alignment;
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 /// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
@@ -42,45 +40,6 @@ pub(super) struct Answer {
     pub error: Option<Vec<u8>>,
 }
 
-/// Reads the columns of a DataRow; `None` when it is malformed.
-pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    let mut columns = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        match usize::try_from(i32::from_be_bytes(*length)) {
-            Ok(length) => {
-                columns.push(Some(after.get(..length)?.to_vec()));
-                rest = after.get(length..)?;
-            }
-            Err(_) => {
-                columns.push(None);
-                rest = after;
-            }
-        }
-    }
-    Some(columns)
-}
-
-/// Takes in what an idle server has said; false when it is of no use any more.
-fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
-    if !server.held.is_empty() && server.absorb(&[], &mut None).is_err() {
-        return false;
-    }
-    loop {
-        let mut chunk = [0u8; 256];
-        match server.stream.poll_read(cx, &mut chunk) {
-            Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
-            Poll::Ready(Ok(n)) if n > 0 => {
-                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut None).is_err() {
-                    return false;
-                }
-            }
-            Poll::Ready(Ok(_) | Err(_)) => return false,
-        }
-    }
-}
-
 impl Session {
     /// Binds a leased server to the session; false when it turned out to be dead.
     pub(super) fn attach(
@@ -94,7 +53,7 @@ impl Session {
         if must_move && server.stream.rehome().is_err() {
             return ControlFlow::Continue(false);
         }
-        if !is_alive(server, cx) {
+        if !server.is_alive(cx) {
             return ControlFlow::Continue(false);
         }
         server.prepared.begin_batch();
@@ -104,8 +63,10 @@ impl Session {
         self.server_said = false;
         self.touched = false;
         if self.dedicated {
-            // Its startup packet has given it everything.
-            if let Some(lease) = &mut self.lease {
+            // Its startup packet has given it everything, but connect_query came behind.
+            if let Some(lease) = &mut self.lease
+                && lease.server().baseline.settings().is_empty()
+            {
                 lease.server().settings = Arc::clone(&self.settings);
             }
         }
@@ -146,12 +107,14 @@ impl Session {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
         let server = lease.server();
         let strange = server.tainted_by.is_some_and(|client| client != self.card.id);
-        if Arc::ptr_eq(&server.settings, &self.settings) && !strange {
+        let is_whole = server.baseline.is_whole() && !strange;
+        if is_whole && Arc::ptr_eq(&server.settings, &self.settings) {
             return self.aligned(cx);
         }
-        match alignment(&server.settings, &self.settings, strange) {
+        match server.baseline.alignment(&server.settings, &self.settings, strange) {
             None => {
                 server.settings = Arc::clone(&self.settings);
+                server.baseline.restored();
                 self.aligned(cx)
             }
             Some(sql) => self.ask(cx, Gate::Align(Answer::default()), &sql),
@@ -222,6 +185,7 @@ impl Session {
                     if let Some(lease) = &mut self.lease {
                         let server = lease.server();
                         server.settings = Arc::clone(&self.settings);
+                        server.baseline.restored();
                         server.tainted_by = server.tainted_by.filter(|id| *id == self.card.id);
                     }
                     self.aligned(cx)?;
@@ -252,7 +216,8 @@ impl Session {
 
     /// Before the server goes back: asks what the transaction has done to the session.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let sql = settings::probe(&self.custom);
+        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        let sql = settings::probe(&self.custom, lease.server().baseline.settings());
         self.ask(cx, Gate::Probe(Answer::default()), &sql)
     }
 
@@ -261,7 +226,7 @@ impl Session {
             None => settings::read_probe(answer.rows),
             Some(_) => None,
         };
-        let Some(state) = state else {
+        let Some(mut state) = state else {
             // What cannot be known must not be given to anybody else, nor be taken away.
             self.pinned = true;
             self.effects = settings::PINS_FOR_GOOD;
@@ -273,8 +238,11 @@ impl Session {
         let reset = self.effects & settings::RESETS != 0;
         let unknown = self.effects & settings::UNKNOWN != 0;
         self.effects &= settings::PINS_FOR_GOOD;
+        if let Some(lease) = &mut self.lease {
+            lease.server().baseline.take_from(&mut state.settings, &self.settings);
+        }
         let table = &self.worker.common.settings;
-        let now = table.intern(state.settings.iter().cloned());
+        let now = table.intern(state.settings);
         let wanted =
             if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
         if let Some(lease) = &mut self.lease {

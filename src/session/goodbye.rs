@@ -5,6 +5,7 @@ use super::route::Mode;
 use super::run::Session;
 use crate::backend::clean::{CleanError, Reach};
 use crate::backend::server::Server;
+use crate::backend::settings::Settings;
 use crate::pool::Lease;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,14 +53,9 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
         let mut lease = lease;
         let reach = Reach { resolver: &worker.resolver, tcp: &worker.tcp };
         let server = lease.server();
-        match tokio::time::timeout(limit, clean(server, reach, reset.as_deref())).await {
-            Ok(Ok(())) => {
-                if reset_all {
-                    server.settings = neutral;
-                    server.tainted_by = None;
-                }
-                drop(lease.try_return());
-            }
+        let cleaning = clean(server, reach, reset.as_deref(), &neutral);
+        match tokio::time::timeout(limit, cleaning).await {
+            Ok(Ok(())) => drop(lease.try_return()),
             Ok(Err(error)) => log(server.cancel.process_id(), &error),
             Err(_) => log(server.cancel.process_id(), &CleanError::Unprovable),
         }
@@ -73,10 +69,12 @@ async fn clean(
     server: &mut Server,
     reach: Reach<'_>,
     reset: Option<&str>,
+    neutral: &Arc<Settings>,
 ) -> Result<(), CleanError> {
     server.clean(reach, reset).await?;
     match reset {
-        None | Some(DISCARD_ALL) => Ok(()),
+        None => Ok(()),
+        Some(DISCARD_ALL) => server.renewed(neutral).await,
         Some(_) => server.run("DEALLOCATE ALL").await,
     }
 }

@@ -353,9 +353,10 @@ impl Session {
     }
 
     /// In session mode the server keeps what the client does, but its defaults are not those of the
-    /// client's startup packet: after a RESET they have to be restored.
+    /// client's startup packet, nor those of `connect_query`: after a RESET they have to be
+    /// restored.
     fn note_resets(&mut self, header: Header, data: &[u8]) {
-        if self.startup.is_empty() || !matches!(header.tag, client::QUERY | client::PARSE) {
+        if !matches!(header.tag, client::QUERY | client::PARSE) || !self.has_defaults() {
             return;
         }
         let body = data.get(HEADER_LEN..header.total().min(data.len())).unwrap_or_default();
@@ -368,6 +369,12 @@ impl Session {
         if effects & settings::RESETS != 0 {
             self.effects |= effects & (settings::RESETS | settings::SETTINGS);
         }
+    }
+
+    /// Whether a RESET on the server returns to something else than the session's own defaults.
+    fn has_defaults(&mut self) -> bool {
+        let baseline = self.lease.as_mut().map(|lease| lease.server().baseline.settings());
+        !self.startup.is_empty() || baseline.is_some_and(|baseline| !baseline.is_empty())
     }
 
     fn pass(&mut self, pass: Passing, header: Header) -> ControlFlow<End, Taken> {

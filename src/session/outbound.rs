@@ -3,7 +3,7 @@
 //! Each frame's header is looked at once. Runs of frames that pass unchanged leave in one write,
 //! straight from the scratch; rows are never opened and never held whole.
 
-use super::gate::{Gate, columns};
+use super::gate::Gate;
 use super::names::shape_of;
 use super::route::Mode;
 use super::run::{Clock, End, Phase, Session};
@@ -232,7 +232,7 @@ impl Session {
             server::NOTIFICATION => return Ok(Reply::Forward),
             server::DATA_ROW => {
                 if let Some(Gate::Probe(answer)) = &mut self.gate {
-                    answer.rows.extend(columns(body));
+                    answer.rows.extend(server::columns(body));
                 }
             }
             _ => {}
@@ -282,8 +282,10 @@ impl Session {
     /// ReadyForQuery that waits until the defaults of the client's startup packet are restored.
     fn withholds_ready(&mut self, status: u8) -> bool {
         let Some(lease) = &mut self.lease else { return false };
-        let resets = self.effects & settings::RESETS != 0 && !self.startup.is_empty();
-        self.owes_ready = resets && status == wire::IDLE && lease.server().rest() == Rest::AtRest;
+        let server = lease.server();
+        let has_own = !self.startup.is_empty() || !server.baseline.settings().is_empty();
+        let resets = self.effects & settings::RESETS != 0 && has_own;
+        self.owes_ready = resets && status == wire::IDLE && server.rest() == Rest::AtRest;
         self.owes_ready
     }
 

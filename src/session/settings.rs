@@ -3,7 +3,7 @@
 //! The text of a statement says that something may have changed; the server is then asked what.
 
 use super::names::Effects;
-use crate::backend::settings::{Settings, SettingsTable, quote_literal};
+use crate::backend::settings::{Settings, SettingsTable, ask_listed, read_listed};
 use crate::sql;
 use std::sync::Arc;
 
@@ -55,7 +55,13 @@ pub(super) fn effects_of(
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
     match &facts.settings {
-        sql::Settings::Names(names) => names.iter().for_each(|name| custom(name)),
+        sql::Settings::Names(names) => {
+            names.iter().for_each(|name| custom(name));
+            // What it is called depends on the client's encoding.
+            if names.iter().any(|name| !name.is_ascii()) {
+                effects |= UNKNOWN;
+            }
+        }
         sql::Settings::Unknown if !facts.reset_all && !facts.discard_all => effects |= UNKNOWN,
         sql::Settings::Unknown | sql::Settings::Unchanged => {}
     }
@@ -88,22 +94,10 @@ pub(super) fn effects_of(
 /// What a statement whose text was not seen may do.
 pub(super) const UNSEEN: Effects = SETTINGS | POSSESSIONS | UNKNOWN;
 
-/// Asks which settings the session has and whether it has anything else.
-///
-/// Names and operators are qualified: the session's `search_path` must not be able to answer.
-/// `role` and `session_authorization` are not listed in `pg_settings`. What the temporary schema
-/// holds depends on it; 2615 is `pg_namespace`.
-const PROBE: &[u8] = b"\
-SELECT name, setting FROM pg_catalog.pg_settings \
-WHERE source OPERATOR(pg_catalog.=) 'session' \
-AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
-UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
-WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' \
-UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization') \
-WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a \
-JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
-WHERE r.rolname OPERATOR(pg_catalog.<>) pg_catalog.current_setting('session_authorization')) \
-UNION ALL SELECT NULL, 'pinned' WHERE \
+/// Asks, behind the settings, whether the session has anything else. What the temporary schema holds
+/// depends on it; 2615 is `pg_namespace`.
+const POSSESSED: &[u8] = b"\
+ UNION ALL SELECT NULL, 'pinned' WHERE \
 EXISTS (SELECT 1 FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
 AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
@@ -112,23 +106,13 @@ OR EXISTS (SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_listening_channels()) \
 OR EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
 
-/// The query that asks for all of it.
-pub(super) fn probe(custom: &Custom) -> Vec<u8> {
-    let mut sql = PROBE.to_vec();
-    for name in &custom.0 {
-        let mut value = b"pg_catalog.current_setting(".to_vec();
-        quote_literal(&mut value, name);
-        value.extend_from_slice(b",true)");
-        sql.extend_from_slice(b" UNION ALL SELECT ");
-        quote_literal(&mut sql, name);
-        sql.push(b',');
-        sql.extend_from_slice(&value);
-        sql.extend_from_slice(b" WHERE ");
-        sql.extend_from_slice(&value);
-        // Once named, a setting stays known to the server; reset, it is empty.
-        sql.extend_from_slice(b" OPERATOR(pg_catalog.<>) ''");
-    }
-    sql
+/// The query that asks for all of it. Custom settings that the server's `connect_query` has made
+/// are asked for as well: the session may have changed or undone them.
+pub(super) fn probe(custom: &Custom, baseline: &Settings) -> Vec<u8> {
+    let own = custom.0.iter().map(|name| &**name);
+    let others = baseline.iter().map(|(name, _)| name);
+    let others = others.filter(|name| name.contains('.') && !own.clone().any(|own| own == *name));
+    ask_listed(own.clone().chain(others), POSSESSED)
 }
 
 /// A session's state on a server.
@@ -140,17 +124,14 @@ pub(super) struct State {
     pub pinned: bool,
 }
 
-/// Reads the answer to [`PROBE`]; `None` when it cannot be understood.
+/// Reads the answer to [`probe`]; `None` when it cannot be understood.
 pub(super) fn read_probe(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<State> {
     let mut state = State { settings: Vec::new(), pinned: false };
     for row in rows {
         let [name, value] = <[_; 2]>::try_from(row).ok()?;
         match name {
             None => state.pinned = true,
-            Some(name) => {
-                let value = String::from_utf8(value?).ok()?;
-                state.settings.push((String::from_utf8(name).ok()?, value));
-            }
+            Some(name) => state.settings.push(read_listed(&name, value.as_deref())?),
         }
     }
     Some(state)
@@ -208,6 +189,7 @@ mod tests {
     fn texts_that_reach_beyond_their_transaction() {
         assert_eq!(effects("SET work_mem = '1MB'"), SETTINGS);
         assert_eq!(effects("RESET work_mem"), SETTINGS | RESETS);
+        assert_eq!(effects("SET app.ä = '1'"), SETTINGS | UNKNOWN);
         assert_eq!(effects("LISTEN a"), POSSESSIONS | TIES);
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);

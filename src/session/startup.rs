@@ -52,6 +52,12 @@ fn name(bytes: &[u8], what: &str) -> Result<String, Fault> {
     Ok(whole)
 }
 
+/// The text with a question mark in the place of each byte that is not printable ASCII.
+fn printable(bytes: &[u8]) -> String {
+    let shown = |&byte: &u8| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
+    bytes.iter().map(shown).collect()
+}
+
 /// Sorts the parameters of a startup packet; those in `ignored` (in lower case) are dropped.
 ///
 /// # Errors
@@ -75,7 +81,12 @@ pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wis
             }
             _ if key.starts_with(b"_pq_.") => wish.unknown_options.push(key.to_vec()),
             _ => {
-                let (key, value) = (text(key, "name")?, text(value, "value")?);
+                let key = text(key, "name")?;
+                let value = match text(value, "value") {
+                    // PostgreSQL takes it in any encoding, and keeps no more than this of it.
+                    Err(_) if key.eq_ignore_ascii_case("application_name") => printable(value),
+                    value => value?,
+                };
                 wish.set(key, value, ignored);
             }
         }
@@ -181,6 +192,16 @@ mod tests {
         startup_message(&mut packet, bytes);
         let First::Startup { parameters, .. } = first(&packet).unwrap() else { panic!() };
         wish(parameters, &["ignored".to_owned()])
+    }
+
+    #[test]
+    fn an_application_name_may_be_in_any_encoding() {
+        let mut packet = Vec::new();
+        let pairs: [(&[u8], &[u8]); 2] = [(b"user", b"u"), (b"Application_Name", b"caf\xe9 1")];
+        startup_message(&mut packet, pairs.into_iter());
+        let First::Startup { parameters, .. } = first(&packet).unwrap() else { panic!() };
+        let wish = wish(parameters, &[]).unwrap();
+        assert_eq!(wish.settings, owned(&[("application_name", "caf? 1")]));
     }
 
     fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

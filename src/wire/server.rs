@@ -141,6 +141,26 @@ pub fn read_row_shape(body: &[u8]) -> Option<RowShape> {
     Some(RowShape(hasher.finish() | 1))
 }
 
+/// Reads the columns of a DataRow; `None` when it is malformed.
+pub fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                columns.push(Some(after.get(..length)?.to_vec()));
+                rest = after.get(length..)?;
+            }
+            Err(_) => {
+                columns.push(None);
+                rest = after;
+            }
+        }
+    }
+    Some(columns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -147,7 +147,8 @@ fn a_server_that_dies_anywhere_is_told_of_once() {
 #[test]
 fn a_client_that_dies_anywhere_leaves_a_clean_server() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
-        for bytes in [script().concat(), sleep_in_a_transaction()] {
+        let sleeps = [sleep_in_a_transaction(), sleep_behind_a_copy()];
+        for bytes in [vec![script().concat()], sleeps.to_vec()].concat() {
             for death in 1..=bytes.len() {
                 let mut client = stage.client().await;
                 client.send(&bytes[..death]).await;
@@ -203,6 +204,65 @@ fn a_sleeping_statement_is_cancelled_and_rolled_back_for_a_client_that_left() {
         assert_eq!(log, ["BEGIN", "SLEEP", "ROLLBACK", "DISCARD ALL"]);
         stage.is_healthy().await;
         assert_eq!(stage.processes.borrow().len(), 1);
+    });
+}
+
+/// A copy to its end, and behind it a statement that sleeps.
+fn sleep_behind_a_copy() -> Vec<u8> {
+    let mut out = Vec::new();
+    client::query(&mut out, b"COPY t FROM STDIN");
+    out.extend(b"d\0\0\0\x061\n");
+    client::bare(&mut out, client::COPY_DONE);
+    client::query(&mut out, b"SLEEP");
+    out
+}
+
+/// `heard`: what of the copy's answer the server's side has told before the client leaves.
+async fn leaves_a_sleep_behind_a_copy(stage: Rc<Stage>, heard: &[u8]) {
+    let since = tokio::time::Instant::now();
+    let mut client = stage.client().await;
+    let bytes = sleep_behind_a_copy();
+    let (copy, rest) = bytes.split_at(bytes.iter().position(|&b| b == b'd').expect("data"));
+    client.send(copy).await;
+    for &tag in heard {
+        assert_eq!(client.message().await.map(|(tag, _)| tag), Some(tag));
+    }
+    client.send(rest).await;
+    client.vanish().await;
+    stage.settle().await;
+    let spent = since.elapsed();
+    assert!(spent < std::time::Duration::from_secs(2), "after {spent:?}");
+    assert_eq!(stage.process(1).state.borrow().cancels, 1);
+    let log = stage.process(1).state.borrow().log.clone();
+    assert_eq!(log, ["COPY t FROM STDIN", "SLEEP", "DISCARD ALL"]);
+    stage.is_healthy().await;
+    assert_eq!(stage.processes.borrow().len(), 1, "a clean server was closed");
+}
+
+#[test]
+fn a_statement_behind_a_copy_is_cancelled_for_a_client_that_left() {
+    for heard in [&b""[..], b"G"] {
+        let setup = Setup { pool_size: 1, ..Setup::default() };
+        play(setup, async |stage| leaves_a_sleep_behind_a_copy(stage, heard).await);
+    }
+}
+
+/// The server is in the middle of the copy whose end has been sent, and knows of no sleep yet.
+#[test]
+fn a_copy_that_does_not_end_is_cancelled_and_what_is_behind_it() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        let mut client = stage.client().await;
+        client.query("COPY t FROM STDIN").await;
+        assert_eq!(client.message().await.map(|(tag, _)| tag), Some(server::COPY_IN));
+        stage.process(1).state.borrow_mut().deaf = true;
+        let bytes = sleep_behind_a_copy();
+        client.send(&bytes[bytes.iter().position(|&b| b == b'd').expect("data")..]).await;
+        client.vanish().await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        assert!(stage.process(1).state.borrow().cancels > 1, "given up");
+        stage.process(1).listen();
+        stage.is_healthy().await;
+        assert_eq!(stage.processes.borrow().len(), 1, "a clean server was closed");
     });
 }
 
@@ -272,5 +332,41 @@ fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
             stage.settle().await;
         }
         assert!(ended, "no session got through all polls");
+    });
+}
+
+/// Longest until the death of an idle server is noticed: a sweep takes a second, and asks those that
+/// have idled for one.
+const NOTICED: std::time::Duration = std::time::Duration::from_secs(3);
+
+#[test]
+fn a_server_that_dies_idle_is_noticed_and_replaced() {
+    for last_words in ["", "terminating connection due to administrator command"] {
+        play(Setup { min_pool_size: 2, ..Setup::default() }, async |stage| {
+            tokio::time::sleep(NOTICED).await;
+            assert_eq!(stage.counts().idle, 2);
+            for process in stage.processes.borrow().iter() {
+                process.end(last_words);
+            }
+            tokio::time::sleep(NOTICED).await;
+            let counts = stage.counts();
+            assert_eq!((counts.idle, counts.opening, counts.stats.openings), (2, 0, 4));
+            let open: Vec<_> =
+                stage.processes.borrow().iter().map(|one| one.state.borrow().open).collect();
+            assert_eq!(open, [false, false, true, true]);
+            stage.is_healthy().await;
+        });
+    }
+}
+
+#[test]
+fn an_idle_server_that_only_speaks_stays() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        stage.is_healthy().await;
+        stage.process(1).reports("Mars/Olympus");
+        tokio::time::sleep(NOTICED).await;
+        assert_eq!(stage.counts().idle, 1);
+        stage.is_healthy().await;
+        assert_eq!(stage.processes.borrow().len(), 1);
     });
 }

@@ -4,6 +4,7 @@
 //! Time moves by itself when nothing else can: a test that waits for what never comes ends at once
 //! with [`stage::PATIENCE`].
 
+mod baseline;
 mod cancels;
 mod deaths;
 mod flow;

@@ -2,7 +2,7 @@
 
 use howdah::wire::{self, client, server};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
@@ -32,6 +32,36 @@ pub(crate) struct State {
     pub(crate) dies_at: usize,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
+    /// What it says when it ends.
+    last_words: &'static str,
+    /// The time zone that it is going to tell of.
+    reports: Option<&'static str>,
+    /// Settings of the session: those of its `connect_query`, and what texts made of them.
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl State {
+    /// What the statements of a text do to settings: `SET a = b`, `RESET "a"` and our own
+    /// `set_config('a','b',false)`, without quotes inside.
+    fn apply(&mut self, sql: &str) {
+        for statement in sql.split(';') {
+            if let Some((name, value)) =
+                statement.strip_prefix("SET ").and_then(|rest| rest.split_once(" = "))
+            {
+                self.settings.insert(name.to_owned(), value.to_owned());
+            } else if matches!(statement, "RESET ALL" | "DISCARD ALL") {
+                self.settings.clear();
+            } else if let Some(name) = statement.strip_prefix("RESET ") {
+                self.settings.remove(name.trim_matches('"'));
+            }
+            for call in statement.split("set_config(").skip(1) {
+                let mut quoted = call.split('\'');
+                let (name, value) = (quoted.nth(1), quoted.nth(1));
+                let pair = name.zip(value).expect("two constants");
+                self.settings.insert(pair.0.to_owned(), pair.1.to_owned());
+            }
+        }
+    }
 }
 
 /// One server process.
@@ -39,6 +69,7 @@ pub(crate) struct State {
 pub(crate) struct Process {
     pub(crate) state: Rc<RefCell<State>>,
     wake: Rc<Notify>,
+    end: Rc<Notify>,
 }
 
 impl Process {
@@ -55,8 +86,11 @@ impl Process {
             written: 0,
             dies_at,
             deaf: false,
+            last_words: "",
+            reports: None,
+            settings: BTreeMap::new(),
         };
-        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default() }
+        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default(), end: Rc::default() }
     }
 
     /// A cancel request came.
@@ -72,6 +106,18 @@ impl Process {
     pub(crate) fn listen(&self) {
         self.state.borrow_mut().deaf = false;
         self.wake.notify_one();
+    }
+
+    /// Ends by an administrator's command, or without a word.
+    pub(crate) fn end(&self, last_words: &'static str) {
+        self.state.borrow_mut().last_words = last_words;
+        self.end.notify_one();
+    }
+
+    /// Says that a parameter has a new value, as after a reload of the configuration.
+    pub(crate) fn reports(&self, value: &'static str) {
+        self.state.borrow_mut().reports = Some(value);
+        self.end.notify_one();
     }
 
     /// Whether somebody else may have it: nothing runs, nothing is open.
@@ -95,7 +141,15 @@ impl Process {
             statements: HashMap::new(),
             portal: String::new(),
         };
-        while wires.step().await.is_some() {}
+        loop {
+            let ended = tokio::select! {
+                stepped = wires.step() => stepped.is_none(),
+                () = self.end.notified() => wires.speak().await.is_none(),
+            };
+            if ended {
+                break;
+            }
+        }
         self.state.borrow_mut().open = false;
     }
 }
@@ -163,6 +217,25 @@ impl Wires {
         let mut out = Vec::new();
         self.answer(header.tag, &frame[wire::HEADER_LEN..], &mut out).await?;
         self.write(&out).await
+    }
+
+    /// What it says unasked; `None` at the end.
+    async fn speak(&mut self) -> Option<()> {
+        let (report, words) = {
+            let mut state = self.process.state.borrow_mut();
+            (state.reports.take(), state.last_words)
+        };
+        let mut out = Vec::new();
+        if let Some(zone) = report {
+            framed(&mut out, server::PARAMETER_STATUS, format!("TimeZone\0{zone}\0").as_bytes());
+            return self.write(&out).await;
+        }
+        if !words.is_empty() {
+            let fields = format!("SFATAL\0VFATAL\0C57P01\0M{words}\0\0");
+            framed(&mut out, server::ERROR, fields.as_bytes());
+            self.write(&out).await?;
+        }
+        None
     }
 
     fn ready(&self, out: &mut Vec<u8>) {
@@ -263,6 +336,7 @@ impl Wires {
         let status = {
             let mut state = self.process.state.borrow_mut();
             state.log.push(sql.chars().take(LOGGED).collect());
+            state.apply(sql);
             state.status
         };
         let ends = matches!(sql, "COMMIT" | "ROLLBACK");
@@ -302,9 +376,18 @@ impl Wires {
                 out.clear();
             }
             complete(out, &format!("SELECT {count}"));
-        } else if sql.starts_with("SELECT name, setting") {
+        } else if sql.starts_with("SELECT pg_catalog.encode(") {
             framed(out, server::ROW_DESCRIPTION, COLUMNS);
-            complete(out, "SELECT 0");
+            let settings = self.process.state.borrow().settings.clone();
+            for (name, value) in &settings {
+                let mut row = vec![0, 2];
+                for column in [name, value] {
+                    row.extend((column.len() as u32).to_be_bytes());
+                    row.extend(column.as_bytes());
+                }
+                framed(out, server::DATA_ROW, &row);
+            }
+            complete(out, &format!("SELECT {}", settings.len()));
         } else if sql.starts_with("SELECT") {
             if simple {
                 framed(out, server::ROW_DESCRIPTION, COLUMNS);

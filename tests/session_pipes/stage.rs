@@ -4,7 +4,7 @@ use crate::postgres::Process;
 use howdah::auth::Credential;
 use howdah::backend::login::{Account, assemble};
 use howdah::backend::server::Server;
-use howdah::backend::settings::SettingsTable;
+use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
 use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixListener;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, unconstrained};
 use tokio::time::{interval, timeout};
 
 /// Virtual time after which a test has failed: nothing happens any more.
@@ -35,9 +35,12 @@ const PIPE: usize = 64 * 1024;
 /// What a test may choose.
 pub(crate) struct Setup {
     pub(crate) pool_size: u32,
+    pub(crate) min_pool_size: u32,
     pub(crate) options: Options,
     pub(crate) server_pipe: usize,
     pub(crate) client_pipe: usize,
+    /// What `connect_query` sets on each server.
+    pub(crate) baseline: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Setup {
@@ -59,7 +62,14 @@ impl Default for Setup {
             log_pooler_errors: false,
             log_disconnections: false,
         };
-        Self { pool_size: 2, options, server_pipe: PIPE, client_pipe: PIPE }
+        Self {
+            pool_size: 2,
+            min_pool_size: 0,
+            options,
+            server_pipe: PIPE,
+            client_pipe: PIPE,
+            baseline: &[],
+        }
     }
 }
 
@@ -109,7 +119,12 @@ impl Stage {
             clients: Clients::default(),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
-        let options = PoolOptions { pool_size: setup.pool_size, ..PoolOptions::default() };
+        let options = PoolOptions {
+            pool_size: setup.pool_size,
+            min_pool_size: setup.min_pool_size,
+            keep_warm: setup.min_pool_size > 0,
+            ..PoolOptions::default()
+        };
         let pool = pools.add(key, &options);
         let host = NodeHost::SocketDir(directory.path().to_owned());
         let account = Arc::new(Account {
@@ -156,6 +171,7 @@ impl Stage {
         loop {
             tick.tick().await;
             self.worker.tick();
+            unconstrained(async { self.common.pools.sweep() }).await;
             self.common.pools.upkeep();
         }
     }
@@ -175,11 +191,15 @@ impl Stage {
         let process = Process::new(self.next_dies_at.replace(usize::MAX));
         self.processes.borrow_mut().push(process.clone());
         let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
-        spawn_local(process.serve(theirs));
+        spawn_local(process.clone().serve(theirs));
         let key = [pid.to_be_bytes(), [0, 0, 0, 7]].concat();
         let reported = vec![(b"TimeZone"[..].into(), b"UTC"[..].into())];
         let stream = Stream::new(Socket::Memory(ours));
-        assemble(&self.route.account, stream, reported, &key)
+        let mut server = assemble(&self.route.account, stream, reported, &key);
+        let baseline = self.setup.baseline.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        process.state.borrow_mut().settings = baseline.clone().collect();
+        server.baseline = Baseline::new(Arc::new(Settings::of(baseline)));
+        server
     }
 
     /// PostgreSQL's postmaster: a cancel request's connection is closed when the signal is sent.
@@ -264,7 +284,7 @@ impl Stage {
         self.breathe().await;
         let processes = self.processes.borrow();
         let open: Vec<_> = processes.iter().filter(|one| one.state.borrow().open).collect();
-        // Whoever dies while idle is found out when somebody wants to use it.
+        // Whoever has just died while idle has not been found out yet.
         let died = processes.iter().filter(|one| one.has_died()).count();
         let idle = open.len()..=open.len() + died;
         assert!(idle.contains(&(counts.idle as usize)), "{idle:?} are open, {counts:?}");

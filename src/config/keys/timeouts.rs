@@ -58,4 +58,10 @@ pub(super) const KEYS: &[Key] = &[
         "Age at which a server is closed when it is free, give or take a tenth so that not all go \
          at once. 0 = every server is used once.",
     ),
+    duration(
+        "autodb_idle_timeout",
+        "\"1h\"",
+        "Time after which a database that only \"*\" names, or a user whom nothing names, is \
+         forgotten if it has no clients and no servers. 0 = not before there are 10,000 of them.",
+    ),
 ];

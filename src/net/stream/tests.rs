@@ -413,3 +413,31 @@ async fn only_tls_1_2_wears_out() {
     }
     assert!(old.is_worn() && !new.is_worn());
 }
+
+/// Waits until there is something to read: the runtime hears of it in its own time.
+async fn hears(stream: &Stream) {
+    let spoken = async {
+        while !stream.has_spoken() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), spoken).await.unwrap();
+}
+
+#[tokio::test]
+async fn whether_a_silent_stream_has_spoken_is_seen_without_reading_and_from_any_thread() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let unix = (Stream::new(Socket::Unix(near)), Stream::new(Socket::Unix(far)));
+    for (mut near, mut far) in [unix, tcp().await] {
+        assert!(!near.has_spoken());
+        far.write(&mut no_waker(), b"xy").unwrap();
+        hears(&near).await;
+        assert!(near.has_spoken(), "looking takes nothing away");
+        assert!(std::thread::scope(|scope| scope.spawn(|| near.has_spoken()).join().unwrap()));
+        assert_eq!(read_exact(&mut near, 2).await, b"xy");
+        assert!(!near.has_spoken());
+        drop(far);
+        hears(&near).await;
+        assert_eq!(read(&mut near, &mut [0]).await.unwrap(), 0);
+    }
+}

@@ -163,8 +163,25 @@ impl World {
                 }
                 self.before.clear();
             }
+            15 if argument >= 240 => self.sweep(argument),
             15 => self.administer(argument),
             _ => {}
+        }
+    }
+
+    /// Every idle server that the argument suspects is taken out and put back, or has died.
+    fn sweep(&mut self, argument: u8) {
+        let suspects = self.core.suspects(self.now, |server| server % 2 == u32::from(argument & 1));
+        for suspect in suspects {
+            let worker = suspect.was_home;
+            self.lease(suspect, worker);
+            let Some(lease) = self.leases.pop() else { return };
+            if argument & 2 == 0 {
+                self.put_back(lease);
+            } else {
+                self.close(lease.server);
+                assert!(self.core.discard(lease.slot, self.now), "a lease was not known");
+            }
         }
     }
 

@@ -144,6 +144,14 @@ impl<S, F> Core<S, F> {
         })
     }
 
+    /// Whether the pool has neither servers nor waiters, or does not exist.
+    #[must_use]
+    pub fn is_unused(&self, pool: PoolId) -> bool {
+        self.pools.get(pool.0).is_none_or(|record| {
+            record.counts.servers() + record.counts.waiting + record.dedicated.len() == 0
+        })
+    }
+
     /// All pools at this moment, in the order they were added (ids of removed ones are used again).
     #[must_use]
     pub fn snapshot(&self, now: Tick) -> Vec<PoolSnapshot> {

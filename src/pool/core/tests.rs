@@ -5,3 +5,4 @@ mod fairness;
 mod harness;
 mod limits;
 mod random;
+mod sweep;

@@ -1,0 +1,102 @@
+//! Names that clients make up.
+
+use super::*;
+use crate::backend::settings::SettingsTable;
+use crate::backend::statements::StatementTable;
+use crate::config::parse_bytes;
+use crate::pool::Pools;
+use crate::session::card::Clients;
+
+const TEXT: &str = "[auth]\nauth_type = \"trust\"\n[timeouts]\nautodb_idle_timeout = \"60s\"\n\
+    [databases.named]\nnodes = [\"h\"]\n[databases.\"*\"]\nnodes = [\"h\"]\n[users.known]\n";
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn config() -> Config {
+    parse_bytes(TEXT.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn routes(invented_max: usize) -> Routes {
+    let common = Arc::new(Common {
+        pools: Arc::new(Pools::new(1, 7)),
+        statements: Arc::new(StatementTable::default()),
+        settings: SettingsTable::default(),
+        clients: Clients::default(),
+    });
+    Routes { invented_max, ..Routes::new(common) }
+}
+
+/// A login; `None` when there is no room.
+fn log_in(routes: &mut Routes, database: &str, user: &str) -> Option<Destination> {
+    let (config, names) = (config(), (database, user));
+    let has_room = routes.has_room(&config, None, names);
+    has_room.then(|| routes.find(&config, None, names, None).expect("the wildcard"))
+}
+
+/// Routes, accounts, pools, names of databases and of users.
+fn sizes(routes: &Routes) -> [usize; 5] {
+    let pools = routes.common.pools.snapshot().len();
+    let (databases, users) = (routes.databases.len(), routes.users.len());
+    [routes.routes.len(), routes.accounts.len(), pools, databases, users]
+}
+
+#[test]
+fn a_scanner_takes_a_bounded_place() {
+    let mut routes = routes(100);
+    let named = log_in(&mut routes, "named", "known").expect("room");
+    let used = log_in(&mut routes, "used", "known").expect("room");
+    drop(named);
+    for n in 0..3_000 {
+        assert!(log_in(&mut routes, &format!("db{n}"), &format!("user{n}")).is_some());
+        let [routes, accounts, pools, databases, users] = sizes(&routes);
+        assert!(routes <= 101 && accounts == routes && pools == routes, "{routes} {pools}");
+        assert!(databases <= 101 && users <= 101, "{databases} {users}");
+    }
+    let again = log_in(&mut routes, "used", "known").expect("room");
+    assert!(Arc::ptr_eq(&again.route, &used.route), "a route in use was dropped");
+    assert!(routes.routes.contains_key(&("named".to_owned(), "known".to_owned())));
+}
+
+#[test]
+fn when_all_are_in_use_nobody_else_makes_one_up() {
+    let mut routes = routes(10);
+    let users = |n: usize| format!("user{n}");
+    let mut held: Vec<_> =
+        (0..10).map(|n| log_in(&mut routes, "named", &users(n)).expect("room")).collect();
+    assert!(log_in(&mut routes, "named", &users(10)).is_none());
+    assert!(log_in(&mut routes, "named", &users(3)).is_some(), "it is there already");
+    assert!(log_in(&mut routes, "named", "known").is_some(), "nobody made it up");
+    held.pop();
+    assert!(log_in(&mut routes, "named", &users(10)).is_some());
+}
+
+#[test]
+fn what_nobody_uses_is_forgotten_in_time() {
+    let (mut routes, config) = (routes(100), config());
+    let used = log_in(&mut routes, "used", "a").expect("room");
+    drop(log_in(&mut routes, "unused", "b"));
+    drop(log_in(&mut routes, "named", "known"));
+    let start = Instant::now();
+    routes.forget_unused(&config, start + LIMIT / 2);
+    assert_eq!(sizes(&routes), [3, 3, 3, 3, 3]);
+    routes.forget_unused(&config, start + LIMIT + LIMIT / 4);
+    assert_eq!(sizes(&routes), [2, 2, 2, 2, 2], "the unused one goes");
+    drop(used);
+    routes.forget_unused(&config, start + LIMIT * 2);
+    assert_eq!(sizes(&routes), [2, 2, 2, 2, 2], "it was in use until now");
+    routes.forget_unused(&config, start + LIMIT * 3);
+    assert_eq!(sizes(&routes), [1, 1, 1, 1, 1], "what has names of its own stays");
+}
+
+#[test]
+fn a_session_from_before_a_reload_keeps_its_pool() {
+    let (mut routes, config) = (routes(100), config());
+    let used = log_in(&mut routes, "used", "a").expect("room");
+    routes.reload(&config, None, false);
+    let start = Instant::now();
+    routes.forget_unused(&config, start + LIMIT * 2);
+    assert_eq!(sizes(&routes), [1, 1, 1, 1, 1]);
+    assert_eq!(routes.routes.values().next().map(|route| route.pool), Some(used.route.pool));
+    drop(used);
+    routes.forget_unused(&config, start + LIMIT * 4);
+    assert_eq!(sizes(&routes), [0, 0, 0, 0, 0]);
+}
