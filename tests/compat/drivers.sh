@@ -26,10 +26,9 @@ driver_jdbc() {
     java -Xmx512m -cp "$jar:$classes" Driver
 }
 
-# A cargo test: "make test" runs it too, then with the servers of its own.
+# A cargo test, built by run.sh: "make test" runs it too, then with the servers of its own.
 driver_tokio() {
     cd "$COMPAT_ROOT" || return 1
-    cargo test --locked --quiet --test compat_tokio --no-run || return 1
     cargo test --locked --test compat_tokio -- --test-threads=1 | sed "s/^test \(.*\) \.\.\. ok$/ok - \1/"
     return "${PIPESTATUS[0]}"
 }

@@ -250,6 +250,13 @@ async def transactions():
             pass
         async with conn.transaction():
             await conn.execute("INSERT INTO apg_tx VALUES (3)")
+    try:
+        async with conn.transaction():
+            await conn.execute("INSERT INTO apg_tx VALUES (4)")
+            raise KeyError("mine")
+    except KeyError:
+        pass
+    same("rolled back", 2, await conn.fetchval("SELECT count(*) FROM apg_tx"))
     same("savepoints", [1, 3], [r[0] for r in await conn.fetch("SELECT id FROM apg_tx ORDER BY id")])
     tx = conn.transaction(isolation="serializable", readonly=True)
     await tx.start()
