@@ -262,6 +262,11 @@ impl Session {
     }
 }
 
+/// Of a statement that no server has seen.
+pub(super) fn cancelled() -> Fault {
+    Fault::query(Side::Client, "57014", "canceling statement due to user request")
+}
+
 fn lost() -> Fault {
     Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
 }
@@ -384,14 +389,13 @@ impl Session {
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
-        if self.card.take(Order::Cancel) {
-            let fault =
-                Fault::query(Side::Client, "57014", "canceling statement due to user request");
+        // Behind a gate it is obeyed when the gate opens.
+        if self.gate.is_none() && self.card.take(Order::Cancel) {
             match self.phase {
-                Phase::Waiting(_) => self.refuse_batch(cx, &fault)?,
+                Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
                 // It came while a server was being granted.
-                Phase::Bound if self.gate.is_none() => self.deliver_cancel(),
-                Phase::Bound | Phase::Idle => {}
+                Phase::Bound => self.deliver_cancel(),
+                Phase::Idle => {}
             }
         }
         if self.card.take(Order::Alarm) {
@@ -482,6 +486,8 @@ impl Session {
     ) -> ControlFlow<End> {
         self.phase = Phase::Idle;
         self.card.unlinks();
+        // It was for what is answered here.
+        self.card.take(Order::Cancel);
         self.set_clock(Clock::Off, None);
         if self.greeting {
             return ControlFlow::Break(End::Fault(Fault::session(
