@@ -53,7 +53,7 @@ EOF
 bench "pipelines, -M extended" $((clients * 50)) -f "$work/pipeline.sql" -M extended -c "$clients" -j "$clients" -t 50
 bench "pipelines, -M prepared" $((clients * 50)) -f "$work/pipeline.sql" -M prepared -c "$clients" -j "$clients" -t 50
 
-for mode in simple extended prepared; do
+for mode in simple prepared; do
     bench "1,000 clients on $COMPAT_BENCH_POOL_SIZE servers, -S -M $mode" 20000 -S -M "$mode" -c 1000 -j 2 -t 20
 done
 open=$(direct "SELECT count(*) FROM pg_stat_activity WHERE usename = 'bench'")
