@@ -6,8 +6,9 @@
 
 use super::card::Order;
 use super::route::StatePolicy;
-use super::run::{Clock, End, Phase, Session, cancelled};
+use super::run::{Clock, End, Phase, Session};
 use super::settings;
+use super::timing::cancelled;
 use crate::backend::server::Server;
 use crate::backend::settings::alignment;
 use crate::backend::state::{Kind, Reply};

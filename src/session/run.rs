@@ -262,11 +262,6 @@ impl Session {
     }
 }
 
-/// Of a statement that no server has seen.
-pub(super) fn cancelled() -> Fault {
-    Fault::query(Side::Client, "57014", "canceling statement due to user request")
-}
-
 fn lost() -> Fault {
     Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
 }
@@ -391,12 +386,7 @@ impl Session {
         }
         // Behind a gate it is obeyed when the gate opens.
         if self.gate.is_none() && self.card.take(Order::Cancel) {
-            match self.phase {
-                Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
-                // It came while a server was being granted.
-                Phase::Bound => self.deliver_cancel(),
-                Phase::Idle => {}
-            }
+            self.cancel_ordered(cx)?;
         }
         if self.card.take(Order::Alarm) {
             self.alarm(cx)?;
