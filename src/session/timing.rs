@@ -75,6 +75,19 @@ impl Session {
         }
     }
 
+    /// Whether the server has answered everything, and a cancel request for it is still on its way.
+    /// What the client sends next was never meant by it, and waits: PostgreSQL signals the process
+    /// twice for one request, and the second signal may come when the first has long been answered.
+    /// The session is woken when the request is through.
+    pub(super) fn awaits_cancel(&mut self, cx: &mut Context<'_>) -> bool {
+        self.lease.as_mut().is_some_and(|lease| {
+            let server = lease.server();
+            server.replies.outstanding() == 0
+                && server.cancel.is_in_flight()
+                && server.cancel.wake_when_clear(cx.waker())
+        })
+    }
+
     /// A cancel request came while the client's statement waited for a server.
     pub(super) fn cancel_ordered(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         match self.phase {
