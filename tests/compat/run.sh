@@ -39,8 +39,14 @@ if [ -z "$howdah" ]; then
     cargo build --release --locked --bin howdah
     howdah=$(realpath "${CARGO_TARGET_DIR:-target}/release/howdah")
 fi
-# Before any clock runs: a build may take longer than a driver may.
-case " $drivers " in *" tokio "*) cargo test --locked --test compat_tokio --no-run ;; esac
+# Before any clock runs: a build, or its wait for another build, may take longer than a driver may.
+tokio_test=
+case " $drivers " in
+*" tokio "*)
+    cargo test --locked --test compat_tokio --no-run
+    tokio_test=$(realpath "$(cargo test --locked --test compat_tokio --no-run 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p')")
+    ;;
+esac
 
 logs=$cache/logs
 rm -rf "$logs"
