@@ -1,6 +1,6 @@
 # What a person does with this repository. Each target installs what it lacks (through apt, or by naming it).
 
-HOWDAH := target/release/howdah
+HOWDAH := $(or $(CARGO_TARGET_DIR),target)/release/howdah
 
 .PHONY: help build demo test soak fuzz compat bench bench-quick micro check deny
 

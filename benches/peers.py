@@ -120,7 +120,7 @@ listen pg
 
 # name: (environment variable, file names to look for, how to start it, argument that prints the version)
 CATALOG = {
-    "howdah": ("PEER_HOWDAH", (os.path.join(ROOT, "target/release/howdah"),), howdah, "--version"),
+    "howdah": ("PEER_HOWDAH", (os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"), "release/howdah"),), howdah, "--version"),
     "pgbouncer": ("PEER_PGBOUNCER", (os.path.join(BUILT, "pgbouncer"), "pgbouncer"), pgbouncer, "--version"),
     "odyssey": ("PEER_ODYSSEY", (os.path.join(BUILT, "odyssey"), "odyssey"), odyssey, "--version"),
     "pgpool": ("PEER_PGPOOL", ("pgpool",), pgpool, "--version"),

@@ -21,7 +21,7 @@ pub type Key = [u8; 8];
 pub enum Order {
     /// Its alarm went off.
     Alarm = 1,
-    /// A cancel request came while it waited for a server.
+    /// A cancel request came while its statement waited: for a server, or for an answer to a question of ours.
     Cancel = 2,
     /// Leave at the next transaction boundary.
     Drain = 4,
@@ -73,8 +73,13 @@ impl Card {
 
     /// Gives the session an order and wakes it.
     pub fn order(&self, order: Order) {
+        self.order_locked(order, self.lock());
+    }
+
+    fn order_locked(&self, order: Order, shared: MutexGuard<'_, Shared>) {
         self.orders.fetch_or(order as u8, Ordering::AcqRel);
-        let waker = self.lock().waker.clone();
+        let waker = shared.waker.clone();
+        drop(shared);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -113,7 +118,8 @@ impl Card {
         }
     }
 
-    /// The session waits for a server.
+    /// The client's statement waits in the session. Whoever links a server afterwards finds the
+    /// order of each cancel request that came meanwhile.
     pub fn waits(&self) {
         self.lock().link = Link::Waiting;
     }
@@ -136,8 +142,7 @@ impl Card {
             Link::On(target) => Some(target.begin()),
             Link::Idle => None,
             Link::Waiting => {
-                drop(shared);
-                self.order(Order::Cancel);
+                self.order_locked(Order::Cancel, shared);
                 None
             }
         }

@@ -4,9 +4,11 @@
 //! each question is answered before the next byte of the client's is looked at, so that a failed
 //! alignment can never let a query run under somebody else's settings.
 
+use super::card::Order;
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
+use super::timing::cancelled;
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
@@ -90,8 +92,13 @@ impl Session {
         let discarded = server.replies.sent(Kind::Query, Reply::Swallow, None);
         debug_assert!(discarded.is_none(), "asked while the server skips");
         self.gate = Some(gate);
-        // A late cancel request is not meant for a query of ours.
-        self.card.unlinks();
+        // A cancel request is not meant for a query of ours, but for the client's that waits behind
+        // it; when that was answered before, the request is late.
+        if self.touched {
+            self.card.unlinks();
+        } else {
+            self.card.waits();
+        }
         let limit = self.options.query_wait_timeout.unwrap_or(GATE_MAX);
         self.set_clock(Clock::Gate, Some(limit));
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
@@ -197,8 +204,21 @@ impl Session {
         if self.gate.is_some() {
             return ControlFlow::Continue(());
         }
+        if !self.touched && self.card.take(Order::Cancel) {
+            return self.cancelled_in_line(cx);
+        }
         self.process_held(cx)?;
         self.settle(cx)
+    }
+
+    /// A cancel request came while the server was made ready. It has got nothing of the client's
+    /// and goes back; should it not be at rest, because a request for it has just begun, it is
+    /// closed.
+    fn cancelled_in_line(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        if let Some(lease) = self.lease.take() {
+            drop(lease.try_return());
+        }
+        self.refuse_batch(cx, &cancelled())
     }
 
     /// The statement is answered with the server's error, and the server, which has a part of the

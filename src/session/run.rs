@@ -340,19 +340,6 @@ impl Session {
         Poll::Pending
     }
 
-    /// Whether the server has answered everything, and a cancel request for it is still on its way.
-    /// What the client sends next was never meant by it, and waits: PostgreSQL signals the process
-    /// twice for one request, and the second signal may come when the first has long been answered.
-    /// The session is woken when the request is through.
-    pub(super) fn awaits_cancel(&mut self, cx: &mut Context<'_>) -> bool {
-        self.lease.as_mut().is_some_and(|lease| {
-            let server = lease.server();
-            server.replies.outstanding() == 0
-                && server.cancel.is_in_flight()
-                && server.cancel.wake_when_clear(cx.waker())
-        })
-    }
-
     fn owes_nothing(&mut self) -> bool {
         self.lease.as_mut().is_none_or(|lease| lease.server().replies.outstanding() == 0)
     }
@@ -401,15 +388,9 @@ impl Session {
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
-        if self.card.take(Order::Cancel) {
-            let fault =
-                Fault::query(Side::Client, "57014", "canceling statement due to user request");
-            match self.phase {
-                Phase::Waiting(_) => self.refuse_batch(cx, &fault)?,
-                // It came while a server was being granted.
-                Phase::Bound if self.gate.is_none() => self.deliver_cancel(),
-                Phase::Bound | Phase::Idle => {}
-            }
+        // Behind a gate it is obeyed when the gate opens.
+        if self.gate.is_none() && self.card.take(Order::Cancel) {
+            self.cancel_ordered(cx)?;
         }
         if self.card.take(Order::Alarm) {
             self.alarm(cx)?;
@@ -497,6 +478,8 @@ impl Session {
     ) -> ControlFlow<End> {
         self.phase = Phase::Idle;
         self.card.unlinks();
+        // It was for what is answered here.
+        self.card.take(Order::Cancel);
         self.set_clock(Clock::Off, None);
         if self.greeting {
             return ControlFlow::Break(End::Fault(Fault::session(

@@ -1,6 +1,7 @@
-//! A session's time-outs. The worker's tick rings; nothing here arms a timer.
+//! A session's time-outs, and the cancelling of its statements. The worker's tick rings; nothing here
+//! arms a timer.
 
-use super::run::{Clock, End, Session};
+use super::run::{Clock, End, Phase, Session};
 use crate::fault::{Fault, Side};
 use crate::pool::core::Tick;
 use std::ops::ControlFlow;
@@ -74,6 +75,30 @@ impl Session {
         }
     }
 
+    /// Whether the server has answered everything, and a cancel request for it is still on its way.
+    /// What the client sends next was never meant by it, and waits: PostgreSQL signals the process
+    /// twice for one request, and the second signal may come when the first has long been answered.
+    /// The session is woken when the request is through.
+    pub(super) fn awaits_cancel(&mut self, cx: &mut Context<'_>) -> bool {
+        self.lease.as_mut().is_some_and(|lease| {
+            let server = lease.server();
+            server.replies.outstanding() == 0
+                && server.cancel.is_in_flight()
+                && server.cancel.wake_when_clear(cx.waker())
+        })
+    }
+
+    /// A cancel request came while the client's statement waited for a server.
+    pub(super) fn cancel_ordered(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        match self.phase {
+            Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
+            // It came while a server was being granted.
+            Phase::Bound => self.deliver_cancel(),
+            Phase::Idle => {}
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Cancels what the server runs; its error reaches the client in its turn.
     pub(super) fn deliver_cancel(&mut self) {
         let Some(lease) = &mut self.lease else { return };
@@ -99,6 +124,11 @@ pub(super) async fn within<T>(
         Ok(done) => done,
         Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
     }
+}
+
+/// Of a statement that no server has seen.
+pub(super) fn cancelled() -> Fault {
+    Fault::query(Side::Client, "57014", "canceling statement due to user request")
 }
 
 fn query_wait_timeout() -> Fault {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs real drivers against howdah in transaction mode, in front of PostgreSQL 15 and 18; see README.md beside it.
-#   tests/compat/run.sh [--pg 15|18] [--howdah FILE] [DRIVER…]
-# Prints a table of drivers and servers, and as its last line the number of checks that passed and failed.
+#   tests/compat/run.sh [--verbose] [--pg 15|18] [--howdah FILE] [DRIVER…]
+# Prints what a driver says only if it fails (--verbose: always), then a table of drivers and servers, and as its last
+# line the number of checks that passed and of drivers that failed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -16,13 +17,14 @@ DRIVER_SECONDS=300 # one driver on one server; they need a few
 . "$here/stage.sh"
 . "$here/drivers.sh"
 
-usage() { echo "usage: tests/compat/run.sh [--pg 15|18] [--howdah FILE] [DRIVER…], DRIVER one of: $ALL_DRIVERS" >&2; exit 2; }
+usage() { echo "usage: tests/compat/run.sh [--verbose] [--pg 15|18] [--howdah FILE] [DRIVER…], DRIVER one of: $ALL_DRIVERS" >&2; exit 2; }
 
-servers= drivers= howdah=
+servers= drivers= howdah= verbose=
 while [ $# -gt 0 ]; do
     case $1 in
     --pg) [ $# -ge 2 ] || usage; servers="$servers $2"; shift ;;
     --howdah) [ $# -ge 2 ] || usage; howdah=$(realpath "$2"); shift ;;
+    --verbose) verbose=yes ;;
     -*) usage ;;
     *)
         case " $ALL_DRIVERS " in *" $1 "*) drivers="$drivers $1" ;; *) usage ;; esac
@@ -35,8 +37,16 @@ servers=${servers:-15 18} drivers=${drivers:-$ALL_DRIVERS}
 "$here/tools.sh"
 if [ -z "$howdah" ]; then
     cargo build --release --locked --bin howdah
-    howdah=$root/target/release/howdah
+    howdah=$(realpath "${CARGO_TARGET_DIR:-target}/release/howdah")
 fi
+# Before any clock runs: a build, or its wait for another build, may take longer than a driver may.
+tokio_test=
+case " $drivers " in
+*" tokio "*)
+    cargo test --locked --test compat_tokio --no-run
+    tokio_test=$(realpath "$(cargo test --locked --test compat_tokio --no-run 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p')")
+    ;;
+esac
 
 logs=$cache/logs
 rm -rf "$logs"
@@ -53,19 +63,19 @@ run_driver() { # run_driver DRIVER VERSION
     (driver_environment "$2"; exec timeout --kill-after=5 "$DRIVER_SECONDS" bash -c ". '$here/drivers.sh'; driver_$1") \
         < /dev/null > "$log" 2>&1 || status=$?
     [ "$status" != 124 ] || echo "FAILED: not finished after $DRIVER_SECONDS s" >> "$log"
-    cat "$log"
     checks=$(grep -c '^ok - ' "$log" || true)
     if [ "$status" = 0 ] && [ "$checks" = 0 ]; then
-        echo "FAILED: it checked nothing" | tee -a "$log"
+        echo "FAILED: it checked nothing" >> "$log"
         status=1
     fi
     if ! kill -0 "$howdah_pid" 2> /dev/null; then
-        echo "FAILED: howdah is gone" | tee -a "$log"
+        echo "FAILED: howdah is gone" >> "$log"
         status=1
     elif grep -q 'panicked at' "$stage/howdah/log"; then
-        echo "FAILED: howdah panicked: $(grep -m 1 -A 1 'panicked at' "$stage/howdah/log")" | tee -a "$log"
+        echo "FAILED: howdah panicked: $(grep -m 1 -A 1 'panicked at' "$stage/howdah/log")" >> "$log"
         status=1
     fi
+    if [ "$status" != 0 ] || [ -n "$verbose" ]; then cat "$log"; fi
     passed=$((passed + checks))
     if [ "$status" = 0 ]; then
         result[$1,$2]="$checks passed, $((SECONDS - began)) s"

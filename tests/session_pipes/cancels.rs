@@ -1,10 +1,12 @@
 //! Cancel requests, and what they must not reach.
 
-use crate::stage::{Client, Setup, Stage, play};
+use crate::stage::{Client, Setup, Stage, batch, play};
 use howdah::session::card::Card;
 use howdah::session::run;
+use howdah::wire;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_local;
 
 const CANCELLED: &str = "E:ERROR 57014 canceling statement due to user request";
@@ -52,5 +54,59 @@ fn the_rollback_waits_until_the_cancel_request_is_through() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
         let next = ["ROLLBACK", "C:ROLLBACK Z:I"];
         is_spared_by_a_late_signal(stage, "BEGIN", next, "Z:E").await;
+    });
+}
+
+/// Somebody without settings of its own uses the only server.
+async fn somebody_else(stage: &Rc<Stage>) {
+    let mut other = stage.client().await;
+    assert_eq!(other.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
+    other.leave().await;
+}
+
+/// The client's statement waits behind a question of ours that the server is slow to answer. A
+/// cancel request is for the statement, which is never sent.
+async fn ends_behind_a_question(stage: Rc<Stage>, settings: &[(&str, &str)], question: &str) {
+    let (mut arrival, pipe) = stage.arrival();
+    let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    arrival.settings = stage.worker.common.settings.intern(settings);
+    let card = Arc::clone(&arrival.card);
+    let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&stage.worker))));
+    assert_eq!(client.answer().await, "S K Z:I");
+    let mut query = Vec::new();
+    wire::client::query(&mut query, b"SLEEP");
+    for statement in [query, batch("SLEEP")] {
+        somebody_else(&stage).await;
+        stage.process(1).state.borrow_mut().deaf = true;
+        client.send(&statement).await;
+        stage.breathe().await;
+        assert!(card.cancel().is_none(), "nothing of the client's runs on a server");
+        stage.process(1).listen();
+        assert_eq!(client.answer().await, format!("{CANCELLED} Z:I"));
+        let last = stage.process(1).state.borrow().log.last().cloned().expect("a question");
+        assert!(last.contains(question), "asked last: {last}");
+        // It was for that statement, and for no other.
+        assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
+    }
+    assert_eq!(stage.process(1).state.borrow().cancels, 0);
+    client.leave().await;
+    stage.is_healthy().await;
+    assert_eq!(stage.processes.borrow().len(), 1);
+}
+
+#[test]
+fn a_statement_that_waits_for_its_settings_is_cancelled() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        ends_behind_a_question(stage, &[("work_mem", "1MB")], "work_mem").await;
+    });
+}
+
+#[test]
+fn a_statement_that_waits_for_the_check_of_its_server_is_cancelled() {
+    let mut setup = Setup { pool_size: 1, ..Setup::default() };
+    setup.options.server_check_query = Some("SELECT 'alive'".into());
+    setup.options.server_check_delay = Duration::ZERO;
+    play(setup, async |stage| {
+        ends_behind_a_question(stage, &[], "alive").await;
     });
 }

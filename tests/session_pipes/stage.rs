@@ -331,6 +331,18 @@ pub(crate) fn brief(tag: u8, body: &[u8]) -> String {
     format!("{}:{shown}", char::from(tag))
 }
 
+/// One statement in the extended protocol.
+pub(crate) fn batch(sql: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::client::parse(&mut out, b"", sql.as_bytes(), &[0, 0]);
+    wire::client::bind_head(&mut out, b"", b"", 6);
+    out.extend([0; 6]);
+    wire::client::target(&mut out, wire::client::DESCRIBE, b'P', b"");
+    out.extend(b"E\0\0\0\x09\0\0\0\0\0");
+    wire::client::bare(&mut out, wire::client::SYNC);
+    out
+}
+
 impl Client {
     pub(crate) fn new(pipe: DuplexStream, task: JoinHandle<()>) -> Self {
         let (reader, writer) = tokio::io::split(pipe);

@@ -1,7 +1,6 @@
 //! What ends by the clock, and what goes on.
 
-use crate::stage::{Client, Setup, Stage, play};
-use howdah::wire::client;
+use crate::stage::{Client, Setup, Stage, batch, play};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,17 +21,6 @@ async fn in_time(client: &mut Client, since: Instant) -> String {
     let spent = since.elapsed();
     assert!(spent >= LIMIT - COARSE && spent <= LIMIT + COARSE, "after {spent:?}: {answer}");
     answer
-}
-
-fn batch(sql: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    client::parse(&mut out, b"", sql.as_bytes(), &[0, 0]);
-    client::bind_head(&mut out, b"", b"", 6);
-    out.extend([0; 6]);
-    client::target(&mut out, client::DESCRIBE, b'P', b"");
-    out.extend(b"E\0\0\0\x09\0\0\0\0\0");
-    client::bare(&mut out, client::SYNC);
-    out
 }
 
 #[test]

@@ -484,6 +484,9 @@ public final class Driver {
             same("nobody sees what is not committed", 0L, value(other, "SELECT count(*) FROM jdbc_tx"));
             conn.commit();
             same("committed", 2L, value(other, "SELECT count(*) FROM jdbc_tx"));
+            run(conn, "INSERT INTO jdbc_tx VALUES (7)");
+            conn.rollback();
+            same("rolled back", 2L, value(other, "SELECT count(*) FROM jdbc_tx"));
             conn.setReadOnly(true);
             same("read only", "25006", stateOf(() -> run(conn, "INSERT INTO jdbc_tx VALUES (3)")));
             conn.rollback();

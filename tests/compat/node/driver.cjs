@@ -265,6 +265,10 @@ async function transactions() {
   await client.query('ROLLBACK TO a')
   await client.query('COMMIT')
   same('committed', '1', await value(client, 'SELECT count(*) FROM node_tx'))
+  await client.query('BEGIN')
+  await client.query('INSERT INTO node_tx VALUES ($1)', [2])
+  await client.query('ROLLBACK')
+  same('rolled back', '1', await value(client, 'SELECT count(*) FROM node_tx'))
   await client.query("SET timezone = 'Asia/Tokyo'")
   const work = async (number) => {
     const mine = await connect()

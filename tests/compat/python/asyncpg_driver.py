@@ -191,21 +191,27 @@ async def cursors():
     await conn.close()
 
 
+async def asleep(other, mark):
+    """Waits until a server runs the query with this mark: PostgreSQL loses a request that comes earlier."""
+    count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND wait_event = 'PgSleep'"
+    with quick("the query to cancel begins"):
+        while not await other.fetchval(count, f"%{mark}"):
+            pass
+
+
 async def cancels():
     conn, other = await connect(), await connect()
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     with quick("a time limit"):
         try:
-            await conn.fetch("SELECT pg_sleep(60)", timeout=0.2)
+            await conn.fetch("SELECT pg_sleep(60)", timeout=1)
             fail("a time limit", "ended normally")
         except asyncio.TimeoutError:
             ok("a time limit")
         same("its session goes on", 1, await conn.fetchval("SELECT 1"))
     same("its query is cancelled", 0, await other.fetchval(sleeping))
-    task = asyncio.create_task(conn.fetch("SELECT pg_sleep(60)"))
-    with quick("the query to cancel begins"):
-        while not await other.fetchval(sleeping):
-            pass
+    task = asyncio.create_task(conn.fetch("SELECT pg_sleep(60) -- a task"))
+    await asleep(other, "-- a task")
     with quick("a cancelled task"):
         task.cancel()
         try:
@@ -221,10 +227,23 @@ async def cancels():
     async def work(number):
         mine = await connect()
         for turn in range(15):
-            if number < 3:
+            if number == 0:
+                mark = f"-- round {turn}"
+                task = asyncio.create_task(mine.fetch(f"SELECT pg_sleep(60) {mark}"))
+                await asleep(other, mark)
+                with quick("cancel among others"):
+                    task.cancel()
+                    try:
+                        await task
+                        fail("cancel among others", "ended normally")
+                    except asyncio.CancelledError:
+                        pass
+                    await mine.fetchval("SELECT 1")
+            elif number < 4:
+                # At any moment: before a server runs the query (then it sleeps to its end) or while it does.
                 try:
-                    await mine.fetch("SELECT pg_sleep(60)", timeout=0.02)
-                    fail("cancel among others", "ended normally")
+                    await mine.fetch("SELECT pg_sleep(1)", timeout=0.02)
+                    fail("a time limit among others", "ended normally")
                 except asyncio.TimeoutError:
                     pass
             for i in range(5):
@@ -232,7 +251,7 @@ async def cancels():
                     fail("cancel among others", f"client {number} got {got}")
         await mine.close()
     await asyncio.gather(*map(work, range(2 * POOL_SIZE)))
-    ok("45 cancels hit their own query and nobody else's")
+    ok("15 cancels and 45 time limits hit their own query and nobody else's")
     await other.close()
     await conn.close()
 
@@ -250,6 +269,13 @@ async def transactions():
             pass
         async with conn.transaction():
             await conn.execute("INSERT INTO apg_tx VALUES (3)")
+    try:
+        async with conn.transaction():
+            await conn.execute("INSERT INTO apg_tx VALUES (4)")
+            raise KeyError("mine")
+    except KeyError:
+        pass
+    same("rolled back", 2, await conn.fetchval("SELECT count(*) FROM apg_tx"))
     same("savepoints", [1, 3], [r[0] for r in await conn.fetch("SELECT id FROM apg_tx ORDER BY id")])
     tx = conn.transaction(isolation="serializable", readonly=True)
     await tx.start()

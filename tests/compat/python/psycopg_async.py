@@ -29,6 +29,7 @@ async def queries():
         same("a query", 42, await value(conn, "SELECT %s::int", [42]))
         for state, query in (("42601", "SELEC"), ("22012", "SELECT 1/0"), ("42P01", "TABLE missing")):
             same(f"SQLSTATE of {query}", state, (await error_of(conn, query)).sqlstate)
+            same("and the session goes on", 1, await value(conn, "SELECT 1"))
         cur = await conn.execute("SELECT generate_series(1, 20000)")
         same("rows", 20000, sum([1 async for _ in cur]))
     try:
@@ -100,6 +101,33 @@ async def copies():
         await conn.execute("DROP TABLE psya_copy")
 
 
+async def transactions():
+    async with await connect() as conn, await connect() as other:
+        await conn.execute("CREATE TABLE psya_tx (id int PRIMARY KEY)")
+        count = "SELECT count(*) FROM psya_tx"
+        async with conn.transaction():
+            await conn.execute("INSERT INTO psya_tx VALUES (1)")
+            try:
+                async with conn.transaction():
+                    await conn.execute("INSERT INTO psya_tx VALUES (2)")
+                    await conn.execute("INSERT INTO psya_tx VALUES (1)")
+                fail("a duplicate", "accepted")
+            except errors.UniqueViolation:
+                pass
+            same("nobody sees what is not committed", 0, await value(other, count))
+        same("committed, but for the savepoint", 1, await value(other, count))
+        async with conn.transaction() as outer:
+            await conn.execute("INSERT INTO psya_tx VALUES (3)")
+            raise psycopg.Rollback(outer)
+        same("rolled back", 1, await value(conn, count))
+        await conn.execute("BEGIN")
+        await error_of(conn, "SELECT 1/0")
+        same("in a failed transaction", "25P02", (await error_of(conn, "SELECT 1")).sqlstate)
+        same("COMMIT of it", "ROLLBACK", (await conn.execute("COMMIT")).statusmessage)
+        same("and the session goes on", 1, await value(conn, count))
+        await conn.execute("DROP TABLE psya_tx")
+
+
 async def cursors():
     async with await psycopg.AsyncConnection.connect() as conn:
         async with conn.cursor("server_side") as cur:
@@ -136,7 +164,7 @@ async def cancels():
 
 
 async def main():
-    for part in (queries, prepared, pipelines, copies, cursors, cancels):
+    for part in (queries, prepared, pipelines, copies, transactions, cursors, cancels):
         await part()
 
 
