@@ -6,6 +6,8 @@
 
 use super::tls::TlsLayer;
 use bytes::{Buf, BytesMut};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -40,6 +42,27 @@ impl Socket {
             Self::Memory(socket) => Pin::new(socket).poll_read(cx, &mut buf),
         };
         done.map_ok(|()| buf.filled().len())
+    }
+
+    /// The same, and asks the kernel even when the runtime has not heard of anything yet.
+    pub(super) fn poll_read_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if let ready @ Poll::Ready(_) = self.poll_read(cx, buf) {
+            return ready;
+        }
+        let got = match self {
+            Self::Tcp(socket) => recv(&*socket, buf, RecvFlags::DONTWAIT),
+            Self::Unix(socket) => recv(&*socket, buf, RecvFlags::DONTWAIT),
+            Self::Memory(_) => return Poll::Pending,
+        };
+        match got {
+            Ok((n, _)) => Poll::Ready(Ok(n)),
+            Err(Errno::AGAIN | Errno::INTR) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
     }
 
     pub(super) fn poll_write(
@@ -148,7 +171,21 @@ impl Stream {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
         match &mut self.tls {
             None => socket.poll_read(cx, buf),
-            Some(tls) => tls.poll_read(socket, cx, buf),
+            Some(tls) => tls.poll_read(socket, cx, (buf, Socket::poll_read)),
+        }
+    }
+
+    /// The same, but pending only if the kernel has nothing: what the runtime has been told of its
+    /// sockets is as old as its last look, and a peer may have closed since. One system call more.
+    pub fn poll_read_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
+        match &mut self.tls {
+            None => socket.poll_read_now(cx, buf),
+            Some(tls) => tls.poll_read(socket, cx, (buf, Socket::poll_read_now)),
         }
     }
 

@@ -10,8 +10,10 @@ use super::settings;
 use crate::backend::server::Server;
 use crate::backend::settings::alignment;
 use crate::backend::state::{Kind, Reply};
+use crate::net::Stream;
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -62,15 +64,18 @@ pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     Some(columns)
 }
 
-/// Takes in what an idle server has said; false when it is of no use any more.
-fn is_alive(server: &mut Server, cx: &mut Context<'_>) -> bool {
+/// A way of reading a server.
+type ReadStream = fn(&mut Stream, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>;
+
+/// Takes in what a server that owes nothing has said; false when it is of no use any more.
+fn is_alive(server: &mut Server, cx: &mut Context<'_>, read: ReadStream) -> bool {
     let held = std::mem::take(&mut server.held);
-    if server.absorb(&held, &mut None).is_err() {
+    if server.is_closing || server.absorb(&held, &mut None).is_err() {
         return false;
     }
     loop {
         let mut chunk = [0u8; 1024];
-        match server.stream.poll_read(cx, &mut chunk) {
+        match read(&mut server.stream, cx, &mut chunk) {
             Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
             Poll::Ready(Ok(n)) if n > 0 => {
                 if server.absorb(chunk.get(..n).unwrap_or_default(), &mut None).is_err() {
@@ -95,7 +100,8 @@ impl Session {
         if must_move && server.stream.rehome().is_err() {
             return ControlFlow::Continue(false);
         }
-        if !is_alive(server, cx) {
+        // What the runtime has heard costs nothing; the kernel is asked before the first byte.
+        if !is_alive(server, cx, Stream::poll_read) {
             return ControlFlow::Continue(false);
         }
         server.prepared.begin_batch();
@@ -118,6 +124,22 @@ impl Session {
             Some(_) | None => self.align(cx)?,
         }
         ControlFlow::Continue(true)
+    }
+
+    /// A server that has ended before it was sent anything of the client's is nobody's loss: it is
+    /// let go, and the session is without one again.
+    pub(super) fn lets_go_of_the_dead(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.touched || self.gate.is_some() || self.mid_frame {
+            return false;
+        }
+        let Some(lease) = &mut self.lease else { return false };
+        if is_alive(lease.server(), cx, Stream::poll_read_now) {
+            return false;
+        }
+        self.lease = None;
+        self.card.unlinks();
+        self.phase = Phase::Idle;
+        true
     }
 
     /// Sends one of our own queries.

@@ -170,6 +170,9 @@ impl Session {
 
     /// As many messages as can be taken, with a server.
     fn process_bound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End, usize> {
+        if self.lets_go_of_the_dead(cx) {
+            return ControlFlow::Continue(0);
+        }
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);

@@ -8,6 +8,7 @@ use super::card::{Card, Order};
 use super::gate::Gate;
 use super::names::{Effects, Names};
 use super::route::{Options, Route};
+use super::settings::NO_STATE;
 use super::worker::{Figures, Worker};
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
@@ -513,18 +514,43 @@ impl Session {
         }
     }
 
-    /// The connection to the server ended while it was leased.
+    /// The connection to the server ended while it was leased, or is said to.
     pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
+        let (is_ours, over) = (self.only_we_ask(), self.has_nothing_there());
         self.lease = None;
         self.card.unlinks();
-        if untouched && !self.owes_ready && !self.touched {
-            return self.try_another(cx);
-        }
         if self.server_said {
             return ControlFlow::Break(End::ServerSaid);
         }
+        if is_ours {
+            return self.try_another(cx);
+        }
+        if over {
+            return self.unbind(cx);
+        }
         ControlFlow::Break(End::Fault(lost()))
+    }
+
+    /// Whether a question of ours is all that the server was ever asked for this client.
+    pub(super) fn only_we_ask(&self) -> bool {
+        let ours = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
+        ours && !self.owes_ready && !self.touched
+    }
+
+    /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
+    /// is outside a transaction and may go to anybody else.
+    pub(super) fn has_nothing_there(&mut self) -> bool {
+        if self.gate.is_some() || self.owes_ready || self.mid_frame {
+            return false;
+        }
+        let free = !self.keeps_server()
+            && !self.pinned
+            && self.passing == 0
+            && self.effects & !NO_STATE == 0;
+        let touched = self.touched;
+        self.lease
+            .as_mut()
+            .is_some_and(|lease| !touched || free && lease.server().replies.rest() == Rest::AtRest)
     }
 
     /// Nothing of the client's has been sent to the server that is gone: another one does as well.

@@ -4,7 +4,7 @@ use howdah::wire::{self, client, server};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// Characters of a text that are logged.
@@ -30,8 +30,19 @@ pub(crate) struct State {
     pub(crate) written: usize,
     /// The process dies when it has written this many bytes.
     pub(crate) dies_at: usize,
+    /// The process ends in an orderly way behind this many answers: its last words come in one piece
+    /// with the last of them.
+    pub(crate) ends_behind: Option<usize>,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
+}
+
+/// What PostgreSQL says when it is told to end.
+pub(crate) fn last_words() -> Vec<u8> {
+    let mut out = Vec::new();
+    let words = "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
+    framed(&mut out, server::ERROR, words.as_bytes());
+    out
 }
 
 /// One server process.
@@ -39,6 +50,8 @@ pub(crate) struct State {
 pub(crate) struct Process {
     pub(crate) state: Rc<RefCell<State>>,
     wake: Rc<Notify>,
+    /// It ends at once, with these words.
+    doom: Rc<(Notify, RefCell<Vec<u8>>)>,
 }
 
 impl Process {
@@ -54,9 +67,10 @@ impl Process {
             cancels: 0,
             written: 0,
             dies_at,
+            ends_behind: None,
             deaf: false,
         };
-        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default() }
+        Self { state: Rc::new(RefCell::new(state)), wake: Rc::default(), doom: Rc::default() }
     }
 
     /// A cancel request came.
@@ -66,6 +80,12 @@ impl Process {
         if state.sleeping {
             self.wake.notify_one();
         }
+    }
+
+    /// Ends while it waits for a message; these are its last words.
+    pub(crate) fn end(&self, last_words: Vec<u8>) {
+        *self.doom.1.borrow_mut() = last_words;
+        self.doom.0.notify_one();
     }
 
     /// Reads again.
@@ -87,7 +107,7 @@ impl Process {
     }
 
     /// Serves the connection to its end.
-    pub(crate) async fn serve(self, pipe: DuplexStream) {
+    pub(crate) async fn serve(self, pipe: impl AsyncRead + AsyncWrite + Unpin) {
         let mut wires = Wires {
             process: self.clone(),
             pipe,
@@ -100,9 +120,9 @@ impl Process {
     }
 }
 
-struct Wires {
+struct Wires<P> {
     process: Process,
-    pipe: DuplexStream,
+    pipe: P,
     inbox: Vec<u8>,
     statements: HashMap<Vec<u8>, String>,
     portal: String,
@@ -124,10 +144,17 @@ fn complete(out: &mut Vec<u8>, tag: &str) {
 
 const COLUMNS: &[u8] = b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
 
-impl Wires {
+impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
     /// Reads more; `None` at the end.
     async fn fill(&mut self) -> Option<()> {
-        let n = self.pipe.read_buf(&mut self.inbox).await.ok()?;
+        let n = tokio::select! {
+            () = self.process.doom.0.notified() => 0,
+            read = self.pipe.read_buf(&mut self.inbox) => read.ok()?,
+        };
+        if n == 0 {
+            let last_words = self.process.doom.1.take();
+            self.pipe.write_all(&last_words).await.ok()?;
+        }
         while self.process.state.borrow().deaf {
             self.process.wake.notified().await;
         }
@@ -162,7 +189,21 @@ impl Wires {
         let frame: Vec<u8> = self.inbox.drain(..header.total()).collect();
         let mut out = Vec::new();
         self.answer(header.tag, &frame[wire::HEADER_LEN..], &mut out).await?;
-        self.write(&out).await
+        let is_last = self.is_last_answer(header.tag);
+        if is_last {
+            out.extend(last_words());
+        }
+        self.write(&out).await?;
+        (!is_last).then_some(())
+    }
+
+    fn is_last_answer(&self, tag: u8) -> bool {
+        let mut state = self.process.state.borrow_mut();
+        if let (client::QUERY | client::SYNC, Some(left)) = (tag, &mut state.ends_behind) {
+            *left -= 1;
+            return *left == 0;
+        }
+        false
     }
 
     fn ready(&self, out: &mut Vec<u8>) {

@@ -25,6 +25,9 @@ thread_local! {
     static CIPHERTEXT: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
+/// A way of reading a socket.
+type ReadSocket = fn(&mut Socket, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>;
+
 /// How the incoming direction ended.
 #[derive(Debug)]
 enum End {
@@ -84,12 +87,12 @@ impl TlsLayer {
         self.written_records = records;
     }
 
-    /// Reads plaintext; zero is end of file, again and again.
+    /// Reads plaintext with this way of reading the socket; zero is end of file, again and again.
     pub(in crate::net) fn poll_read(
         &mut self,
         socket: &mut Socket,
         cx: &mut Context<'_>,
-        buf: &mut [u8],
+        (buf, read): (&mut [u8], ReadSocket),
     ) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -103,7 +106,7 @@ impl TlsLayer {
                 let room = buf.get_mut(filled..).unwrap_or_default();
                 let want = room.len().clamp(CHUNK, scratch.len());
                 let scratch = scratch.get_mut(..want).unwrap_or_default();
-                let Poll::Ready(got) = socket.poll_read(cx, scratch) else { break };
+                let Poll::Ready(got) = read(socket, cx, scratch) else { break };
                 is_more_likely = self.on_read(got, scratch, |this, bytes| {
                     filled += this.digest(bytes, room);
                 });
