@@ -38,12 +38,17 @@ struct Owed {
 }
 
 impl Owed {
+    /// Whether the server is with this client already.
+    fn is_with(&self, name: Name) -> bool {
+        self.owner.is_some_and(|owner| owner.client == name.client)
+    }
+
     /// A Query or a Parse has passed.
     fn heard(&mut self, text: Text) {
         match text {
             Text::Probe => self.probed = true,
             // What the session has reset is restored.
-            Text::Alignment(name) if name.is_none() || name == self.owner => {}
+            Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
             Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
             Text::Client { harmless } => {
                 let before = self.may_differ && !std::mem::take(&mut self.probed);
@@ -284,7 +289,7 @@ impl Front<'_> {
         let must = match first.filter(|_| is_query) {
             Some(Text::CleanUp) => return,
             // Of somebody else: whoever had it last has given it back.
-            Some(Text::Alignment(name)) if name.is_some() && name != owed.owner => return,
+            Some(Text::Alignment(Some(name))) if !owed.is_with(name) => return,
             // What the same session had reset is restored, or it has come again.
             Some(Text::Alignment(_)) => false,
             Some(Text::Probe | Text::Client { .. }) | None => true,

@@ -32,7 +32,7 @@ const HARMLESS: [&[u8]; 9] = [
 /// The beginning of a text that is one client's own, such as its `application_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    client: usize,
+    pub(crate) client: usize,
     number: u64,
 }
 
