@@ -138,6 +138,7 @@ impl Session {
         }
         self.lease = None;
         self.card.unlinks();
+        self.transaction_since = None;
         self.phase = Phase::Idle;
         true
     }

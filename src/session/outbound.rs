@@ -211,6 +211,7 @@ impl Session {
                     return Ok(received.reply);
                 }
                 self.count(status);
+                self.begins_anew(status);
                 let withheld = self.withholds_ready(status);
                 return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
             }
@@ -275,6 +276,18 @@ impl Session {
         let resets = self.effects & settings::RESETS != 0 && !self.startup.is_empty();
         self.owes_ready = resets && status == wire::IDLE && lease.server().rest() == Rest::AtRest;
         self.owes_ready
+    }
+
+    /// A transaction is over. What the client has sent since then may have gone no further: until
+    /// it does, the server can be replaced again.
+    fn begins_anew(&mut self, status: u8) {
+        if status == wire::IDLE
+            && self.is_free()
+            && let Some(lease) = &mut self.lease
+            && lease.server().replies.are_made_up()
+        {
+            self.touched = false;
+        }
     }
 
     fn count(&mut self, status: u8) {

@@ -526,6 +526,8 @@ impl Session {
             return self.try_another(cx);
         }
         if over {
+            self.transaction_since = None;
+            self.set_clock(Clock::Idle, self.options.client_idle_timeout);
             return self.unbind(cx);
         }
         ControlFlow::Break(End::Fault(lost()))
@@ -543,14 +545,15 @@ impl Session {
         if self.gate.is_some() || self.owes_ready || self.mid_frame {
             return false;
         }
-        let free = !self.keeps_server()
-            && !self.pinned
-            && self.passing == 0
-            && self.effects & !NO_STATE == 0;
-        let touched = self.touched;
+        let (touched, free) = (self.touched, self.is_free());
         self.lease
             .as_mut()
             .is_some_and(|lease| !touched || free && lease.server().replies.rest() == Rest::AtRest)
+    }
+
+    /// Whether nothing but a transaction ties the client to its server.
+    pub(super) fn is_free(&self) -> bool {
+        !self.keeps_server() && !self.pinned && self.passing == 0 && self.effects & !NO_STATE == 0
     }
 
     /// Nothing of the client's has been sent to the server that is gone: another one does as well.

@@ -3,7 +3,7 @@
 use crate::postgres::last_words;
 use crate::stage::{Setup, Stage, play};
 use howdah::session::route::Mode;
-use howdah::wire::client;
+use howdah::wire::{client, server};
 use std::rc::Rc;
 
 const ANSWER: &str = "T D C:SELECT 1 Z:I";
@@ -47,6 +47,50 @@ fn a_server_that_ends_when_it_has_been_given_the_settings_is_replaced() {
         client.leave().await;
         stage.is_healthy().await;
     });
+}
+
+/// Bind of a statement without parameters, Execute, Sync.
+fn run_statement(out: &mut Vec<u8>, name: &[u8]) {
+    client::bind_head(out, b"", name, 6);
+    out.extend([0; 6]);
+    out.extend(b"E\0\0\0\x09\0\0\0\0\0");
+    client::bare(out, client::SYNC);
+}
+
+#[test]
+fn a_server_that_ends_when_the_next_batch_has_not_reached_it_is_replaced() {
+    for is_in_one_piece in [true, false] {
+        play(one(), async |stage| {
+            let mut client = stage.client().await;
+            let mut first = Vec::new();
+            client::parse(&mut first, b"s1", b"SELECT 2", &[0, 0]);
+            client::bare(&mut first, client::SYNC);
+            client.send(&first).await;
+            assert_eq!(client.answer().await, "1 Z:I");
+            let mut second = Vec::new();
+            run_statement(&mut second, b"s1");
+            // Statements stay on their servers: this is answered without asking.
+            client::target(&mut second, client::CLOSE, b'S', b"s1");
+            if is_in_one_piece {
+                ends_behind(&stage, 1, 1);
+            }
+            client.send(&second).await;
+            assert_eq!(client.answer().await, "2 D C:SELECT 1 Z:I");
+            assert_eq!(client.message().await.map(|(tag, _)| tag), Some(server::CLOSE_COMPLETE));
+            if !is_in_one_piece {
+                stage.process(1).end(last_words());
+            }
+            stage.breathe().await;
+            let mut third = Vec::new();
+            client::parse(&mut third, b"s1", b"SELECT 3", &[0, 0]);
+            run_statement(&mut third, b"s1");
+            client.send(&third).await;
+            assert_eq!(client.answer().await, "1 2 D C:SELECT 1 Z:I");
+            client.leave().await;
+            stage.is_healthy().await;
+            assert_eq!(stage.process(1).state.borrow().log, ["SELECT 2"]);
+        });
+    }
 }
 
 #[test]
