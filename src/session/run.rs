@@ -526,6 +526,7 @@ impl Session {
             return self.try_another(cx);
         }
         if over {
+            self.gate = None;
             self.transaction_since = None;
             self.set_clock(Clock::Idle, self.options.client_idle_timeout);
             return self.unbind(cx);
@@ -542,7 +543,8 @@ impl Session {
     /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
     /// is outside a transaction and may go to anybody else.
     pub(super) fn has_nothing_there(&mut self) -> bool {
-        if self.gate.is_some() || self.owes_ready || self.mid_frame {
+        let asks = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
+        if asks || self.owes_ready || self.mid_frame {
             return false;
         }
         let (touched, free) = (self.touched, self.is_free());

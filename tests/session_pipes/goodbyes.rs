@@ -94,6 +94,24 @@ fn a_server_that_ends_when_the_next_batch_has_not_reached_it_is_replaced() {
 }
 
 #[test]
+fn a_server_that_ends_when_the_next_batch_waits_for_names_is_replaced() {
+    play(one(), async |stage| {
+        let mut client = stage.client().await;
+        ends_behind(&stage, 1, 1);
+        let mut both = Vec::new();
+        client::parse(&mut both, b"s1", b"SELECT 2", &[0, 0]);
+        run_statement(&mut both, b"s1");
+        // Which statement is meant shows when the first batch is answered.
+        run_statement(&mut both, b"s1");
+        client.send(&both).await;
+        assert_eq!(client.answer().await, "1 2 D C:SELECT 1 Z:I");
+        assert_eq!(client.answer().await, "2 D C:SELECT 1 Z:I");
+        client.leave().await;
+        stage.is_healthy().await;
+    });
+}
+
+#[test]
 fn a_session_whose_transaction_may_have_changed_it_is_told() {
     play(one(), async |stage| {
         let mut client = stage.client().await;
