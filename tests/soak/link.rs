@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use rustix::net::{RecvFlags, recv};
+
 use super::coverage::{Coverage, Moment, Victim};
 use super::evil::{Act, Plan, Shared, lock};
 use super::losses::{Name, Text};
@@ -24,8 +26,12 @@ struct Owed {
     rests: bool,
     /// A part of a message has come that is not passed on before the rest.
     partial: bool,
+    /// Something has been read of howdah's that was not looked at yet.
+    in_hand: bool,
     /// It was ended while it was idle.
     ended: bool,
+    /// Something of howdah's was on its way when it was ended.
+    crossed: bool,
     /// Whose settings it was given last.
     owner: Option<Name>,
     /// Something has passed that may have changed the session, and howdah may still be busy with
@@ -103,6 +109,7 @@ impl Link {
         owed.ended = true;
         toward.socket.write_all(&messages::message(b'E', body)).ok();
         toward.socket.shutdown(Shutdown::Write).ok();
+        owed.crossed = owed.in_hand || rustix::io::ioctl_fionread(&self.howdah).unwrap_or(0) > 0;
         self.node.shutdown(Shutdown::Both).ok();
         true
     }
@@ -158,13 +165,22 @@ pub(crate) fn relay(shared: &Arc<Shared>, howdah: TcpStream, node: TcpStream, do
             completed: false,
             rest: 0,
         };
-        pump(back_node, |data| back.take(data));
+        pump(back_node, TcpStream::read, |data| back.take(data));
         // What was passed must arrive: howdah closes when it has read the end.
         back_link.howdah.shutdown(Shutdown::Write).ok();
         back.pid
     });
     let mut front = Front { link: &link, shared, node, rest: 0 };
-    pump(howdah, |data| front.take(data));
+    let read = |socket: &mut TcpStream, buffer: &mut [u8]| {
+        // Waits for something, and takes it under the lock: so the end of an idle server is either
+        // before or behind all of it.
+        recv(&*socket, [0; 1].as_mut_slice(), RecvFlags::PEEK)?;
+        let mut owed = lock(&link.owed);
+        let count = socket.read(buffer)?;
+        owed.in_hand = count > 0;
+        Ok(count)
+    };
+    pump(howdah, read, |data| front.take(data));
     front.has_ended();
     link.node.shutdown(Shutdown::Both).ok();
     let pid = back.join().expect("a relay that does not panic");
@@ -177,13 +193,17 @@ pub(crate) fn relay(shared: &Arc<Shared>, howdah: TcpStream, node: TcpStream, do
     }
 }
 
-/// Reads until the end. `take` is given what has come and says how much of it is done with; the
+/// Reads until the end, in this way. `take` is given what has come and says how much of it is done with; the
 /// rest comes again with more.
-fn pump(mut from: TcpStream, mut take: impl FnMut(&[u8]) -> ControlFlow<(), usize>) {
+fn pump(
+    mut from: TcpStream,
+    read: impl Fn(&mut TcpStream, &mut [u8]) -> std::io::Result<usize>,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<(), usize>,
+) {
     let mut buffer = vec![0; CHUNK];
     let mut held = Vec::new();
     loop {
-        let count = match from.read(&mut buffer) {
+        let count = match read(&mut from, &mut buffer) {
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
@@ -266,6 +286,7 @@ impl Front<'_> {
 
     fn note(&self, data: &[u8], news: &News) -> ControlFlow<()> {
         let mut owed = lock(&self.link.owed);
+        owed.in_hand = false;
         if owed.ended {
             if data.first() != Some(&b'X') {
                 self.judge(&mut owed, data, news.texts.first().copied());
@@ -295,7 +316,8 @@ impl Front<'_> {
             Some(Text::Probe | Text::Client { .. }) | None => true,
         };
         if must {
-            Coverage::count(&self.shared.coverage.late);
+            let coverage = &self.shared.coverage;
+            Coverage::count(if owed.crossed { &coverage.crossed } else { &coverage.late });
         }
         let shown = data[..data.len().min(200)].escape_ascii();
         self.shared.losses.enter(owed.owner, must, format!("{:?} sent {shown}", owed.owner));
