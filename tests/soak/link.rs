@@ -57,8 +57,8 @@ impl Owed {
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
             Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
             Text::Client { harmless } => {
-                let before = self.may_differ && !std::mem::take(&mut self.probed);
-                self.may_differ = before || !harmless;
+                let known = std::mem::take(&mut self.probed);
+                self.may_differ = self.may_differ && !known || !harmless;
             }
         }
     }
