@@ -4,19 +4,18 @@
 //! each question is answered before the next byte of the client's is looked at, so that a failed
 //! alignment can never let a query run under somebody else's settings.
 
+use super::loss::is_alive;
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
-use crate::backend::server::Server;
 use crate::backend::settings::alignment;
 use crate::backend::state::{Kind, Reply};
 use crate::net::Stream;
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 /// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
@@ -64,29 +63,6 @@ pub(super) fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     Some(columns)
 }
 
-/// A way of reading a server.
-type ReadStream = fn(&mut Stream, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>;
-
-/// Takes in what a server that owes nothing has said; false when it is of no use any more.
-fn is_alive(server: &mut Server, cx: &mut Context<'_>, read: ReadStream) -> bool {
-    let held = std::mem::take(&mut server.held);
-    if server.is_closing || server.absorb(&held, &mut None).is_err() {
-        return false;
-    }
-    loop {
-        let mut chunk = [0u8; 1024];
-        match read(&mut server.stream, cx, &mut chunk) {
-            Poll::Pending => return server.held.is_empty() && server.rest_of_frame == 0,
-            Poll::Ready(Ok(n)) if n > 0 => {
-                if server.absorb(chunk.get(..n).unwrap_or_default(), &mut None).is_err() {
-                    return false;
-                }
-            }
-            Poll::Ready(Ok(_) | Err(_)) => return false,
-        }
-    }
-}
-
 impl Session {
     /// Binds a leased server to the session; false when it turned out to be dead.
     pub(super) fn attach(
@@ -124,23 +100,6 @@ impl Session {
             Some(_) | None => self.align(cx)?,
         }
         ControlFlow::Continue(true)
-    }
-
-    /// A server that has ended before it was sent anything of the client's is nobody's loss: it is
-    /// let go, and the session is without one again.
-    pub(super) fn lets_go_of_the_dead(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.touched || self.gate.is_some() || self.mid_frame {
-            return false;
-        }
-        let Some(lease) = &mut self.lease else { return false };
-        if is_alive(lease.server(), cx, Stream::poll_read_now) {
-            return false;
-        }
-        self.lease = None;
-        self.card.unlinks();
-        self.transaction_since = None;
-        self.phase = Phase::Idle;
-        true
     }
 
     /// Sends one of our own queries.

@@ -278,18 +278,6 @@ impl Session {
         self.owes_ready
     }
 
-    /// A transaction is over. What the client has sent since then may have gone no further: until
-    /// it does, the server can be replaced again.
-    fn begins_anew(&mut self, status: u8) {
-        if status == wire::IDLE
-            && self.is_free()
-            && let Some(lease) = &mut self.lease
-            && lease.server().replies.are_made_up()
-        {
-            self.touched = false;
-        }
-    }
-
     fn count(&mut self, status: u8) {
         let figures = &self.worker.figures;
         Figures::add(&figures.queries, 1);

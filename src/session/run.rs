@@ -8,7 +8,6 @@ use super::card::{Card, Order};
 use super::gate::Gate;
 use super::names::{Effects, Names};
 use super::route::{Options, Route};
-use super::settings::NO_STATE;
 use super::worker::{Figures, Worker};
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
@@ -28,8 +27,6 @@ use std::time::Duration;
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
-/// Servers that may be lost one after the other before the client is told.
-const LOST_MAX: u32 = 3;
 /// Longest good-bye to a client that does not read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -261,10 +258,6 @@ impl Session {
         })
         .await
     }
-}
-
-fn lost() -> Fault {
-    Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
 }
 
 impl Session {
@@ -512,63 +505,6 @@ impl Session {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(End::ClientLost(error)),
         }
-    }
-
-    /// The connection to the server ended while it was leased, or is said to.
-    pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let (is_ours, over) = (self.only_we_ask(), self.has_nothing_there());
-        self.lease = None;
-        self.card.unlinks();
-        if self.server_said {
-            return ControlFlow::Break(End::ServerSaid);
-        }
-        if is_ours {
-            return self.try_another(cx);
-        }
-        if over {
-            self.gate = None;
-            self.transaction_since = None;
-            self.set_clock(Clock::Idle, self.options.client_idle_timeout);
-            return self.unbind(cx);
-        }
-        ControlFlow::Break(End::Fault(lost()))
-    }
-
-    /// Whether a question of ours is all that the server was ever asked for this client.
-    pub(super) fn only_we_ask(&self) -> bool {
-        let ours = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
-        ours && !self.owes_ready && !self.touched
-    }
-
-    /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
-    /// is outside a transaction and may go to anybody else.
-    pub(super) fn has_nothing_there(&mut self) -> bool {
-        let asks = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
-        if asks || self.owes_ready || self.mid_frame {
-            return false;
-        }
-        let (touched, free) = (self.touched, self.is_free());
-        self.lease
-            .as_mut()
-            .is_some_and(|lease| !touched || free && lease.server().replies.rest() == Rest::AtRest)
-    }
-
-    /// Whether nothing but a transaction ties the client to its server.
-    pub(super) fn is_free(&self) -> bool {
-        !self.keeps_server() && !self.pinned && self.passing == 0 && self.effects & !NO_STATE == 0
-    }
-
-    /// Nothing of the client's has been sent to the server that is gone: another one does as well.
-    pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.gate = None;
-        self.lost_in_a_row += 1;
-        if self.lost_in_a_row > LOST_MAX {
-            return ControlFlow::Break(End::Fault(lost()));
-        }
-        self.server_said = false;
-        self.phase = Phase::Idle;
-        self.acquire(cx)?;
-        self.process_held(cx)
     }
 
     pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {
