@@ -3,6 +3,8 @@
 //! `micro NAME COUNT` runs one piece so many times; without arguments each runs once, so that a
 //! test run shows that they all work.
 
+#![expect(clippy::print_stdout, reason = "the names are what it has to say")]
+
 use howdah::backend::state::{Kind, Replies, Reply};
 use howdah::pool::core::{At, Checkout, Core, Kind as Wish, Placed, PoolOptions, Tick};
 use howdah::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId, WorkerId};

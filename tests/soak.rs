@@ -25,6 +25,8 @@ mod evil;
 mod expect;
 #[path = "soak/link.rs"]
 mod link;
+#[path = "soak/losses.rs"]
+mod losses;
 #[path = "soak/model.rs"]
 mod model;
 #[path = "soak/random.rs"]
@@ -117,11 +119,26 @@ fn ride(run: &Run, id: usize, seed: u64) -> Result<(), String> {
     let mut rider = Rider::new(run, id, seed)?;
     // Each client begins with another death, so that all are seen in a short run too.
     let (mut deaths, mut stay) = (0, rider.random.between(20, 80));
+    let mut has_cancelled = false;
     while rider.answered < run.batches && !run.failed.load(Ordering::Relaxed) {
         let overdue = deaths == 0 && rider.answered >= run.batches / 2;
-        let done = if overdue || rider.random.once_in(DEATH_EVERY) {
+        // So that a short run has it too.
+        let cancels = !has_cancelled && rider.answered >= run.batches / 3;
+        let done = if cancels {
+            let cancelled = rider.cancel_a_query();
+            has_cancelled = cancelled.is_ok();
+            cancelled.map(|()| false)
+        } else if overdue || rider.random.once_in(DEATH_EVERY) {
             deaths += 1;
-            rider.die(id + deaths)
+            let died = rider.die(id + deaths);
+            if matches!(died, Err(Trouble::Unlucky)) {
+                // The same again, so that none is missing at the end.
+                deaths -= 1;
+            }
+            if !matches!(died, Ok(false)) {
+                run.evil.losses().forget(rider.session());
+            }
+            died
         } else {
             rider.do_something().map(|()| false)
         };
@@ -268,13 +285,9 @@ fn settle(run: &Run, howdah: &mut Howdah) -> Result<(), String> {
     all_slots_are_there(run, &mut admin)?;
     comes_to_rest(run, &mut admin)?;
     ends_cleanly(run, howdah, &mut admin)?;
-    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let (late, unlucky) = (get(&run.coverage.late), get(&run.coverage.unlucky));
-    if unlucky > late {
-        let told = lock(&run.bad_luck).join("\n");
-        return Err(format!(
-            "{unlucky} clients lost an idle server, but only {late} had used one:\n{told}"
-        ));
+    let untold = run.evil.losses().untold();
+    if !untold.is_empty() {
+        return Err(format!("were not told that their server has ended:\n{}", untold.join("\n")));
     }
     for word in ["panicked", "closing both connections"] {
         if let Some(line) = howdah.log().lines().find(|line| line.contains(word)) {
@@ -304,7 +317,6 @@ fn soak(kind: &Kind) {
         coverage,
         batches: batches.div_ceil(CLIENTS),
         failures: Mutex::default(),
-        bad_luck: Mutex::default(),
         failed: AtomicBool::new(false),
     };
     all_ride(&run, seed);

@@ -152,7 +152,7 @@ impl Console {
                 server::ready(out, self.status);
             }
             Some(Running::Portal(name, command, max)) => {
-                self.answer_portal(&name, &command, max, outcome, out);
+                self.answer_portal((&name, max), &command, outcome, out);
             }
             None => {}
         }
@@ -367,15 +367,14 @@ impl Console {
             return Ok(Step::Run(command));
         };
         let outcome = self.humour(harmless);
-        self.answer_portal(name, &command, max, outcome, out);
+        self.answer_portal((name, max), &command, outcome, out);
         Ok(Step::Wait)
     }
 
     fn answer_portal(
         &mut self,
-        name: &[u8],
+        (name, max): (&[u8], u32),
         command: &Command,
-        max: u32,
         outcome: Outcome,
         out: &mut Vec<u8>,
     ) {

@@ -24,6 +24,38 @@ const SOCKETS_WITH_BUFFERS: &[Column] = columns![
     Int4 "send_avail", Int4 "prepared_statements", Int8 "id",
 ];
 
+const DATABASES: &[Column] = columns![
+    Text "name", Text "host", Int4 "port", Text "database", Text "force_user", Int4 "pool_size",
+                Int4 "min_pool_size", Int4 "reserve_pool_size", Int4 "server_lifetime", Text "pool_mode",
+                Text "load_balance_hosts", Int4 "max_connections", Int4 "current_connections",
+                Int4 "max_client_connections", Int4 "current_client_connections", Int4 "paused", Int4 "disabled",
+];
+
+const POOLS: &[Column] = columns![
+    Text "database", Text "user", Int4 "cl_active", Int4 "cl_waiting", Int4 "cl_active_cancel_req",
+                Int4 "cl_waiting_cancel_req", Int4 "sv_active", Int4 "sv_active_cancel", Int4 "sv_being_canceled",
+                Int4 "sv_idle", Int4 "sv_used", Int4 "sv_tested", Int4 "sv_login", Int4 "maxwait", Int4 "maxwait_us",
+                Text "pool_mode", Text "load_balance_hosts",
+];
+
+const STATS: &[Column] = columns![
+    Text "database", Numeric "total_server_assignment_count", Numeric "total_xact_count",
+                Numeric "total_query_count", Numeric "total_received", Numeric "total_sent", Numeric "total_xact_time",
+                Numeric "total_query_time", Numeric "total_wait_time", Numeric "total_client_parse_count",
+                Numeric "total_server_parse_count", Numeric "total_bind_count", Numeric "total_client_login_count",
+                Numeric "avg_server_assignment_count", Numeric "avg_xact_count", Numeric "avg_query_count",
+                Numeric "avg_recv", Numeric "avg_sent", Numeric "avg_xact_time", Numeric "avg_query_time",
+                Numeric "avg_wait_time", Numeric "avg_client_parse_count", Numeric "avg_server_parse_count",
+                Numeric "avg_bind_count", Numeric "avg_client_login_count",
+];
+
+const STATS_AVERAGES: &[Column] = columns![
+    Text "database", Numeric "server_assignment_count", Numeric "xact_count", Numeric "query_count",
+                Numeric "bytes_received", Numeric "bytes_sent", Numeric "xact_time", Numeric "query_time",
+                Numeric "wait_time", Numeric "avg_client_parse_count", Numeric "avg_server_parse_count",
+                Numeric "avg_bind_count", Numeric "avg_client_login_count",
+];
+
 impl View {
     /// Its columns.
     pub fn columns(self) -> &'static [Column] {
@@ -36,12 +68,7 @@ impl View {
             ],
             Self::Clients | Self::Servers => SOCKETS,
             Self::Config => columns![Text "key", Text "value", Text "default", Text "changeable"],
-            Self::Databases => columns![
-                Text "name", Text "host", Int4 "port", Text "database", Text "force_user", Int4 "pool_size",
-                Int4 "min_pool_size", Int4 "reserve_pool_size", Int4 "server_lifetime", Text "pool_mode",
-                Text "load_balance_hosts", Int4 "max_connections", Int4 "current_connections",
-                Int4 "max_client_connections", Int4 "current_client_connections", Int4 "paused", Int4 "disabled",
-            ],
+            Self::Databases => DATABASES,
             Self::DnsHosts => columns![Text "hostname", Int8 "ttl", Text "addrs"],
             Self::DnsZones => columns![Text "zonename", Int8 "serial", Int4 "count"],
             Self::Events => {
@@ -61,34 +88,15 @@ impl View {
                 Int4 "sv_login",
             ],
             Self::Peers => columns![Int4 "peer_id", Text "host", Int4 "port", Int4 "pool_size"],
-            Self::Pools => columns![
-                Text "database", Text "user", Int4 "cl_active", Int4 "cl_waiting", Int4 "cl_active_cancel_req",
-                Int4 "cl_waiting_cancel_req", Int4 "sv_active", Int4 "sv_active_cancel", Int4 "sv_being_canceled",
-                Int4 "sv_idle", Int4 "sv_used", Int4 "sv_tested", Int4 "sv_login", Int4 "maxwait", Int4 "maxwait_us",
-                Text "pool_mode", Text "load_balance_hosts",
-            ],
+            Self::Pools => POOLS,
             Self::Queries => columns![
                 Text "fingerprint", Text "database", Text "user", Text "query", Int8 "calls", Int8 "rows",
                 Int8 "bytes", Int8 "errors", Float8 "p50_ms", Float8 "p95_ms", Float8 "p99_ms", Float8 "max_ms",
                 Float8 "wait_ms",
             ],
             Self::State => columns![Text "key", Text "value"],
-            Self::Stats => columns![
-                Text "database", Numeric "total_server_assignment_count", Numeric "total_xact_count",
-                Numeric "total_query_count", Numeric "total_received", Numeric "total_sent", Numeric "total_xact_time",
-                Numeric "total_query_time", Numeric "total_wait_time", Numeric "total_client_parse_count",
-                Numeric "total_server_parse_count", Numeric "total_bind_count", Numeric "total_client_login_count",
-                Numeric "avg_server_assignment_count", Numeric "avg_xact_count", Numeric "avg_query_count",
-                Numeric "avg_recv", Numeric "avg_sent", Numeric "avg_xact_time", Numeric "avg_query_time",
-                Numeric "avg_wait_time", Numeric "avg_client_parse_count", Numeric "avg_server_parse_count",
-                Numeric "avg_bind_count", Numeric "avg_client_login_count",
-            ],
-            Self::StatsAverages => columns![
-                Text "database", Numeric "server_assignment_count", Numeric "xact_count", Numeric "query_count",
-                Numeric "bytes_received", Numeric "bytes_sent", Numeric "xact_time", Numeric "query_time",
-                Numeric "wait_time", Numeric "avg_client_parse_count", Numeric "avg_server_parse_count",
-                Numeric "avg_bind_count", Numeric "avg_client_login_count",
-            ],
+            Self::Stats => STATS,
+            Self::StatsAverages => STATS_AVERAGES,
             Self::StatsTotals => columns![
                 Text "database", Numeric "server_assignment_count", Numeric "xact_count", Numeric "query_count",
                 Numeric "bytes_received", Numeric "bytes_sent", Numeric "xact_time", Numeric "query_time",
@@ -115,7 +123,20 @@ impl Command {
             }
             Self::Harmless(Harmless::Number(_)) => Some(columns![Int4 "?column?"]),
             Self::Harmless(Harmless::Setting(name, _)) => Some(setting_column(name)),
-            _ => None,
+            Self::Set { .. }
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Disable(_)
+            | Self::Enable(_)
+            | Self::Reconnect(_)
+            | Self::Kill(_)
+            | Self::KillClient(_)
+            | Self::Cancel(_)
+            | Self::Suspend
+            | Self::Shutdown(_)
+            | Self::WaitClose(_)
+            | Self::ResetQueries
+            | Self::Harmless(Harmless::Begin(_) | Harmless::End(_) | Harmless::Nothing(_)) => None,
         }
     }
 }

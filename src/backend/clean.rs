@@ -228,7 +228,7 @@ impl Server {
     /// Takes in what an idle server has said; false when it is of no use any more.
     pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut heard = Heard::default();
-        if !self.held.is_empty() && self.absorb(&[], &mut heard).is_err() {
+        if self.is_closing || !self.held.is_empty() && self.absorb(&[], &mut heard).is_err() {
             return false;
         }
         loop {

@@ -324,6 +324,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         baseline: Baseline::new(Arc::clone(&account.neutral)),
         tainted_by: None,
         is_strange: false,
+        is_closing: false,
         held: Vec::new(),
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),

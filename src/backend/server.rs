@@ -102,6 +102,8 @@ pub struct Server {
     pub tainted_by: Option<u64>,
     /// It has statements that we do not know of: it must not go to anybody else.
     pub is_strange: bool,
+    /// It has said that it closes the connection: it will answer nothing more.
+    pub is_closing: bool,
     /// A part of a frame that has to be whole.
     pub held: Vec<u8>,
     /// Bytes that are still to come of a frame that passes by length.
@@ -120,7 +122,7 @@ impl Server {
     /// May it be given to somebody else?
     pub fn rest(&self) -> Rest {
         match self.replies.rest() {
-            Rest::AtRest if self.is_strange => Rest::Unprovable,
+            Rest::AtRest if self.is_strange || self.is_closing => Rest::Unprovable,
             Rest::AtRest if self.is_clear() => Rest::AtRest,
             Rest::AtRest | Rest::Busy => Rest::Busy,
             Rest::Unprovable => Rest::Unprovable,

@@ -195,6 +195,11 @@ impl<N> Replies<N> {
         self.queue.len()
     }
 
+    /// Whether the server has been told nothing of what is awaited.
+    pub fn are_made_up(&self) -> bool {
+        self.queue.iter().all(|entry| entry.reply == Reply::Fake)
+    }
+
     /// Whether messages of a batch were sent and its Sync was not.
     pub fn has_open_batch(&self) -> bool {
         self.open_batch

@@ -10,6 +10,7 @@ pub mod hello;
 mod inbound;
 mod link;
 pub mod login;
+mod loss;
 mod names;
 mod outbound;
 pub mod route;

@@ -221,6 +221,7 @@ impl Session {
                     return Ok(received.reply);
                 }
                 self.count(status);
+                self.begins_anew(status);
                 let withheld = self.withholds_ready(status);
                 return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
             }
@@ -314,26 +315,20 @@ impl Session {
     /// ErrorResponse.
     fn error(&mut self, body: &[u8], pieces: &mut Pieces<'_>) -> Reply {
         let fields = wire::error_fields(body);
-        let keeps_server = self.keeps_server();
+        // A server that dies now is nobody's, or it was asked nothing of the client's.
+        let unnoticed = fields.is_fatal() && (self.only_we_ask() || self.has_nothing_there());
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
+        server.is_closing |= fields.is_fatal();
+        if unnoticed {
+            return Reply::Swallow;
+        }
         self.server_said |= fields.is_fatal();
         self.names.not_deallocated();
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
         let note = front.and_then(|front| front.note.as_ref());
-        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
-        let over = fields.is_fatal() && server.replies.rest() == Rest::AtRest;
-        let free = !self.pinned && self.effects & !settings::NO_STATE == 0 && self.gate.is_none();
-        let reply = if over && free && !keeps_server {
-            // Its transaction is over: a server that dies now is nobody's.
-            self.server_said = false;
-            Reply::Swallow
-        } else if untouched && fields.is_fatal() {
-            // Nothing of the client's has been sent: it gets another server.
-            self.server_said = false;
-            Reply::Swallow
-        } else if ours && !fields.is_fatal() {
+        let reply = if ours && !fields.is_fatal() {
             let gate = &mut self.gate;
             if let Some(Gate::Check(answer) | Gate::Align(answer) | Gate::Probe(answer)) = gate {
                 let mut error = Vec::new();
@@ -368,6 +363,10 @@ impl Session {
     /// Whatever the server's bytes have changed.
     fn after_server(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        if lease.server().is_closing {
+            // What it answered before it said so must not open a gate.
+            return self.server_lost(cx);
+        }
         let replies = &lease.server().replies;
         if self.gate.is_none() {
             return self.settle(cx);
@@ -455,7 +454,7 @@ impl Session {
     }
 
     /// The session has no server any more.
-    fn unbind(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+    pub(super) fn unbind(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         self.phase = Phase::Idle;
         if self.held.is_empty() {
             return ControlFlow::Continue(());

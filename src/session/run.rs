@@ -27,8 +27,6 @@ use std::time::Duration;
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
-/// Servers that may be lost one after the other before the client is told.
-const LOST_MAX: u32 = 3;
 /// Longest good-bye to a client that does not read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -262,10 +260,6 @@ impl Session {
         })
         .await
     }
-}
-
-fn lost() -> Fault {
-    Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
 }
 
 fn shutdown() -> Fault {
@@ -509,33 +503,6 @@ impl Session {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(End::ClientLost(error)),
         }
-    }
-
-    /// The connection to the server ended while it was leased.
-    pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let untouched = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
-        self.lease = None;
-        self.card.unlinks();
-        if untouched && !self.owes_ready && !self.touched {
-            return self.try_another(cx);
-        }
-        if self.server_said {
-            return ControlFlow::Break(End::ServerSaid);
-        }
-        ControlFlow::Break(End::Fault(lost()))
-    }
-
-    /// Nothing of the client's has been sent to the server that is gone: another one does as well.
-    pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.gate = None;
-        self.lost_in_a_row += 1;
-        if self.lost_in_a_row > LOST_MAX {
-            return ControlFlow::Break(End::Fault(lost()));
-        }
-        self.server_said = false;
-        self.phase = Phase::Idle;
-        self.acquire(cx)?;
-        self.process_held(cx)
     }
 
     pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {

@@ -185,6 +185,10 @@ impl Form<'_> {
     }
 
     fn tight(&mut self, bytes: &[u8], before: Before) {
+        if self.out.last() == Some(&b'.') {
+            // Two dots are not one sign of two.
+            self.out.push(b' ');
+        }
         self.out.extend_from_slice(bytes);
         self.mix();
         self.before = before;

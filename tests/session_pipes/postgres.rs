@@ -4,7 +4,7 @@ use howdah::wire::{self, client, server};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// Characters of a text that are logged.
@@ -30,6 +30,9 @@ pub(crate) struct State {
     pub(crate) written: usize,
     /// The process dies when it has written this many bytes.
     pub(crate) dies_at: usize,
+    /// The process ends in an orderly way behind this many answers: its last words come in one piece
+    /// with the last of them.
+    pub(crate) ends_behind: Option<usize>,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
     /// What it says when it ends.
@@ -64,6 +67,17 @@ impl State {
     }
 }
 
+/// What PostgreSQL says when an administrator ends it.
+pub(crate) const ORDERED: &str = "terminating connection due to administrator command";
+
+/// The same as a message.
+pub(crate) fn last_words(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let fields = format!("SFATAL\0VFATAL\0C57P01\0M{text}\0\0");
+    framed(&mut out, server::ERROR, fields.as_bytes());
+    out
+}
+
 /// One server process.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
@@ -85,6 +99,7 @@ impl Process {
             cancels: 0,
             written: 0,
             dies_at,
+            ends_behind: None,
             deaf: false,
             last_words: "",
             reports: None,
@@ -133,7 +148,7 @@ impl Process {
     }
 
     /// Serves the connection to its end.
-    pub(crate) async fn serve(self, pipe: DuplexStream) {
+    pub(crate) async fn serve(self, pipe: impl AsyncRead + AsyncWrite + Unpin) {
         let mut wires = Wires {
             process: self.clone(),
             pipe,
@@ -154,9 +169,9 @@ impl Process {
     }
 }
 
-struct Wires {
+struct Wires<P> {
     process: Process,
-    pipe: DuplexStream,
+    pipe: P,
     inbox: Vec<u8>,
     statements: HashMap<Vec<u8>, String>,
     portal: String,
@@ -178,7 +193,7 @@ fn complete(out: &mut Vec<u8>, tag: &str) {
 
 const COLUMNS: &[u8] = b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
 
-impl Wires {
+impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
     /// Reads more; `None` at the end.
     async fn fill(&mut self) -> Option<()> {
         let n = self.pipe.read_buf(&mut self.inbox).await.ok()?;
@@ -216,7 +231,21 @@ impl Wires {
         let frame: Vec<u8> = self.inbox.drain(..header.total()).collect();
         let mut out = Vec::new();
         self.answer(header.tag, &frame[wire::HEADER_LEN..], &mut out).await?;
-        self.write(&out).await
+        let is_last = self.is_last_answer(header.tag);
+        if is_last {
+            out.extend(last_words(ORDERED));
+        }
+        self.write(&out).await?;
+        (!is_last).then_some(())
+    }
+
+    fn is_last_answer(&self, tag: u8) -> bool {
+        let mut state = self.process.state.borrow_mut();
+        if let (client::QUERY | client::SYNC, Some(left)) = (tag, &mut state.ends_behind) {
+            *left -= 1;
+            return *left == 0;
+        }
+        false
     }
 
     /// What it says unasked; `None` at the end.
@@ -231,9 +260,7 @@ impl Wires {
             return self.write(&out).await;
         }
         if !words.is_empty() {
-            let fields = format!("SFATAL\0VFATAL\0C57P01\0M{words}\0\0");
-            framed(&mut out, server::ERROR, fields.as_bytes());
-            self.write(&out).await?;
+            self.write(&last_words(words)).await?;
         }
         None
     }

@@ -1,6 +1,6 @@
 //! The pieces of the process that a session needs, without the process.
 
-use crate::postgres::Process;
+use crate::postgres::{ORDERED, Process, last_words};
 use howdah::auth::Credential;
 use howdah::backend::login::{Account, assemble};
 use howdah::backend::server::Server;
@@ -17,12 +17,14 @@ use howdah::session::worker::{Figures, Worker};
 use howdah::session::{Arrival, run};
 use howdah::wire::{self, First, server};
 use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, spawn_local, unconstrained};
 use tokio::time::{interval, timeout};
 
@@ -41,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) client_pipe: usize,
     /// What `connect_query` sets on each server.
     pub(crate) baseline: &'static [(&'static str, &'static str)],
+    /// Servers are reached by real sockets, of which the runtime knows only what it has been told.
+    pub(crate) sockets: bool,
 }
 
 impl Default for Setup {
@@ -69,6 +73,7 @@ impl Default for Setup {
             server_pipe: PIPE,
             client_pipe: PIPE,
             baseline: &[],
+            sockets: false,
         }
     }
 }
@@ -81,6 +86,8 @@ pub(crate) struct Stage {
     route: Arc<Route>,
     /// Every server process that was ever started.
     pub(crate) processes: RefCell<Vec<Process>>,
+    /// Second handles of their sockets, if they have any.
+    sockets: RefCell<Vec<std::os::unix::net::UnixStream>>,
     /// When the next process dies: see `State::dies_at`.
     pub(crate) next_dies_at: Cell<usize>,
     _directory: TempDir,
@@ -156,6 +163,7 @@ impl Stage {
             worker,
             route,
             processes: RefCell::default(),
+            sockets: RefCell::default(),
             next_dies_at: Cell::new(usize::MAX),
             _directory: directory,
         });
@@ -190,16 +198,36 @@ impl Stage {
         let pid = self.processes.borrow().len() as u32 + 1;
         let process = Process::new(self.next_dies_at.replace(usize::MAX));
         self.processes.borrow_mut().push(process.clone());
-        let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
-        spawn_local(process.clone().serve(theirs));
+        let socket = self.connect(process.clone());
         let key = [pid.to_be_bytes(), [0, 0, 0, 7]].concat();
         let reported = vec![(b"TimeZone"[..].into(), b"UTC"[..].into())];
-        let stream = Stream::new(Socket::Memory(ours));
+        let stream = Stream::new(socket);
         let mut server = assemble(&self.route.account, stream, reported, &key);
         let baseline = self.setup.baseline.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         process.state.borrow_mut().settings = baseline.clone().collect();
         server.baseline = Baseline::new(Arc::new(Settings::of(baseline)));
         server
+    }
+
+    /// Begins to serve; the session's end of the connection.
+    fn connect(&self, process: Process) -> Socket {
+        if !self.setup.sockets {
+            let (ours, theirs) = tokio::io::duplex(self.setup.server_pipe);
+            spawn_local(process.serve(theirs));
+            return Socket::Memory(ours);
+        }
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let theirs = theirs.into_std().expect("a socket");
+        self.sockets.borrow_mut().push(theirs.try_clone().expect("a second handle"));
+        spawn_local(process.serve(UnixStream::from_std(theirs).expect("a socket")));
+        Socket::Unix(ours)
+    }
+
+    /// Ends a server process at this moment, before the runtime looks at its sockets again.
+    pub(crate) fn end_now(&self, pid: u32) {
+        let mut socket = &self.sockets.borrow()[pid as usize - 1];
+        socket.write_all(&last_words(ORDERED)).expect("room in the socket");
+        socket.shutdown(Shutdown::Both).expect("a connected socket");
     }
 
     /// PostgreSQL's postmaster: a cancel request's connection is closed when the signal is sent.
@@ -246,6 +274,15 @@ impl Stage {
         let (arrival, pipe) = self.arrival();
         let task = spawn_local(run(arrival, Rc::clone(&self.worker)));
         let mut client = Client::new(pipe, task);
+        assert_eq!(client.answer().await, "S K Z:I");
+        client
+    }
+
+    /// Such a client with settings of its own, which servers have to be given.
+    pub(crate) async fn client_with_settings(self: &Rc<Self>) -> Client {
+        let (mut arrival, pipe) = self.arrival();
+        arrival.settings = self.common.settings.intern([("application_name".into(), "own".into())]);
+        let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&self.worker))));
         assert_eq!(client.answer().await, "S K Z:I");
         client
     }

@@ -45,9 +45,12 @@ pub(crate) struct Coverage {
     pub(crate) terminated: AtomicU64,
     /// Idle servers ended.
     pub(crate) idle: AtomicU64,
-    /// Idle servers that were sent something when their end was already on its way.
+    /// Idle servers that were ended when something of a client's was on its way to them.
+    pub(crate) crossed: AtomicU64,
+    /// Idle servers that were sent something of a client's when they had just been ended: howdah
+    /// looked a moment too early.
     pub(crate) late: AtomicU64,
-    /// Clients that lost their server that way.
+    /// Clients that were told of the end of an idle server.
     pub(crate) unlucky: AtomicU64,
     /// Clients that were turned away because a server could not be opened.
     pub(crate) refused: AtomicU64,
@@ -114,10 +117,11 @@ impl Coverage {
             table += &format!("  killed {name:<42} {clients:>7} clients {servers:>7} servers\n");
         }
         table += &format!(
-            "  servers terminated by PostgreSQL {}, idle servers ended {} ({} late, {} unlucky), \
-             {} turned away\n",
+            "  servers terminated by PostgreSQL {}, idle servers ended {} (statements crossed \
+             the end of {}, came to {} behind it; {} clients told), {} clients turned away\n",
             get(&self.terminated),
             get(&self.idle),
+            get(&self.crossed),
             get(&self.late),
             get(&self.unlucky),
             get(&self.refused)

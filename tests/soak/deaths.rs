@@ -63,7 +63,21 @@ impl Rider<'_> {
                 Received::Silence | Received::Closed => return Err(self.wrong(otherwise)),
             }
         }
-        if plan.is_void() { Err(Trouble::Unlucky) } else { Ok(()) }
+        if plan.is_void() { Err(self.is_told()) } else { Ok(()) }
+    }
+
+    /// Its statement came to a server that had been ended: it must hear of that.
+    fn is_told(&mut self) -> Trouble {
+        let end = Instant::now() + ANSWER_WITHIN;
+        loop {
+            match self.wire.next(end) {
+                Received::Frame(frame) if frame.tag == b'E' => return self.bad_luck(&frame),
+                Received::Frame(_) => {}
+                other @ (Received::Closed | Received::Silence) => {
+                    return self.wrong(&format!("{other:?}, but its server has ended"));
+                }
+            }
+        }
     }
 
     fn counted(&self, moment: Moment) {

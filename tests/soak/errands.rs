@@ -177,7 +177,8 @@ impl Rider<'_> {
     pub(crate) fn forget_statements(&mut self) -> Result<(), Trouble> {
         match (self.random.below(4), self.some_statement()) {
             (0, _) => {
-                self.simple("DISCARD ALL", vec![complete("DISCARD ALL")]);
+                // In small letters, so that the relay can tell it from a clean-up of howdah's.
+                self.simple("discard all", vec![complete("DISCARD ALL")]);
                 self.model.discard();
                 self.want_ready();
                 self.play("discard")?;

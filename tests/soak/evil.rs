@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::coverage::{Coverage, Moment, Victim};
 use super::link;
+use super::losses::Losses;
 
 /// How long something is withheld at most. Whoever made the plan fails meanwhile.
 const PLAN_WITHIN: Duration = Duration::from_secs(20);
@@ -110,6 +111,7 @@ pub(crate) struct Shared {
     pub(crate) coverage: Arc<Coverage>,
     plans: Mutex<HashMap<u64, Arc<Plan>>>,
     pub(crate) links: Mutex<HashMap<u32, Arc<link::Link>>>,
+    pub(crate) losses: Losses,
     /// Cancel requests by process id.
     cancels: Mutex<HashMap<u32, u32>>,
     /// Logins to be ended; odd and even ones at different moments.
@@ -153,6 +155,7 @@ impl Evil {
             coverage,
             plans: Mutex::default(),
             links: Mutex::default(),
+            losses: Losses::default(),
             cancels: Mutex::default(),
             logins: AtomicU64::new(0),
             last: AtomicU64::new(1),
@@ -209,6 +212,11 @@ impl Evil {
             Coverage::count(&self.shared.coverage.idle);
         }
         ended
+    }
+
+    /// Who must be told of the end of an idle server.
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.shared.losses
     }
 
     /// How many cancel requests came for which process.

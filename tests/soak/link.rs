@@ -5,8 +5,11 @@ use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use rustix::net::{RecvFlags, recv};
+
 use super::coverage::{Coverage, Moment, Victim};
 use super::evil::{Act, Plan, Shared, lock};
+use super::losses::{Name, Text};
 use super::support::messages;
 
 const HEADER: usize = 5;
@@ -21,8 +24,44 @@ struct Owed {
     open: bool,
     /// The last ReadyForQuery said that there is no transaction.
     rests: bool,
+    /// A part of a message has come that is not passed on before the rest.
+    partial: bool,
+    /// Something has been read of howdah's that was not looked at yet.
+    in_hand: bool,
     /// It was ended while it was idle.
     ended: bool,
+    /// Something of howdah's was on its way when it was ended.
+    crossed: bool,
+    /// Whose settings it was given last.
+    owner: Option<Name>,
+    /// Something has passed that may have changed the session, and howdah may still be busy with
+    /// finding out.
+    may_differ: bool,
+    /// Howdah has asked what was changed.
+    probed: bool,
+    /// It has been entered who must be told of its end.
+    judged: bool,
+}
+
+impl Owed {
+    /// Whether the server is with this client already.
+    fn is_with(&self, name: Name) -> bool {
+        self.owner.is_some_and(|owner| owner.client == name.client)
+    }
+
+    /// A Query or a Parse has passed.
+    fn heard(&mut self, text: Text) {
+        match text {
+            Text::Probe => self.probed = true,
+            // What the session has reset is restored.
+            Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
+            Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
+            Text::Client { harmless } => {
+                let known = std::mem::take(&mut self.probed);
+                self.may_differ = self.may_differ && !known || !harmless;
+            }
+        }
+    }
 }
 
 /// The socket to howdah, and whether what it was sent ends with a whole frame.
@@ -58,7 +97,7 @@ impl Link {
     /// is noticed and dropped.
     pub(crate) fn end_if_idle(&self) -> bool {
         let mut owed = lock(&self.owed);
-        if owed.questions != 0 || owed.open || !owed.rests || owed.ended {
+        if owed.questions != 0 || owed.open || owed.partial || !owed.rests || owed.ended {
             return false;
         }
         let Ok(mut toward) = self.toward.try_lock() else { return false };
@@ -70,6 +109,7 @@ impl Link {
         owed.ended = true;
         toward.socket.write_all(&messages::message(b'E', body)).ok();
         toward.socket.shutdown(Shutdown::Write).ok();
+        owed.crossed = owed.in_hand || rustix::io::ioctl_fionread(&self.howdah).unwrap_or(0) > 0;
         self.node.shutdown(Shutdown::Both).ok();
         true
     }
@@ -125,13 +165,23 @@ pub(crate) fn relay(shared: &Arc<Shared>, howdah: TcpStream, node: TcpStream, do
             completed: false,
             rest: 0,
         };
-        pump(back_node, |data| back.take(data));
+        pump(back_node, TcpStream::read, |data| back.take(data));
         // What was passed must arrive: howdah closes when it has read the end.
         back_link.howdah.shutdown(Shutdown::Write).ok();
         back.pid
     });
     let mut front = Front { link: &link, shared, node, rest: 0 };
-    pump(howdah, |data| front.take(data));
+    let read = |socket: &mut TcpStream, buffer: &mut [u8]| {
+        // Waits for something, and takes it under the lock: so the end of an idle server is either
+        // before or behind all of it.
+        recv(&*socket, [0; 1].as_mut_slice(), RecvFlags::PEEK)?;
+        let mut owed = lock(&link.owed);
+        let count = socket.read(buffer)?;
+        owed.in_hand = count > 0;
+        Ok(count)
+    };
+    pump(howdah, read, |data| front.take(data));
+    front.has_ended();
     link.node.shutdown(Shutdown::Both).ok();
     let pid = back.join().expect("a relay that does not panic");
     if let Some(pid) = pid {
@@ -143,13 +193,17 @@ pub(crate) fn relay(shared: &Arc<Shared>, howdah: TcpStream, node: TcpStream, do
     }
 }
 
-/// Reads until the end. `take` is given what has come and says how much of it is done with; the
+/// Reads until the end, in this way. `take` is given what has come and says how much of it is done with; the
 /// rest comes again with more.
-fn pump(mut from: TcpStream, mut take: impl FnMut(&[u8]) -> ControlFlow<(), usize>) {
+fn pump(
+    mut from: TcpStream,
+    read: impl Fn(&mut TcpStream, &mut [u8]) -> std::io::Result<usize>,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<(), usize>,
+) {
     let mut buffer = vec![0; CHUNK];
     let mut held = Vec::new();
     loop {
-        let count = match from.read(&mut buffer) {
+        let count = match read(&mut from, &mut buffer) {
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
@@ -178,15 +232,18 @@ struct Front<'a> {
 
 impl Front<'_> {
     fn take(&mut self, data: &[u8]) -> ControlFlow<(), usize> {
-        let (mut at, mut questions, mut open) = (self.rest.min(data.len()), 0, None);
+        let mut news = News { texts: Vec::new(), questions: 0, open: None, partial: false };
+        let mut at = self.rest.min(data.len());
         self.rest -= at;
         let mut announce = None;
         while let Some((tag, total)) = data.get(at..).and_then(frame) {
             let end = data.len().min(at + total);
             if matches!(tag, b'Q' | b'P') {
                 if end < at + total {
+                    news.partial = true;
                     break;
                 }
+                news.texts.push(text_of(tag, &data[at + HEADER..end]));
                 let plan = self.shared.plan_in(&data[at..end]);
                 if let Some(plan) = &plan {
                     *lock(&self.link.plan) = Some(Arc::clone(plan));
@@ -205,15 +262,20 @@ impl Front<'_> {
                 return self.link.cut_by(&plan, self.shared, Moment::Copy);
             }
             match tag {
-                b'Q' | b'F' => questions += 1,
-                b'S' => (questions, open) = (questions + 1, Some(false)),
-                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => open = Some(true),
+                b'Q' => news.questions += 1,
+                b'F' => {
+                    news.questions += 1;
+                    news.texts.push(Text::Client { harmless: false });
+                }
+                b'S' => (news.questions, news.open) = (news.questions + 1, Some(false)),
+                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => news.open = Some(true),
                 _ => {}
             }
             self.rest = at + total - end;
             at = end;
         }
-        self.note(data, questions, open)?;
+        news.partial |= at < data.len();
+        self.note(data, &news)?;
         // Whether PostgreSQL is still there shows on the way back.
         self.node.write_all(&data[..at]).ok();
         if let Some(plan) = announce {
@@ -222,21 +284,70 @@ impl Front<'_> {
         ControlFlow::Continue(at)
     }
 
-    fn note(&self, data: &[u8], questions: i64, open: Option<bool>) -> ControlFlow<()> {
+    fn note(&self, data: &[u8], news: &News) -> ControlFlow<()> {
         let mut owed = lock(&self.link.owed);
+        owed.in_hand = false;
         if owed.ended {
             if data.first() != Some(&b'X') {
-                Coverage::count(&self.shared.coverage.late);
+                self.judge(&mut owed, data, news.texts.first().copied());
             }
             if let Some(plan) = &*lock(&self.link.plan) {
                 plan.cannot_be();
             }
             return ControlFlow::Break(());
         }
-        owed.questions += questions;
-        owed.open = open.unwrap_or(owed.open);
+        news.texts.iter().for_each(|text| owed.heard(*text));
+        owed.questions += news.questions;
+        owed.open = news.open.unwrap_or(owed.open);
+        owed.partial = news.partial;
         ControlFlow::Continue(())
     }
+
+    /// Something came behind the end of an idle server: whose it was.
+    fn judge(&self, owed: &mut Owed, data: &[u8], first: Option<Text>) {
+        owed.judged = true;
+        let is_query = data.first() == Some(&b'Q');
+        let must = match first.filter(|_| is_query) {
+            Some(Text::CleanUp) => return,
+            // Of somebody else: whoever had it last has given it back.
+            Some(Text::Alignment(Some(name))) if !owed.is_with(name) => return,
+            // What the same session had reset is restored, or it has come again.
+            Some(Text::Alignment(_)) => false,
+            Some(Text::Probe | Text::Client { .. }) | None => true,
+        };
+        if must {
+            let coverage = &self.shared.coverage;
+            Coverage::count(if owed.crossed { &coverage.crossed } else { &coverage.late });
+        }
+        let shown = data[..data.len().min(200)].escape_ascii();
+        self.shared.losses.enter(owed.owner, must, format!("{:?} sent {shown}", owed.owner));
+    }
+
+    /// Howdah has closed the connection.
+    fn has_ended(&self) {
+        let owed = lock(&self.link.owed);
+        if owed.ended && !owed.judged && owed.may_differ {
+            self.shared.losses.enter(owed.owner, false, String::new());
+        }
+    }
+}
+
+/// What a piece of data from howdah means.
+struct News {
+    texts: Vec<Text>,
+    questions: i64,
+    open: Option<bool>,
+    partial: bool,
+}
+
+/// The text of a Query or Parse.
+fn text_of(tag: u8, body: &[u8]) -> Text {
+    let name = if tag == b'P' {
+        body.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1)
+    } else {
+        0
+    };
+    Text::of(&body[name..])
 }
 
 /// From PostgreSQL to howdah.
@@ -257,8 +368,11 @@ impl Back<'_> {
         self.rest -= at;
         while let Some((tag, total)) = data.get(at..).and_then(frame) {
             let end = data.len().min(at + total);
-            if matches!(tag, b'K' | b'Z') && end < at + total {
+            if matches!(tag, b'K' | b'Z' | b'S') && end < at + total {
                 break;
+            }
+            if tag == b'S' {
+                self.reported(&data[at + HEADER..end]);
             }
             if tag == b'K' {
                 self.log_in(&data[at..end])?;
@@ -281,6 +395,16 @@ impl Back<'_> {
             owed.rests = *status == b'I';
         }
         ControlFlow::Continue(at)
+    }
+
+    /// ParameterStatus: whose settings these are is in the name.
+    fn reported(&self, body: &[u8]) {
+        let mut parts = body.split(|byte| *byte == 0);
+        if let (Some(b"application_name"), Some(value)) = (parts.next(), parts.next())
+            && let Some(name) = Name::read(value)
+        {
+            lock(&self.link.owed).owner = Some(name);
+        }
     }
 
     fn log_in(&mut self, key: &[u8]) -> ControlFlow<()> {

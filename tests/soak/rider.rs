@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::coverage::Coverage;
 use super::evil::{Evil, lock};
 use super::expect::Expect;
+use super::losses::Session;
 use super::model::Model;
 use super::random::Random;
 use super::support::postgres::RIDER;
@@ -42,8 +43,6 @@ pub(crate) struct Run {
     /// Batches of each client.
     pub(crate) batches: usize,
     pub(crate) failures: Mutex<Vec<String>>,
-    /// What clients were told that lost an idle server.
-    pub(crate) bad_luck: Mutex<Vec<String>>,
     pub(crate) failed: AtomicBool,
 }
 
@@ -78,6 +77,8 @@ pub(crate) struct Rider<'a> {
     pub(crate) model: Model,
     pub(crate) wire: Wire,
     pub(crate) sequence: u64,
+    /// The first number of the session that runs.
+    begun: u64,
     stages: Vec<Stage>,
     history: VecDeque<String>,
     reported_name: String,
@@ -100,6 +101,7 @@ impl<'a> Rider<'a> {
             model: Model::new("", 0),
             wire: Wire::tcp(run.howdah),
             sequence: 0,
+            begun: 0,
             stages: Vec::new(),
             history: VecDeque::new(),
             reported_name: String::new(),
@@ -118,6 +120,7 @@ impl<'a> Rider<'a> {
         let end = Instant::now() + ANSWER_WITHIN;
         while look_again(end) {
             let name = self.unique();
+            self.begun = self.sequence;
             self.wire = Wire::tcp(self.run.howdah);
             let parameters = [
                 ("user", RIDER),
@@ -139,8 +142,7 @@ impl<'a> Rider<'a> {
                 Ok(()) => return Ok(()),
             }
         }
-        let told = lock(&self.run.bad_luck).last().cloned();
-        Err(format!("no login was lucky: {told:?}"))
+        Err("no login was lucky".to_owned())
     }
 
     /// The first batch: what earlier sessions have committed is still there, nothing else is.
@@ -206,13 +208,18 @@ impl<'a> Rider<'a> {
             return Trouble::Unlucky;
         }
         if fatal && ended && matches!(code.as_str(), "57P01" | "08006") {
+            if !self.run.evil.losses().claim(self.session()) {
+                return self.wrong(&format!("lost nothing, but was told {}", frame.line()));
+            }
             Coverage::count(&self.run.coverage.unlucky);
-            let did = self.history.back().map(|did| shortened(did));
-            let line = format!("client {}: {} after {did:?}", self.id, frame.line());
-            lock(&self.run.bad_luck).push(line);
             return Trouble::Unlucky;
         }
         self.wrong(&format!("unexpected {}", frame.line()))
+    }
+
+    /// The session that runs now.
+    pub(crate) fn session(&self) -> Session {
+        Session { client: self.id, first: self.begun, last: self.sequence }
     }
 
     pub(crate) fn wrong(&self, what: &str) -> Trouble {

@@ -1,0 +1,145 @@
+//! Who is to be told of the end of an idle server, and who was told.
+//!
+//! A client may be told in two cases only, and the relay sees both. Its bytes came to the server's
+//! connection behind the end: they were on their way, and it must be told, since nobody can know
+//! what became of them. Or the end came close behind its own transaction, which may have changed
+//! the session, so that nobody can know what the session was. Everybody else gets another server.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::evil::lock;
+use super::rider::ANSWER_WITHIN;
+
+/// Words that howdah gives a server its settings with.
+const ALIGNMENTS: [&[u8]; 2] = [b"SELECT pg_catalog.set_config(", b"RESET \""];
+/// How it asks what a transaction has done to the session.
+const PROBE: &[u8] = b"SELECT name, setting FROM pg_catalog.pg_settings";
+/// How it cleans up behind a client that has left; clients write this in small letters.
+const CLEAN_UP: &[u8] = b"DISCARD ALL\0";
+/// Beginnings of texts that leave nothing behind in the session.
+const HARMLESS: [&[u8]; 9] = [
+    b"SELECT $1::text",
+    b"SELECT '",
+    b"SELECT repeat(",
+    b"UPDATE ledger",
+    b"BEGIN",
+    b"COMMIT",
+    b"ROLLBACK",
+    b"SAVEPOINT",
+    b"RELEASE",
+];
+
+/// The beginning of a text that is one client's own, such as its `application_name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) client: usize,
+    number: u64,
+}
+
+impl Name {
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?.strip_prefix('c')?;
+        let mut parts = text.split('.');
+        let client = parts.next()?.parse().ok()?;
+        Some(Self { client, number: parts.next()?.parse().ok()? })
+    }
+}
+
+/// One session of a client, by the numbers of its texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    pub(crate) client: usize,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Session {
+    fn has(&self, name: Name) -> bool {
+        name.client == self.client && (self.first..=self.last).contains(&name.number)
+    }
+}
+
+/// What a Query or Parse from howdah is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Gives the server the settings of the session of this name, if they include one.
+    Alignment(Option<Name>),
+    /// Asks what a transaction has done to the session.
+    Probe,
+    /// Cleans up behind a client.
+    CleanUp,
+    /// A client's; whether it may have changed the session.
+    Client { harmless: bool },
+}
+
+impl Text {
+    /// `body` is that of a Query, or of a Parse from its text on.
+    pub(crate) fn of(body: &[u8]) -> Self {
+        if ALIGNMENTS.iter().any(|start| body.starts_with(start)) {
+            let at = memchr::memmem::find(body, b"'application_name','");
+            let value = at.and_then(|at| body[at + 20..].split(|byte| *byte == b'\'').next());
+            return Self::Alignment(value.and_then(Name::read));
+        }
+        if body.starts_with(PROBE) {
+            return Self::Probe;
+        }
+        if body == CLEAN_UP {
+            return Self::CleanUp;
+        }
+        let harmless = HARMLESS.iter().any(|start| body.starts_with(start));
+        Self::Client { harmless }
+    }
+}
+
+/// An idle server that was ended, and might have been somebody's.
+#[derive(Debug)]
+struct Loss {
+    name: Option<Name>,
+    must: bool,
+    story: String,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    losses: Vec<Loss>,
+    /// Sessions that have ended, and nobody asks how.
+    over: Vec<Session>,
+}
+
+/// The books of it.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(Mutex<Books>, Condvar);
+
+impl Losses {
+    /// The session of this name must be told, or may be told, that its server has ended.
+    pub(crate) fn enter(&self, name: Option<Name>, must: bool, story: String) {
+        lock(&self.0).losses.push(Loss { name, must, story });
+        self.1.notify_all();
+    }
+
+    /// A session was told that its server has ended. Whether there is a reason; waits for the
+    /// relay, which may come to know of it later than the client.
+    pub(crate) fn claim(&self, session: Session) -> bool {
+        let has = |loss: &Loss| loss.name.is_some_and(|name| session.has(name));
+        let none = |books: &mut Books| !books.losses.iter().any(has);
+        let waited = self.1.wait_timeout_while(lock(&self.0), ANSWER_WITHIN, none);
+        let (mut books, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = books.losses.iter().position(has) else { return false };
+        books.losses.remove(at);
+        books.over.push(session);
+        true
+    }
+
+    /// The session was ended on purpose: whether it was told of anything else does not matter.
+    pub(crate) fn forget(&self, session: Session) {
+        lock(&self.0).over.push(session);
+    }
+
+    /// Sessions that should have been told and were not.
+    pub(crate) fn untold(&self) -> Vec<String> {
+        let books = lock(&self.0);
+        let is_over = |name: Name| books.over.iter().any(|session| session.has(name));
+        let open = |loss: &&Loss| loss.must && !loss.name.is_some_and(is_over);
+        books.losses.iter().filter(open).map(|loss| loss.story.clone()).collect()
+    }
+}
