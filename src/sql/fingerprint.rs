@@ -185,7 +185,7 @@ impl Form<'_> {
     }
 
     fn tight(&mut self, bytes: &[u8], before: Before) {
-        if self.out.last() == Some(&b'.') {
+        if bytes == b"." && self.before == Before::Tight && self.out.last() == Some(&b'.') {
             // Two dots are not one sign of two.
             self.out.push(b' ');
         }
