@@ -6,6 +6,7 @@ use crate::backend::login::Account;
 use crate::backend::settings::Settings;
 use crate::backend::welcome::Welcomes;
 use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
+use crate::metrics::{PoolTraffic, Totals};
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
@@ -34,6 +35,11 @@ pub(super) struct Routes {
     /// How many of them there may be.
     invented_max: usize,
     accounts: HashMap<PoolId, Arc<Account>>,
+    /// What is counted of each pool, by the workers and by this thread.
+    traffic: HashMap<PoolId, Arc<PoolTraffic>>,
+    workers: u8,
+    /// What was counted of pools that are gone.
+    gone: Totals,
     verifiers: HashMap<Vec<u8>, Verifier>,
     /// Routes that were replaced while sessions still use them.
     retired: Vec<(Names, Weak<Route>)>,
@@ -54,7 +60,7 @@ pub(super) struct Destination {
 
 impl Routes {
     /// No routes yet.
-    pub(super) fn new(common: Arc<Common>) -> Self {
+    pub(super) fn new(common: Arc<Common>, workers: u8) -> Self {
         let neutral = common.settings.intern([]);
         Self {
             common,
@@ -66,6 +72,9 @@ impl Routes {
             invented: HashMap::new(),
             invented_max: INVENTED_MAX,
             accounts: HashMap::new(),
+            traffic: HashMap::new(),
+            workers,
+            gone: Totals::default(),
             verifiers: HashMap::new(),
             retired: Vec::new(),
         }
@@ -74,6 +83,13 @@ impl Routes {
     /// Who logs in to the servers of a pool.
     pub(super) fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
         self.accounts.get(&pool).cloned()
+    }
+
+    /// What all clients did since the start.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.gone.clone();
+        self.traffic.values().for_each(|traffic| totals.merge(&traffic.totals()));
+        totals
     }
 
     /// The verifier of a plain secret, derived once and off this thread.
@@ -213,6 +229,7 @@ impl Routes {
         let servers = self.accounts.values().map(|account| &*account.user);
         let users: HashSet<&str> = clients.chain(servers).collect();
         self.users.retain(|name| users.contains(name.as_str()));
+        self.forget_traffic();
     }
 
     /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
@@ -263,6 +280,13 @@ impl Routes {
             }
             stays
         });
+        self.forget_traffic();
+    }
+
+    /// Adds up what was counted of pools that are gone.
+    fn forget_traffic(&mut self) {
+        let gone = self.traffic.extract_if(|pool, _| !self.accounts.contains_key(pool));
+        gone.for_each(|(_, traffic)| self.gone.merge(&traffic.totals()));
     }
 
     fn add(
@@ -279,7 +303,11 @@ impl Routes {
         let pool = self.common.pools.add(key, &pool_options(config, options));
         let account = self.account_of(pool, address, options);
         let session = Arc::new(session_options(config, options));
-        Some(Arc::new(Route::new(names, pool, account, session)))
+        let threads = usize::from(self.workers) + 1;
+        let traffic =
+            self.traffic.entry(pool).or_insert_with(|| Arc::new(PoolTraffic::new(threads)));
+        let traffic = Arc::clone(traffic);
+        Some(Arc::new(Route::new(names, (pool, traffic), account, session)))
     }
 
     /// Who logs in to the servers of this pool from now on. Servers of another database or with

@@ -11,6 +11,7 @@ use crate::auth::MockKey;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
 use crate::config::{Config, ListenAddress};
+use crate::metrics::Totals;
 use crate::net::{ListenOptions, Listener};
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
@@ -68,7 +69,7 @@ fn door(config: &Arc<Config>) -> Result<Door, AppError> {
     Ok(Door {
         current: RefCell::new(Rc::new(current)),
         mock: MockKey::new(random()?),
-        routes: RefCell::new(Routes::new(Arc::clone(&common))),
+        routes: RefCell::new(Routes::new(Arc::clone(&common), count)),
         admission: Arc::new(Mutex::new(Admission::new(limits_of_clients(config)))),
         workers,
         common,
@@ -334,12 +335,12 @@ async fn report(door: Rc<Door>) {
     }
     let mut tick = tokio::time::interval(period);
     tick.tick().await;
-    let mut before = super::figures::Totals::default();
+    let mut before = Totals::default();
     loop {
         tick.tick().await;
-        let now = super::figures::Totals::of(door.workers.figures());
+        let now = door.routes.borrow().totals();
         if door.now().config.log.log_stats {
-            now.log_since(&before, period);
+            super::figures::log(&now.since(&before), period);
         }
         before = now;
     }

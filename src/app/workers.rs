@@ -4,7 +4,7 @@ use crate::net::{Resolver, TcpOptions};
 use crate::pool::WorkerId;
 use crate::session::card::Order;
 use crate::session::route::Common;
-use crate::session::worker::{Figures, Worker};
+use crate::session::worker::Worker;
 use crate::session::{Arrival, run};
 use std::io;
 use std::rc::Rc;
@@ -32,7 +32,6 @@ struct Handle {
     sender: Sender<Message>,
     /// Clients that it has, or that are on their way to it.
     clients: Arc<AtomicUsize>,
-    figures: Arc<Figures>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,7 +44,6 @@ pub(super) struct Workers {
 struct Start {
     id: WorkerId,
     common: Arc<Common>,
-    figures: Arc<Figures>,
     clients: Arc<AtomicUsize>,
     dns_max_ttl: Duration,
     tcp: TcpOptions,
@@ -64,11 +62,10 @@ impl Workers {
     ) -> io::Result<Self> {
         let handles = (0..count).map(|number| {
             let (sender, receiver) = channel(QUEUE);
-            let (clients, figures) = (Arc::<AtomicUsize>::default(), Arc::<Figures>::default());
+            let clients = Arc::<AtomicUsize>::default();
             let start = Start {
                 id: WorkerId(number),
                 common: Arc::clone(common),
-                figures: Arc::clone(&figures),
                 clients: Arc::clone(&clients),
                 dns_max_ttl,
                 tcp,
@@ -76,7 +73,7 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || serve(start, receiver))?;
-            Ok(Handle { sender, clients, figures, thread: Some(thread) })
+            Ok(Handle { sender, clients, thread: Some(thread) })
         });
         Ok(Self { handles: handles.collect::<io::Result<_>>()? })
     }
@@ -109,11 +106,6 @@ impl Workers {
     pub(super) fn clients(&self) -> usize {
         self.handles.iter().map(|handle| handle.clients.load(Ordering::Relaxed)).sum()
     }
-
-    /// Figures of each worker.
-    pub(super) fn figures(&self) -> impl Iterator<Item = &Figures> {
-        self.handles.iter().map(|handle| &*handle.figures)
-    }
 }
 
 impl Drop for Workers {
@@ -141,7 +133,7 @@ fn serve(start: Start, receiver: Receiver<Message>) {
 /// A worker's life: ends when nobody can send it clients any more.
 async fn work(start: Start, mut receiver: Receiver<Message>) {
     let reach = (Resolver::new(start.dns_max_ttl), start.tcp);
-    let worker = Rc::new(Worker::new(start.id, start.common, start.figures, reach));
+    let worker = Rc::new(Worker::new(start.id, start.common, reach));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {

@@ -120,7 +120,16 @@ impl Distribution {
         whole.filter_map(|index| self.counts.get(index)).sum()
     }
 
-    /// What was counted since an earlier moment.
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        for (total, count) in self.counts.iter_mut().zip(other.counts) {
+            *total += count;
+        }
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
+    /// What was counted since an earlier moment; the longest is that of all times.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut counts = self.counts;

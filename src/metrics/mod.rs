@@ -4,8 +4,10 @@
 //! Whoever reads adds up the cells of all threads. Nothing here knows who counts.
 
 mod histogram;
+mod traffic;
 
 pub use histogram::{BUCKETS, Distribution, Histogram};
+pub use traffic::{PoolTraffic, Totals, Traffic};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -5,7 +5,9 @@
 //! rest.
 
 use super::Pools;
-use super::core::{At, Checkout, Kind, PoolId, Ready, Refusal, SlotId, Wait, WaiterId, WorkerId};
+use super::core::{
+    At, Checkout, Kind, PoolId, Ready, Refusal, SlotId, Tick, Wait, WaiterId, WorkerId,
+};
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
 use crate::backend::state::Rest;
@@ -65,6 +67,10 @@ pub struct Lease {
     was_home: WorkerId,
     /// How long it had been idle.
     idle: Duration,
+    /// When it was leased.
+    since: Tick,
+    /// Microseconds that the client waited for it.
+    waited: u64,
 }
 
 impl Lease {
@@ -77,6 +83,8 @@ impl Lease {
             server: Some(ready.server),
             was_home: ready.was_home,
             idle: Duration::from_micros(idle),
+            since: at.now,
+            waited: 0,
         }
     }
 
@@ -99,14 +107,33 @@ impl Lease {
         self.idle
     }
 
+    /// When it was leased.
+    pub fn since(&self) -> Tick {
+        self.since
+    }
+
+    /// Microseconds that the client waited in line for it.
+    pub fn waited(&self) -> u64 {
+        self.waited
+    }
+
     /// Gives the server back.
     ///
     /// # Errors
     /// Gives the lease back instead when the server is not at rest.
-    pub fn try_return(mut self) -> Result<(), Self> {
+    pub fn try_return(self) -> Result<(), Self> {
+        let now = self.pools.now();
+        self.try_return_at(now)
+    }
+
+    /// The same at a moment that is known already, and not long past.
+    ///
+    /// # Errors
+    /// As [`Lease::try_return`].
+    pub fn try_return_at(mut self, now: Tick) -> Result<(), Self> {
         match self.server.take() {
             Some(server) if server.rest() == Rest::AtRest => {
-                let at = At { worker: self.worker, now: self.pools.now() };
+                let at = At { worker: self.worker, now };
                 drop(self.pools.with(|core| core.put_back(self.slot, server, at)));
                 Ok(())
             }
@@ -135,6 +162,7 @@ pub struct Waiter {
     worker: WorkerId,
     id: Option<WaiterId>,
     dedicated: bool,
+    since: Tick,
 }
 
 impl Waiter {
@@ -149,9 +177,12 @@ impl Waiter {
         match wait {
             Wait::Pending => Poll::Pending,
             Wait::Ready(ready) => {
+                let at = At { worker: self.worker, now: self.pools.now() };
+                let mut lease = Lease::new(&self.pools, at, ready);
                 // Handed over a moment ago: it was not idle.
-                let at = At { worker: self.worker, now: ready.idle_since };
-                Poll::Ready(Ok(Lease::new(&self.pools, at, ready)))
+                lease.idle = Duration::ZERO;
+                lease.waited = at.now.since(self.since);
+                Poll::Ready(Ok(lease))
             }
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
         }
@@ -203,7 +234,8 @@ impl Pools {
             Checkout::Waiting(id) => {
                 let pools = Arc::clone(self);
                 let dedicated = extras.is_some();
-                Outcome::Waiting(Waiter { pools, worker: line.worker, id: Some(id), dedicated })
+                let (worker, id, since) = (line.worker, Some(id), at.now);
+                Outcome::Waiting(Waiter { pools, worker, id, dedicated, since })
             }
             Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
         }

@@ -8,7 +8,7 @@ use super::card::Order;
 use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
-use super::timing::cancelled;
+use super::timing::{Moments, cancelled};
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
@@ -60,6 +60,9 @@ impl Session {
         }
         server.prepared.begin_batch();
         self.card.links(&server.cancel);
+        self.moments = Moments::at(lease.since());
+        self.traffic().assignments.add(1);
+        self.traffic().wait.record(lease.waited());
         self.lease = Some(lease);
         self.phase = Phase::Bound;
         self.server_said = false;

@@ -11,10 +11,10 @@ use super::route::{Mode, Options, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
-use super::worker::Figures;
 use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::fault::Fault;
+use crate::metrics::Traffic;
 use crate::wire::{self, HEADER_LEN, Header, client, server};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -53,7 +53,7 @@ impl Session {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return ControlFlow::Break(End::ClientLost(error)),
         };
-        Figures::add(&worker.figures.received, n as u64);
+        self.traffic().received.add(n as u64);
         let data = scratch.get(..n).unwrap_or_default();
         if !self.held.is_empty() || matches!(self.phase, Phase::Waiting(_)) {
             self.held.extend_from_slice(data);
@@ -173,6 +173,7 @@ impl Session {
 
     /// As many messages as can be taken, with a server.
     fn process_bound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> ControlFlow<End, usize> {
+        self.begins_query();
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);
@@ -393,6 +394,7 @@ impl Session {
         let whole = data.len() >= header.total();
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let custom = &mut self.custom;
         self.effects |= match text {
             Some(text) => {
@@ -403,15 +405,13 @@ impl Session {
         if self.effects & settings::TIES != 0 {
             self.effects &= !settings::TIES;
             if self.options.state_policy == StatePolicy::Error {
-                let mut link = Link { server, out: pieces.insert(), max: 0, refuses_ties: true };
+                let mut link = link(server, pieces, (&self.options, traffic));
                 link.refuse_query(super::names::ties_refused());
                 return ControlFlow::Continue(Taken::Bytes(header.total()));
             }
         }
         self.names.query(server);
-        let max = self.options.max_prepared_statements;
-        let refuses_ties = self.options.state_policy == StatePolicy::Error;
-        let mut link = Link { server, out: pieces.insert(), max, refuses_ties };
+        let mut link = link(server, pieces, (&self.options, traffic));
         if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
             drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
@@ -469,7 +469,9 @@ impl Session {
                 settings::effects_of(text, conforming, &mut |name| custom.note(name))
             },
         };
-        let mut link = link(server, pieces, &self.options);
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        let mut link = link(server, pieces, (&self.options, traffic));
+        link.traffic.client_parses.add(u64::from(body.first() != Some(&0)));
         self.names.parse(&mut link, body, &mut reading, can_fake);
         ControlFlow::Continue(Taken::Bytes(header.total()))
     }
@@ -496,7 +498,9 @@ impl Session {
             return self.pass(Passing::Forward, header);
         }
         self.passing = header.body - view.names_len;
-        let mut link = link(server, pieces, &self.options);
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        let mut link = link(server, pieces, (&self.options, traffic));
+        link.traffic.binds.add(u64::from(!view.statement.is_empty()));
         match self.names.bind(&mut link, &view, self.passing) {
             Bound::Later => {
                 self.passing = 0;
@@ -526,7 +530,8 @@ impl Session {
             }
             return self.pass(Passing::Forward, header);
         };
-        let mut link = link(server, pieces, &self.options);
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        let mut link = link(server, pieces, (&self.options, traffic));
         if header.tag == client::CLOSE {
             self.names.close(&mut link, target.name);
         } else if self.names.describe(&mut link, target.name) == Told::AskedFirst {
@@ -537,12 +542,17 @@ impl Session {
 }
 
 /// The server's side of a translation.
-fn link<'a>(server: &'a mut Server, pieces: &'a mut Pieces<'_>, options: &Options) -> Link<'a> {
+fn link<'a>(
+    server: &'a mut Server,
+    pieces: &'a mut Pieces<'_>,
+    (options, traffic): (&Options, &'a Traffic),
+) -> Link<'a> {
     Link {
         server,
         out: pieces.insert(),
         max: options.max_prepared_statements,
         refuses_ties: options.state_policy == StatePolicy::Error,
+        traffic,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::backend::server::{Note, Server};
 use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{NAME_PREFIX, Statement};
 use crate::fault::Fault;
+use crate::metrics::Traffic;
 use crate::wire::client;
 use std::sync::Arc;
 
@@ -23,10 +24,15 @@ pub(super) struct Link<'a> {
     pub max: usize,
     /// `session_state_policy = "error"`.
     pub refuses_ties: bool,
+    /// What is counted.
+    pub traffic: &'a Traffic,
 }
 
 impl Link<'_> {
     pub(super) fn sent(&mut self, kind: Kind, reply: Reply, note: Option<Note>) {
+        if kind == Kind::Parse && reply != Reply::Fake {
+            self.traffic.server_parses.add(1);
+        }
         // Callers never send into a batch that the server discards.
         let unsent = self.server.replies.sent(kind, reply, note);
         debug_assert!(unsent.is_none(), "sent while the server skips");

@@ -8,7 +8,7 @@ use super::names::shape_of;
 use super::route::Mode;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
-use super::worker::{Figures, Worker};
+use super::worker::Worker;
 use crate::backend::server::{Note, Server};
 use crate::backend::state::{Expected, Kind, OutOfStep, Reply, Rest};
 use crate::fault::{Fault, Side};
@@ -220,7 +220,7 @@ impl Session {
                 if received.reply != Reply::Forward {
                     return Ok(received.reply);
                 }
-                self.count(status);
+                self.ends_query(status);
                 self.begins_anew(status);
                 let withheld = self.withholds_ready(status);
                 return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
@@ -290,14 +290,6 @@ impl Session {
         self.owes_ready
     }
 
-    fn count(&mut self, status: u8) {
-        let figures = &self.worker.figures;
-        Figures::add(&figures.queries, 1);
-        if status == wire::IDLE {
-            Figures::add(&figures.transactions, 1);
-        }
-    }
-
     /// CommandComplete: statements that SQL has dropped.
     fn completed(&mut self, body: &[u8]) {
         if self.options.mode == Mode::Session || body.first() != Some(&b'D') {
@@ -324,6 +316,8 @@ impl Session {
             return Reply::Swallow;
         }
         self.server_said |= fields.is_fatal();
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        traffic.errors.add(u64::from(server.replies.front_reply() == Reply::Forward));
         self.names.not_deallocated();
         let front = server.replies.front();
         let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
@@ -439,7 +433,7 @@ impl Session {
         self.lost_in_a_row = 0;
         self.card.unlinks();
         let Some(lease) = self.lease.take() else { return ControlFlow::Continue(()) };
-        if let Err(mut lease) = lease.try_return() {
+        if let Err(mut lease) = lease.try_return_at(self.moments.known) {
             // A cancel request began at the last moment.
             let target = std::sync::Arc::clone(&lease.server().cancel);
             self.card.links(&target);

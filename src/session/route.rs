@@ -3,6 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::metrics::PoolTraffic;
 use crate::pool::{PoolId, Pools};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct Route {
     pub pool: PoolId,
     /// Where and as whom its servers log in.
     pub account: Arc<Account>,
+    /// What is counted of its pool.
+    pub traffic: Arc<PoolTraffic>,
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
@@ -99,14 +102,15 @@ impl Route {
     /// Of a database and a user.
     pub fn new(
         names: (&str, &str),
-        pool: PoolId,
+        pool: (PoolId, Arc<PoolTraffic>),
         account: Arc<Account>,
         options: Arc<Options>,
     ) -> Self {
         Self {
             database: names.0.into(),
             user: names.1.into(),
-            pool,
+            pool: pool.0,
+            traffic: pool.1,
             account,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),

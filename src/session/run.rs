@@ -8,7 +8,8 @@ use super::card::{Card, Order};
 use super::gate::Gate;
 use super::names::{Effects, Names};
 use super::route::{Options, Route};
-use super::worker::{Figures, Worker};
+use super::timing::Moments;
+use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
 use crate::fault::{Fault, Scope, Side};
@@ -169,6 +170,7 @@ pub(super) struct Session {
     pub parting: Option<End>,
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
+    pub moments: Moments,
 }
 
 /// A client's entry in its worker's list, for as long as the session lives, however it ends.
@@ -242,6 +244,7 @@ impl Session {
             parting: None,
             clock: Clock::Off,
             transaction_since: None,
+            moments: Moments::at(worker.coarse_now()),
             worker,
         })
     }
@@ -498,7 +501,7 @@ impl Session {
 
     /// Sends bytes of ours to the client.
     pub(super) fn tell(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> ControlFlow<End> {
-        Figures::add(&self.worker.figures.sent, bytes.len() as u64);
+        self.traffic().sent.add(bytes.len() as u64);
         match self.client.write(cx, bytes) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(End::ClientLost(error)),

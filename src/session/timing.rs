@@ -3,7 +3,9 @@
 
 use super::run::{Clock, End, Phase, Session};
 use crate::fault::{Fault, Side};
+use crate::metrics::Traffic;
 use crate::pool::core::Tick;
+use crate::wire;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::Context;
@@ -19,7 +21,57 @@ fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     }
 }
 
+/// The moments that a session measures from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moments {
+    /// When what is being answered was sent to the server.
+    pub query: Tick,
+    /// When the transaction began.
+    pub transaction: Tick,
+    /// The last moment that is known.
+    pub known: Tick,
+}
+
+impl Moments {
+    pub(super) fn at(now: Tick) -> Self {
+        Self { query: now, transaction: now, known: now }
+    }
+}
+
 impl Session {
+    /// What this thread counts of the session's pool.
+    #[inline]
+    pub(super) fn traffic(&self) -> &Traffic {
+        self.route.traffic.of(usize::from(self.worker.id.0))
+    }
+
+    /// A server that owed nothing is going to be asked something. A server that was leased for it
+    /// has brought the moment.
+    pub(super) fn begins_query(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let replies = &lease.server().replies;
+        if !self.touched || replies.outstanding() > 0 || replies.has_open_batch() {
+            return;
+        }
+        let (now, idle) = (self.worker.common.pools.now(), replies.status() == wire::IDLE);
+        self.moments.query = now;
+        if idle {
+            self.moments.transaction = now;
+        }
+    }
+
+    /// ReadyForQuery came for the client. What is behind it in a pipeline begins now.
+    pub(super) fn ends_query(&mut self, status: u8) {
+        let now = self.worker.common.pools.now();
+        let before = self.moments;
+        self.moments = Moments { query: now, known: now, ..before };
+        self.traffic().query.record(now.since(before.query));
+        if status == wire::IDLE {
+            self.traffic().transaction.record(now.since(before.transaction));
+            self.moments.transaction = now;
+        }
+    }
+
     /// What is left of `transaction_timeout`.
     fn transaction_left(&self) -> Option<Duration> {
         let limit = self.options.transaction_timeout?;

@@ -11,28 +11,6 @@ use crate::pool::core::Tick;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Figures of one worker. Written by its thread only, read by any.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Statements and batches answered.
-    pub queries: AtomicU64,
-    /// Transactions ended.
-    pub transactions: AtomicU64,
-    /// Bytes from clients.
-    pub received: AtomicU64,
-    /// Bytes to clients.
-    pub sent: AtomicU64,
-}
-
-impl Figures {
-    /// Adds to a figure that only this thread writes: no locked instruction.
-    #[inline]
-    pub fn add(figure: &AtomicU64, n: u64) {
-        figure.store(figure.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-}
 
 /// One worker thread.
 #[derive(Debug)]
@@ -41,8 +19,6 @@ pub struct Worker {
     pub id: WorkerId,
     /// What all sessions share.
     pub common: Arc<Common>,
-    /// Its figures.
-    pub figures: Arc<Figures>,
     /// Resolves names for cancel requests.
     pub resolver: Resolver,
     /// Socket options of connections to servers.
@@ -61,17 +37,11 @@ const ASSEMBLY_KEPT: usize = 2 * SCRATCH;
 
 impl Worker {
     /// Without clients.
-    pub fn new(
-        id: WorkerId,
-        common: Arc<Common>,
-        figures: Arc<Figures>,
-        reach: (Resolver, TcpOptions),
-    ) -> Self {
+    pub fn new(id: WorkerId, common: Arc<Common>, reach: (Resolver, TcpOptions)) -> Self {
         let coarse = Cell::new(common.pools.now());
         Self {
             id,
             common,
-            figures,
             resolver: reach.0,
             tcp: reach.1,
             cards: RefCell::default(),

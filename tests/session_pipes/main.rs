@@ -7,6 +7,7 @@
 
 mod baseline;
 mod cancels;
+mod counts;
 mod deaths;
 mod flow;
 mod goodbyes;

@@ -7,13 +7,14 @@ use howdah::backend::server::Server;
 use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
+use howdah::metrics::{PoolTraffic, Totals};
 use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
     DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
 };
 use howdah::session::card::{Card, Clients};
 use howdah::session::route::{Common, Mode, Options, Route, StatePolicy};
-use howdah::session::worker::{Figures, Worker};
+use howdah::session::worker::Worker;
 use howdah::session::{Arrival, run};
 use howdah::wire::{self, First, server};
 use std::cell::{Cell, RefCell};
@@ -143,8 +144,8 @@ impl Stage {
             neutral: common.settings.intern([]),
             welcomes: Welcomes::default(),
         });
-        let route =
-            Arc::new(Route::new(("shop", "bob"), pool, account, Arc::new(setup.options.clone())));
+        let (traffic, options) = (Arc::new(PoolTraffic::new(2)), Arc::new(setup.options.clone()));
+        let route = Arc::new(Route::new(("shop", "bob"), (pool, traffic), account, options));
         let tcp = TcpOptions {
             keepalive: false,
             keepidle: None,
@@ -153,8 +154,7 @@ impl Stage {
             user_timeout: None,
         };
         let reach = (Resolver::new(PATIENCE), tcp);
-        let figures = Arc::<Figures>::default();
-        let worker = Rc::new(Worker::new(WorkerId(0), Arc::clone(&common), figures, reach));
+        let worker = Rc::new(Worker::new(WorkerId(0), Arc::clone(&common), reach));
         let socket = directory.path().join(".s.PGSQL.5432");
         let listener = UnixListener::bind(socket).expect("a Unix socket");
         let stage = Rc::new(Self {
@@ -295,6 +295,11 @@ impl Stage {
     /// Servers that stand now are used no more.
     pub(crate) fn reconnect(&self) {
         self.common.pools.reconnect(self.route.pool);
+    }
+
+    /// What was counted of the clients.
+    pub(crate) fn totals(&self) -> Totals {
+        self.route.traffic.totals()
     }
 
     /// The counts of the only pool.

@@ -22,7 +22,7 @@ fn routes(invented_max: usize) -> Routes {
         settings: SettingsTable::default(),
         clients: Clients::default(),
     });
-    Routes { invented_max, ..Routes::new(common) }
+    Routes { invented_max, ..Routes::new(common, 1) }
 }
 
 /// A login; `None` when there is no room.
