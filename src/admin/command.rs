@@ -10,24 +10,14 @@ use crate::sql::{Kind, Lexer, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the word of its SHOW command")]
 pub enum View {
-    ActiveSockets,
     Capacity,
     Clients,
     Config,
     Databases,
-    DnsHosts,
-    DnsZones,
-    Events,
     Help,
     Latency,
     Lists,
-    Mem,
-    PeerPools,
-    Peers,
     Pools,
-    Queries,
-    Servers,
-    Sockets,
     State,
     Stats,
     StatsAverages,
@@ -37,26 +27,46 @@ pub enum View {
     Version,
 }
 
+/// Every command, and what it does: for SHOW HELP.
+pub const HELP: &[(&str, &str)] = &[
+    (
+        "SHOW CAPACITY",
+        "load, waits and recommended size of each pool, over the last period of figures",
+    ),
+    ("SHOW CLIENTS", "every client"),
+    ("SHOW CONFIG", "every setting"),
+    ("SHOW DATABASES", "every database of the configuration, and those in use"),
+    ("SHOW LATENCY", "how long waits, queries and transactions took, by pool"),
+    ("SHOW LISTS", "how many there are of everything"),
+    ("SHOW POOLS", "clients and servers of each pool"),
+    ("SHOW STATE", "whether the pooler is paused"),
+    ("SHOW STATS", "totals, and averages of the last period, of each database"),
+    ("SHOW STATS_AVERAGES", "the averages alone"),
+    ("SHOW STATS_TOTALS", "the totals alone"),
+    ("SHOW TOTALS", "totals and averages of the whole process"),
+    ("SHOW USERS", "every user of the configuration, and those connected"),
+    ("SHOW VERSION", "the version"),
+    ("PAUSE [db]", "give out no server, and wait until none is out"),
+    ("RESUME [db]", "end a pause"),
+    ("RECONNECT [db]", "replace every server when it is free"),
+    ("KILL_CLIENT id", "end a client's session"),
+    ("CANCEL id", "cancel what a client runs"),
+    ("RELOAD [CHECK]", "read the configuration again, or only say what that would change"),
+    ("SHUTDOWN", "end at once"),
+    ("SHUTDOWN WAIT_FOR_SERVERS", "end when all transactions have ended"),
+    ("SHUTDOWN WAIT_FOR_CLIENTS", "end when all clients have left"),
+];
+
 /// Every view and its word.
 const VIEWS: &[(&str, View)] = &[
-    ("active_sockets", View::ActiveSockets),
     ("capacity", View::Capacity),
     ("clients", View::Clients),
     ("config", View::Config),
     ("databases", View::Databases),
-    ("dns_hosts", View::DnsHosts),
-    ("dns_zones", View::DnsZones),
-    ("events", View::Events),
     ("help", View::Help),
     ("latency", View::Latency),
     ("lists", View::Lists),
-    ("mem", View::Mem),
-    ("peer_pools", View::PeerPools),
-    ("peers", View::Peers),
     ("pools", View::Pools),
-    ("queries", View::Queries),
-    ("servers", View::Servers),
-    ("sockets", View::Sockets),
     ("state", View::State),
     ("stats", View::Stats),
     ("stats_averages", View::StatsAverages),
@@ -97,31 +107,16 @@ pub enum Harmless {
 pub enum Command {
     /// `SHOW …`.
     Show(View),
-    /// `SET key = value`.
-    Set {
-        /// The setting.
-        key: String,
-        /// Its new value, as text.
-        value: String,
-    },
     /// `PAUSE`, of all or of one database.
     Pause(Option<String>),
     /// `RESUME`, of all or of one database.
     Resume(Option<String>),
-    /// `DISABLE db`.
-    Disable(String),
-    /// `ENABLE db`.
-    Enable(String),
     /// `RECONNECT`, of all or of one database.
     Reconnect(Option<String>),
-    /// `KILL`, of all or of one database.
-    Kill(Option<String>),
     /// `KILL_CLIENT id` and `KILL SESSION id`.
     KillClient(u64),
     /// `CANCEL id`: what that client runs.
     Cancel(u64),
-    /// `SUSPEND`.
-    Suspend,
     /// `SHUTDOWN`.
     Shutdown(Shutdown),
     /// `RELOAD`; with `check`, only what it would do.
@@ -129,10 +124,6 @@ pub enum Command {
         /// `RELOAD CHECK`.
         check: bool,
     },
-    /// `WAIT_CLOSE`, for all or for one database.
-    WaitClose(Option<String>),
-    /// `RESET QUERIES`.
-    ResetQueries,
     /// What a driver says.
     Harmless(Harmless),
 }
@@ -166,21 +157,17 @@ impl Command {
         let keyword = words.keyword(0).ok_or_else(unknown)?;
         match keyword.as_str() {
             "show" | "select" => Self::read_show(&words).ok_or_else(unknown),
-            "set" => Self::read_set(&words, text),
+            "set" => Self::read_set(&words).ok_or_else(unknown),
             "pause" => words.optional().map(Self::Pause),
             "resume" => words.optional().map(Self::Resume),
-            "disable" => words.required().map(Self::Disable),
-            "enable" => words.required().map(Self::Enable),
             "reconnect" => words.optional().map(Self::Reconnect),
             "kill"
                 if words.keyword(1).is_some_and(|word| word == "session") && words.len() == 3 =>
             {
                 words.id(2).map(Self::KillClient)
             }
-            "kill" => words.optional().map(Self::Kill),
             "kill_client" => words.id(1).map(Self::KillClient),
             "cancel" => words.id(1).map(Self::Cancel),
-            "suspend" => words.alone(Self::Suspend),
             "shutdown" => match (words.len(), words.keyword(1).as_deref()) {
                 (1, _) => Ok(Self::Shutdown(Shutdown::Now)),
                 (2, Some("wait_for_servers")) => Ok(Self::Shutdown(Shutdown::WaitForServers)),
@@ -192,12 +179,6 @@ impl Command {
                 (2, Some("check")) => Ok(Self::Reload { check: true }),
                 _ => Err(arguments("RELOAD takes CHECK or nothing")),
             },
-            "wait_close" => words.optional().map(Self::WaitClose),
-            "reset"
-                if words.len() == 2 && words.keyword(1).is_some_and(|word| word == "queries") =>
-            {
-                Ok(Self::ResetQueries)
-            }
             other => harmless(other, &words).map(Self::Harmless).ok_or_else(unknown),
         }
     }
@@ -225,19 +206,12 @@ impl Command {
         Some(Self::Harmless(Harmless::Setting(name, value)))
     }
 
-    fn read_set(words: &Words, text: &[u8]) -> Result<Self, Fault> {
-        let bad = || arguments("SET takes a setting and its value: SET key = 'value'");
+    fn read_set(words: &Words) -> Option<Self> {
         let session = usize::from(words.is(1, "session") || words.is(1, "local"));
-        let key = words.keyword(1 + session).ok_or_else(bad)?;
+        let key = words.keyword(1 + session)?;
         let driver = SETTINGS.iter().any(|(known, _)| *known == key);
-        if driver || ["names", "time", "transaction", "characteristics"].contains(&&*key) {
-            return Ok(Self::Harmless(Harmless::Nothing("SET")));
-        }
-        if !words.is(2 + session, "=") && !words.is(2 + session, "to") {
-            return Err(bad());
-        }
-        let value = words.rest(3 + session, text).ok_or_else(bad)?;
-        Ok(Self::Set { key, value })
+        let spelled = ["names", "time", "transaction", "characteristics"].contains(&&*key);
+        (driver || spelled).then_some(Self::Harmless(Harmless::Nothing("SET")))
     }
 
     /// Whether who may only look may do this.
@@ -249,20 +223,13 @@ impl Command {
     pub fn tag(&self) -> &'static str {
         match self {
             Self::Show(_) => "SHOW",
-            Self::Set { .. } => "SET",
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",
-            Self::Disable(_) => "DISABLE",
-            Self::Enable(_) => "ENABLE",
             Self::Reconnect(_) => "RECONNECT",
-            Self::Kill(_) => "KILL",
             Self::KillClient(_) => "KILL_CLIENT",
             Self::Cancel(_) => "CANCEL",
-            Self::Suspend => "SUSPEND",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Reload { .. } => "RELOAD",
-            Self::WaitClose(_) => "WAIT_CLOSE",
-            Self::ResetQueries => "RESET",
             Self::Harmless(harmless) => match harmless {
                 Harmless::Begin(tag) | Harmless::End(tag) | Harmless::Nothing(tag) => tag,
                 Harmless::Setting(..) => "SHOW",
@@ -303,16 +270,12 @@ fn shorten(text: &str) -> &str {
 }
 
 /// The words of a statement.
-struct Words(Vec<(Kind, std::ops::Range<usize>, String)>);
+struct Words(Vec<(Kind, String)>);
 
 impl Words {
     fn of(text: &[u8]) -> Self {
         let tokens = Lexer::new(text, true).filter(Token::is_significant);
-        Self(
-            tokens
-                .map(|token| (token.kind, token.start..token.end, value_of(&token, text)))
-                .collect(),
-        )
+        Self(tokens.map(|token| (token.kind, value_of(&token, text))).collect())
     }
 
     fn len(&self) -> usize {
@@ -320,21 +283,17 @@ impl Words {
     }
 
     fn text(&self, index: usize) -> Option<&str> {
-        self.0.get(index).map(|(_, _, text)| text.as_str())
+        self.0.get(index).map(|(_, text)| text.as_str())
     }
 
     /// The word there, in lower case.
     fn keyword(&self, index: usize) -> Option<String> {
-        let (kind, _, text) = self.0.get(index)?;
+        let (kind, text) = self.0.get(index)?;
         (*kind == Kind::Word).then(|| text.to_ascii_lowercase())
     }
 
     fn is(&self, index: usize, word: &str) -> bool {
         self.text(index).is_some_and(|text| text.eq_ignore_ascii_case(word))
-    }
-
-    fn alone(&self, command: Command) -> Result<Command, Fault> {
-        if self.len() == 1 { Ok(command) } else { Err(arguments("The command takes no argument")) }
     }
 
     /// At most one argument: a database.
@@ -344,11 +303,6 @@ impl Words {
             2 => Ok(self.text(1).map(str::to_owned)),
             _ => Err(arguments("The command takes one database, quoted if its name needs it")),
         }
-    }
-
-    fn required(&self) -> Result<String, Fault> {
-        let missing = || Fault::query(Side::Client, "42601", "a database is required");
-        self.optional()?.ok_or_else(missing)
     }
 
     /// A client's number.
@@ -361,16 +315,6 @@ impl Words {
             return Err(bad());
         }
         self.text(index).and_then(|text| text.parse().ok()).ok_or_else(bad)
-    }
-
-    /// A value from here to the end: one string, or whatever stands there.
-    fn rest(&self, index: usize, text: &[u8]) -> Option<String> {
-        let (kind, range, value) = self.0.get(index)?;
-        if self.len() == index + 1 && *kind == Kind::Text {
-            return Some(value.clone());
-        }
-        let raw = text.get(range.start..self.0.last()?.1.end)?;
-        Some(String::from_utf8_lossy(raw).into_owned())
     }
 }
 
@@ -412,11 +356,7 @@ mod tests {
             ("pause", Command::Pause(None)),
             ("PAUSE app", Command::Pause(Some(app()))),
             ("RESUME \"app\"", Command::Resume(Some(app()))),
-            ("DISABLE app", Command::Disable(app())),
-            ("enable 'app'", Command::Enable(app())),
             ("RECONNECT", Command::Reconnect(None)),
-            ("KILL app", Command::Kill(Some(app()))),
-            ("KILL session", Command::Kill(Some("session".into()))),
             ("KILL SESSION 17", Command::KillClient(17)),
             ("KILL_CLIENT 17", Command::KillClient(17)),
             ("CANCEL 17", Command::Cancel(17)),
@@ -424,22 +364,9 @@ mod tests {
             ("SHUTDOWN WAIT_FOR_SERVERS", Command::Shutdown(Shutdown::WaitForServers)),
             ("RELOAD", Command::Reload { check: false }),
             ("reload check", Command::Reload { check: true }),
-            ("WAIT_CLOSE app", Command::WaitClose(Some(app()))),
-            ("RESET QUERIES", Command::ResetQueries),
-            ("SUSPEND", Command::Suspend),
         ] {
             assert_eq!(read(text), command, "{text}");
         }
-    }
-
-    #[test]
-    fn settings_are_set_as_in_postgresql() {
-        for text in ["SET a_key = 10s", "set A_KEY TO '10s'", "SET a_key='10s'"] {
-            let set = Command::Set { key: "a_key".into(), value: "10s".into() };
-            assert_eq!(read(text), set, "{text}");
-        }
-        let list = Command::Set { key: "admin_users".into(), value: "a, b".into() };
-        assert_eq!(read("SET admin_users = a, b"), list);
     }
 
     #[test]
@@ -464,15 +391,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, says) in [
+            ("SET a_key = 1", "invalid command 'SET a_key = 1', use SHOW HELP;"),
             ("FOO", "invalid command 'FOO', use SHOW HELP;"),
             ("SHOW nothing", "invalid command 'SHOW nothing', use SHOW HELP;"),
             ("SELECT * FROM pools", "invalid command 'SELECT * FROM pools', use SHOW HELP;"),
             ("PAUSE a b", "bad arguments"),
-            ("DISABLE", "a database is required"),
             ("KILL_CLIENT app", "invalid client pointer supplied"),
             ("SHUTDOWN later", "bad arguments"),
-            ("SET a_key", "bad arguments"),
-            ("SUSPEND all", "bad arguments"),
         ] {
             let said = refused(text);
             assert!(said.contains(says), "{text}: {said}");

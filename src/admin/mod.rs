@@ -12,9 +12,9 @@ mod table;
 mod views;
 
 pub use capacity::Load;
-pub use command::{Command, Harmless, Shutdown, View};
+pub use command::{Command, HELP, Harmless, Shutdown, View};
 pub use console::{Console, Outcome, Step, WELCOME};
-pub use table::{Column, Table, Type, Value};
+pub use table::{Column, Type, Value};
 
 #[cfg(fuzzing)]
 pub use fuzz::fuzz;

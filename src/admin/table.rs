@@ -94,22 +94,6 @@ impl From<bool> for Value {
     }
 }
 
-/// An answer with rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    /// Its columns.
-    pub columns: &'static [Column],
-    /// Its rows, each with a value for every column.
-    pub rows: Vec<Vec<Value>>,
-}
-
-impl Table {
-    /// Without rows.
-    pub fn new(columns: &'static [Column]) -> Self {
-        Self { columns, rows: Vec::new() }
-    }
-}
-
 /// The format that a client asked for a column in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {

@@ -9,19 +9,11 @@ macro_rules! columns {
     };
 }
 
-const SOCKETS: &[Column] = columns![
+const CLIENTS: &[Column] = columns![
     Text "type", Text "user", Text "database", Text "replication", Text "state", Text "addr", Int4 "port",
     Text "local_addr", Int4 "local_port", Text "connect_time", Text "request_time", Int4 "wait", Int4 "wait_us",
     Int4 "close_needed", Text "ptr", Text "link", Int4 "remote_pid", Text "tls", Text "application_name",
     Int4 "prepared_statements", Int8 "id",
-];
-
-const SOCKETS_WITH_BUFFERS: &[Column] = columns![
-    Text "type", Text "user", Text "database", Text "replication", Text "state", Text "addr", Int4 "port",
-    Text "local_addr", Int4 "local_port", Text "connect_time", Text "request_time", Int4 "wait", Int4 "wait_us",
-    Int4 "close_needed", Text "ptr", Text "link", Int4 "remote_pid", Text "tls", Text "application_name",
-    Int4 "recv_pos", Int4 "pkt_pos", Int4 "pkt_remain", Int4 "send_pos", Int4 "send_remain", Int4 "pkt_avail",
-    Int4 "send_avail", Int4 "prepared_statements", Int8 "id",
 ];
 
 const DATABASES: &[Column] = columns![
@@ -60,40 +52,21 @@ impl View {
     /// Its columns.
     pub fn columns(self) -> &'static [Column] {
         match self {
-            Self::ActiveSockets | Self::Sockets => SOCKETS_WITH_BUFFERS,
             Self::Capacity => columns![
                 Text "database", Text "user", Float8 "arrival_rate", Float8 "service_time_ms", Float8 "offered_load",
                 Int4 "pool_size", Float8 "utilisation", Float8 "wait_p50_ms", Float8 "wait_p99_ms",
                 Float8 "predicted_p50_ms", Float8 "predicted_p99_ms", Int4 "recommended_size",
             ],
-            Self::Clients | Self::Servers => SOCKETS,
+            Self::Clients => CLIENTS,
             Self::Config => columns![Text "key", Text "value", Text "default", Text "changeable"],
             Self::Databases => DATABASES,
-            Self::DnsHosts => columns![Text "hostname", Int8 "ttl", Text "addrs"],
-            Self::DnsZones => columns![Text "zonename", Int8 "serial", Int4 "count"],
-            Self::Events => {
-                columns![Text "time", Text "kind", Text "database", Text "user", Text "message"]
-            }
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
                 Text "database", Text "user", Text "what", Int8 "count", Float8 "p50_ms", Float8 "p95_ms",
                 Float8 "p99_ms", Float8 "max_ms",
             ],
             Self::Lists => columns![Text "list", Int4 "items"],
-            Self::Mem => {
-                columns![Text "name", Int4 "size", Int4 "used", Int4 "free", Int8 "memtotal"]
-            }
-            Self::PeerPools => columns![
-                Int4 "peer_id", Int4 "cl_active_cancel_req", Int4 "cl_waiting_cancel_req", Int4 "sv_active_cancel",
-                Int4 "sv_login",
-            ],
-            Self::Peers => columns![Int4 "peer_id", Text "host", Int4 "port", Int4 "pool_size"],
             Self::Pools => POOLS,
-            Self::Queries => columns![
-                Text "fingerprint", Text "database", Text "user", Text "query", Int8 "calls", Int8 "rows",
-                Int8 "bytes", Int8 "errors", Float8 "p50_ms", Float8 "p95_ms", Float8 "p99_ms", Float8 "max_ms",
-                Float8 "wait_ms",
-            ],
             Self::State => columns![Text "key", Text "value"],
             Self::Stats => STATS,
             Self::StatsAverages => STATS_AVERAGES,
@@ -123,19 +96,12 @@ impl Command {
             }
             Self::Harmless(Harmless::Number(_)) => Some(columns![Int4 "?column?"]),
             Self::Harmless(Harmless::Setting(name, _)) => Some(setting_column(name)),
-            Self::Set { .. }
-            | Self::Pause(_)
+            Self::Pause(_)
             | Self::Resume(_)
-            | Self::Disable(_)
-            | Self::Enable(_)
             | Self::Reconnect(_)
-            | Self::Kill(_)
             | Self::KillClient(_)
             | Self::Cancel(_)
-            | Self::Suspend
             | Self::Shutdown(_)
-            | Self::WaitClose(_)
-            | Self::ResetQueries
             | Self::Harmless(Harmless::Begin(_) | Harmless::End(_) | Harmless::Nothing(_)) => None,
         }
     }

@@ -1,14 +1,18 @@
 //! The way of a client from its first byte to its worker. Runs on the control thread.
 
+use super::console;
 use super::current::Current;
+use super::figures::Period;
+use super::logging::Logging;
 use super::routes::{Destination, Routes};
+use super::run::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
 use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
-use crate::session::card::Card;
+use crate::session::card::{About, Card};
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
@@ -18,6 +22,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc::Sender;
 
 /// Longest good-bye to a stranger.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -36,6 +41,12 @@ pub(super) struct Door {
     pub workers: Workers,
     /// What all sessions share.
     pub common: Arc<Common>,
+    /// The log.
+    pub logging: Logging,
+    /// What the console asks of the whole process.
+    pub asked: Sender<Asked>,
+    /// What each database did in the last period of figures.
+    pub period: RefCell<Period>,
 }
 
 impl Door {
@@ -85,7 +96,7 @@ impl Drop for CardGuard {
     }
 }
 
-enum Ended {
+pub(super) enum Ended {
     Left(String),
     Refused(Fault),
 }
@@ -148,6 +159,18 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
             dismiss(framed, fault).await;
         }
+        Ok(Hello::Session(framed, wish)) if console::is_meant(&wish.database) => {
+            let who = console::Visitor { id, peer, wish };
+            let login = console::enter((&door, &now), framed, who);
+            let entered = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, login).await,
+                None => Ok(login.await),
+            };
+            drop(guard);
+            if let Ok(Some(visit)) = entered {
+                console::serve(&door, visit).await;
+            }
+        }
         Ok(Hello::Session(mut framed, wish)) => {
             let admitted = admit((&door, &now), &mut framed, &wish, &mut guard);
             let admitted = match deadline {
@@ -179,7 +202,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
 }
 
 /// Tells a stranger why and closes, without waiting for somebody who does not read.
-async fn dismiss(mut framed: Framed, fault: Fault) {
+pub(super) async fn dismiss(mut framed: Framed, fault: Fault) {
     let mut out = Vec::new();
     wire::fault(&mut out, &fault);
     let told = async {
@@ -196,10 +219,14 @@ async fn close(mut framed: Framed) {
 }
 
 async fn cancel(door: &Door, key: &[u8]) {
-    let Some(card) = door.common.clients.find(key) else {
-        tracing::debug!("cancel request with an unknown key");
-        return;
-    };
+    match door.common.clients.find(key) {
+        Some(card) => cancel_client(door, &card).await,
+        None => tracing::debug!("cancel request with an unknown key"),
+    }
+}
+
+/// Cancels what a client runs.
+pub(super) async fn cancel_client(door: &Door, card: &Card) {
     let Some(request) = card.cancel() else { return };
     let now = door.now();
     let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
@@ -218,7 +245,7 @@ fn method(now: &Current) -> Result<Method, Ended> {
 }
 
 /// `now`: what counted when the connection began, and encrypted it.
-async fn prove(
+pub(super) async fn prove(
     door: &Door,
     now: &Current,
     framed: &mut Framed,
@@ -305,10 +332,19 @@ async fn hand_over(
     if let Err(error) = framed.send(&ok).await {
         return tracing::debug!(client = who.0, "client left: {error}");
     }
-    let card = match door.common.clients.register(who.0) {
+    let about = About {
+        route: Some(Arc::clone(&destination.route)),
+        peer: who.1.clone(),
+        since: std::time::SystemTime::now(),
+        tls: framed.stream().tls().map(described),
+        replicates: !wish.extras.is_empty(),
+    };
+    let card = match door.common.clients.register(who.0, about) {
         Ok(card) => card,
         Err(error) => return tracing::error!(client = who.0, "no randomness: {error}"),
     };
+    // This thread counts behind the workers.
+    destination.route.traffic.of(usize::from(door.workers.count())).logins.add(1);
     let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
     if door.now().config.log.log_connections {
         tracing::info!(
@@ -333,6 +369,17 @@ async fn hand_over(
         guard: Box::new((client, listed)),
     };
     door.workers.hand(arrival).await;
+}
+
+/// TLS version and cipher, as PgBouncer writes them.
+fn described(tls: &rustls::Connection) -> Box<str> {
+    let version = match tls.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "TLS",
+    };
+    let suite = tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+    format!("{version}/{}", suite.unwrap_or_default()).into()
 }
 
 fn session_settings(

@@ -1,6 +1,7 @@
 //! Composition: bind, spawn, signals, drain.
 
 pub mod cli;
+mod console;
 mod current;
 mod door;
 mod figures;

@@ -3,28 +3,39 @@
 use super::current::Current;
 use super::door::Door;
 use super::limits::{check_open_files, raise_open_files};
-use super::logging::Logging;
 use super::run::limits_of_clients;
 use crate::config::{self, Applies, Change, Config};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
-/// Reads the configuration again and applies what differs. When anything in it is wrong, all of
-/// the old one stays.
-pub(super) fn reload(door: &Door, logging: &Logging) {
+/// What a reload would change.
+///
+/// # Errors
+/// What is wrong in the configuration.
+pub(super) fn preview(door: &Door) -> Result<Vec<Change>, Vec<String>> {
+    let old = door.now();
+    Ok(config::difference(&old.config, &read(&old.config)?.config))
+}
+
+/// Reads the configuration again, applies what differs and says what that was. When anything in it
+/// is wrong, all of the old one stays.
+///
+/// # Errors
+/// What is wrong, which is in the log as well.
+pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
     let old = door.now();
     let new = match read(&old.config) {
         Ok(new) => new,
         Err(reasons) => {
-            for reason in reasons {
+            for reason in &reasons {
                 tracing::error!("configuration not reloaded: {reason}");
             }
-            return;
+            return Err(reasons);
         }
     };
     let changes = config::difference(&old.config, &new.config);
     log(&changes);
-    logging.set_level(new.config.log.level);
+    door.logging.set_level(new.config.log.level);
     let limits = limits_of_clients(&new.config);
     door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
     // Servers that were reached another way are replaced as they come free.
@@ -35,6 +46,7 @@ pub(super) fn reload(door: &Door, logging: &Logging) {
     // Idle servers beyond a smaller limit go before anybody takes them.
     door.common.pools.upkeep();
     tracing::info!("configuration reloaded: {} change(s)", changes.len());
+    Ok(changes)
 }
 
 fn read(old: &Config) -> Result<Current, Vec<String>> {

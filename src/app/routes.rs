@@ -10,7 +10,7 @@ use crate::metrics::{PoolTraffic, Totals};
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,9 +40,35 @@ pub(super) struct Routes {
     workers: u8,
     /// What was counted of pools that are gone.
     gone: Totals,
+    /// Databases of which nobody gets a server.
+    paused: Paused,
     verifiers: HashMap<Vec<u8>, Verifier>,
     /// Routes that were replaced while sessions still use them.
     retired: Vec<(Names, Weak<Route>)>,
+}
+
+/// Which databases are paused.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    /// All of them.
+    pub all: bool,
+    /// These, one by one.
+    pub databases: HashSet<String>,
+}
+
+/// A pool as the console shows it.
+#[derive(Debug)]
+pub(super) struct PoolView {
+    /// Its id.
+    pub pool: PoolId,
+    /// The database that its clients ask for.
+    pub database: String,
+    /// Who its servers are logged in as.
+    pub user: String,
+    /// What counts for it.
+    pub options: EffectiveOptions,
+    /// What its clients did.
+    pub totals: Totals,
 }
 
 /// What a login needs to know of a database and user.
@@ -75,6 +101,7 @@ impl Routes {
             traffic: HashMap::new(),
             workers,
             gone: Totals::default(),
+            paused: Paused::default(),
             verifiers: HashMap::new(),
             retired: Vec::new(),
         }
@@ -83,6 +110,82 @@ impl Routes {
     /// Who logs in to the servers of a pool.
     pub(super) fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
         self.accounts.get(&pool).cloned()
+    }
+
+    /// Every pool that has a route, by database and user.
+    pub(super) fn pools(&self, config: &Config) -> Vec<PoolView> {
+        let mut views = BTreeMap::new();
+        for route in self.routes.values() {
+            let Some(options) = config.effective(&route.database, &route.user) else { continue };
+            let (database, user) = (route.database.to_string(), options.server_user.clone());
+            views.entry((database.clone(), user.clone())).or_insert_with(|| PoolView {
+                pool: route.pool,
+                database,
+                user,
+                options,
+                totals: route.traffic.totals(),
+            });
+        }
+        views.into_values().collect()
+    }
+
+    /// Which databases are paused.
+    pub(super) fn paused(&self) -> &Paused {
+        &self.paused
+    }
+
+    /// Pauses one database, or all. False when that is so already.
+    pub(super) fn pause(&mut self, database: Option<&str>) -> bool {
+        let is_new = match database {
+            Some(name) => !self.paused.all && self.paused.databases.insert(name.to_owned()),
+            None => !std::mem::replace(&mut self.paused.all, true),
+        };
+        for pool in self.pools_of(database) {
+            self.common.pools.pause(pool);
+        }
+        is_new
+    }
+
+    /// Ends the pause of one database, or that of all. False when there was none.
+    pub(super) fn resume(&mut self, database: Option<&str>) -> bool {
+        let was = match database {
+            Some(name) => self.paused.databases.remove(name),
+            None => std::mem::take(&mut self.paused.all),
+        };
+        for route in self.routes.values() {
+            let paused = self.paused.all || self.paused.databases.contains(&*route.database);
+            if !paused {
+                self.common.pools.resume(route.pool);
+            }
+        }
+        was
+    }
+
+    /// The pools of one database, or all.
+    pub(super) fn pools_of(&self, database: Option<&str>) -> HashSet<PoolId> {
+        let routes = self.routes.values();
+        let of = routes.filter(|route| database.is_none_or(|name| *route.database == *name));
+        of.map(|route| route.pool).collect()
+    }
+
+    /// What the clients of each database did.
+    pub(super) fn by_database(&self) -> HashMap<String, Totals> {
+        let pools: HashMap<PoolId, &Route> =
+            self.routes.values().map(|route| (route.pool, &**route)).collect();
+        let mut totals = HashMap::<String, Totals>::new();
+        for (pool, traffic) in &self.traffic {
+            let Some(route) = pools.get(pool) else { continue };
+            totals.entry(route.database.to_string()).or_default().merge(&traffic.totals());
+        }
+        totals
+    }
+
+    /// The same, and what the clients of each pool did.
+    pub(super) fn by_database_and_pool(
+        &self,
+    ) -> (HashMap<String, Totals>, HashMap<PoolId, Totals>) {
+        let pools = self.traffic.iter().map(|(pool, traffic)| (*pool, traffic.totals()));
+        (self.by_database(), pools.collect())
     }
 
     /// What all clients did since the start.
@@ -301,6 +404,9 @@ impl Routes {
         let user = UserId(self.users.of(options.server_user.clone()));
         let key = PoolKey { database, node, user };
         let pool = self.common.pools.add(key, &pool_options(config, options));
+        if self.paused.all || self.paused.databases.contains(names.0) {
+            self.common.pools.pause(pool);
+        }
         let account = self.account_of(pool, address, options);
         let session = Arc::new(session_options(config, options));
         let threads = usize::from(self.workers) + 1;

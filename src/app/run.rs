@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -32,6 +33,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 const UPKEEP: Duration = Duration::from_millis(100);
 /// So many in a second.
 const UPKEEPS_A_SECOND: u64 = 10;
+/// Orders of the console for the whole process that may wait: one is enough to end it.
+const ASKED_MAX: usize = 16;
 /// Longest wait for clients that were told to leave at once.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
@@ -45,7 +48,7 @@ pub fn run(config: Arc<Config>) -> Result<(), AppError> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(AppError::Runtime)?;
-    runtime.block_on(control(config, &logging))
+    runtime.block_on(control(config, logging))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AppError> {
@@ -54,7 +57,7 @@ fn random<const N: usize>() -> Result<[u8; N], AppError> {
     Ok(bytes)
 }
 
-fn door(config: &Arc<Config>) -> Result<Door, AppError> {
+fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<Door, AppError> {
     let current = Current::new(config)?;
     let count = u8::try_from(config.howdah.workers.get()).unwrap_or(u8::MAX - 1);
     let pools = Arc::new(Pools::new(count, u64::from_ne_bytes(random()?)));
@@ -73,6 +76,9 @@ fn door(config: &Arc<Config>) -> Result<Door, AppError> {
         admission: Arc::new(Mutex::new(Admission::new(limits_of_clients(config)))),
         workers,
         common,
+        logging,
+        asked,
+        period: RefCell::default(),
     })
 }
 
@@ -169,36 +175,54 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    /// What the console asks.
+    console: Receiver<Asked>,
 }
 
-enum Asked {
+/// What somebody asks of the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To end when the clients have ended their transactions.
     Drain,
+    /// To end when the clients have left by themselves.
+    Wait,
+    /// To end at once.
     Stop,
+    /// To read the configuration again.
     Reload,
 }
 
 impl Signals {
-    fn new() -> Result<Self, AppError> {
+    fn new(console: Receiver<Asked>) -> Result<Self, AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Runtime);
         Ok(Self {
             term: catch(SignalKind::terminate())?,
             int: catch(SignalKind::interrupt())?,
             hup: catch(SignalKind::hangup())?,
+            console,
         })
     }
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => Asked::Drain,
-            _ = self.int.recv() => Asked::Stop,
+            _ = self.term.recv() => {
+                tracing::info!("got SIGTERM");
+                Asked::Drain
+            }
+            _ = self.int.recv() => {
+                tracing::info!("got SIGINT");
+                Asked::Stop
+            }
             _ = self.hup.recv() => Asked::Reload,
+            Some(asked) = self.console.recv() => asked,
         }
     }
 }
 
-async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError> {
-    let mut signals = Signals::new()?;
-    let door = Rc::new(door(&config)?);
+async fn control(config: Arc<Config>, logging: Logging) -> Result<(), AppError> {
+    let (sender, receiver) = channel(ASKED_MAX);
+    let mut signals = Signals::new(receiver)?;
+    let door = Rc::new(door(&config, logging, sender)?);
     let listeners = listen(&config).await?;
     let listeners: Vec<_> = listeners
         .into_iter()
@@ -216,8 +240,9 @@ async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError>
     );
     let asked = loop {
         match signals.next().await {
-            Asked::Reload => reload(&door, logging),
-            asked @ (Asked::Drain | Asked::Stop) => break asked,
+            // What is wrong is in the log.
+            Asked::Reload => drop(reload(&door)),
+            asked @ (Asked::Drain | Asked::Wait | Asked::Stop) => break asked,
         }
     };
     for listener in listeners {
@@ -225,13 +250,18 @@ async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError>
         // The door is closed before the first client is told to leave.
         drop(listener.await);
     }
-    if let Asked::Drain = asked {
-        tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");
-        door.workers.dismiss(Order::Drain).await;
-        let limit = door.now().config.howdah.shutdown_timeout;
-        drain(&door, &mut signals, limit).await;
-    } else {
-        tracing::info!("got SIGINT, shutting down");
+    match asked {
+        Asked::Drain => {
+            tracing::info!("shutting down, waiting for clients to end their transactions");
+            door.workers.dismiss(Order::Drain).await;
+            let limit = door.now().config.howdah.shutdown_timeout;
+            drain(&door, &mut signals, limit).await;
+        }
+        Asked::Wait => {
+            tracing::info!("shutting down, waiting for clients to leave");
+            drain(&door, &mut signals, None).await;
+        }
+        Asked::Stop | Asked::Reload => tracing::info!("shutting down"),
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(&door, Some(LAST_MOMENT)).await;
@@ -339,6 +369,8 @@ async fn report(door: Rc<Door>) {
     loop {
         tick.tick().await;
         let now = door.routes.borrow().totals();
+        let totals = door.routes.borrow().by_database_and_pool();
+        door.period.borrow_mut().end(period, totals);
         if door.now().config.log.log_stats {
             super::figures::log(&now.since(&before), period);
         }

@@ -39,6 +39,10 @@ impl<'a> Table<'a> {
         self.raw.get(&self.scope, name).map(|setting| &setting.value)
     }
 
+    fn names(&self, name: &'static str) -> Vec<String> {
+        if let Some(Value::Names(names)) = self.get(name) { names.clone() } else { Vec::new() }
+    }
+
     fn flag(&self, name: &'static str) -> bool {
         matches!(self.get(name), Some(Value::Flag(true)))
     }
@@ -170,6 +174,8 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
             keepcnt: table.limit("tcp_keepcnt"),
             user_timeout: table.timeout("tcp_user_timeout"),
         },
+        admin_users: table.names("admin_users"),
+        stats_users: table.names("stats_users"),
         shutdown_timeout: table.timeout("shutdown_timeout"),
         dns_max_ttl: table.duration("dns_max_ttl"),
     }
@@ -195,10 +201,11 @@ fn pool(table: &Table<'_>) -> PoolOptions {
             Some(sql) => CheckQuery::Sql(sql.to_owned()),
         },
         server_check_delay: table.duration("server_check_delay"),
-        ignore_startup_parameters: match table.get("ignore_startup_parameters") {
-            Some(Value::Names(names)) => names.iter().map(|name| name.to_lowercase()).collect(),
-            _ => Vec::new(),
-        },
+        ignore_startup_parameters: table
+            .names("ignore_startup_parameters")
+            .iter()
+            .map(|name| name.to_lowercase())
+            .collect(),
         application_name_add_host: table.flag("application_name_add_host"),
     }
 }

@@ -40,6 +40,10 @@ pub struct HowdahOptions {
     pub workers: NonZeroUsize,
     /// Clients of the process.
     pub max_client_conn: NonZeroU32,
+    /// Users who may do everything on the console.
+    pub admin_users: Vec<String>,
+    /// Users who may look.
+    pub stats_users: Vec<String>,
     /// Largest message, in bytes.
     pub max_packet_size: u64,
     /// Socket options of connections to clients and servers.

@@ -18,6 +18,8 @@ pub struct Traffic {
     pub server_parses: Cell,
     /// Bind of a name by clients.
     pub binds: Cell,
+    /// Logins of clients.
+    pub logins: Cell,
     /// Errors that clients were told of.
     pub errors: Cell,
     /// Waits for a server, those without a wait too.
@@ -66,6 +68,7 @@ pub struct Totals {
     pub client_parses: u64,
     pub server_parses: u64,
     pub binds: u64,
+    pub logins: u64,
     pub errors: u64,
     pub wait: Distribution,
     pub query: Distribution,
@@ -80,6 +83,7 @@ impl Totals {
         self.client_parses += one.client_parses.get();
         self.server_parses += one.server_parses.get();
         self.binds += one.binds.get();
+        self.logins += one.logins.get();
         self.errors += one.errors.get();
         one.wait.add_to(&mut self.wait);
         one.query.add_to(&mut self.query);
@@ -94,6 +98,7 @@ impl Totals {
         self.client_parses += other.client_parses;
         self.server_parses += other.server_parses;
         self.binds += other.binds;
+        self.logins += other.logins;
         self.errors += other.errors;
         self.wait.merge(&other.wait);
         self.query.merge(&other.query);
@@ -110,6 +115,7 @@ impl Totals {
             client_parses: self.client_parses.saturating_sub(earlier.client_parses),
             server_parses: self.server_parses.saturating_sub(earlier.server_parses),
             binds: self.binds.saturating_sub(earlier.binds),
+            logins: self.logins.saturating_sub(earlier.logins),
             errors: self.errors.saturating_sub(earlier.errors),
             wait: self.wait.since(&earlier.wait),
             query: self.query.since(&earlier.query),

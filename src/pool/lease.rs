@@ -166,6 +166,11 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// When it began to wait.
+    pub fn since(&self) -> Tick {
+        self.since
+    }
+
     /// Has its turn come? Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, Refused>> {
         let Some(id) = self.id else { return Poll::Ready(Err(Refused::Removed)) };

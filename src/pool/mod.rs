@@ -174,6 +174,19 @@ impl Pools {
         self.with(|core| core.reconnect(pool, now));
     }
 
+    /// Nobody gets a server of the pool until it is resumed; free servers are closed, others when
+    /// they come free. False when it was paused already.
+    pub fn pause(&self, pool: PoolId) -> bool {
+        let now = self.now();
+        self.with(|core| core.pause(pool) && core.reconnect(pool, now))
+    }
+
+    /// Ends a pause: who waited is served. False when there was none.
+    pub fn resume(&self, pool: PoolId) -> bool {
+        let now = self.now();
+        self.with(|core| core.resume(pool, now))
+    }
+
     /// Nobody gets a server of the pool any more.
     pub fn remove(&self, pool: PoolId) {
         let now = self.now();

@@ -5,12 +5,15 @@
 //! unlinks a server afterwards sees the request and does not give the server away before it is
 //! through.
 
+use super::route::Route;
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
+use crate::net::Peer;
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::SystemTime;
 
 /// Process id and secret, as in BackendKeyData.
 pub type Key = [u8; 8];
@@ -43,11 +46,41 @@ struct Shared {
     waker: Option<Waker>,
 }
 
+/// Who a client is; never changes.
+#[derive(Debug)]
+pub struct About {
+    /// Its database and user; `None` for a client of the console.
+    pub route: Option<Arc<Route>>,
+    /// Its end of the connection.
+    pub peer: Peer,
+    /// When it logged in.
+    pub since: SystemTime,
+    /// TLS version and cipher, if it is encrypted.
+    pub tls: Option<Box<str>>,
+    /// It replicates.
+    pub replicates: bool,
+}
+
+/// What a client does at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing that needs a server.
+    Idle,
+    /// It waits for a server.
+    Waiting,
+    /// It has the server of this process id.
+    Active(u32),
+}
+
 /// One client, as other threads see it.
 #[derive(Debug)]
 pub struct Card {
     /// Unique in this process; in the log.
     pub id: u64,
+    /// Who it is.
+    pub about: About,
+    /// When it last asked for a server, as [`Tick`]s.
+    requested: AtomicU64,
     key: Key,
     shared: Mutex<Shared>,
     alarm: AtomicU64,
@@ -102,6 +135,26 @@ impl Card {
     #[inline]
     pub fn has_orders(&self) -> bool {
         self.orders.load(Ordering::Acquire) != 0
+    }
+
+    /// The client asked for a server at this moment.
+    #[inline]
+    pub fn requests(&self, at: Tick) {
+        self.requested.store(at.0, Ordering::Relaxed);
+    }
+
+    /// When it last asked for a server; zero before the first time.
+    pub fn requested(&self) -> Tick {
+        Tick(self.requested.load(Ordering::Relaxed))
+    }
+
+    /// What it does.
+    pub fn doing(&self) -> Doing {
+        match &self.lock().link {
+            Link::Idle => Doing::Idle,
+            Link::Waiting => Doing::Waiting,
+            Link::On(target) => Doing::Active(target.process_id()),
+        }
     }
 
     /// Sets or stops the alarm.
@@ -170,21 +223,25 @@ impl Clients {
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn register(&self, id: u64) -> Result<Arc<Card>, getrandom::Error> {
+    pub fn register(&self, id: u64, about: About) -> Result<Arc<Card>, getrandom::Error> {
+        let mut card = Card {
+            id,
+            about,
+            requested: AtomicU64::new(0),
+            key: Key::default(),
+            shared: Mutex::default(),
+            alarm: AtomicU64::new(NEVER),
+            orders: AtomicU8::new(0),
+        };
         loop {
             let mut key = Key::default();
             getrandom::fill(&mut key)?;
             // Drivers read the process id as a signed number, and some take zero for "none".
             key[0] &= 0x7f;
             key[3] |= 1;
-            let card = Arc::new(Card {
-                id,
-                key,
-                shared: Mutex::default(),
-                alarm: AtomicU64::new(NEVER),
-                orders: AtomicU8::new(0),
-            });
+            card.key = key;
             if let hashbrown::hash_map::Entry::Vacant(free) = self.lock().entry(key) {
+                let card = Arc::new(card);
                 free.insert(Arc::clone(&card));
                 return Ok(card);
             }
@@ -200,6 +257,13 @@ impl Clients {
     pub fn find(&self, key: &[u8]) -> Option<Arc<Card>> {
         let key = Key::try_from(key).ok()?;
         self.lock().get(&key).cloned()
+    }
+
+    /// All of them, in the order in which they came.
+    pub fn list(&self) -> Vec<Arc<Card>> {
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_unstable_by_key(|card| card.id);
+        all
     }
 
     /// How many clients there are.

@@ -61,6 +61,7 @@ impl Session {
         server.prepared.begin_batch();
         self.card.links(&server.cancel);
         self.moments = Moments::at(lease.since());
+        self.card.requests(lease.since());
         self.traffic().assignments.add(1);
         self.traffic().wait.record(lease.waited());
         self.lease = Some(lease);

@@ -417,6 +417,7 @@ impl Session {
                     }
                 }
                 Outcome::Waiting(waiter) => {
+                    self.card.requests(waiter.since());
                     self.phase = Phase::Waiting(waiter);
                     self.card.waits();
                     self.set_clock(Clock::Wait, self.options.query_wait_timeout);

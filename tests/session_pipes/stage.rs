@@ -8,11 +8,11 @@ use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
 use howdah::metrics::{PoolTraffic, Totals};
-use howdah::net::{NodeAddress, NodeHost, Resolver, Socket, Stream, TcpOptions};
+use howdah::net::{NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
     DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
 };
-use howdah::session::card::{Card, Clients};
+use howdah::session::card::{About, Card, Clients};
 use howdah::session::route::{Common, Mode, Options, Route, StatePolicy};
 use howdah::session::worker::Worker;
 use howdah::session::{Arrival, run};
@@ -255,7 +255,14 @@ impl Stage {
     pub(crate) fn arrival(&self) -> (Arrival, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(self.setup.client_pipe);
         let id = self.common.clients.next_id();
-        let card = self.common.clients.register(id).expect("randomness");
+        let about = About {
+            route: Some(Arc::clone(&self.route)),
+            peer: Peer::Unix,
+            since: std::time::SystemTime::UNIX_EPOCH,
+            tls: None,
+            replicates: false,
+        };
+        let card = self.common.clients.register(id, about).expect("randomness");
         let guard = Listed(Arc::clone(&self.common), Arc::clone(&card));
         let arrival = Arrival {
             stream: Stream::new(Socket::Memory(ours)),

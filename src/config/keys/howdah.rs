@@ -66,6 +66,22 @@ pub(super) const KEYS: &[Key] = &[
          when the limit of open files is too low.",
     ),
     Key::new(
+        "admin_users",
+        Kind::Names,
+        DefaultValue::Toml("[]"),
+        "Users who may do everything on the console, the database \"howdah\" or \"pgbouncer\".",
+    )
+    .applies(NextConnect)
+    .example("[\"postgres\"]"),
+    Key::new(
+        "stats_users",
+        Kind::Names,
+        DefaultValue::Toml("[]"),
+        "Users who may look at everything on the console, and change nothing.",
+    )
+    .applies(NextConnect)
+    .example("[\"monitor\"]"),
+    Key::new(
         "max_packet_size",
         Kind::Size { min: 10_000, max: 2_147_483_647 },
         DefaultValue::Toml("2147483647"),

@@ -1,0 +1,198 @@
+//! The console's clients: their login, their messages, their commands.
+//!
+//! Runs on the control thread, so that it answers however busy the workers are, and takes nothing
+//! from the limits for clients. The protocol is [`crate::admin`]'s.
+
+mod orders;
+mod shown;
+
+use super::current::Current;
+use super::door::{Door, Ended, dismiss, prove};
+use crate::admin::{Console, Step, WELCOME};
+use crate::fault::{Fault, Side};
+use crate::net::{FrameError, Framed, Peer, Socket};
+use crate::session::card::{About, Card, Order};
+use crate::session::startup::Wish;
+use crate::wire::{self, client, server};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// The console's names, as databases.
+const NAMES: [&str; 2] = ["howdah", "pgbouncer"];
+/// Longest message of a client.
+const MESSAGE_MAX: usize = 64 * 1024;
+
+/// Whether this database is the console.
+pub(super) fn is_meant(database: &str) -> bool {
+    NAMES.contains(&database)
+}
+
+/// Who comes.
+pub(super) struct Visitor {
+    /// Its number, in the log.
+    pub id: u64,
+    /// Its end of the connection.
+    pub peer: Peer,
+    /// Its startup packet.
+    pub wish: Wish,
+}
+
+/// Who was let in.
+pub(super) struct Visit {
+    framed: Framed,
+    console: Console,
+    card: Arc<Card>,
+    user: String,
+}
+
+/// Lets somebody in, or tells why not. The caller sets the deadline.
+pub(super) async fn enter(
+    (door, now): (&Rc<Door>, &Current),
+    mut framed: Framed,
+    who: Visitor,
+) -> Option<Visit> {
+    let fault = match admit(door, now, &mut framed, &who).await {
+        Ok(may_order) => match welcome(door, &mut framed, &who).await {
+            Ok(card) => {
+                let (console, user) = (Console::new(may_order), who.wish.user);
+                return Some(Visit { framed, console, card, user });
+            }
+            Err(reason) => {
+                tracing::debug!(client = who.id, "client left during login: {reason}");
+                return None;
+            }
+        },
+        Err(Ended::Refused(fault)) => fault,
+        Err(Ended::Left(reason)) => {
+            tracing::debug!(client = who.id, "client left during login: {reason}");
+            return None;
+        }
+    };
+    tracing::warn!(
+        client = who.id, peer = %who.peer, user = who.wish.user, database = who.wish.database,
+        code = fault.code, "login failed: {}", fault.message
+    );
+    dismiss(framed, fault).await;
+    None
+}
+
+/// Whether the visitor may order, or only look.
+async fn admit(
+    door: &Door,
+    now: &Current,
+    framed: &mut Framed,
+    who: &Visitor,
+) -> Result<bool, Ended> {
+    let user = &who.wish.user;
+    if is_meant(user) && is_our_own(framed) {
+        return Ok(true);
+    }
+    prove(door, now, framed, &who.wish).await?;
+    let options = &now.config.howdah;
+    if options.admin_users.contains(user) {
+        return Ok(true);
+    }
+    if options.stats_users.contains(user) {
+        return Ok(false);
+    }
+    let text = format!("user \"{user}\" may not use the console");
+    let fault = Fault::session(Side::Client, "42501", text)
+        .hint("The users in admin_users and stats_users may.");
+    Err(Ended::Refused(fault))
+}
+
+/// Whether a Unix socket's other end belongs to the user that we run as: it could do anything to
+/// this process without the console.
+fn is_our_own(framed: &mut Framed) -> bool {
+    let Some(Socket::Unix(socket)) = framed.stream().socket() else { return false };
+    let own = rustix::process::geteuid().as_raw();
+    socket.peer_cred().is_ok_and(|peer| peer.uid() == own)
+}
+
+async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Arc<Card>, String> {
+    let about = About {
+        route: None,
+        peer: who.peer.clone(),
+        since: std::time::SystemTime::now(),
+        tls: None,
+        replicates: false,
+    };
+    let card = door.common.clients.register(who.id, about).map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    server::authentication(&mut out, 0, b"");
+    for (name, value) in WELCOME {
+        server::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
+    }
+    server::backend_key(&mut out, card.key());
+    server::ready(&mut out, wire::IDLE);
+    framed.send(&out).await.map_err(|error| error.to_string())?;
+    Ok(card)
+}
+
+/// Serves a client of the console to its end.
+pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
+    let Visit { mut framed, mut console, card, user } = visit;
+    tracing::info!(client = card.id, user, database = "howdah", "login attempt succeeded");
+    let reason = converse(door, &mut framed, &mut console, &card).await;
+    door.common.clients.forget(&card);
+    tracing::debug!(client = card.id, user, "closing because: {reason}");
+}
+
+async fn converse(
+    door: &Rc<Door>,
+    framed: &mut Framed,
+    console: &mut Console,
+    card: &Card,
+) -> String {
+    let mut out = Vec::new();
+    loop {
+        // Answers to a batch leave together, behind its Sync.
+        let frame = match framed.frame(MESSAGE_MAX).await {
+            Ok(frame) => frame,
+            Err(FrameError::Malformed(error)) => {
+                wire::fault(&mut out, &Fault::protocol(error.to_string()));
+                drop(framed.send(&out).await);
+                return error.to_string();
+            }
+            Err(error) => return error.to_string(),
+        };
+        let mut step = console.take(frame.tag, &frame.body, &mut out);
+        while let Step::Run(command) = step {
+            if let Err(error) = send(framed, &mut out).await {
+                return error;
+            }
+            let outcome = orders::carry_out(door, &command, card).await;
+            step = console.answer(outcome, &mut out);
+        }
+        let is_end = matches!(
+            frame.tag,
+            client::QUERY | client::SYNC | client::FLUSH | client::FUNCTION_CALL
+        );
+        if (is_end || step == Step::Leave)
+            && let Err(error) = send(framed, &mut out).await
+        {
+            return error;
+        }
+        if step == Step::Leave {
+            return "client close request".to_owned();
+        }
+    }
+}
+
+async fn send(framed: &mut Framed, out: &mut Vec<u8>) -> Result<(), String> {
+    framed.send(out).await.map_err(|error| error.to_string())?;
+    out.clear();
+    Ok(())
+}
+
+/// Until a cancel request comes for this client.
+async fn cancelled(card: &Card) {
+    card.waits();
+    poll_fn(|cx| {
+        card.attend(cx.waker());
+        if card.take(Order::Cancel) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
