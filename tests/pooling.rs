@@ -776,3 +776,32 @@ fn a_statement_that_runs_is_not_disturbed_by_time() {
     let frames = wire.until(b'Z');
     assert!(succeeded(&frames), "{}", lines(&frames));
 }
+
+#[test]
+fn a_statement_whose_rows_have_changed_is_refused_on_another_server_too() {
+    let howdah = Howdah::start(&settings("reshaped", "transaction"));
+    let mut admin = Postgres::shared().admin("reshaped");
+    admin.run("CREATE TABLE t (a int); GRANT ALL ON t TO PUBLIC");
+    let bind = messages::bind(&messages::Bind { statement: "s1".into(), ..Default::default() });
+    let run = [
+        bind.as_slice(),
+        &messages::describe(b'P', ""),
+        &messages::execute("", 0),
+        &messages::sync(),
+    ]
+    .concat();
+    let mut client = client(&howdah, "reshaped");
+    client.send(&messages::parse("s1", "SELECT * FROM t", &[]));
+    // As most drivers do: what the rows look like is asked of the portal.
+    client.send(&run);
+    assert!(succeeded(&client.until(b'Z')));
+    client.send(&run);
+    assert!(succeeded(&client.until(b'Z')), "the same rows, again");
+    admin.run("ALTER TABLE t ADD b int");
+    // Somebody else has the server that knows the statement.
+    let mut holder = Wire::login(howdah.address(), RIDER, "reshaped");
+    holder.run("BEGIN");
+    client.send(&run);
+    let error = told(&the_error(&client.until(b'Z')));
+    assert_eq!(error, "ERROR 0A000 cached plan must not change result type");
+}

@@ -326,6 +326,7 @@ impl Server {
             | Note::Duplicate(_)
             | Note::Close { .. }
             | Note::Describe { .. }
+            | Note::DescribePortal(_)
             | Note::Refuse(_) => {}
         }
     }

@@ -51,6 +51,8 @@ pub enum Note {
         /// The statement.
         id: u64,
     },
+    /// A Describe by the client of the unnamed portal, which runs this statement.
+    DescribePortal(u64),
     /// Our own Describe, to learn what the statement's rows look like on this server.
     Shape(u64),
     /// Our own Parse, which may fail: the statement behind it says so then.

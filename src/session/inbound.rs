@@ -526,7 +526,9 @@ impl Session {
         let server = lease.server();
         let Some(target) = client::read_target(body).filter(|target| target.kind == b'S') else {
             if let Some(kind) = kind_of(header.tag, body.first().copied().unwrap_or(0)) {
-                drop(server.replies.sent(kind, Reply::Forward, None));
+                let portal = client::read_target(body).filter(|_| kind == Kind::DescribePortal);
+                let note = portal.and_then(|portal| self.names.describe_portal(portal.name));
+                drop(server.replies.sent(kind, Reply::Forward, note));
             }
             return self.pass(Passing::Forward, header);
         };

@@ -65,6 +65,9 @@ pub(super) struct Names {
     unacknowledged: u32,
     /// The statement that a DEALLOCATE on its way names.
     deallocating: Option<Box<[u8]>>,
+    /// The statement that the unnamed portal runs, if its client has not been told yet what its
+    /// rows look like.
+    bound: Option<u64>,
 }
 
 fn significant(name: &[u8]) -> &[u8] {
@@ -204,7 +207,12 @@ impl Names {
 
     /// Whether a Bind of the unnamed statement finds the client's own on the server: its bytes
     /// pass as they are then, and running it may do this.
-    pub(super) fn bind_as_is(&self, server: &Server, view: &client::Bind<'_>) -> Option<Effects> {
+    pub(super) fn bind_as_is(
+        &mut self,
+        server: &Server,
+        view: &client::Bind<'_>,
+    ) -> Option<Effects> {
+        self.bound = None;
         let unnamed = self.unnamed.as_ref().filter(|_| view.statement.is_empty())?;
         (unnamed.serial == server.unnamed).then_some(unnamed.effects)
     }
@@ -265,6 +273,8 @@ impl Names {
             Offer::Known => {
                 client::bind_head(link.out, view.portal, &named.statement.name, rest);
                 link.sent(Kind::Bind, Reply::Forward, None);
+                let is_new = named.told.is_none() && view.portal.is_empty();
+                self.bound = is_new.then_some(named.statement.id);
                 Bound::Sent(effects)
             }
         }
@@ -295,6 +305,12 @@ impl Names {
             }
         }
         Told::All
+    }
+
+    /// Describe of a portal, which passes as it is: most drivers learn of a statement's rows in this
+    /// way only, and rely on them as long as they run it.
+    pub(super) fn describe_portal(&mut self, name: &[u8]) -> Option<Note> {
+        self.bound.take().filter(|_| name.is_empty()).map(Note::DescribePortal)
     }
 
     /// Close of a statement.
@@ -374,6 +390,11 @@ impl Names {
                 }
                 server.prepared.set_shape(id, shape);
             }
+            Note::DescribePortal(id) => {
+                let named = self.named.values_mut().filter(|named| named.statement.id == id);
+                named.for_each(|named| named.told = shape);
+                server.prepared.set_shape(id, shape);
+            }
             Note::Shape(id) => server.prepared.set_shape(id, shape),
             Note::Parse { name: Some(_), .. } | Note::Close { .. } => {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
@@ -421,7 +442,11 @@ impl Names {
                 server.prepared.remove(id);
             }
             Note::Shape(UNCERTAIN) => server.unnamed = UNCERTAIN,
-            Note::Shape(_) | Note::Describe { .. } | Note::Duplicate(_) | Note::Refuse(_) => {}
+            Note::Shape(_)
+            | Note::Describe { .. }
+            | Note::DescribePortal(_)
+            | Note::Duplicate(_)
+            | Note::Refuse(_) => {}
         }
     }
 

@@ -286,7 +286,10 @@ impl Session {
         let server = lease.server();
         let has_own = !self.startup.is_empty() || !server.baseline.settings().is_empty();
         let resets = self.effects & settings::RESETS != 0 && has_own;
-        self.owes_ready = resets && status == wire::IDLE && server.rest() == Rest::AtRest;
+        // A cancel request on its way keeps the server from being given back, but not from this:
+        // it is waited for before anything is asked.
+        let may_ask = server.replies.rest() == Rest::AtRest && server.rest() != Rest::Unprovable;
+        self.owes_ready = resets && status == wire::IDLE && may_ask;
         self.owes_ready
     }
 

@@ -2,12 +2,14 @@
 
 use crate::stage::{Client, Setup, Stage, batch, play};
 use howdah::session::card::Card;
+use howdah::session::route::Mode;
 use howdah::session::run;
 use howdah::wire;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 const CANCELLED: &str = "E:ERROR 57014 canceling statement due to user request";
 
@@ -109,4 +111,37 @@ fn a_statement_that_waits_for_the_check_of_its_server_is_cancelled() {
     play(setup, async |stage| {
         ends_behind_a_question(stage, &[], "alive").await;
     });
+}
+
+/// The defaults of the client's startup packet are restored before ReadyForQuery, cancel request or
+/// not: at ReadyForQuery a client knows of every change.
+#[test]
+fn a_cancel_request_for_nothing_hides_no_restored_setting() {
+    for mode in [Mode::Session, Mode::Transaction] {
+        let mut setup = Setup { pool_size: 1, ..Setup::default() };
+        setup.options.mode = mode;
+        play(setup, async |stage| {
+            let (arrival, pipe) = stage.arrival_with_settings();
+            let card = Arc::clone(&arrival.card);
+            let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&stage.worker))));
+            assert_eq!(client.answer().await, "S K Z:I");
+            stage.process(1).state.borrow_mut().deaf = true;
+            client.query("DISCARD ALL").await;
+            stage.breathe().await;
+            // It comes too late for the statement, and goes slowly.
+            let request = card.cancel().expect("a server");
+            stage.process(1).listen();
+            let done = client.message().await.map(|(tag, _)| tag);
+            assert_eq!(done, Some(wire::server::COMMAND_COMPLETE));
+            let more = timeout(Duration::from_millis(1), client.message()).await;
+            assert!(more.is_err(), "ready before its settings are back: {more:?}");
+            drop(request);
+            assert_eq!(client.answer().await, "Z:I");
+            let settings = stage.process(1).state.borrow().settings.clone();
+            let name = settings.get("application_name").map(String::as_str);
+            assert_eq!(name, Some("own"), "{mode:?}");
+            client.leave().await;
+            stage.is_healthy().await;
+        });
+    }
 }

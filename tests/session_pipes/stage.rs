@@ -287,11 +287,17 @@ impl Stage {
 
     /// Such a client with settings of its own, which servers have to be given.
     pub(crate) async fn client_with_settings(self: &Rc<Self>) -> Client {
-        let (mut arrival, pipe) = self.arrival();
-        arrival.settings = self.common.settings.intern([("application_name".into(), "own".into())]);
+        let (arrival, pipe) = self.arrival_with_settings();
         let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&self.worker))));
         assert_eq!(client.answer().await, "S K Z:I");
         client
+    }
+
+    /// Such an arrival with an `application_name` of its own.
+    pub(crate) fn arrival_with_settings(&self) -> (Arrival, DuplexStream) {
+        let (mut arrival, pipe) = self.arrival();
+        arrival.settings = self.common.settings.intern([("application_name".into(), "own".into())]);
+        (arrival, pipe)
     }
 
     /// Lets everything happen that can happen without the clock.
