@@ -22,6 +22,15 @@ pub enum Command {
     Run(FileArgument),
     /// Check a configuration: every error at once, with its line
     Check(FileArgument),
+    /// Write a howdah.toml from files of PgBouncer and Pgpool-II, and list what becomes of each setting
+    Import {
+        /// pgbouncer.ini, pgpool.conf, a list of users, HBA rules: told apart by name or content
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where to write it; standard output if absent
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
     /// Try it: a throw-away PostgreSQL cluster with howdah in front
     Demo {
         /// Exit after one round; exit code 0 if every transaction succeeded
@@ -36,7 +45,7 @@ pub enum Command {
 /// The configuration file of a command.
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct FileArgument {
-    /// The configuration file (TOML)
+    /// The configuration file (TOML, or PgBouncer's own)
     pub file: PathBuf,
 }
 
@@ -84,6 +93,12 @@ mod tests {
         assert_eq!(parse("check h.toml"), Ok(Command::Check(file())));
         assert_eq!(parse("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(parse("demo --once"), Ok(Command::Demo { once: true }));
+        let import = |files: &[&str], output: Option<&str>| {
+            let files = files.iter().map(PathBuf::from).collect();
+            Ok(Command::Import { files, output: output.map(PathBuf::from) })
+        };
+        assert_eq!(parse("import p.ini"), import(&["p.ini"], None));
+        assert_eq!(parse("import p.ini u.txt -o h.toml"), import(&["p.ini", "u.txt"], Some("h.toml")));
         let reference = |format| Ok(Command::Config(ConfigCommand::Reference { format }));
         assert_eq!(parse("config reference"), reference(ReferenceFormat::Markdown));
         assert_eq!(parse("config reference --format toml"), reference(ReferenceFormat::Toml));
@@ -95,6 +110,7 @@ mod tests {
         assert_eq!(parse("--help"), Err(ErrorKind::DisplayHelp));
         assert_eq!(parse("run"), Err(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("check a b"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("import"), Err(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("walk"), Err(ErrorKind::InvalidSubcommand));
         assert_eq!(parse("config reference --format html"), Err(ErrorKind::InvalidValue));
     }

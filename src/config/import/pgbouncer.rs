@@ -228,7 +228,10 @@ impl<'a> Import<'a> {
         let (place, note) = (met.place, met.row.note.to_owned());
         let converted = match convert(met.value, self.ground) {
             Ok(converted) => converted,
-            Err(message) => return self.errors.push(place.error(met.title, message)),
+            Err(message) => {
+                let message = format!("{message}; write it as in {} = {}", met.row.name, met.row.sample);
+                return self.errors.push(place.error(met.title, message));
+            }
         };
         let carried = |why| Fate::Carried(scope.key(key), why);
         let (toml, fate) = match converted {

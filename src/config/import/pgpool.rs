@@ -145,6 +145,7 @@ fn one(import: &mut Import<'_>, group: &'static Group, name: &str, given: &Given
                 Ok(Converted::Missing(toml, what)) => (toml, Fate::Missing(what)),
                 Ok(Converted::Guard(toml, what)) => (toml, Fate::Guard(what)),
                 Err(message) => {
+                    let message = format!("{message}; write it as in {name} = '{}'", group.sample);
                     return import.errors.push(given.place.error(name, message));
                 }
             };
