@@ -15,6 +15,38 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// PgBouncer's command line, for a link of that name.
+#[derive(Debug, PartialEq, Eq, Parser)]
+#[command(name = "pgbouncer", disable_version_flag = true)]
+#[command(about = "howdah in PgBouncer's place: runs PgBouncer's configuration file")]
+#[command(after_help = "Exit codes: 0 = done, 1 = failed or wrong usage.")]
+pub struct BouncerCli {
+    /// Run in the background; the file must name a pidfile
+    #[arg(short, long)]
+    pub daemon: bool,
+    /// Log nothing on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Not available: take over the sockets of a process that runs
+    #[arg(short = 'R', long)]
+    pub reboot: bool,
+    /// Become this user
+    #[arg(short, long, value_name = "USERNAME")]
+    pub user: Option<String>,
+    /// Log more; may be repeated. A reload goes back to what the file says
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// The process that -d has started
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    /// PgBouncer's configuration file
+    #[arg(value_name = "CONFIG_FILE", required_unless_present = "version")]
+    pub file: Option<PathBuf>,
+}
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
@@ -84,6 +116,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+        BouncerCli::command().debug_assert();
     }
 
     #[test]
@@ -102,6 +135,23 @@ mod tests {
         let reference = |format| Ok(Command::Config(ConfigCommand::Reference { format }));
         assert_eq!(parse("config reference"), reference(ReferenceFormat::Markdown));
         assert_eq!(parse("config reference --format toml"), reference(ReferenceFormat::Toml));
+    }
+
+    #[test]
+    fn pgbouncers_command_line() {
+        let parse = |line: &str| {
+            let words = std::iter::once("pgbouncer").chain(line.split_whitespace());
+            BouncerCli::try_parse_from(words).map_err(|error| error.kind())
+        };
+        let all = parse("-d -q -v -v -u postgres p.ini").expect("all of it");
+        assert!(all.daemon && all.quiet && all.verbose == 2 && !all.reboot);
+        assert_eq!((all.user.as_deref(), all.file), (Some("postgres"), Some("p.ini".into())));
+        assert_eq!(parse("-dqRvvu x p.ini").map(|cli| (cli.reboot, cli.verbose)), Ok((true, 2)));
+        assert!(parse("-V").expect("alone").version);
+        assert_eq!(parse("-h"), Err(ErrorKind::DisplayHelp));
+        assert_eq!(parse(""), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("a b"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("-x p.ini"), Err(ErrorKind::UnknownArgument));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 /// Reads the configuration again and applies what differs. When anything in it is wrong, all of
 /// the old one stays.
 pub(super) fn reload(door: &Door, logging: &Logging) {
+    logging.reopen();
     let old = door.now();
     let new = match read(&old.config) {
         Ok(new) => new,
@@ -23,6 +24,9 @@ pub(super) fn reload(door: &Door, logging: &Logging) {
         }
     };
     let changes = config::difference(&old.config, &new.config);
+    for warning in &new.config.warnings {
+        tracing::warn!("{warning}");
+    }
     log(&changes);
     logging.set_level(new.config.log.level);
     let limits = limits_of_clients(&new.config);

@@ -6,7 +6,7 @@ use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
 use super::workers::Workers;
-use super::{AppError, prepare};
+use super::{AppError, Start, prepare};
 use crate::auth::MockKey;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
@@ -38,13 +38,13 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: Arc<Config>) -> Result<(), AppError> {
-    let logging = prepare(&config)?;
+pub fn run(config: Arc<Config>, start: Start) -> Result<(), AppError> {
+    let prepared = prepare(&config, start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(AppError::Runtime)?;
-    runtime.block_on(control(config, &logging))
+    runtime.block_on(control(config, &prepared.logging, start))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AppError> {
@@ -168,35 +168,45 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    /// SIGINT drains.
+    gentle_interrupt: bool,
 }
 
 enum Asked {
-    Drain,
+    /// By the signal of this name.
+    Drain(&'static str),
     Stop,
     Reload,
 }
 
 impl Signals {
-    fn new() -> Result<Self, AppError> {
+    fn new(gentle_interrupt: bool) -> Result<Self, AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Runtime);
         Ok(Self {
             term: catch(SignalKind::terminate())?,
             int: catch(SignalKind::interrupt())?,
             hup: catch(SignalKind::hangup())?,
+            gentle_interrupt,
         })
     }
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => Asked::Drain,
-            _ = self.int.recv() => Asked::Stop,
+            _ = self.term.recv() => Asked::Drain("SIGTERM"),
+            _ = self.int.recv() => {
+                if self.gentle_interrupt { Asked::Drain("SIGINT") } else { Asked::Stop }
+            }
             _ = self.hup.recv() => Asked::Reload,
         }
     }
 }
 
-async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError> {
-    let mut signals = Signals::new()?;
+async fn control(
+    config: Arc<Config>,
+    logging: &Logging,
+    start: Start,
+) -> Result<(), AppError> {
+    let mut signals = Signals::new(start.gentle_interrupt)?;
     let door = Rc::new(door(&config)?);
     let listeners = listen(&config).await?;
     let listeners: Vec<_> = listeners
@@ -216,7 +226,7 @@ async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError>
     let asked = loop {
         match signals.next().await {
             Asked::Reload => reload(&door, logging),
-            asked @ (Asked::Drain | Asked::Stop) => break asked,
+            asked @ (Asked::Drain(_) | Asked::Stop) => break asked,
         }
     };
     for listener in listeners {
@@ -224,8 +234,8 @@ async fn control(config: Arc<Config>, logging: &Logging) -> Result<(), AppError>
         // The door is closed before the first client is told to leave.
         drop(listener.await);
     }
-    if let Asked::Drain = asked {
-        tracing::info!("got SIGTERM, shutting down, waiting for clients to end their transactions");
+    if let Asked::Drain(signal) = asked {
+        tracing::info!("got {signal}, shutting down, waiting for clients to end their transactions");
         door.workers.dismiss(Order::Drain).await;
         let limit = door.now().config.howdah.shutdown_timeout;
         drain(&door, &mut signals, limit).await;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::units::{MAX_DURATION, show_duration};
+use super::super::units::{MAX_DURATION, parse_duration, show_duration};
 use super::draft::{list, quoted};
 
 /// What paths are resolved against.
@@ -151,6 +151,11 @@ pub(super) fn duration(micros: u128) -> Converted {
 /// Seconds, perhaps with a fraction; PgBouncer keeps whole microseconds.
 pub(super) fn seconds(text: &str, _: &Ground) -> Result<Converted, String> {
     let refused = || format!("expected a number of seconds without a unit, found {text:?}");
+    // Digits are read exactly; only what else C's `strtod` knows goes through a float.
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if let Some(exact) = parse_duration(text).filter(|_| plain) {
+        return Ok(duration(exact.as_micros()));
+    }
     let seconds: f64 = text.trim_start().parse().map_err(|_| refused())?;
     // Less than the longest duration there is in microseconds, so that it fits.
     if !(0.0..1e18).contains(&seconds) {

@@ -40,8 +40,11 @@ pub(super) fn import(import: &mut Import<'_>, source: &Source) {
         first.get_or_insert(place);
     }
     let scope = Scope::section(Section::Auth);
+    let left_to_rules = import.findings.iter().any(|finding| {
+        finding.setting == "[pgbouncer] auth_type" && matches!(finding.fate, Fate::Guard(_))
+    });
     let decided = import.draft.get(&scope, "auth_type");
-    let open = decided.is_none_or(|item| item.setting == "hba" || item.place.is_none());
+    let open = left_to_rules || decided.is_none_or(|item| item.place.is_none());
     if let Some(place) = first.filter(|_| open) {
         let toml = quoted(if scram { "scram-sha-256" } else { "md5" });
         let setting = "the methods of the rules".to_owned();
