@@ -27,8 +27,7 @@ const BOUNCER_USAGE: u8 = 1;
 
 /// What scripts read the version of PgBouncer from: the one whose files and command line are
 /// understood.
-const BOUNCER_VERSION: &str =
-    concat!("PgBouncer 1.25.2\nhowdah ", env!("CARGO_PKG_VERSION"), "\n");
+const BOUNCER_VERSION: &str = concat!("PgBouncer 1.25.2\nhowdah ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().map(PathBuf::from);

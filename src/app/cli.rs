@@ -131,7 +131,10 @@ mod tests {
             Ok(Command::Import { files, output: output.map(PathBuf::from) })
         };
         assert_eq!(parse("import p.ini"), import(&["p.ini"], None));
-        assert_eq!(parse("import p.ini u.txt -o h.toml"), import(&["p.ini", "u.txt"], Some("h.toml")));
+        assert_eq!(
+            parse("import p.ini u.txt -o h.toml"),
+            import(&["p.ini", "u.txt"], Some("h.toml"))
+        );
         let reference = |format| Ok(Command::Config(ConfigCommand::Reference { format }));
         assert_eq!(parse("config reference"), reference(ReferenceFormat::Markdown));
         assert_eq!(parse("config reference --format toml"), reference(ReferenceFormat::Toml));

@@ -50,8 +50,14 @@ pub enum LoggingError {
     #[error("cannot start the log writer: {0}")]
     Thread(#[from] io::Error),
     /// The file cannot be opened.
-    #[error("cannot open the log {}: {1}", .0.display())]
-    File(PathBuf, #[source] io::Error),
+    #[error("cannot open the log {}: {error}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// Something in this process logs already.
     #[error("logging is set up already")]
     Twice(#[from] tracing::dispatcher::SetGlobalDefaultError),
@@ -98,8 +104,8 @@ struct LogFile {
 
 impl LogFile {
     fn open(path: &Path, reopen: Arc<AtomicBool>) -> Result<Self, LoggingError> {
-        let file = append(path)
-            .map_err(|error| LoggingError::File(path.to_owned(), error))?;
+        let file =
+            append(path).map_err(|error| LoggingError::File { path: path.to_owned(), error })?;
         Ok(Self { path: path.to_owned(), file, reopen })
     }
 

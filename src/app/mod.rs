@@ -73,8 +73,7 @@ pub fn prepare(config: &Config, start: Start) -> Result<Prepared, AppError> {
     let limit = limits::raise_open_files().map_err(AppError::RaiseOpenFiles)?;
     limits::check_open_files(config, limit)?;
     let pid_file = config.process.pid_file.as_deref().map(process::PidFile::create).transpose()?;
-    let destination =
-        Destination { file: config.process.log_file.as_deref(), quiet: start.quiet };
+    let destination = Destination { file: config.process.log_file.as_deref(), quiet: start.quiet };
     let logging = logging::start(config.log.level, config.log.format, destination)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -201,11 +201,7 @@ impl Signals {
     }
 }
 
-async fn control(
-    config: Arc<Config>,
-    logging: &Logging,
-    start: Start,
-) -> Result<(), AppError> {
+async fn control(config: Arc<Config>, logging: &Logging, start: Start) -> Result<(), AppError> {
     let mut signals = Signals::new(start.gentle_interrupt)?;
     let door = Rc::new(door(&config)?);
     let listeners = listen(&config).await?;
@@ -235,7 +231,9 @@ async fn control(
         drop(listener.await);
     }
     if let Asked::Drain(signal) = asked {
-        tracing::info!("got {signal}, shutting down, waiting for clients to end their transactions");
+        tracing::info!(
+            "got {signal}, shutting down, waiting for clients to end their transactions"
+        );
         door.workers.dismiss(Order::Drain).await;
         let limit = door.now().config.howdah.shutdown_timeout;
         drain(&door, &mut signals, limit).await;

@@ -89,9 +89,8 @@ pub(super) fn count(text: &str, _: &Ground) -> Result<Converted, String> {
 /// A number of a connection string, which C's `atoi` reads: always decimal; negative numbers say
 /// that the general setting counts.
 pub(super) fn own_count(text: &str, _: &Ground) -> Result<Converted, String> {
-    let number: i64 = text
-        .parse()
-        .map_err(|_| format!("expected a whole number, found {text:?}"))?;
+    let number: i64 =
+        text.parse().map_err(|_| format!("expected a whole number, found {text:?}"))?;
     match u32::try_from(number) {
         Ok(number) => same(number),
         Err(_) => Ok(Converted::Needless("negative: the general setting counts".to_owned())),
@@ -292,13 +291,14 @@ pub(super) fn auth_type(text: &str, _: &Ground) -> Result<Converted, String> {
 
 /// `client_tls_sslmode`.
 pub(super) fn client_sslmode(text: &str, _: &Ground) -> Result<Converted, String> {
-    const WORDS: &[&str] =
-        &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    const WORDS: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     match word(text, WORDS)? {
         found @ ("verify-ca" | "verify-full") => Ok(Converted::Guard(
             Some(quoted("require")),
-            format!("{found} is not available towards clients, their certificates are not asked \
-                for: use require, and secrets that are strong enough alone"),
+            format!(
+                "{found} is not available towards clients, their certificates are not asked \
+                for: use require, and secrets that are strong enough alone"
+            ),
         )),
         found => same(quoted(found)),
     }
@@ -306,8 +306,7 @@ pub(super) fn client_sslmode(text: &str, _: &Ground) -> Result<Converted, String
 
 /// `server_tls_sslmode`.
 pub(super) fn server_sslmode(text: &str, _: &Ground) -> Result<Converted, String> {
-    const WORDS: &[&str] =
-        &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    const WORDS: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     same(quoted(word(text, WORDS)?))
 }
 
@@ -345,9 +344,19 @@ mod tests {
     #[test]
     fn numbers_as_in_c() {
         let cases = [
-            ("20", "20"), ("0x10", "16"), ("010", "8"), ("0", "0"), ("+3", "3"), ("-1", "error"),
-            ("", "error"), ("5s", "error"), ("--1", "error"), ("4294967296", "error"),
-            ("08", "error"), ("0x", "error"), ("+-3", "error"),
+            ("20", "20"),
+            ("0x10", "16"),
+            ("010", "8"),
+            ("0", "0"),
+            ("+3", "3"),
+            ("-1", "error"),
+            ("", "error"),
+            ("5s", "error"),
+            ("--1", "error"),
+            ("4294967296", "error"),
+            ("08", "error"),
+            ("0x", "error"),
+            ("+-3", "error"),
         ];
         check(count, &cases);
         check(own_count, &[("010", "10"), ("-1", "needless"), ("x", "error")]);
@@ -359,10 +368,20 @@ mod tests {
     #[test]
     fn times_are_exact() {
         let cases = [
-            ("0", "0"), ("15", "\"15s\""), ("3600", "\"1h\""), ("0.5", "\"500ms\""),
-            ("1.000001", "\"1000001us\""), ("0.0000001", "0"), ("1e3", "\"1000s\""),
-            ("-1", "error"), ("5s", "error"), ("", "error"), ("inf", "error"), ("nan", "error"),
-            ("999999999", "near \"3650d\""), ("1e30", "error"),
+            ("0", "0"),
+            ("15", "\"15s\""),
+            ("3600", "\"1h\""),
+            ("0.5", "\"500ms\""),
+            ("1.000001", "\"1000001us\""),
+            ("0.0000001", "0"),
+            ("1e3", "\"1000s\""),
+            ("-1", "error"),
+            ("5s", "error"),
+            ("", "error"),
+            ("inf", "error"),
+            ("nan", "error"),
+            ("999999999", "near \"3650d\""),
+            ("1e30", "error"),
         ];
         check(seconds, &cases);
         check(milliseconds, &[("1500", "\"1500ms\""), ("0", "0")]);
@@ -372,25 +391,38 @@ mod tests {
 
     #[test]
     fn words_and_lists() {
-        check(flag, &[("1", "true"), ("OFF", "false"), ("yes", "true"), ("2", "true"), ("x", "error")]);
+        check(
+            flag,
+            &[("1", "true"), ("OFF", "false"), ("yes", "true"), ("2", "true"), ("x", "error")],
+        );
         check(pool_mode, &[("Session", "\"session\""), ("x", "error")]);
-        check(listen, &[
-            ("", "[]"), ("a, b,a", "[\"a\", \"b\"]"), ("127.0.0.1,*", "[\"*\"]"),
-        ]);
-        check(auth_type, &[
-            ("plain", "\"password\""), ("md5", "\"md5\""), ("any", "near \"trust\""),
-            ("hba", "guard \"scram-sha-256\""), ("x", "error"),
-        ]);
+        check(listen, &[("", "[]"), ("a, b,a", "[\"a\", \"b\"]"), ("127.0.0.1,*", "[\"*\"]")]);
+        check(
+            auth_type,
+            &[
+                ("plain", "\"password\""),
+                ("md5", "\"md5\""),
+                ("any", "near \"trust\""),
+                ("hba", "guard \"scram-sha-256\""),
+                ("x", "error"),
+            ],
+        );
         check(client_sslmode, &[("verify-full", "guard \"require\""), ("allow", "\"allow\"")]);
         check(verbose, &[("0", "\"info\""), ("1", "\"debug\""), ("3", "\"trace\"")]);
     }
 
     #[test]
     fn paths_start_at_the_working_directory() {
-        check(file, &[
-            ("users", "\"/work/users\""), ("/etc/u", "\"/etc/u\""), ("", "needless"),
-            ("~/u", "\"/home/me/u\""), ("~you/u", "error"),
-        ]);
+        check(
+            file,
+            &[
+                ("users", "\"/work/users\""),
+                ("/etc/u", "\"/etc/u\""),
+                ("", "needless"),
+                ("~/u", "\"/home/me/u\""),
+                ("~you/u", "error"),
+            ],
+        );
         check(directory, &[("", "\"\""), ("@x", "missing"), ("/tmp", "\"/tmp\"")]);
     }
 }

@@ -81,9 +81,11 @@ impl Draft {
             let line = format!("# {}", line.replace(|c: char| c.is_control(), " "));
             written.line(line.trim_end(), None);
         }
-        for (scope, items) in self.tables.iter().filter(|(scope, items)| {
-            !items.is_empty() || scope.section.has_entries()
-        }) {
+        for (scope, items) in self
+            .tables
+            .iter()
+            .filter(|(scope, items)| !items.is_empty() || scope.section.has_entries())
+        {
             written.line("", None);
             let source = self.entries.get(scope).map(|place| (place.clone(), scope.text()));
             written.line(&format!("[{}]", header(scope)), source);

@@ -17,7 +17,8 @@ pub(super) fn is_rule(line: &str) -> bool {
 
 /// The method of a rule: behind the address, of which a local one has none, and its mask.
 fn method(line: &str) -> Option<&str> {
-    let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
+    let words: Vec<&str> =
+        line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
     let index = if words.first() == Some(&"local") { 3 } else { 4 };
     let word = *words.get(index)?;
     let is_mask = index == 4 && word.parse::<std::net::IpAddr>().is_ok();

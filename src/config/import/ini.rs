@@ -169,8 +169,10 @@ pub(super) fn connection_string(text: &str) -> Result<Vec<(String, String)>, Str
         let (key, after) = rest.split_at(end);
         let value = after.trim_start_matches(' ').strip_prefix('=');
         let Some(value) = value.filter(|_| !key.is_empty()) else {
-            return Err(format!("expected key=value words separated by spaces; word {number} is \
-                none (a value with spaces stands in single quotes)"));
+            return Err(format!(
+                "expected key=value words separated by spaces; word {number} is \
+                none (a value with spaces stands in single quotes)"
+            ));
         };
         let value = value.trim_start_matches(' ');
         let (value, after) = match value.strip_prefix('\'') {

@@ -139,9 +139,7 @@ fn at_home(errors: &ConfigErrors, written: &Written) -> ConfigErrors {
             let key = if setting.is_empty() { &error.key } else { &setting };
             place.error(key, error.message.clone())
         }
-        None => {
-            ConfigError { origin: origin(&error.origin, written), ..error.clone() }
-        }
+        None => ConfigError { origin: origin(&error.origin, written), ..error.clone() },
     });
     ConfigErrors::new(moved.collect())
 }
@@ -224,9 +222,9 @@ fn translate_with(
             message: message.to_owned(),
         };
         match FileKind::of(&source.path, &source.text) {
-            None => import.errors.push(whole(
-                "neither pgbouncer.ini nor pgpool.conf, a list of users or HBA rules",
-            )),
+            None => import
+                .errors
+                .push(whole("neither pgbouncer.ini nor pgpool.conf, a list of users or HBA rules")),
             Some(kind) if kinds.iter().any(|(known, _)| *known == kind) => {
                 import.errors.push(whole("the second file of its kind; give one of each"));
             }

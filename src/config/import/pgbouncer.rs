@@ -229,7 +229,8 @@ impl<'a> Import<'a> {
         let converted = match convert(met.value, self.ground) {
             Ok(converted) => converted,
             Err(message) => {
-                let message = format!("{message}; write it as in {} = {}", met.row.name, met.row.sample);
+                let message =
+                    format!("{message}; write it as in {} = {}", met.row.name, met.row.sample);
                 return self.errors.push(place.error(met.title, message));
             }
         };

@@ -301,7 +301,9 @@ mod tests {
 
     #[test]
     fn numbered_names() {
-        assert!(covers("backend_portN", "backend_port12") && !covers("backend_portN", "backend_port"));
+        assert!(
+            covers("backend_portN", "backend_port12") && !covers("backend_portN", "backend_port")
+        );
         assert!(covers("connect_timeout[N]", "connect_timeout"));
         assert!(covers("connect_timeout[N]", "connect_timeout3"));
         assert!(!covers("port", "port1"));

@@ -2,9 +2,9 @@
 
 use super::super::keys::Section;
 use super::convert::{
-    Convert, auth_type, client_sslmode, count, directory, file,
-    flag, iterations, listen, milliseconds, mode, names, own_count, own_lifetime, packet_size,
-    period, pool_mode, seconds, server_sslmode, text, verbose, whole_seconds,
+    Convert, auth_type, client_sslmode, count, directory, file, flag, iterations, listen,
+    milliseconds, mode, names, own_count, own_lifetime, packet_size, period, pool_mode, seconds,
+    server_sslmode, text, verbose, whole_seconds,
 };
 
 /// What becomes of a setting.
@@ -278,13 +278,7 @@ pub(super) const DATABASES: &[Row] = &[
         note: "a database has one node: of several hosts only the first is used",
         sample: "10.0.0.1",
     },
-    Row {
-        name: "port",
-        default: Some("5432"),
-        becomes: Becomes::Node,
-        note: "",
-        sample: "5433",
-    },
+    Row { name: "port", default: Some("5432"), becomes: Becomes::Node, note: "", sample: "5433" },
     own("user", (Database, "user", text), "app"),
     own("password", (Database, "password", text), "secret"),
     missing("auth_user", &[], AUTH_QUERY, "lookup"),

@@ -28,7 +28,8 @@ use super::{Fate, Ground, Source, Translation, translate_with};
 
 /// Files that a configuration may name.
 fn disk() -> Folder {
-    let named = ["userlist.txt", "client.key", "client.crt", "server.key", "server.crt", "root.crt"];
+    let named =
+        ["userlist.txt", "client.key", "client.crt", "server.key", "server.crt", "root.crt"];
     let mut files: Vec<(String, &str)> =
         named.iter().map(|name| (format!("/etc/pgbouncer/{name}"), "\"a\" \"b\"\n")).collect();
     files.push(("/etc/pgpool2/server.key".to_owned(), "key"));
@@ -156,8 +157,10 @@ fn every_setting_of_pgpool_converts_and_the_result_loads() {
     for group in GROUPS {
         for pattern in group.names {
             let name = pattern.replace("[N]", "0").replace('N', "0");
-            let value = if name == "backend_port0" || name == "num_init_children"
-                || name == "reserved_connections" || name == "listen_backlog_multiplier"
+            let value = if name == "backend_port0"
+                || name == "num_init_children"
+                || name == "reserved_connections"
+                || name == "listen_backlog_multiplier"
             {
                 "20"
             } else {
@@ -214,7 +217,8 @@ fn pgbouncers_defaults_count() {
 
 #[test]
 fn without_a_setting_nobody_is_listened_to_as_in_pgbouncer() {
-    let config = config("[databases]\na =\n[pgbouncer]\nauth_type = trust\nauth_file=userlist.txt\n");
+    let config =
+        config("[databases]\na =\n[pgbouncer]\nauth_type = trust\nauth_file=userlist.txt\n");
     assert!(config.howdah.listen_addr.is_empty());
     // And a database without a host is where our own socket is.
     assert_eq!(config.databases["a"].nodes[0].to_string(), "/tmp:5432");
@@ -250,7 +254,9 @@ fn a_file_with_everything_is_run_and_imported() {
     assert_eq!(run.process.user.as_deref(), Some("postgres"));
     assert_eq!((&run.pool, &run.databases), (&config.pool, &config.databases));
     // Every row of the tables is met.
-    for (title, rows) in [("[pgbouncer]", PGBOUNCER), ("[databases]", DATABASES), ("[users]", USERS)] {
+    for (title, rows) in
+        [("[pgbouncer]", PGBOUNCER), ("[databases]", DATABASES), ("[users]", USERS)]
+    {
         for row in rows {
             let met = made.findings.iter().any(|finding| {
                 finding.setting.starts_with(title)
@@ -268,11 +274,23 @@ fn a_file_with_everything_is_run_and_imported() {
 #[test]
 fn unknown_names_and_bad_values_are_errors_with_their_line() {
     for (text, expected) in [
-        ("[pgbouncer]\npool_mod = x", "p.ini:2: [pgbouncer] pool_mod: unknown setting; did you mean pool_mode?"),
+        (
+            "[pgbouncer]\npool_mod = x",
+            "p.ini:2: [pgbouncer] pool_mod: unknown setting; did you mean pool_mode?",
+        ),
         ("[databses]", "p.ini:1: unknown section [databses]; did you mean [databases]?"),
-        ("[databases]\n\na = hst=x", "p.ini:3: [databases] a hst: unknown setting; did you mean host?"),
-        ("[users]\nu = pool_size=x", "p.ini:2: [users] u pool_size: expected a whole number, found \"x\""),
-        ("[pgbouncer]\nquery_timeout = 5s", "p.ini:2: [pgbouncer] query_timeout: expected a number of seconds"),
+        (
+            "[databases]\n\na = hst=x",
+            "p.ini:3: [databases] a hst: unknown setting; did you mean host?",
+        ),
+        (
+            "[users]\nu = pool_size=x",
+            "p.ini:2: [users] u pool_size: expected a whole number, found \"x\"",
+        ),
+        (
+            "[pgbouncer]\nquery_timeout = 5s",
+            "p.ini:2: [pgbouncer] query_timeout: expected a number of seconds",
+        ),
         ("a = 1", "p.ini:1: a: a setting outside any section"),
     ] {
         let text = mistakes(text);
@@ -284,7 +302,10 @@ fn unknown_names_and_bad_values_are_errors_with_their_line() {
 fn our_own_rules_name_lines_of_the_ini() {
     let text = MINIMAL.replace("auth_file = /etc/pgbouncer/userlist.txt\n", "listen_port = 0\n");
     let error = run(&text).expect_err("no port, no users");
-    assert!(error.contains("/work/p.ini:5: listen_port: expected a whole number from 1"), "{error}");
+    assert!(
+        error.contains("/work/p.ini:5: listen_port: expected a whole number from 1"),
+        "{error}"
+    );
     assert!(error.contains("/work/p.ini: auth.auth_file: "), "{error}");
     let error = run(&MINIMAL.replace("host=h", "host=a/b")).expect_err("no host");
     assert!(error.starts_with("/work/p.ini:2: host: "), "{error}");
@@ -292,19 +313,30 @@ fn our_own_rules_name_lines_of_the_ini() {
 
 #[test]
 fn what_keeps_clients_out_is_no_warning() {
-    for (name, value) in [("auth_type", "hba"), ("auth_type", "pam"), ("client_tls_sslmode", "verify-full")] {
+    for (name, value) in
+        [("auth_type", "hba"), ("auth_type", "pam"), ("client_tls_sslmode", "verify-full")]
+    {
         let error = run(&format!("{MINIMAL}{name} = {value}\n")).expect_err("refused");
-        assert!(error.starts_with(&format!("/work/p.ini:6: [pgbouncer] {name}: {value} is not")), "{error}");
+        assert!(
+            error.starts_with(&format!("/work/p.ini:6: [pgbouncer] {name}: {value} is not")),
+            "{error}"
+        );
     }
     let made = translated(&[source("p.ini", &format!("{MINIMAL}auth_type = hba\n"))]);
-    assert!(made.toml.contains("#   p.ini:6: [pgbouncer] auth_type: no equivalent: hba"), "{}", made.toml);
+    assert!(
+        made.toml.contains("#   p.ini:6: [pgbouncer] auth_type: no equivalent: hba"),
+        "{}",
+        made.toml
+    );
     assert_eq!(loaded(&made.toml).auth.auth_type, AuthType::ScramSha256);
 }
 
 #[test]
 fn later_lines_win_and_a_second_section_begins_anew() {
-    let twice = config(&format!("{MINIMAL}pool_mode = statement\npool_mode = transaction\n\
-        [databases]\na = host=first user=u\na = host=second\n"));
+    let twice = config(&format!(
+        "{MINIMAL}pool_mode = statement\npool_mode = transaction\n\
+        [databases]\na = host=first user=u\na = host=second\n"
+    ));
     assert_eq!(twice.pool.pool_mode, PoolMode::Transaction);
     assert_eq!(twice.databases["a"].nodes[0].to_string(), "second:5432");
     assert_eq!(twice.databases["a"].user, None);
@@ -313,13 +345,19 @@ fn later_lines_win_and_a_second_section_begins_anew() {
     assert_eq!(run.pool.pool_mode, PoolMode::Session);
     // What has no default in PgBouncer stays.
     assert!(run.auth.auth_file.is_some());
-    assert!(run.warnings.iter().any(|text| text.contains("pool_mode was set above")), "{:?}", run.warnings);
+    assert!(
+        run.warnings.iter().any(|text| text.contains("pool_mode was set above")),
+        "{:?}",
+        run.warnings
+    );
 }
 
 #[test]
 fn what_pgbouncer_tolerates_is_brought_into_line() {
-    let config = config(&format!("{MINIMAL}tcp_keepalive = 0\ntcp_keepidle = 60\nmin_pool_size = 30\n\
-        [databases]\nb = host=h password=x pool_size=5\n* = host=a,b\n"));
+    let config = config(&format!(
+        "{MINIMAL}tcp_keepalive = 0\ntcp_keepidle = 60\nmin_pool_size = 30\n\
+        [databases]\nb = host=h password=x pool_size=5\n* = host=a,b\n"
+    ));
     assert!(!config.howdah.tcp.keepalive);
     assert_eq!(config.pool.min_pool_size, 20);
     assert_eq!(config.databases["b"].min_pool_size, Some(5));
@@ -365,9 +403,14 @@ fn files_are_told_apart_and_users_are_checked() {
     let refused = |sources: &[Source]| {
         translate_with(sources, &ground, &disk()).expect_err("refused").to_string()
     };
-    assert_eq!(refused(&[source("what", "???")]).lines().next(), Some(
-        "what: neither pgbouncer.ini nor pgpool.conf, a list of users or HBA rules"));
-    assert!(refused(&[source("a.ini", MINIMAL), source("b.ini", MINIMAL)]).contains("b.ini: the second"));
+    assert_eq!(
+        refused(&[source("what", "???")]).lines().next(),
+        Some("what: neither pgbouncer.ini nor pgpool.conf, a list of users or HBA rules")
+    );
+    assert!(
+        refused(&[source("a.ini", MINIMAL), source("b.ini", MINIMAL)])
+            .contains("b.ini: the second")
+    );
     assert!(refused(&[source("u", users)]).contains("no pgbouncer.ini"));
     let broken = [source("a.ini", MINIMAL), source("u", "\"a\" \"b\"\n\"c\n")];
     assert!(refused(&broken).starts_with("u:2: "), "{}", refused(&broken));
