@@ -175,12 +175,11 @@ pub(super) fn whole_seconds(text: &str, _: &Ground) -> Result<Converted, String>
 
 /// `stats_period`: howdah needs a second at least.
 pub(super) fn period(text: &str, ground: &Ground) -> Result<Converted, String> {
-    match whole_seconds(text, ground)? {
-        Converted::Same(zero) if zero == "0" => {
-            Ok(Converted::Near(quoted("1s"), "a second is the least there is".to_owned()))
-        }
-        period => Ok(period),
+    let period = whole_seconds(text, ground)?;
+    if period == Converted::Same("0".to_owned()) {
+        return Ok(Converted::Near(quoted("1s"), "a second is the least there is".to_owned()));
     }
+    Ok(period)
 }
 
 /// Milliseconds.
@@ -190,12 +189,11 @@ pub(super) fn milliseconds(text: &str, _: &Ground) -> Result<Converted, String> 
 
 /// `server_lifetime` of a database, where 0 says that the general setting counts.
 pub(super) fn own_lifetime(text: &str, ground: &Ground) -> Result<Converted, String> {
-    match seconds(text, ground)? {
-        Converted::Same(zero) if zero == "0" => {
-            Ok(Converted::Needless("0: the general setting counts".to_owned()))
-        }
-        lifetime => Ok(lifetime),
+    let lifetime = seconds(text, ground)?;
+    if lifetime == Converted::Same("0".to_owned()) {
+        return Ok(Converted::Needless("0: the general setting counts".to_owned()));
     }
+    Ok(lifetime)
 }
 
 /// Any text.

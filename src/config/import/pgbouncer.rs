@@ -25,6 +25,13 @@ pub(super) struct Import<'a> {
     pub(super) process: Process,
 }
 
+/// The rows that count at a place of the file.
+struct Table<'a> {
+    rows: &'static [Row],
+    scope: &'a Scope,
+    title: &'a str,
+}
+
 /// A setting on its way.
 struct Met<'a> {
     scope: &'a Scope,
@@ -82,7 +89,7 @@ impl<'a> Import<'a> {
                 Becomes::Key(section, key, _) => {
                     self.draft.remove(&Scope::section(section), key).is_some()
                 }
-                _ => false,
+                Becomes::Node | Becomes::Process | Becomes::Needless | Becomes::Missing(_) => false,
             };
             lost |= self.process.file(row.name).is_some_and(|slot| slot.take().is_some());
             if lost {
@@ -102,7 +109,8 @@ impl<'a> Import<'a> {
             }
             Some("pgbouncer") => {
                 let scope = Scope::section(Section::Howdah);
-                self.one(PGBOUNCER, &scope, (key, value), place, "[pgbouncer]");
+                let table = Table { rows: PGBOUNCER, scope: &scope, title: "[pgbouncer]" };
+                self.one(&table, (key, value), place);
             }
             Some("databases") => self.database(key, value, place),
             Some("users") => {
@@ -144,31 +152,21 @@ impl<'a> Import<'a> {
         text: &str,
         place: &Place,
     ) -> Vec<(String, String)> {
-        let title = match scope.section {
-            Section::Database => "[databases]",
-            Section::User => "[users]",
-            _ => "[peers]",
-        };
+        let title = if scope.section == Section::Howdah { "peers" } else { scope.section.name() };
         let name = scope.entry.as_deref().unwrap_or_default();
-        let title = format!("{title} {}", name.escape_debug());
+        let title = format!("[{title}] {}", name.escape_debug());
         let pairs = connection_string(text).unwrap_or_else(|message| {
             self.errors.push(place.error(&title, message));
             Vec::new()
         });
         for (key, value) in &pairs {
-            self.one(rows, scope, (key, value), place, &title);
+            self.one(&Table { rows, scope, title: &title }, (key, value), place);
         }
         pairs
     }
 
-    fn one(
-        &mut self,
-        rows: &'static [Row],
-        scope: &Scope,
-        (name, value): (&str, &str),
-        place: &Place,
-        title: &str,
-    ) {
+    fn one(&mut self, table: &Table<'_>, (name, value): (&str, &str), place: &Place) {
+        let Table { rows, scope, title } = *table;
         let Some(row) = rows.iter().find(|row| row.name == name) else {
             let near = nearest(name, rows.iter().map(|row| row.name));
             let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
@@ -184,10 +182,8 @@ impl<'a> Import<'a> {
         let note = row.note.to_owned();
         let fate = match row.becomes {
             Becomes::Key(section, key, convert) => {
-                let scope = match met.scope.section {
-                    Section::Database | Section::User => met.scope.clone(),
-                    _ => Scope::section(section),
-                };
+                let scope =
+                    if section.has_entries() { met.scope.clone() } else { Scope::section(section) };
                 return self.carry(&scope, key, convert, met);
             }
             Becomes::Node if row.name == "host" && parts(value).count() > 1 => Fate::Missing(note),

@@ -408,12 +408,12 @@ pub(super) const GROUPS: &[Group] = &[
 fn first_directory(text: &str, ground: &Ground) -> Result<Converted, String> {
     let mut all = super::convert::parts(text);
     let first = all.next().unwrap_or_default();
-    match super::convert::directory(first, ground)? {
-        Converted::Same(toml) if all.next().is_some() => {
-            Ok(Converted::Near(toml, "the first of several: there is one Unix socket".to_owned()))
-        }
-        converted => Ok(converted),
+    let converted = super::convert::directory(first, ground)?;
+    if let (Converted::Same(toml), Some(_)) = (&converted, all.next()) {
+        let why = "the first of several: there is one Unix socket".to_owned();
+        return Ok(Converted::Near(toml.clone(), why));
     }
+    Ok(converted)
 }
 
 /// Pgpool-II's defaults that differ from ours, and what its way of pooling means.
