@@ -103,7 +103,9 @@ fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
     if cli.detached {
         howdah::app::leave_terminal()?;
     }
-    Ok(howdah::app::run(Arc::new(config), Start { quiet: cli.quiet, gentle_interrupt: true })?)
+    let start =
+        Start { quiet: cli.quiet || cli.detached, announce: cli.detached, gentle_interrupt: true };
+    Ok(howdah::app::run(Arc::new(config), start)?)
 }
 
 /// Writes the configuration that `files` of other poolers describe. What becomes of each setting is

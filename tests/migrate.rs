@@ -181,7 +181,7 @@ fn d_leaves_a_process_behind() {
     let done = command.arg("-d").arg(&file).current_dir(folder.path()).output().expect("starts");
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-    eventually("it is up", || read("log").contains("process up"));
+    // It is up when the first process ends.
     let pid = read("pid").trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
     let number = u32::try_from(pid.as_raw_nonzero().get()).expect("a process id");
     let watchdog = Watchdog::start(number, "KILL", None, None);
@@ -192,6 +192,16 @@ fn d_leaves_a_process_behind() {
     let stat = fs::read_to_string(format!("/proc/{number}/stat")).expect("it runs");
     let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
     assert_eq!(session, Some(number.to_string().as_str()), "{stat}");
+    eventually("the log is in its file", || read("log").contains("process up"));
+    // What keeps it from coming up is told by the first process.
+    fs::remove_file(folder.path().join("pid")).expect("it was written");
+    let mut command = Command::new(folder.path().join("pgbouncer"));
+    if let Some(identity) = unprivileged() {
+        command.args(["-u", &user_of(identity.uid)]);
+    }
+    let second = command.arg("-d").arg(&file).current_dir(folder.path()).output().expect("starts");
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("cannot listen on"), "{second:?}");
     kill_process(pid, Signal::TERM).expect("a process of ours");
     eventually("it has ended", || test_kill_process(pid).is_err() || is_dead(number));
     drop(watchdog);

@@ -44,11 +44,16 @@ pub enum AppError {
     Setup(String),
 }
 
+/// What [`Start::announce`] writes.
+const UP: u8 = b'+';
+
 /// How a process is started, beside its configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Start {
     /// Nothing is logged on standard error.
     pub quiet: bool,
+    /// A byte on standard output says that clients may come.
+    pub announce: bool,
     /// SIGINT lets clients end their transactions, as in PgBouncer.
     pub gentle_interrupt: bool,
 }

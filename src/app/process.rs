@@ -8,7 +8,7 @@ use rustix::process::{Gid, Pid, Uid, getegid, geteuid, getpid, test_kill_process
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -124,28 +124,34 @@ pub fn refuse_root(config: &Config) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Starts this program again, away from the terminal, as `pgbouncer` with `arguments`: it calls
-/// [`leave_terminal`] there.
+/// Starts this program again as `pgbouncer` with `arguments`, and waits until it is up: there it
+/// calls [`leave_terminal`] and announces itself.
 ///
 /// # Errors
-/// There is no pid file to find it by, the one there names a process that lives, or the program
-/// does not start.
+/// There is no pid file to find it by, or the process ended before it was up.
 pub fn detach(config: &Config, arguments: &[OsString]) -> Result<(), AppError> {
     let Some(pid_file) = &config.process.pid_file else {
         return Err(AppError::Setup("-d needs a pidfile in the file".to_owned()));
     };
     check_pid_file(pid_file)?;
+    let failed = |error| AppError::Setup(format!("cannot start in the background: {error}"));
     let started = std::env::current_exe().and_then(|program| {
         Command::new(program)
             .arg0("pgbouncer")
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
     });
-    let failed = |error| AppError::Setup(format!("cannot start in the background: {error}"));
-    started.map(drop).map_err(failed)
+    let mut child = started.map_err(failed)?;
+    let mut up = [0];
+    let said = child.stdout.as_mut().map(|stdout| stdout.read(&mut up));
+    if matches!(said, Some(Ok(1))) && up == [super::UP] {
+        return Ok(());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    Err(AppError::Setup(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()))
 }
 
 /// Gives this process a session of its own, so that it outlives the terminal.

@@ -18,7 +18,7 @@ use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -219,6 +219,10 @@ async fn control(config: Arc<Config>, logging: &Logging, start: Start) -> Result
         "process up: howdah {}",
         env!("CARGO_PKG_VERSION")
     );
+    if start.announce {
+        // Whoever wanted to know may be gone.
+        _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
+    }
     let asked = loop {
         match signals.next().await {
             Asked::Reload => reload(&door, logging),

@@ -270,10 +270,10 @@ pub(super) fn auth_type(text: &str, _: &Ground) -> Result<Converted, String> {
     match word(text, WORDS)? {
         "plain" => same(quoted("password")),
         found @ ("trust" | "md5" | "scram-sha-256") => same(quoted(found)),
-        "any" => Ok(Converted::Near(
-            quoted("trust"),
-            "with trust, names that auth_file does not have are let in only if there is no \
-             auth_file"
+        "any" => Ok(Converted::Missing(
+            Some(quoted("trust")),
+            "trust comes nearest: it lets in names that auth_file does not have only if there is \
+             no auth_file"
                 .to_owned(),
         )),
         found => Ok(Converted::Guard(
@@ -400,7 +400,7 @@ mod tests {
             &[
                 ("plain", "\"password\""),
                 ("md5", "\"md5\""),
-                ("any", "near \"trust\""),
+                ("any", "missing"),
                 ("hba", "guard \"scram-sha-256\""),
                 ("x", "error"),
             ],

@@ -13,7 +13,7 @@ pub(super) struct Item {
     pub(super) toml: String,
     /// The line it came from; none for a default of the other program.
     pub(super) place: Option<Place>,
-    /// The setting there.
+    /// The setting there, or where the value comes from otherwise.
     pub(super) setting: String,
 }
 
@@ -78,7 +78,7 @@ impl Draft {
     pub(super) fn write(&self, head: &[String]) -> Written {
         let mut written = Written::default();
         for line in head {
-            let line = format!("# {}", line.replace(|c: char| c.is_control(), " "));
+            let line = format!("# {}", printable(line));
             written.line(line.trim_end(), None);
         }
         for (scope, items) in self
@@ -91,20 +91,22 @@ impl Draft {
             written.line(&format!("[{}]", header(scope)), source);
             for key in scope.section.keys() {
                 let Some(item) = items.get(key.name) else { continue };
-                let mut line = format!("{} = {}", key.name, item.toml);
-                match &item.place {
-                    Some(place) => {
-                        // Writing to a text does not fail.
-                        _ = write!(line, "  # line {}: {}", place.line, item.setting);
-                    }
-                    None => _ = write!(line, "  # default of {}", item.setting),
-                }
+                let comment = match &item.place {
+                    Some(place) => format!("{place} {}", item.setting),
+                    None => item.setting.clone(),
+                };
+                let line = format!("{} = {}  # {}", key.name, item.toml, printable(&comment));
                 let source = item.place.clone().map(|place| (place, item.setting.clone()));
                 written.line(&line, source);
             }
         }
         written
     }
+}
+
+/// `text` for a comment, which TOML wants without control characters.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 /// The header of a table; the name of an entry is quoted as TOML wants it.

@@ -266,12 +266,13 @@ impl<'a> Import<'a> {
             };
             let Ok(Converted::Same(toml)) = convert(default, self.ground) else { continue };
             if toml_value(key, &toml).ok() != default_value(key) {
-                let item = Item { toml, place: None, setting: "PgBouncer".to_owned() };
+                let item = Item { toml, place: None, setting: "PgBouncer's default".to_owned() };
                 self.draft.set(&scope, name, item);
             }
         }
         // Its SIGTERM waits for clients without a limit.
-        let item = Item { toml: "0".to_owned(), place: None, setting: "PgBouncer".to_owned() };
+        let item =
+            Item { toml: "0".to_owned(), place: None, setting: "PgBouncer's default".to_owned() };
         self.draft.set(&Scope::section(Section::Howdah), "shutdown_timeout", item);
     }
 
@@ -327,7 +328,11 @@ impl<'a> Import<'a> {
         let place = item.and_then(|item| item.place);
         if let Some(place) = &place {
             let why = format!("a pool keeps no more than its size, {size}");
-            self.find(place, &scope.key("min_pool_size"), Fate::Carried("it".to_owned(), why));
+            self.find(
+                place,
+                &scope.key("min_pool_size"),
+                Fate::Carried(scope.key("min_pool_size"), why),
+            );
         }
         let setting = "min_pool_size, at most the size".to_owned();
         self.draft.set(scope, "min_pool_size", Item { toml: size.to_string(), place, setting });

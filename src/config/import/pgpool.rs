@@ -247,14 +247,14 @@ fn together(
     for (section, key, toml) in DEFAULTS {
         let scope = Scope::section(*section);
         if import.draft.get(&scope, key).is_none() {
-            let setting = "Pgpool-II".to_owned();
+            let setting = "Pgpool-II's default".to_owned();
             import.draft.set(&scope, key, Item { toml: (*toml).to_owned(), place: None, setting });
         }
     }
     let client = import.draft.get(&Scope::section(Section::TlsClient), "sslmode");
     let plain = client.is_none_or(|item| item.toml == "\"disable\"");
     if plain {
-        let (toml, setting) = ("\"disable\"".to_owned(), "Pgpool-II, whose ssl is off".to_owned());
+        let (toml, setting) = ("\"disable\"".to_owned(), "ssl is off in Pgpool-II".to_owned());
         let scope = Scope::section(Section::TlsServer);
         import.draft.set(&scope, "sslmode", Item { toml, place: None, setting });
     }
