@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::super::keys::Section;
 use super::super::raw::Scope;
 use super::ini::Place;
 
@@ -80,6 +81,12 @@ impl Draft {
         for line in head {
             let line = format!("# {}", printable(line));
             written.line(line.trim_end(), None);
+        }
+        let none = self.entries.keys().all(|scope| scope.section != Section::Database);
+        if none {
+            // PgBouncer runs without any; the loader wants to be told that there are none.
+            written.line("", None);
+            written.line("[databases]  # none yet: write [databases.NAME]", None);
         }
         for (scope, items) in self
             .tables

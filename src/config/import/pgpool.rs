@@ -12,7 +12,7 @@ use super::convert::Converted;
 use super::draft::{Item, list};
 use super::ini::Place;
 use super::pgbouncer::Import;
-use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group};
+use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group, REPLICAS};
 use super::{Fate, Source};
 
 /// Values that switch a setting off.
@@ -92,12 +92,16 @@ pub(super) fn import(import: &mut Import<'_>, source: &Source, beside: bool) {
     if beside {
         instead_of_itself(import, &settings, node.as_ref());
     }
-    for (name, given) in &settings {
+    let mut listed: Vec<(&String, &Given)> = settings.iter().collect();
+    listed.sort_by_key(|(_, given)| given.place.line);
+    for (name, given) in listed {
         // Read by `read` only if there is a row.
         let Some(group) = find(name) else { continue };
         if beside {
             let why = "PgBouncer's file counts".to_owned();
             import.find(&given.place, name, Fate::Needless(why));
+        } else if is_another_backend(name, node.as_ref()) {
+            import.find(&given.place, name, Fate::Missing(REPLICAS.to_owned()));
         } else {
             one(import, group, name, given);
         }
@@ -186,6 +190,15 @@ fn node(settings: &BTreeMap<String, Given>) -> Option<Item> {
     let toml = list([format!("{name}:{port}").as_str()]);
     let setting = format!("backend_hostname{number}");
     Some(Item { toml, place: Some(host.place.clone()), setting })
+}
+
+/// Whether a setting is about another backend than `node`.
+fn is_another_backend(name: &str, node: Option<&Item>) -> bool {
+    let Some(chosen) = node.and_then(|item| item.setting.strip_prefix("backend_hostname")) else {
+        return false;
+    };
+    let stems = ["backend_hostname", "backend_port", "backend_flag"];
+    stems.iter().any(|stem| name.strip_prefix(stem).is_some_and(|number| number != chosen))
 }
 
 /// Databases of PgBouncer's file that lead to Pgpool-II's own port get its backend.

@@ -105,7 +105,9 @@ fn reset(text: &str, _: &Ground) -> Result<Converted, String> {
     }
 }
 
-const REPLICAS: &str = "this version has one node for each database and sends everything there";
+/// Why other backends than one are not used.
+pub(super) const REPLICAS: &str =
+    "this version has one node for each database and sends everything there";
 const HEALTH: &str = "servers that cannot be reached are tried again after server_login_retry; \
     promotion and failover are left to a tool such as Patroni";
 const WATCHDOG: &str = "processes need not know each other: run several behind a load balancer or \

@@ -230,7 +230,9 @@ fn debians_file_is_run_and_imported() {
     let config = config(text);
     assert_eq!(config.databases.len(), 0);
     assert_eq!(config.howdah.unix_socket_dir.as_deref(), Some(Path::new("/var/run/postgresql")));
+    assert_eq!(config.wildcard, None);
     let run = run(text).expect("PgBouncer's own file");
+    assert_eq!(run.databases.len(), 0);
     assert_eq!(run.process.log_file, Some("/var/log/postgresql/pgbouncer.log".into()));
     assert_eq!(run.process.pid_file, Some("/var/run/postgresql/pgbouncer.pid".into()));
     assert_eq!((run.pool, run.timeouts), (config.pool, config.timeouts));
@@ -375,6 +377,9 @@ fn pgpool_alone_and_beside_pgbouncer() {
     assert_eq!(alone.howdah.max_client_conn.get(), 60);
     assert_eq!(alone.pool.pool_mode, PoolMode::Session);
     assert_eq!(alone.wildcard.expect("*").nodes[0].to_string(), "b:5432");
+    let fates: Vec<String> = made.findings.iter().map(ToString::to_string).collect();
+    assert!(fates[0].starts_with("pgpool.conf:1: backend_hostname0: no equivalent: "), "{fates:?}");
+    assert!(fates[2].starts_with("pgpool.conf:3: backend_hostname1: carried over"), "{fates:?}");
     let ini = "[databases]\nthrough = host=localhost port=9999\ndirect = host=a\n[pgbouncer]\n\
         listen_addr = *\nauth_file = /etc/pgbouncer/userlist.txt\n";
     let both = translated(&[source("pgpool.conf", pool), source("pgbouncer.ini", ini)]);
