@@ -1,14 +1,19 @@
 //! The `howdah` command.
 
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Parser;
 
-use howdah::app::cli::{Cli, Command, ConfigCommand, ReferenceFormat};
-use howdah::config::{self, Config};
+use howdah::app::Start;
+use howdah::app::cli::{BouncerCli, Cli, Command, ConfigCommand, ReferenceFormat};
+use howdah::config::import::{Ground, Source, translate};
+use howdah::config::{self, Config, LogLevel};
 use howdah::demo;
 
 #[global_allocator]
@@ -17,20 +22,32 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Wrong usage of the command line.
 const USAGE: u8 = 2;
 
+/// Wrong usage of PgBouncer's.
+const BOUNCER_USAGE: u8 = 1;
+
+/// What scripts read the version of PgBouncer from: the one whose files and command line are
+/// understood.
+const BOUNCER_VERSION: &str = concat!("PgBouncer 1.25.2\nhowdah ", env!("CARGO_PKG_VERSION"), "\n");
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let done = if name.is_some_and(|name| name.file_name() == Some("pgbouncer".as_ref())) {
+        BouncerCli::try_parse().map(|cli| as_pgbouncer(&cli)).map_err(|e| (e, BOUNCER_USAGE))
+    } else {
+        Cli::try_parse().map(|cli| execute(cli.command)).map_err(|e| (e, USAGE))
+    };
+    let done = match done {
+        Ok(done) => done,
+        Err((error, code)) => {
             // Help and version are no errors; nobody is left to tell that they cannot be printed.
             _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(code) } else { ExitCode::SUCCESS };
         }
     };
-    match execute(cli.command) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be closed: the exit code says it all the same.
-            _ = writeln!(io::stderr(), "{error:#}");
+            tell(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -38,19 +55,90 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(argument) => Ok(howdah::app::run(Arc::new(load(&argument.file)?))?),
+        Command::Run(argument) => {
+            Ok(howdah::app::run(Arc::new(load(&argument.file)?), Start::default())?)
+        }
         Command::Check(argument) => {
             let config = load(&argument.file)?;
+            for warning in &config.warnings {
+                tell(warning);
+            }
             let databases = config.databases.len() + usize::from(config.wildcard.is_some());
             let file = argument.file.display();
             print(&format!("{file}: ok, {databases} database(s), {} user(s)\n", config.users.len()))
         }
+        Command::Import { files, output } => import(files, output.as_deref()),
         Command::Demo { once } => demo::run(once),
         Command::Config(ConfigCommand::Reference { format }) => print(&match format {
             ReferenceFormat::Markdown => config::markdown(),
             ReferenceFormat::Toml => config::sample(),
         }),
     }
+}
+
+/// What PgBouncer does with the same command line.
+fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
+    let Some(file) = cli.file.as_ref().filter(|_| !cli.version) else {
+        return print(BOUNCER_VERSION);
+    };
+    anyhow::ensure!(
+        !cli.reboot,
+        "-R: sockets are not taken over from a process that runs; set so_reuseport = 1, start the \
+         new process, and end the old one with SIGTERM"
+    );
+    let mut config = load(file)?;
+    if let Some(user) = &cli.user {
+        config.process.user = Some(user.clone());
+    }
+    match cli.verbose {
+        0 => {}
+        1 if config.log.level != LogLevel::Trace => config.log.level = LogLevel::Debug,
+        _ => config.log.level = LogLevel::Trace,
+    }
+    howdah::app::refuse_root(&config)?;
+    if cli.daemon && !cli.detached {
+        let arguments = std::env::args_os().skip(1).chain(["--detached".into()]);
+        return Ok(howdah::app::detach(&config, &arguments.collect::<Vec<_>>())?);
+    }
+    if cli.detached {
+        howdah::app::leave_terminal()?;
+    }
+    let start =
+        Start { quiet: cli.quiet || cli.detached, announce: cli.detached, gentle_interrupt: true };
+    Ok(howdah::app::run(Arc::new(config), start)?)
+}
+
+/// Writes the configuration that `files` of other poolers describe. What becomes of each setting is
+/// told where the configuration does not go.
+fn import(files: Vec<PathBuf>, output: Option<&Path>) -> anyhow::Result<()> {
+    let read = |path: PathBuf| {
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Source { path, text })
+    };
+    let sources = files.into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let translation = translate(&sources, &Ground::of_process())?;
+    let Some(path) = output else {
+        for finding in &translation.findings {
+            tell(finding);
+        }
+        return print(&translation.toml);
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // It may hold passwords, as PgBouncer's file does.
+    let mode = if translation.secret { 0o600 } else { 0o644 };
+    options
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(translation.toml.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let list = translation.findings.iter().map(|finding| format!("{finding}\n"));
+    print(&list.collect::<String>())
+}
+
+/// A line on standard error, which may be closed: nobody is left to tell that.
+fn tell(line: impl std::fmt::Display) {
+    _ = writeln!(io::stderr(), "{line}");
 }
 
 fn load(file: &Path) -> anyhow::Result<Config> {

@@ -15,6 +15,38 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// PgBouncer's command line, for a link of that name.
+#[derive(Debug, PartialEq, Eq, Parser)]
+#[command(name = "pgbouncer", disable_version_flag = true)]
+#[command(about = "howdah in PgBouncer's place: runs PgBouncer's configuration file")]
+#[command(after_help = "Exit codes: 0 = done, 1 = failed or wrong usage.")]
+pub struct BouncerCli {
+    /// Run in the background; the file must name a pidfile
+    #[arg(short, long)]
+    pub daemon: bool,
+    /// Log nothing on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Not available: take over the sockets of a process that runs
+    #[arg(short = 'R', long)]
+    pub reboot: bool,
+    /// Become this user
+    #[arg(short, long, value_name = "USERNAME")]
+    pub user: Option<String>,
+    /// Log more; may be repeated. A reload goes back to what the file says
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// The process that -d has started
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    /// PgBouncer's configuration file
+    #[arg(value_name = "CONFIG_FILE", required_unless_present = "version")]
+    pub file: Option<PathBuf>,
+}
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
@@ -22,6 +54,15 @@ pub enum Command {
     Run(FileArgument),
     /// Check a configuration: every error at once, with its line
     Check(FileArgument),
+    /// Write a howdah.toml from files of PgBouncer and Pgpool-II, and list what becomes of each setting
+    Import {
+        /// pgbouncer.ini, pgpool.conf, a list of users, HBA rules: told apart by name or content
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where to write it; standard output if absent
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
     /// Try it: a throw-away PostgreSQL cluster with howdah in front
     Demo {
         /// Exit after one round; exit code 0 if every transaction succeeded
@@ -36,7 +77,7 @@ pub enum Command {
 /// The configuration file of a command.
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct FileArgument {
-    /// The configuration file (TOML)
+    /// The configuration file (TOML, or PgBouncer's own)
     pub file: PathBuf,
 }
 
@@ -75,6 +116,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+        BouncerCli::command().debug_assert();
     }
 
     #[test]
@@ -84,9 +126,35 @@ mod tests {
         assert_eq!(parse("check h.toml"), Ok(Command::Check(file())));
         assert_eq!(parse("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(parse("demo --once"), Ok(Command::Demo { once: true }));
+        let import = |files: &[&str], output: Option<&str>| {
+            let files = files.iter().map(PathBuf::from).collect();
+            Ok(Command::Import { files, output: output.map(PathBuf::from) })
+        };
+        assert_eq!(parse("import p.ini"), import(&["p.ini"], None));
+        assert_eq!(
+            parse("import p.ini u.txt -o h.toml"),
+            import(&["p.ini", "u.txt"], Some("h.toml"))
+        );
         let reference = |format| Ok(Command::Config(ConfigCommand::Reference { format }));
         assert_eq!(parse("config reference"), reference(ReferenceFormat::Markdown));
         assert_eq!(parse("config reference --format toml"), reference(ReferenceFormat::Toml));
+    }
+
+    #[test]
+    fn pgbouncers_command_line() {
+        let parse = |line: &str| {
+            let words = std::iter::once("pgbouncer").chain(line.split_whitespace());
+            BouncerCli::try_parse_from(words).map_err(|error| error.kind())
+        };
+        let all = parse("-d -q -v -v -u postgres p.ini").expect("all of it");
+        assert!(all.daemon && all.quiet && all.verbose == 2 && !all.reboot);
+        assert_eq!((all.user.as_deref(), all.file), (Some("postgres"), Some("p.ini".into())));
+        assert_eq!(parse("-dqRvvu x p.ini").map(|cli| (cli.reboot, cli.verbose)), Ok((true, 2)));
+        assert!(parse("-V").expect("alone").version);
+        assert_eq!(parse("-h"), Err(ErrorKind::DisplayHelp));
+        assert_eq!(parse(""), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("a b"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("-x p.ini"), Err(ErrorKind::UnknownArgument));
     }
 
     #[test]
@@ -95,6 +163,7 @@ mod tests {
         assert_eq!(parse("--help"), Err(ErrorKind::DisplayHelp));
         assert_eq!(parse("run"), Err(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("check a b"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("import"), Err(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("walk"), Err(ErrorKind::InvalidSubcommand));
         assert_eq!(parse("config reference --format html"), Err(ErrorKind::InvalidValue));
     }

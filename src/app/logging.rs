@@ -1,4 +1,4 @@
-//! Logs: text or JSON lines on standard error, written by a thread of their own.
+//! Logs: text or JSON lines on standard error or in a file, written by a thread of their own.
 //!
 //! Whoever logs never waits: lines go into a bounded queue, and what does not fit is counted; the
 //! count is logged when there is room again. Equal lines that repeat are counted too
@@ -6,7 +6,9 @@
 //! span or in the event. Secrets do not get here: their types show `***`.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -47,21 +49,98 @@ pub enum LoggingError {
     /// The writer's thread could not be started.
     #[error("cannot start the log writer: {0}")]
     Thread(#[from] io::Error),
+    /// The file cannot be opened.
+    #[error("cannot open the log {}: {error}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// Something in this process logs already.
     #[error("logging is set up already")]
     Twice(#[from] tracing::dispatcher::SetGlobalDefaultError),
 }
 
-/// Starts logging to standard error for the whole process. Keep what is returned: dropping it
+/// Starts logging to `destination` for the whole process. Keep what is returned: dropping it
 /// writes the last lines.
 ///
 /// # Errors
-/// No thread, or called twice.
-pub fn start(level: LogLevel, format: LogFormat) -> Result<Logging, LoggingError> {
-    let colours = io::stderr().is_terminal();
-    let (logging, dispatch) = build(level, format, colours, io::stderr())?;
+/// No thread, a file that cannot be opened, or called twice.
+pub fn start(
+    level: LogLevel,
+    format: LogFormat,
+    destination: Destination<'_>,
+) -> Result<Logging, LoggingError> {
+    let reopen = Arc::new(AtomicBool::new(false));
+    let file = match destination.file {
+        Some(path) => Some(LogFile::open(path, Arc::clone(&reopen))?),
+        None => None,
+    };
+    let colours = file.is_none() && io::stderr().is_terminal();
+    let output = Output { stderr: (!destination.quiet).then(io::stderr), file };
+    let (mut logging, dispatch) = build(level, format, colours, output)?;
+    logging.reopen = reopen;
     tracing::dispatcher::set_global_default(dispatch)?;
     Ok(logging)
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Destination<'a> {
+    /// A file that they are appended to.
+    pub file: Option<&'a Path>,
+    /// Not to standard error.
+    pub quiet: bool,
+}
+
+/// A file that lines are appended to. It is opened anew when asked for, so that it can be moved away.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    reopen: Arc<AtomicBool>,
+}
+
+impl LogFile {
+    fn open(path: &Path, reopen: Arc<AtomicBool>) -> Result<Self, LoggingError> {
+        let file =
+            append(path).map_err(|error| LoggingError::File { path: path.to_owned(), error })?;
+        Ok(Self { path: path.to_owned(), file, reopen })
+    }
+
+    /// The file under its path now; the one before while that cannot be opened.
+    fn current(&mut self) -> &mut File {
+        if self.reopen.swap(false, Ordering::AcqRel)
+            && let Ok(file) = append(&self.path)
+        {
+            self.file = file;
+        }
+        &mut self.file
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+
+/// Standard error, a file, both, or neither.
+struct Output {
+    stderr: Option<io::Stderr>,
+    file: Option<LogFile>,
+}
+
+impl Write for Output {
+    /// Takes all of `line`, or fails; one destination does not wait for the other's fault.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let to_file = self.file.as_mut().map_or(Ok(()), |file| file.current().write_all(line));
+        let to_stderr = self.stderr.as_mut().map_or(Ok(()), |stderr| stderr.write_all(line));
+        to_file.and(to_stderr).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The running log.
@@ -70,9 +149,16 @@ pub struct Logging {
     shared: Arc<Shared>,
     queue: SyncSender<Entry>,
     done: Receiver<()>,
+    /// Asks the file to be opened anew.
+    reopen: Arc<AtomicBool>,
 }
 
 impl Logging {
+    /// Opens the log's file anew before its next line: it may have been moved away.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+    }
+
     /// Changes the least important level that is written, at once.
     pub fn set_level(&self, level: LogLevel) {
         // It fails only when the subscriber is gone, and then nothing is written anyway.
@@ -153,7 +239,8 @@ fn build(
         // The one who waits may have given up.
         _ = end.try_send(());
     })?;
-    Ok((Logging { level, shared, queue, done }, dispatch))
+    let reopen = Arc::default();
+    Ok((Logging { level, shared, queue, done, reopen }, dispatch))
 }
 
 /// Our own lines at `level`, those of libraries at `warn` at most: theirs explain theirs.

@@ -8,12 +8,14 @@ mod figures;
 pub mod limits;
 pub mod logging;
 mod numbers;
+mod process;
 mod reload;
 mod repeats;
 mod routes;
 mod run;
 mod workers;
 
+pub use process::{detach, leave_terminal, refuse_root};
 pub use run::run;
 
 use std::io;
@@ -21,7 +23,7 @@ use std::io;
 use crate::config::Config;
 
 use limits::TooFewFiles;
-use logging::{Logging, LoggingError};
+use logging::{Destination, Logging, LoggingError};
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +45,44 @@ pub enum AppError {
     Setup(String),
 }
 
-/// What comes before the first socket: the limit of open files, then the log. Keep what is
-/// returned until the end.
+/// What [`Start::announce`] writes.
+const UP: u8 = b'+';
+
+/// How a process is started, beside its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Nothing is logged on standard error.
+    pub quiet: bool,
+    /// A byte on standard output says that clients may come.
+    pub announce: bool,
+    /// SIGINT lets clients end their transactions, as in PgBouncer.
+    pub gentle_interrupt: bool,
+}
+
+/// What is kept until the process ends.
+pub struct Prepared {
+    /// The running log.
+    pub logging: Logging,
+    /// Removes the pid file.
+    _pid_file: Option<process::PidFile>,
+}
+
+/// What comes before the first socket: the user, the limit of open files, the pid file, then the
+/// log. Nothing may have started a thread yet. Keep what is returned until the end.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn prepare(config: &Config) -> Result<Logging, AppError> {
+pub fn prepare(config: &Config, start: Start) -> Result<Prepared, AppError> {
+    if let Some(user) = &config.process.user {
+        process::become_user(user)?;
+    }
     let limit = limits::raise_open_files().map_err(AppError::RaiseOpenFiles)?;
     limits::check_open_files(config, limit)?;
-    Ok(logging::start(config.log.level, config.log.format)?)
+    let pid_file = config.process.pid_file.as_deref().map(process::PidFile::create).transpose()?;
+    let destination = Destination { file: config.process.log_file.as_deref(), quiet: start.quiet };
+    let logging = logging::start(config.log.level, config.log.format, destination)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Prepared { logging, _pid_file: pid_file })
 }

@@ -23,6 +23,7 @@ pub(super) fn preview(door: &Door) -> Result<Vec<Change>, Vec<String>> {
 /// # Errors
 /// What is wrong, which is in the log as well.
 pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
+    door.logging.reopen();
     let old = door.now();
     let new = match read(&old.config) {
         Ok(new) => new,
@@ -34,6 +35,9 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
         }
     };
     let changes = config::difference(&old.config, &new.config);
+    for warning in &new.config.warnings {
+        tracing::warn!("{warning}");
+    }
     log(&changes);
     door.logging.set_level(new.config.log.level);
     let limits = limits_of_clients(&new.config);

@@ -6,7 +6,7 @@ use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
 use super::workers::Workers;
-use super::{AppError, prepare};
+use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
@@ -19,7 +19,7 @@ use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -42,13 +42,14 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: Arc<Config>) -> Result<(), AppError> {
-    let logging = prepare(&config)?;
+pub fn run(config: Arc<Config>, start: Start) -> Result<(), AppError> {
+    // The pid file is removed at the end.
+    let Prepared { logging, _pid_file } = prepare(&config, start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(AppError::Runtime)?;
-    runtime.block_on(control(config, logging))
+    runtime.block_on(control(config, logging, start))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AppError> {
@@ -175,6 +176,8 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    /// SIGINT drains.
+    gentle_interrupt: bool,
     /// What the console asks.
     console: Receiver<Asked>,
 }
@@ -193,35 +196,34 @@ pub(super) enum Asked {
 }
 
 impl Signals {
-    fn new(console: Receiver<Asked>) -> Result<Self, AppError> {
+    fn new(console: Receiver<Asked>, gentle_interrupt: bool) -> Result<Self, AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Runtime);
         Ok(Self {
             term: catch(SignalKind::terminate())?,
             int: catch(SignalKind::interrupt())?,
             hup: catch(SignalKind::hangup())?,
             console,
+            gentle_interrupt,
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    /// What is asked, and how the log begins to tell of it.
+    async fn next(&mut self) -> (Asked, &'static str) {
         tokio::select! {
-            _ = self.term.recv() => {
-                tracing::info!("got SIGTERM");
-                Asked::Drain
-            }
+            _ = self.term.recv() => (Asked::Drain, "got SIGTERM, "),
             _ = self.int.recv() => {
-                tracing::info!("got SIGINT");
-                Asked::Stop
+                let asked = if self.gentle_interrupt { Asked::Drain } else { Asked::Stop };
+                (asked, "got SIGINT, ")
             }
-            _ = self.hup.recv() => Asked::Reload,
-            Some(asked) = self.console.recv() => asked,
+            _ = self.hup.recv() => (Asked::Reload, "got SIGHUP, "),
+            Some(asked) = self.console.recv() => (asked, ""),
         }
     }
 }
 
-async fn control(config: Arc<Config>, logging: Logging) -> Result<(), AppError> {
+async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<(), AppError> {
     let (sender, receiver) = channel(ASKED_MAX);
-    let mut signals = Signals::new(receiver)?;
+    let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
     let door = Rc::new(door(&config, logging, sender)?);
     let listeners = listen(&config).await?;
     let listeners: Vec<_> = listeners
@@ -238,11 +240,15 @@ async fn control(config: Arc<Config>, logging: Logging) -> Result<(), AppError> 
         "process up: howdah {}",
         env!("CARGO_PKG_VERSION")
     );
-    let asked = loop {
+    if start.announce {
+        // Whoever wanted to know may be gone.
+        _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
+    }
+    let (asked, by) = loop {
         match signals.next().await {
             // What is wrong is in the log.
-            Asked::Reload => drop(reload(&door)),
-            asked @ (Asked::Drain | Asked::Wait | Asked::Stop) => break asked,
+            (Asked::Reload, _) => drop(reload(&door)),
+            asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
         }
     };
     for listener in listeners {
@@ -252,16 +258,16 @@ async fn control(config: Arc<Config>, logging: Logging) -> Result<(), AppError> 
     }
     match asked {
         Asked::Drain => {
-            tracing::info!("shutting down, waiting for clients to end their transactions");
+            tracing::info!("{by}shutting down, waiting for clients to end their transactions");
             door.workers.dismiss(Order::Drain).await;
             let limit = door.now().config.howdah.shutdown_timeout;
             drain(&door, &mut signals, limit).await;
         }
         Asked::Wait => {
-            tracing::info!("shutting down, waiting for clients to leave");
+            tracing::info!("{by}shutting down, waiting for clients to leave");
             drain(&door, &mut signals, None).await;
         }
-        Asked::Stop | Asked::Reload => tracing::info!("shutting down"),
+        Asked::Stop | Asked::Reload => tracing::info!("{by}shutting down"),
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(&door, Some(LAST_MOMENT)).await;
@@ -275,7 +281,7 @@ async fn control(config: Arc<Config>, logging: Logging) -> Result<(), AppError> 
 /// Waits until the last client has left, the deadline, or a second signal.
 async fn drain(door: &Door, signals: &mut Signals, limit: Option<Duration>) {
     let another = async {
-        while let Asked::Reload = signals.next().await {
+        while let (Asked::Reload, _) = signals.next().await {
             tracing::warn!("got SIGHUP while shutting down: nothing is reloaded");
         }
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::Section;
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, Timeout,
-    TimeoutOptions, UserOptions,
+    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, TcpOptions,
+    Timeout, TimeoutOptions, UserOptions,
 };
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;
@@ -131,6 +131,8 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
             .collect(),
         wildcard: None,
         users: entries(Section::User).map(|(name, scope)| (name, user(&table(scope)))).collect(),
+        process: ProcessOptions::default(),
+        warnings: Vec::new(),
         settings: std::collections::BTreeMap::new(),
     };
     config.wildcard = config.databases.remove(WILDCARD);

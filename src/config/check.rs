@@ -183,7 +183,7 @@ impl<'a> Rules<'a> {
 
     fn databases(&mut self) {
         let scopes: Vec<Scope> = self.scopes(Section::Database);
-        if scopes.is_empty() {
+        if scopes.is_empty() && !self.raw.no_databases {
             self.errors.add(
                 &Origin::File,
                 "databases",

@@ -52,6 +52,11 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
+    /// These errors, in this order.
+    pub(super) fn new(errors: Vec<ConfigError>) -> Self {
+        Self { errors }
+    }
+
     /// The errors, in the order of the file, those of the environment last.
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors

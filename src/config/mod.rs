@@ -3,7 +3,7 @@
 //!
 //! `tree` knows TOML, `keys` is the table of everything that may be set, `raw` and `environment`
 //! collect values by key, `check` has the rules that need more than one value, `build` makes the
-//! typed [`Config`]. Every error is collected and carries its place, key and remedy.
+//! typed [`Config`]. `import` makes one of PgBouncer's own file. Every error is collected and carries its place, key and remedy.
 
 mod address;
 mod build;
@@ -13,6 +13,7 @@ mod effective;
 mod environment;
 mod error;
 mod files;
+pub mod import;
 mod keys;
 mod nearest;
 mod options;
@@ -35,8 +36,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ServerTlsOptions, SessionSettings, TcpOptions, Timeout,
-    TimeoutOptions, UserOptions,
+    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, TcpOptions,
+    Timeout, TimeoutOptions, UserOptions,
 };
 pub use reference::{markdown, sample};
 pub use secret::{HIDDEN, LoadedFile, Secret};
@@ -50,12 +51,16 @@ use files::{Disk, Files, NoFiles};
 use raw::Loader;
 
 /// Reads and checks the file at `path`, every file it names, and `environment` (name and value;
-/// see [`process_environment`]), which wins over the file.
+/// see [`process_environment`]), which wins over the file. A file whose name ends in `.ini`, or that has
+/// a section `[pgbouncer]`, is PgBouncer's.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load(path: &Path, environment: &[(OsString, OsString)]) -> Result<Config, ConfigErrors> {
     match Disk.read(path) {
+        Ok(text) if import::is_pgbouncer(path, &text) => {
+            import::pgbouncer(path, &text, environment, &Disk)
+        }
         Ok(text) => parse(path, &text, environment, &Disk),
         Err(error) => {
             let mut errors = error::Collector::new(path);

@@ -275,6 +275,28 @@ pub struct UserOptions {
     pub client_idle_timeout: Option<Timeout>,
 }
 
+/// What PgBouncer's own file says about the process. A file of ours leaves this to whoever starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessOptions {
+    /// `logfile`: lines go there as well as to standard error.
+    pub log_file: Option<PathBuf>,
+    /// `pidfile`.
+    pub pid_file: Option<PathBuf>,
+    /// `user`: whom a process of root's becomes.
+    pub user: Option<String>,
+}
+
+impl ProcessOptions {
+    /// The path that a setting of PgBouncer's names.
+    pub(super) fn file(&mut self, setting: &str) -> Option<&mut Option<PathBuf>> {
+        match setting {
+            "logfile" => Some(&mut self.log_file),
+            "pidfile" => Some(&mut self.pid_file),
+            _ => None,
+        }
+    }
+}
+
 /// The checked configuration. Immutable: share it in an `Arc`, and replace the whole on reload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -300,6 +322,10 @@ pub struct Config {
     pub wildcard: Option<DatabaseOptions>,
     /// `[users.NAME]`.
     pub users: BTreeMap<String, UserOptions>,
+    /// Of PgBouncer's own file only.
+    pub process: ProcessOptions,
+    /// What PgBouncer's own file asks for and does not get, each with its place.
+    pub warnings: Vec<String>,
     /// Every value by key, for the difference and the console.
     pub(super) settings: BTreeMap<SettingId, Setting>,
 }

@@ -68,6 +68,8 @@ pub(super) struct Raw {
     pub(super) settings: BTreeMap<SettingId, Setting>,
     /// The entries of `databases` and `users`.
     pub(super) entries: BTreeMap<Scope, Origin>,
+    /// The file has `[databases]` and nothing in it: there are none on purpose.
+    pub(super) no_databases: bool,
     /// Keys whose value was refused: they have no value, and no rule may complain about that.
     bad: BTreeSet<SettingId>,
 }
@@ -187,6 +189,7 @@ impl<'a> Loader<'a> {
         let Given::Table(tables) = &entry.given else {
             return self.not_a_table(entry, section.name(), &format!("[{}]", section.header()));
         };
+        self.raw.no_databases |= section == Section::Database && tables.is_empty();
         for table in tables {
             let scope = Scope::entry(section, &table.name);
             let Given::Table(keys) = &table.given else {

@@ -76,10 +76,19 @@ pub(crate) struct Howdah {
 impl Howdah {
     /// Starts the binary and waits until it accepts connections.
     pub(crate) fn start(settings: &Settings) -> Self {
+        Self::start_with(&|folder, port| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_howdah"));
+            command.arg("run").arg(settings.write(folder, port));
+            command
+        })
+    }
+
+    /// Starts what `make` gives for a folder, which is for the Unix socket as well, and a port.
+    pub(crate) fn start_with(make: &dyn Fn(&Path, u16) -> Command) -> Self {
         let mut log = String::new();
         // Somebody else may take the port between choosing and binding it.
         for _ in 0..3 {
-            match Self::attempt(settings) {
+            match Self::attempt(make) {
                 Ok(howdah) => return howdah,
                 Err(said) => log = said,
             }
@@ -90,13 +99,10 @@ impl Howdah {
         unreachable!("howdah does not accept connections; it said:\n{log}")
     }
 
-    fn attempt(settings: &Settings) -> Result<Self, String> {
+    fn attempt(make: &dyn Fn(&Path, u16) -> Command) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("howdah-run-").tempdir().expect("a folder");
         let port = free_port();
-        let file = settings.write(folder.path(), port);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_howdah"))
-            .arg("run")
-            .arg(&file)
+        let mut child = make(folder.path(), port)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -208,7 +208,7 @@ fn from_pg_config() -> Option<PathBuf> {
 }
 
 /// PostgreSQL refuses to run as root, so root's tests run it as somebody else.
-fn unprivileged() -> Option<Identity> {
+pub(crate) fn unprivileged() -> Option<Identity> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

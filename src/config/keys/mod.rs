@@ -113,7 +113,7 @@ impl Section {
             Self::Log => "Logging, on standard error.",
             Self::Database => {
                 "What clients may connect to: NAME is the database they ask for, \"*\" any other name. \
-                 A value here wins over the general one."
+                 A value here wins over the general one. [databases] without entries = none on purpose."
             }
             Self::User => {
                 "Settings of one user: a value here wins over a database's. The sizes of a pool and \

@@ -140,6 +140,13 @@ fn names_are_as_long_as_postgresqls_at_most() {
 }
 
 #[test]
+fn no_database_at_all_has_to_be_said() {
+    let trust = "[auth]\nauth_type = \"trust\"\n";
+    assert_eq!(errors(&format!("[databases]\n{trust}")), [] as [&str; 0]);
+    assert_eq!(errors(trust).len(), 1);
+}
+
+#[test]
 fn what_is_missing_altogether() {
     assert_eq!(
         errors(""),
