@@ -240,7 +240,14 @@ impl Session {
 
     /// Before the server goes back: asks what the transaction has done to the session.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        // A cancel request that began a moment ago must not hit a question of ours. From here on
+        // none begins.
+        self.card.unlinks();
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
+        if lease.server().cancel.wake_when_clear(cx.waker()) {
+            self.unsettled = true;
+            return ControlFlow::Continue(());
+        }
         let sql = settings::probe(&self.custom, lease.server().baseline.settings());
         self.ask(cx, Gate::Probe(Answer::default()), &sql)
     }
