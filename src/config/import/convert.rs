@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn ground() -> Ground {
-        Ground { directory: "/work".into(), home: Some("/home/me".into()) }
+        Ground { directory: "/folder".into(), home: Some("/home/me".into()) }
     }
 
     fn check(convert: Convert, cases: &[(&str, &str)]) {
@@ -414,7 +414,7 @@ mod tests {
         check(
             file,
             &[
-                ("users", "\"/work/users\""),
+                ("users", "\"/folder/users\""),
                 ("/etc/u", "\"/etc/u\""),
                 ("", "needless"),
                 ("~/u", "\"/home/me/u\""),

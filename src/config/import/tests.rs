@@ -35,7 +35,7 @@ fn disk() -> Folder {
     files.push(("/etc/pgpool2/server.key".to_owned(), "key"));
     files.push(("/etc/pgpool2/server.crt".to_owned(), "certificate"));
     files.push(("/etc/pgbouncer/other.ini".to_owned(), "[databases]\nincluded = host=10.0.0.9\n"));
-    files.push(("/work/userlist.txt".to_owned(), "\"a\" \"b\"\n"));
+    files.push(("/folder/userlist.txt".to_owned(), "\"a\" \"b\"\n"));
     Folder::new(&files.iter().map(|(name, text)| (name.as_str(), *text)).collect::<Vec<_>>())
 }
 
@@ -44,18 +44,18 @@ fn source(path: &str, text: &str) -> Source {
 }
 
 fn translated(sources: &[Source]) -> Translation {
-    let ground = Ground { directory: "/work".into(), home: None };
+    let ground = Ground { directory: "/folder".into(), home: None };
     translate_with(sources, &ground, &disk()).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn mistakes(text: &str) -> String {
-    let ground = Ground { directory: "/work".into(), home: None };
+    let ground = Ground { directory: "/folder".into(), home: None };
     let made = translate_with(&[source("p.ini", text)], &ground, &disk());
     made.expect_err("a mistake").to_string()
 }
 
 fn loaded(toml: &str) -> Config {
-    super::super::parse(Path::new("/work/howdah.toml"), toml.as_bytes(), &[], &disk())
+    super::super::parse(Path::new("/folder/howdah.toml"), toml.as_bytes(), &[], &disk())
         .unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
 }
 
@@ -66,7 +66,7 @@ fn config(text: &str) -> Config {
 
 /// The same, as a process that runs the file itself has it.
 fn run(text: &str) -> Result<Config, String> {
-    super::pgbouncer(Path::new("/work/p.ini"), text.as_bytes(), &[], &disk())
+    super::pgbouncer(Path::new("/folder/p.ini"), text.as_bytes(), &[], &disk())
         .map_err(|errors| errors.to_string())
 }
 
@@ -269,7 +269,7 @@ fn a_file_with_everything_is_run_and_imported() {
     }
     let place = |finding: &&super::Finding| finding.setting == "[pgbouncer] peer_id";
     let finding = made.findings.iter().find(place).expect("it is there");
-    let warning = finding.to_string().replacen("everything.ini", "/work/p.ini", 1);
+    let warning = finding.to_string().replacen("everything.ini", "/folder/p.ini", 1);
     assert!(run.warnings.contains(&warning), "{:?}", run.warnings);
 }
 
@@ -305,12 +305,12 @@ fn our_own_rules_name_lines_of_the_ini() {
     let text = MINIMAL.replace("auth_file = /etc/pgbouncer/userlist.txt\n", "listen_port = 0\n");
     let error = run(&text).expect_err("no port, no users");
     assert!(
-        error.contains("/work/p.ini:5: listen_port: expected a whole number from 1"),
+        error.contains("/folder/p.ini:5: listen_port: expected a whole number from 1"),
         "{error}"
     );
-    assert!(error.contains("/work/p.ini: auth.auth_file: "), "{error}");
+    assert!(error.contains("/folder/p.ini: auth.auth_file: "), "{error}");
     let error = run(&MINIMAL.replace("host=h", "host=a/b")).expect_err("no host");
-    assert!(error.starts_with("/work/p.ini:2: host: "), "{error}");
+    assert!(error.starts_with("/folder/p.ini:2: host: "), "{error}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn what_keeps_clients_out_is_no_warning() {
     {
         let error = run(&format!("{MINIMAL}{name} = {value}\n")).expect_err("refused");
         assert!(
-            error.starts_with(&format!("/work/p.ini:6: [pgbouncer] {name}: {value} is not")),
+            error.starts_with(&format!("/folder/p.ini:6: [pgbouncer] {name}: {value} is not")),
             "{error}"
         );
     }
@@ -394,7 +394,7 @@ fn files_are_told_apart_and_users_are_checked() {
     let users = "\"rider\" \"secret\"\n";
     let rules = "# rules\nlocal all all trust\nhost all all 0.0.0.0/0 scram-sha-256\n";
     let made = translated(&[
-        source("/work/userlist.txt", users),
+        source("/folder/userlist.txt", users),
         source("rules", rules),
         source("p", &format!("{MINIMAL}auth_type = hba\n")),
     ]);
@@ -402,9 +402,9 @@ fn files_are_told_apart_and_users_are_checked() {
     // Never trust: where it was granted from is lost.
     assert_eq!(config.auth.auth_type, AuthType::Md5);
     let file = config.auth.auth_file.expect("users");
-    assert_eq!(file.path(), Path::new("/work/userlist.txt"));
+    assert_eq!(file.path(), Path::new("/folder/userlist.txt"));
     assert!(!made.toml.contains("secret\""));
-    let ground = Ground { directory: "/work".into(), home: None };
+    let ground = Ground { directory: "/folder".into(), home: None };
     let refused = |sources: &[Source]| {
         translate_with(sources, &ground, &disk()).expect_err("refused").to_string()
     };
