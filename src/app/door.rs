@@ -85,9 +85,11 @@ impl Drop for ClientGuard {
 }
 
 /// Lists a client by its cancel key as long as it is there.
-struct CardGuard {
-    common: Arc<Common>,
-    card: Arc<Card>,
+pub(super) struct CardGuard {
+    /// Where it is listed.
+    pub common: Arc<Common>,
+    /// Its card.
+    pub card: Arc<Card>,
 }
 
 impl Drop for CardGuard {

@@ -7,7 +7,7 @@ mod orders;
 mod shown;
 
 use super::current::Current;
-use super::door::{Door, Ended, dismiss, prove};
+use super::door::{CardGuard, Door, Ended, dismiss, prove};
 use crate::admin::{Console, Step, WELCOME};
 use crate::fault::{Fault, Side};
 use crate::net::{FrameError, Framed, Peer, Socket};
@@ -43,7 +43,7 @@ pub(super) struct Visitor {
 pub(super) struct Visit {
     framed: Framed,
     console: Console,
-    card: Arc<Card>,
+    listed: CardGuard,
     user: String,
 }
 
@@ -55,9 +55,9 @@ pub(super) async fn enter(
 ) -> Option<Visit> {
     let fault = match admit(door, now, &mut framed, &who).await {
         Ok(may_order) => match welcome(door, &mut framed, &who).await {
-            Ok(card) => {
+            Ok(listed) => {
                 let (console, user) = (Console::new(may_order), who.wish.user);
-                return Some(Visit { framed, console, card, user });
+                return Some(Visit { framed, console, listed, user });
             }
             Err(reason) => {
                 tracing::debug!(client = who.id, "client left during login: {reason}");
@@ -111,7 +111,7 @@ fn is_our_own(framed: &mut Framed) -> bool {
     socket.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
 
-async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Arc<Card>, String> {
+async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<CardGuard, String> {
     let about = About {
         route: None,
         peer: who.peer.clone(),
@@ -120,23 +120,25 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Arc<
         replicates: false,
     };
     let card = door.common.clients.register(who.id, about).map_err(|error| error.to_string())?;
+    // It goes too when the login ends here, by an error or by its deadline.
+    let listed = CardGuard { common: Arc::clone(&door.common), card };
     let mut out = Vec::new();
     server::authentication(&mut out, 0, b"");
     for (name, value) in WELCOME {
         server::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
-    server::backend_key(&mut out, card.key());
+    server::backend_key(&mut out, listed.card.key());
     server::ready(&mut out, wire::IDLE);
     framed.send(&out).await.map_err(|error| error.to_string())?;
-    Ok(card)
+    Ok(listed)
 }
 
 /// Serves a client of the console to its end.
 pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
-    let Visit { mut framed, mut console, card, user } = visit;
+    let Visit { mut framed, mut console, listed, user } = visit;
+    let card = &listed.card;
     tracing::info!(client = card.id, user, database = "howdah", "login attempt succeeded");
-    let reason = converse(door, &mut framed, &mut console, &card).await;
-    door.common.clients.forget(&card);
+    let reason = converse(door, &mut framed, &mut console, card).await;
     tracing::debug!(client = card.id, user, "closing because: {reason}");
 }
 
@@ -189,6 +191,8 @@ async fn send(framed: &mut Framed, out: &mut Vec<u8>) -> Result<(), String> {
 
 /// Until a cancel request comes for this client.
 async fn cancelled(card: &Card) {
+    // One that came too late for an earlier command is not for this one.
+    card.take(Order::Cancel);
     card.waits();
     poll_fn(|cx| {
         card.attend(cx.waker());

@@ -108,8 +108,10 @@ fn reconnect(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
     Ok(Outcome::Done)
 }
 
+/// A client of a database; those of the console are not listed, and obey no orders.
 fn find(door: &Door, id: u64) -> Result<Arc<Card>, Fault> {
-    let found = door.common.clients.list().into_iter().find(|card| card.id == id);
+    let is_it = |card: &Arc<Card>| card.id == id && card.about.route.is_some();
+    let found = door.common.clients.list().into_iter().find(is_it);
     found.ok_or_else(|| refused("22023", "client not found").hint("SHOW CLIENTS has their ids."))
 }
 
