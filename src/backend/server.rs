@@ -131,6 +131,11 @@ impl Server {
         }
     }
 
+    /// Whether it answers a question asked now.
+    pub fn may_ask(&self) -> bool {
+        self.replies.may_ask() && !self.is_strange && !self.is_closing
+    }
+
     /// What the server last said of the parameter that this ParameterStatus is about.
     pub fn reported_value(&self, body: &[u8]) -> Option<Box<[u8]>> {
         let (name, _) = crate::wire::server::read_parameter_status(body)?;

@@ -5,7 +5,8 @@
 //! is [`Rest::AtRest`] owes nothing to anybody: no reply is outstanding, no batch is open, and
 //! its last ReadyForQuery said idle. Counting Syncs is not enough, because PostgreSQL ignores a
 //! Sync that arrives during COPY (manual, "COPY Operations"); where nobody outside can tell
-//! whether it did, the answer is [`Rest::Unprovable`] and the connection must be closed.
+//! whether it did, the answer is [`Rest::Unprovable`] and the connection must be closed, unless an
+//! answer to a new question proves that everything before it has been answered.
 //!
 //! ```text
 //!   sent(kind) ──▶ [ entry, entry, … ] ──▶ received(tag) settles the front entry
@@ -80,7 +81,7 @@ pub enum Rest {
     AtRest,
     /// It owes something, or is in a transaction.
     Busy,
-    /// Nobody can tell: close it.
+    /// Nobody can tell: close it, or ask ([`Replies::may_ask`]).
     Unprovable,
 }
 
@@ -127,9 +128,21 @@ pub struct Replies<N> {
     ignored: Vec<Expected<N>>,
     /// What is in front has been answered in part.
     begun: bool,
-    /// It may answer a Sync that is not in the queue, or it said that it goes away.
-    unprovable: bool,
+    doubt: Doubt,
     status: u8,
+}
+
+/// What the server may still say that is in nobody's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    No,
+    /// ReadyForQuery, for Syncs that it ignored if it read them before its copy failed. All of it
+    /// comes before the answer to whatever is asked now.
+    Readys,
+    /// The same, when the Query whose copy failed has got its own ReadyForQuery.
+    ReadysBehind,
+    /// Anything: messages stood between those Syncs, or it said that it goes away.
+    Anything,
 }
 
 impl<N> Default for Replies<N> {
@@ -142,7 +155,7 @@ impl<N> Default for Replies<N> {
             sync_in_copy: false,
             ignored: Vec::new(),
             begun: false,
-            unprovable: false,
+            doubt: Doubt::No,
             status: wire::IDLE,
         }
     }
@@ -155,11 +168,18 @@ impl<N> Replies<N> {
         if owes || self.open_batch || self.status != wire::IDLE {
             // Doubt or not, the client still has a claim on it.
             Rest::Busy
-        } else if self.unprovable {
+        } else if self.doubt != Doubt::No {
             Rest::Unprovable
         } else {
             Rest::AtRest
         }
+    }
+
+    /// Whether a Query sent now is answered whatever else the server still says, so that
+    /// [`Rest::Unprovable`] ends with its answer.
+    pub fn may_ask(&self) -> bool {
+        let provable = self.doubt != Doubt::Anything;
+        provable && matches!(self.rest(), Rest::AtRest | Rest::Unprovable)
     }
 
     /// The status byte of the last ReadyForQuery.
@@ -240,6 +260,10 @@ impl<N> Replies<N> {
             }
             self.skipping = false;
         } else if self.skipping {
+            if self.doubt != Doubt::No {
+                // Unless the server has read a Sync, and answers this.
+                self.doubt = Doubt::Anything;
+            }
             return note;
         }
         self.open_batch = !kind.ends_with_ready();
@@ -258,7 +282,8 @@ impl<N> Replies<N> {
     }
 
     /// The next Sync, oldest first, that had been sent when the server began the copy that made it
-    /// ignore it. To be asked after CopyInResponse, by callers whose Syncs carry notes.
+    /// ignore it, if it has a note. To be asked after CopyInResponse, by callers whose Syncs carry
+    /// notes.
     pub fn take_ignored(&mut self) -> Option<Expected<N>> {
         self.ignored.pop()
     }
@@ -305,7 +330,7 @@ impl<N> Replies<N> {
                 server::NOTICE | server::PARAMETER_STATUS => Ok(part),
                 server::NOTIFICATION => Ok(Received { reply: Reply::Forward, settled: None }),
                 // It may answer what follows a Sync that we took for ignored.
-                _ if self.unprovable => Ok(Received { reply: Reply::Forward, settled: None }),
+                _ if self.doubt != Doubt::No => Ok(Received { reply: Reply::Forward, settled: None }),
                 _ => Err(OutOfStep { tag }),
             },
         }
@@ -321,12 +346,15 @@ impl<N> Replies<N> {
             (front.kind.ends_with_ready(), front.kind == Kind::Sync)
         });
         // Of the three only a Sync is answered by ReadyForQuery alone.
-        if ends && (!self.unprovable || self.begun || sync) {
+        if ends && (self.doubt == Doubt::No || self.begun || sync) {
+            if self.doubt != Doubt::No && !sync {
+                self.doubt = self.doubt_behind_answer();
+            }
             let reply = self.front_reply();
             self.status = status;
             self.copy = Copy::No;
             Ok(Received { reply, settled: self.pop() })
-        } else if self.unprovable {
+        } else if self.doubt != Doubt::No {
             // A Sync that might have been ignored was not.
             self.status = status;
             self.skipping = false;
@@ -341,10 +369,7 @@ impl<N> Replies<N> {
     /// rest any more.
     pub fn failed(&mut self, mut dropped: impl FnMut(Expected<N>)) -> Reply {
         let reply = self.front_reply();
-        // Who owes nothing has no errors to report but the reason why it goes away.
-        self.unprovable |= self.queue.is_empty();
-        // Whether the server read those Syncs before or after it failed, nobody can tell.
-        self.unprovable |= self.sync_in_copy;
+        self.doubt = self.doubt.max(self.doubt_of_failure());
         self.copy_ends();
         self.begun = true;
         if self.queue.front().is_some_and(|front| !front.kind.ends_with_ready()) {
@@ -360,6 +385,37 @@ impl<N> Replies<N> {
             self.begun = false;
         }
         reply
+    }
+
+    /// What an error makes unknown.
+    fn doubt_of_failure(&self) -> Doubt {
+        if self.queue.is_empty() {
+            // Who owes nothing has no errors to report but the reason why it goes away.
+            return Doubt::Anything;
+        }
+        if !self.sync_in_copy {
+            return Doubt::No;
+        }
+        // Whether the server read those Syncs before or after it failed, nobody can tell, nor
+        // whether it discards what was sent behind them.
+        let mut behind = self.queue.iter().skip(1);
+        let only_syncs = behind.all(|entry| matches!(entry.kind, Kind::CopyEnd | Kind::Sync));
+        let copy_is_query = self.queue.front().is_some_and(|copy| copy.kind == Kind::Query);
+        match (only_syncs, copy_is_query) {
+            (false, _) => Doubt::Anything,
+            (true, true) => Doubt::ReadysBehind,
+            (true, false) => Doubt::Readys,
+        }
+    }
+
+    /// What remains unknown when a Query or FunctionCall was answered, and with it all that was
+    /// sent before.
+    fn doubt_behind_answer(&self) -> Doubt {
+        match self.doubt {
+            Doubt::No | Doubt::Readys => Doubt::No,
+            Doubt::ReadysBehind => Doubt::Readys,
+            Doubt::Anything => Doubt::Anything,
+        }
     }
 
     /// Takes the front entry out. What ends no copy must not stay in front.
@@ -400,13 +456,14 @@ impl<N> Replies<N> {
     }
 
     fn ignore_syncs(&mut self, upto: usize) {
-        let before = self.ignored.len();
+        let before = self.queue.len();
         for index in (1..upto).rev() {
             if self.queue.get(index).is_some_and(|entry| entry.kind == Kind::Sync) {
-                self.ignored.extend(self.queue.remove(index));
+                let sync = self.queue.remove(index);
+                self.ignored.extend(sync.filter(|sync| sync.note.is_some()));
             }
         }
-        if self.ignored.len() > before {
+        if self.queue.len() < before {
             self.sync_in_copy = true;
             // The batch that the last of them would have closed goes on.
             let last = self.queue.iter().rev().find(|entry| entry.kind != Kind::CopyEnd);

@@ -287,10 +287,12 @@ impl Session {
         let has_own = !self.startup.is_empty() || !server.baseline.settings().is_empty();
         let resets = self.effects & settings::RESETS != 0 && has_own;
         // A cancel request on its way keeps the server from being given back, but not from this:
-        // it is waited for before anything is asked.
-        let may_ask = server.replies.rest() == Rest::AtRest && server.rest() != Rest::Unprovable;
-        self.owes_ready = resets && status == wire::IDLE && may_ask;
-        self.owes_ready
+        // it is waited for before anything is asked. What comes while it is asked is for Syncs
+        // that a copy might have ignored.
+        if self.gate.is_none() {
+            self.owes_ready = resets && status == wire::IDLE && server.may_ask();
+        }
+        self.gate.is_none() && self.owes_ready
     }
 
     /// CommandComplete: statements that SQL has dropped.
@@ -397,6 +399,7 @@ impl Session {
                 self.card.unlinks();
                 self.unbind(cx)
             }
+            Rest::Unprovable if self.owes_ready && self.passing == 0 => self.probe(cx),
             Rest::Busy | Rest::Unprovable => {
                 if server.replies.rest() == Rest::AtRest {
                     // Only a cancel request on its way, or bytes that wait, hold it.

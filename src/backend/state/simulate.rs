@@ -51,6 +51,7 @@ pub fn fuzz(bytes: &[u8]) {
 pub(super) struct Outcome {
     pub(super) died: bool,
     pub(super) doubt: bool,
+    pub(super) proven: bool,
     pub(super) ignored: bool,
     pub(super) stuck: bool,
 }
@@ -64,6 +65,7 @@ pub(super) fn run(choice: Choice<'_>) -> Outcome {
         let roll = world.choice.below(weights.iter().sum());
         if roll < weights[0] {
             world.client_acts();
+            world.asks();
         } else if roll < weights[0] + weights[1] {
             world.server_reads();
         } else {
@@ -72,8 +74,8 @@ pub(super) fn run(choice: Choice<'_>) -> Outcome {
         world.check();
     }
     world.finish();
-    let World { doubt, ignored, stuck, .. } = world;
-    Outcome { died: world.model.dead, doubt, ignored, stuck }
+    let World { doubted: doubt, proven, ignored, stuck, .. } = world;
+    Outcome { died: world.model.dead, doubt, proven, ignored, stuck }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +109,12 @@ struct World<'a> {
     /// The client sends what must not be sent during a copy, and servers are terminated.
     rude: bool,
     mixed: bool,
+    /// What the server says cannot be told apart for now.
     doubt: bool,
+    /// It could not at some time.
+    doubted: bool,
+    /// An answer ended the doubt.
+    proven: bool,
     ignored: bool,
     fatal: bool,
     stuck: bool,
@@ -131,6 +138,8 @@ impl<'a> World<'a> {
             rude,
             mixed,
             doubt: false,
+            doubted: false,
+            proven: false,
             ignored: false,
             fatal: false,
             stuck: false,
@@ -153,6 +162,13 @@ impl<'a> World<'a> {
             _ => Reply::Forward,
         };
         self.send(message, reply);
+    }
+
+    /// We ask on our own account whether the server is at rest.
+    fn asks(&mut self) {
+        if self.doubt && self.replies.may_ask() && self.choice.below(2) == 0 {
+            self.send(Message::Query(vec![Statement::Rows]), Reply::Swallow);
+        }
     }
 
     fn message(&mut self) -> Message {
@@ -329,6 +345,7 @@ impl<'a> World<'a> {
     fn deliver_error(&mut self, frame: Frame, serial: u32) -> Reply {
         if let Some(place) = frame.failed_copy {
             self.doubt |= self.sync_was_sent_during(serial, place);
+            self.doubted |= self.doubt;
         }
         let mut dropped = Vec::new();
         let reply = self.replies.failed(|entry| dropped.push(entry));
@@ -374,7 +391,10 @@ impl<'a> World<'a> {
 
     // What must hold.
 
-    fn check(&self) {
+    fn check(&mut self) {
+        if self.doubt && self.replies.rest() == Rest::AtRest {
+            (self.doubt, self.proven) = (false, true);
+        }
         match self.replies.rest() {
             Rest::Busy => {}
             Rest::Unprovable => assert!(self.doubt || self.fatal, "nothing is in doubt"),
@@ -416,16 +436,18 @@ impl<'a> World<'a> {
             right.filter(|(_, serial)| sent[*serial as usize].reply != Reply::Swallow).collect();
         if self.model.dead {
             assert_ne!(self.replies.rest(), Rest::AtRest, "{self:?}");
-            assert!(self.doubt || right.starts_with(&self.seen), "{right:?} {self:?}");
+            assert!(self.doubted || right.starts_with(&self.seen), "{right:?} {self:?}");
             return;
         }
         if self.doubt {
             self.stuck = self.replies.rest() == Rest::Busy;
         } else {
             assert_eq!(self.replies.rest(), Rest::AtRest, "{self:?}");
+        }
+        if !self.doubted {
             assert!(sent.iter().all(|sent| sent.fate != Fate::Out), "{self:?}");
         }
-        if !self.doubt || !self.mixed {
+        if !self.doubted || !self.mixed {
             assert_eq!(self.seen, right, "{self:?}");
         }
     }

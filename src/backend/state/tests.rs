@@ -175,6 +175,41 @@ fn a_copy_that_fails_with_a_sync_on_its_way_is_unprovable() {
     assert_eq!(replies.rest(), Rest::Unprovable);
 }
 
+/// The server answers in order: what it has still to say comes before the answer to a question.
+#[test]
+fn an_answer_proves_that_nothing_came_before_it() {
+    for stray in ["", "Z"] {
+        let mut replies = sent(&[Kind::Execute, Kind::Sync, Kind::CopyEnd, Kind::Sync]);
+        take_in(&mut replies, "GEZ");
+        assert!(replies.may_ask());
+        assert_eq!(replies.sent(Kind::Query, Reply::Swallow, Some(4)), None);
+        take_in(&mut replies, stray);
+        assert_eq!(take_in(&mut replies, "TDCZ").0, [4]);
+        assert_eq!(replies.rest(), Rest::AtRest, "{stray:?} came before");
+        assert!(replies.ready(b'I').is_err());
+    }
+}
+
+/// A Parse behind a Sync that may have been ignored is discarded or answered.
+#[test]
+fn what_may_be_answered_cannot_be_asked_away() {
+    let mut replies = sent(&[Kind::Execute, Kind::Sync]);
+    take_in(&mut replies, "GE");
+    assert_eq!(replies.sent(Kind::Parse, Reply::Forward, Some(2)), Some(2));
+    assert_eq!(replies.sent(Kind::Sync, Reply::Forward, Some(3)), None);
+    take_in(&mut replies, "Z");
+    assert!(replies.rest() == Rest::Unprovable && !replies.may_ask());
+}
+
+/// Sessions may send as many as they like.
+#[test]
+fn ignored_syncs_without_notes_are_not_kept() {
+    let mut replies = sent(&[Kind::Execute]);
+    assert_eq!(replies.sent(Kind::Sync, Reply::Forward, None), None);
+    take_in(&mut replies, "G");
+    assert_eq!(replies.take_ignored(), None);
+}
+
 /// A copy, an open batch, a failed or open transaction, and an answer
 /// to nobody are no rest.
 #[test]
@@ -207,23 +242,25 @@ fn who_goes_away_unasked_is_not_at_rest() {
 fn random_schedules_never_hand_out_a_busy_server() {
     let full = std::env::var("HOWDAH_SOAK").is_ok_and(|soak| soak == "full");
     let count: u64 = if full { 1_000_000 } else { 6_000 };
-    let (mut died, mut doubt, mut ignored, mut stuck) = (0, 0, 0, 0);
+    let (mut died, mut doubt, mut proven, mut ignored, mut stuck) = (0, 0, 0, 0, 0);
     for seed in 0..count {
         let outcome = std::panic::catch_unwind(|| run(Choice::Seeded(seed)));
         let outcome = outcome.unwrap_or_else(|_| panic!("schedule {seed} fails"));
         died += u64::from(outcome.died);
         doubt += u64::from(outcome.doubt);
+        proven += u64::from(outcome.proven);
         ignored += u64::from(outcome.ignored);
         stuck += u64::from(outcome.stuck);
     }
     println!(
-        "{count} schedules: {died} died, {doubt} in doubt, {ignored} with Syncs ignored, {stuck} stuck"
+        "{count} schedules: {died} died, {doubt} in doubt ({proven} of them resolved), \
+         {ignored} with Syncs ignored, {stuck} stuck"
     );
     // A generator that stops reaching these would prove nothing.
     // In doubt, a second copy that was pipelined may leave a Sync awaited that never is answered.
     assert!(stuck < count / 200, "{stuck} stuck");
-    for reached in [died, doubt, ignored] {
-        assert!(reached > count / 200, "{died} died, {doubt} in doubt, {ignored} ignored");
+    for reached in [died, doubt, proven, ignored] {
+        assert!(reached > count / 200, "{died} died, {doubt} in doubt, {proven} proven, {ignored} ignored");
     }
 }
 
