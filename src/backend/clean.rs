@@ -73,7 +73,10 @@ impl Server {
     pub async fn clean(&mut self, reach: Reach<'_>, reset: Option<&str>) -> Result<(), CleanError> {
         self.finish_batch(reach).await?;
         if self.replies.rest() == Rest::Unprovable {
-            return Err(CleanError::Unprovable);
+            if !self.may_ask() {
+                return Err(CleanError::Unprovable);
+            }
+            self.run("").await?;
         }
         // What is asked from here on is not meant by any of them.
         self.cancels_done().await;
@@ -136,7 +139,8 @@ impl Server {
         self.settings = Arc::clone(neutral);
         self.tainted_by = None;
         self.baseline.undone();
-        if let Some(sql) = self.baseline.alignment(neutral, neutral, false) {
+        let sql = self.baseline.alignment(neutral, neutral, false).join(&b';');
+        if !sql.is_empty() {
             self.ask(&sql, Heard::default()).await?;
             self.baseline.restored();
         }

@@ -117,20 +117,20 @@ fn quote_unicode(out: &mut Vec<u8>, text: &str) {
 /// Settings that decide what the session may set: undone before all others, set behind them.
 const IDENTITY: &[&str] = &["session_authorization", "role"];
 
-/// The query that turns a server with settings `from` into one with settings `to`; `None` when it
-/// has them already. `unlisted`: there may be others, which are reset. It is ASCII: the server may
-/// have another `client_encoding` when it reads the query than when it runs the last part of it.
+/// The statements that turn a server with settings `from` into one with settings `to`; none when it
+/// has them already. `unlisted`: there may be others, which are reset. They are ASCII: the server may
+/// have another `client_encoding` when it reads them than when it runs the last of them.
 ///
 /// Every value goes through `set_config`, which takes it as `current_setting` gives it, lists such
 /// as `search_path` included.
-pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u8>> {
+pub fn alignment(from: &Settings, to: &Settings, unlisted: bool) -> Vec<Vec<u8>> {
     statements(from, to, unlisted, false)
 }
 
 /// See [`alignment`]. `retakes`: the identity is left and taken again even if it stays, because
 /// what is set may need more rights than it has.
-fn statements(from: &Settings, to: &Settings, unlisted: bool, retakes: bool) -> Option<Vec<u8>> {
-    let mut sql = Vec::new();
+fn statements(from: &Settings, to: &Settings, unlisted: bool, retakes: bool) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
     let is_identity = |name: &str| IDENTITY.contains(&name);
     // RESET ALL leaves the identity alone (manual, "RESET").
     let gone = |name: &str| to.value(name).is_none() && (!unlisted || is_identity(name));
@@ -138,41 +138,45 @@ fn statements(from: &Settings, to: &Settings, unlisted: bool, retakes: bool) -> 
     let moves = |name: &str| retakes || changed(name);
     let is_left = |name: &str| unlisted || (from.value(name).is_some() && moves(name));
     for name in IDENTITY.iter().rev().filter(|name| is_left(name)) {
-        reset(&mut sql, name);
+        all.push(reset(name));
     }
     if unlisted {
-        sql.extend_from_slice(b"RESET ALL;");
+        all.push(b"RESET ALL".to_vec());
     }
     for (name, _) in from.iter().filter(|(name, _)| gone(name) && !is_identity(name)) {
-        reset(&mut sql, name);
+        all.push(reset(name));
     }
     let differs = |name: &str, value: &str| unlisted || from.value(name) != Some(value);
     let others = to.iter().filter(|(name, value)| !is_identity(name) && differs(name, value));
     let identity = IDENTITY.iter().filter(|name| unlisted || moves(name));
     let identity = identity.filter_map(|name| Some((*name, to.value(name)?)));
-    let mut first = true;
+    let mut sql = Vec::new();
     for (name, value) in others.chain(identity) {
-        sql.extend_from_slice(if first { b"SELECT " } else { b"," });
-        first = false;
+        sql.extend_from_slice(if sql.is_empty() { b"SELECT " } else { b"," });
         sql.extend_from_slice(b"pg_catalog.set_config(");
         quote_unicode(&mut sql, name);
         sql.push(b',');
         quote_unicode(&mut sql, value);
         sql.extend_from_slice(b",false)");
     }
-    (!sql.is_empty()).then_some(sql)
+    if !sql.is_empty() {
+        all.push(sql);
+    }
+    all
 }
 
-fn reset(sql: &mut Vec<u8>, name: &str) {
+fn reset(name: &str) -> Vec<u8> {
+    let mut sql = Vec::new();
     if !name.is_ascii() {
         sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
-        quote_unicode(sql, name);
+        quote_unicode(&mut sql, name);
         // As RESET does.
-        return sql.extend_from_slice(b",NULL,false);");
+        sql.extend_from_slice(b",NULL,false)");
+        return sql;
     }
     sql.extend_from_slice(b"RESET ");
-    quote_name(sql, name);
-    sql.push(b';');
+    quote_name(&mut sql, name);
+    sql
 }
 
 /// Appends a setting's name; one with a dot is two identifiers.
@@ -247,7 +251,7 @@ impl Baseline {
     }
 
     /// As [`alignment`], for settings counted from this baseline.
-    pub fn alignment(&self, from: &Settings, to: &Settings, unlisted: bool) -> Option<Vec<u8>> {
+    pub fn alignment(&self, from: &Settings, to: &Settings, unlisted: bool) -> Vec<Vec<u8>> {
         if self.all.is_empty() {
             return alignment(from, to, unlisted);
         }
@@ -365,12 +369,12 @@ mod tests {
         let table = table();
         let from = table.intern(pairs(&[("a.b", "1"), ("timezone", "UTC"), ("same", "x")]));
         let to = table.intern(pairs(&[("timezone", "O'Brien\\"), ("same", "x")]));
-        let sql = String::from_utf8(alignment(&from, &to, false).unwrap()).unwrap();
+        let sql = text(alignment(&from, &to, false));
         assert_eq!(
             sql,
             r#"RESET "a"."b";SELECT pg_catalog.set_config('timezone', E'O''Brien\\',false)"#
         );
-        assert_eq!(alignment(&to, &to, false), None);
+        assert!(alignment(&to, &to, false).is_empty());
     }
 
     #[test]
@@ -378,11 +382,11 @@ mod tests {
         let table = table();
         let from = table.intern(pairs(&[("role", "a"), ("x", "1")]));
         let to = table.intern(pairs(&[("role", "b"), ("x", "2")]));
-        let sql = String::from_utf8(alignment(&from, &to, false).unwrap()).unwrap();
+        let sql = text(alignment(&from, &to, false));
         let sets =
             "SELECT pg_catalog.set_config('x','2',false),pg_catalog.set_config('role','b',false)";
         assert_eq!(sql, format!("RESET \"role\";{sets}"));
-        let all = String::from_utf8(alignment(&from, &from, true).unwrap()).unwrap();
+        let all = text(alignment(&from, &from, true));
         let resets = "RESET \"role\";RESET \"session_authorization\";RESET ALL;SELECT";
         assert!(all.starts_with(resets), "{all}");
         assert!(
@@ -422,8 +426,8 @@ mod tests {
         Baseline::new(table.intern(pairs(&[("work_mem", "64MB"), ("app.x", "1")])))
     }
 
-    fn text(sql: Option<Vec<u8>>) -> String {
-        String::from_utf8(sql.unwrap_or_default()).unwrap()
+    fn text(sql: Vec<Vec<u8>>) -> String {
+        String::from_utf8(sql.join(&b';')).unwrap()
     }
 
     #[test]
@@ -469,7 +473,7 @@ mod tests {
             Some(both)
         );
         baseline.restored();
-        assert_eq!(baseline.alignment(&none, &none, false), None);
+        assert!(baseline.alignment(&none, &none, false).is_empty());
     }
 
     #[test]

@@ -324,13 +324,18 @@ impl<N> Replies<N> {
             }
             Answer::Whole => {
                 self.copy_ends();
+                if self.doubt != Doubt::No {
+                    self.doubt = self.doubt_behind_answer();
+                }
                 Ok(Received { reply, settled: self.pop() })
             }
             Answer::None => match tag {
                 server::NOTICE | server::PARAMETER_STATUS => Ok(part),
                 server::NOTIFICATION => Ok(Received { reply: Reply::Forward, settled: None }),
                 // It may answer what follows a Sync that we took for ignored.
-                _ if self.doubt != Doubt::No => Ok(Received { reply: Reply::Forward, settled: None }),
+                _ if self.doubt != Doubt::No => {
+                    Ok(Received { reply: Reply::Forward, settled: None })
+                }
                 _ => Err(OutOfStep { tag }),
             },
         }
@@ -397,18 +402,19 @@ impl<N> Replies<N> {
             return Doubt::No;
         }
         // Whether the server read those Syncs before or after it failed, nobody can tell, nor
-        // whether it discards what was sent behind them.
-        let mut behind = self.queue.iter().skip(1);
-        let only_syncs = behind.all(|entry| matches!(entry.kind, Kind::CopyEnd | Kind::Sync));
+        // whether it discards what stands between them and the next Sync.
         let copy_is_query = self.queue.front().is_some_and(|copy| copy.kind == Kind::Query);
-        match (only_syncs, copy_is_query) {
-            (false, _) => Doubt::Anything,
-            (true, true) => Doubt::ReadysBehind,
-            (true, false) => Doubt::Readys,
+        let behind = self.queue.get(1).map(|entry| entry.kind);
+        let mut behind_end = self.queue.iter().skip(1).map(|entry| entry.kind);
+        let next = behind_end.find(|kind| *kind != Kind::CopyEnd);
+        match (behind, next) {
+            (None | Some(Kind::CopyEnd), _) if copy_is_query => Doubt::ReadysBehind,
+            (_, None | Some(Kind::Sync)) => Doubt::Readys,
+            _ => Doubt::Anything,
         }
     }
 
-    /// What remains unknown when a Query or FunctionCall was answered, and with it all that was
+    /// What remains unknown when a message other than Sync was answered, and with it all that was
     /// sent before.
     fn doubt_behind_answer(&self) -> Doubt {
         match self.doubt {

@@ -9,6 +9,7 @@ use super::route::StatePolicy;
 use super::run::{Clock, End, Phase, Session};
 use super::settings;
 use super::timing::{Moments, cancelled};
+use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
 use crate::pool::Lease;
 use crate::wire::{self, client, server};
@@ -31,6 +32,23 @@ pub(super) enum Gate {
     Probe(Answer),
     /// What do a statement's rows look like? The answer goes to the statements.
     Shape,
+    /// No question: the client's own batch changes what the messages behind it mean.
+    Batch,
+}
+
+impl Gate {
+    /// Where the answer to a question of ours goes.
+    pub(super) fn answer(&mut self) -> Option<&mut Answer> {
+        match self {
+            Self::Check(answer) | Self::Align(answer) | Self::Probe(answer) => Some(answer),
+            Self::Shape | Self::Batch => None,
+        }
+    }
+
+    /// Whether all that is awaited was asked by us.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self, Self::Shape | Self::Batch)
+    }
 }
 
 /// An answer to one of our own queries.
@@ -78,23 +96,20 @@ impl Session {
         }
         match &self.options.server_check_query {
             Some(sql) if idle >= self.options.server_check_delay => {
-                let sql = sql.clone();
-                self.ask(cx, Gate::Check(Answer::default()), sql.as_bytes())?;
+                let sql = sql.as_bytes().to_vec();
+                self.ask(cx, Gate::Check(Answer::default()), &[sql])?;
             }
             Some(_) | None => self.align(cx)?,
         }
         ControlFlow::Continue(true)
     }
 
-    /// Sends one of our own queries.
-    fn ask(&mut self, cx: &mut Context<'_>, gate: Gate, sql: &[u8]) -> ControlFlow<End> {
+    /// Sends statements of our own.
+    fn ask(&mut self, cx: &mut Context<'_>, gate: Gate, sql: &[Vec<u8>]) -> ControlFlow<End> {
+        let keeps_unnamed = self.touched && self.keeps_server();
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
-        let mut out = Vec::new();
-        client::query(&mut out, sql);
         let server = lease.server();
-        server.unnamed = 0;
-        let discarded = server.replies.sent(Kind::Query, Reply::Swallow, None);
-        debug_assert!(discarded.is_none(), "asked while the server skips");
+        let out = if keeps_unnamed { named(server, sql) } else { simple(server, sql) };
         self.gate = Some(gate);
         // A cancel request is not meant for a query of ours, but for the client's that waits behind
         // it; when that was answered before, the request is late.
@@ -123,12 +138,12 @@ impl Session {
             return self.aligned(cx);
         }
         match server.baseline.alignment(&server.settings, &self.settings, strange) {
-            None => {
+            sql if sql.is_empty() => {
                 server.settings = Arc::clone(&self.settings);
                 server.baseline.restored();
                 self.aligned(cx)
             }
-            Some(sql) => self.ask(cx, Gate::Align(Answer::default()), &sql),
+            sql => self.ask(cx, Gate::Align(Answer::default()), &sql),
         }
     }
 
@@ -185,7 +200,14 @@ impl Session {
         }
         match self.gate.take() {
             None => {}
-            Some(Gate::Shape) => {}
+            Some(Gate::Shape | Gate::Batch) if self.owes_ready => {
+                // The defaults come first.
+                self.settle(cx)?;
+                if self.owes_ready {
+                    return ControlFlow::Continue(());
+                }
+            }
+            Some(Gate::Shape | Gate::Batch) => {}
             Some(Gate::Check(answer)) if answer.error.is_some() => {
                 self.lease = None;
                 return self.try_another(cx);
@@ -249,7 +271,7 @@ impl Session {
             return ControlFlow::Continue(());
         }
         let sql = settings::probe(&self.custom, lease.server().baseline.settings());
-        self.ask(cx, Gate::Probe(Answer::default()), &sql)
+        self.ask(cx, Gate::Probe(Answer::default()), &[sql])
     }
 
     fn probed(&mut self, cx: &mut Context<'_>, answer: Answer) -> ControlFlow<End> {
@@ -293,4 +315,41 @@ impl Session {
         }
         self.settle(cx)
     }
+}
+
+/// The statement of ours that a client's own names must not meet.
+const OURS: &[u8] = b"howdah: the session's settings";
+
+/// Our statements as one Query, which costs the server its unnamed statement.
+fn simple(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    client::query(&mut out, &sql.join(&b';'));
+    server.unnamed = 0;
+    expects(server, Kind::Query);
+    out
+}
+
+/// Our statements as a batch that leaves the unnamed statement alone, which is the client's (manual,
+/// "Extended Query").
+fn named(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for sql in sql {
+        client::parse(&mut out, OURS, sql, &[0; 2]);
+        expects(server, Kind::Parse);
+        client::bind_head(&mut out, b"", OURS, 6);
+        out.extend_from_slice(&[0; 6]);
+        expects(server, Kind::Bind);
+        client::execute(&mut out, b"");
+        expects(server, Kind::Execute);
+        client::target(&mut out, client::CLOSE, b'S', OURS);
+        expects(server, Kind::Close);
+    }
+    client::bare(&mut out, client::SYNC);
+    expects(server, Kind::Sync);
+    out
+}
+
+fn expects(server: &mut Server, kind: Kind) {
+    let discarded = server.replies.sent(kind, Reply::Swallow, None);
+    debug_assert!(discarded.is_none(), "asked while the server skips");
 }

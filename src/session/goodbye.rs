@@ -23,7 +23,7 @@ const NOBODY: u64 = u64::MAX;
 /// Whatever cannot be cleaned is closed.
 pub(super) fn release(session: &Session, mut lease: Lease) {
     let options = &session.options;
-    let half_asked = matches!(session.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
+    let half_asked = session.gate.as_ref().is_some_and(Gate::is_ours);
     if session.dedicated || session.server_said || half_asked {
         return;
     }

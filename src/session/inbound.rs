@@ -202,7 +202,8 @@ impl Session {
             return ControlFlow::Continue(at);
         }
         self.emit_fakes(cx)?;
-        if self.gate.is_none() && at > 0 {
+        let asks = matches!(self.gate, None | Some(Gate::Shape | Gate::Batch));
+        if asks && at > 0 {
             let idle = self.lease.as_mut().is_some_and(|l| l.server().replies.outstanding() == 0);
             if idle {
                 self.settle(cx)?;
@@ -294,6 +295,8 @@ impl Session {
         pieces: &mut Pieces<'_>,
     ) -> ControlFlow<End, Taken> {
         let whole = data.len() >= header.total();
+        // Whether a text resets anything can only be read when it is whole.
+        let must_be_whole = !whole && header.total() <= HOLD_MAX && self.has_defaults();
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
         let replies = &mut lease.server().replies;
         match header.tag {
@@ -302,20 +305,13 @@ impl Session {
             tag if !is_client_tag(tag) && !replies.is_copying_in() => {
                 return ControlFlow::Break(invalid_type(tag));
             }
-            client::SYNC if self.effects & settings::FORGETS != 0 => {
-                self.effects &= !settings::FORGETS;
-                self.forgets = true;
-            }
             client::SYNC => {}
             _ if replies.is_skipping() => return self.pass(Passing::Drop, header),
             _ => {}
         }
         match header.tag {
             client::FLUSH | client::COPY_DATA => {}
-            // Whether it resets anything can only be read when it is whole.
-            client::QUERY | client::PARSE
-                if !whole && header.total() <= HOLD_MAX && !self.startup.is_empty() =>
-            {
+            client::QUERY | client::PARSE if must_be_whole => {
                 return ControlFlow::Continue(Taken::Incomplete);
             }
             _ if self.options.mode == Mode::Session || self.dedicated => {
@@ -327,6 +323,9 @@ impl Session {
                     drop(replies.sent(kind, Reply::Forward, None));
                 }
                 self.note_resets(header, data);
+                if matches!(header.tag, client::QUERY | client::SYNC) {
+                    self.holds_what_follows();
+                }
             }
             client::QUERY if !whole && header.total() <= HOLD_MAX => {
                 return ControlFlow::Continue(Taken::Incomplete);
@@ -345,37 +344,12 @@ impl Session {
                 if let Some(kind) = kind_of(tag, 0) {
                     drop(replies.sent(kind, Reply::Forward, None));
                 }
-                if tag == client::SYNC && std::mem::take(&mut self.forgets) {
-                    self.gate = Some(Gate::Shape);
+                if tag == client::SYNC {
+                    self.holds_what_follows();
                 }
             }
         }
         self.pass(Passing::Forward, header)
-    }
-
-    /// In session mode the server keeps what the client does, but its defaults are not those of the
-    /// client's startup packet, nor those of `connect_query`: after a RESET they have to be
-    /// restored.
-    fn note_resets(&mut self, header: Header, data: &[u8]) {
-        if !matches!(header.tag, client::QUERY | client::PARSE) || !self.has_defaults() {
-            return;
-        }
-        let body = data.get(HEADER_LEN..header.total().min(data.len())).unwrap_or_default();
-        let text = match header.tag {
-            client::PARSE => client::read_parse(body).map(|view| view.sql),
-            _ => body.strip_suffix(&[0]),
-        };
-        let effects = text
-            .map_or(0, |text| settings::effects_of(text, true, &mut |name| self.custom.note(name)));
-        if effects & settings::RESETS != 0 {
-            self.effects |= effects & (settings::RESETS | settings::SETTINGS);
-        }
-    }
-
-    /// Whether a RESET on the server returns to something else than the session's own defaults.
-    fn has_defaults(&mut self) -> bool {
-        let baseline = self.lease.as_mut().map(|lease| lease.server().baseline.settings());
-        !self.startup.is_empty() || baseline.is_some_and(|baseline| !baseline.is_empty())
     }
 
     fn pass(&mut self, pass: Passing, header: Header) -> ControlFlow<End, Taken> {
@@ -391,7 +365,6 @@ impl Session {
         pieces: &mut Pieces<'_>,
     ) -> ControlFlow<End, Taken> {
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
-        let whole = data.len() >= header.total();
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
@@ -419,11 +392,7 @@ impl Session {
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
         drop(server.replies.sent(Kind::Query, Reply::Forward, None));
-        if whole && self.effects & settings::FORGETS != 0 {
-            // What is behind it may use names that it drops.
-            self.effects &= !settings::FORGETS;
-            self.gate = Some(Gate::Shape);
-        }
+        self.holds_what_follows();
         self.pass(Passing::Forward, header)
     }
 

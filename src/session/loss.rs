@@ -50,7 +50,7 @@ impl Session {
     /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
     /// is outside a transaction and may go to anybody else.
     pub(super) fn has_nothing_there(&mut self) -> bool {
-        let asks = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_) | Gate::Probe(_)));
+        let asks = self.gate.as_ref().is_some_and(Gate::is_ours);
         if asks || self.owes_ready || self.mid_frame {
             return false;
         }

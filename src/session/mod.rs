@@ -13,6 +13,7 @@ pub mod login;
 mod loss;
 mod names;
 mod outbound;
+mod resets;
 pub mod route;
 mod run;
 mod settings;

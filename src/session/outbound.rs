@@ -247,54 +247,6 @@ impl Session {
         Ok(received.reply)
     }
 
-    /// ParameterStatus. What a RESET returns to is the server's own default; the client's is what
-    /// its startup packet said. The client hears of that, which the server is going to be given
-    /// before ReadyForQuery, and not of the other.
-    fn parameter_status(&mut self, body: &[u8]) -> Reply {
-        let Some(lease) = &mut self.lease else { return Reply::Swallow };
-        let server = lease.server();
-        let reply = server.replies.front_reply();
-        let before = server.reported_value(body);
-        server.report(body);
-        if self.effects & settings::RESETS == 0 && !self.owes_ready {
-            return reply;
-        }
-        let Some((name, value)) = server::read_parameter_status(body) else { return reply };
-        let told = self.withheld.iter().find(|(known, _)| **known == *name);
-        if self.owes_ready {
-            let told = told.map_or(before.as_deref(), |(_, told)| told.as_deref());
-            return if told == Some(value) { Reply::Swallow } else { Reply::Forward };
-        }
-        let own = std::str::from_utf8(name).ok().map(str::to_ascii_lowercase);
-        if reply != Reply::Forward || own.is_none_or(|name| self.startup.value(&name).is_none()) {
-            return reply;
-        }
-        let neutral = self.route.account.welcomes.find(&self.route.account.neutral);
-        let default = neutral.as_ref().and_then(|said| said.iter().find(|(n, _)| **n == *name));
-        if default.is_none_or(|(_, default)| **default != *value) {
-            return reply;
-        }
-        if told.is_none() {
-            self.withheld.push((name.into(), before));
-        }
-        Reply::Swallow
-    }
-
-    /// ReadyForQuery that waits until the defaults of the client's startup packet are restored.
-    fn withholds_ready(&mut self, status: u8) -> bool {
-        let Some(lease) = &mut self.lease else { return false };
-        let server = lease.server();
-        let has_own = !self.startup.is_empty() || !server.baseline.settings().is_empty();
-        let resets = self.effects & settings::RESETS != 0 && has_own;
-        // A cancel request on its way keeps the server from being given back, but not from this:
-        // it is waited for before anything is asked. What comes while it is asked is for Syncs
-        // that a copy might have ignored.
-        if self.gate.is_none() {
-            self.owes_ready = resets && status == wire::IDLE && server.may_ask();
-        }
-        self.gate.is_none() && self.owes_ready
-    }
-
     /// CommandComplete: statements that SQL has dropped.
     fn completed(&mut self, body: &[u8]) {
         if self.options.mode == Mode::Session || body.first() != Some(&b'D') {
@@ -324,16 +276,13 @@ impl Session {
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         traffic.errors.add(u64::from(server.replies.front_reply() == Reply::Forward));
         self.names.not_deallocated();
-        let front = server.replies.front();
-        let ours = front.is_some_and(|f| f.kind == Kind::Query && f.reply == Reply::Swallow);
-        let note = front.and_then(|front| front.note.as_ref());
-        let reply = if ours && !fields.is_fatal() {
-            let gate = &mut self.gate;
-            if let Some(Gate::Check(answer) | Gate::Align(answer) | Gate::Probe(answer)) = gate {
-                let mut error = Vec::new();
-                wire::with_message(&mut error, body, fields.message);
-                answer.error = Some(error);
-            }
+        let note = server.replies.front().and_then(|front| front.note.as_ref());
+        let gate = self.gate.as_mut();
+        let reply = if let (Some(answer), false) = (gate.and_then(Gate::answer), fields.is_fatal())
+        {
+            let mut error = Vec::new();
+            wire::with_message(&mut error, body, fields.message);
+            answer.error = Some(error);
             Reply::Swallow
         } else if let (Some(Note::Try(_)), false) = (note, fields.is_fatal()) {
             Reply::Swallow
@@ -367,10 +316,16 @@ impl Session {
             return self.server_lost(cx);
         }
         let replies = &lease.server().replies;
-        if self.gate.is_none() {
-            return self.settle(cx);
+        match &self.gate {
+            None => self.settle(cx),
+            Some(_) if replies.outstanding() == 0 => self.gate_opens(cx),
+            Some(Gate::Batch) if replies.awaits_copy_end() => {
+                // The batch goes on with what the client sends.
+                self.gate = None;
+                self.process_held(cx)
+            }
+            Some(_) => ControlFlow::Continue(()),
         }
-        if replies.outstanding() == 0 { self.gate_opens(cx) } else { ControlFlow::Continue(()) }
     }
 
     /// Gives the server back if nothing holds it, and sets the clock.
@@ -393,6 +348,10 @@ impl Session {
                 self.transaction_since = None;
                 self.set_clock(Clock::Idle, self.options.client_idle_timeout);
                 self.give_back(cx)
+            }
+            Rest::Unprovable if !keeps_server && server.may_ask() && self.passing == 0 => {
+                // What the client has sent into a copy may have ended behind it.
+                self.probe(cx)
             }
             Rest::Unprovable if !keeps_server => {
                 self.lease = None;

@@ -160,8 +160,8 @@ pub(super) struct Session {
     pub touched: bool,
     /// Servers lost since one was of use.
     pub lost_in_a_row: u32,
-    /// What is in the batch makes names unknown: what follows waits for its end.
-    pub forgets: bool,
+    /// In session mode: its statements that reset settings.
+    pub resetting: super::settings::Resetting,
     /// The last bytes that the client got end in the middle of a message.
     pub mid_frame: bool,
     /// The server has said that it closes the connection.
@@ -238,7 +238,7 @@ impl Session {
             withheld: Vec::new(),
             touched: false,
             lost_in_a_row: 0,
-            forgets: false,
+            resetting: super::settings::Resetting::default(),
             mid_frame: false,
             server_said: false,
             parting: None,
@@ -342,7 +342,8 @@ impl Session {
     }
 
     fn wants_client(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.gate.is_some() || self.parting.is_some() || self.client.is_blocked() {
+        let waits = self.gate.is_some() || self.owes_ready;
+        if waits || self.parting.is_some() || self.client.is_blocked() {
             return false;
         }
         if self.awaits_cancel(cx) {

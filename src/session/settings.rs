@@ -5,6 +5,7 @@
 use super::names::Effects;
 use crate::backend::settings::{Settings, SettingsTable, ask_listed, read_listed};
 use crate::sql;
+use crate::wire::client;
 use std::sync::Arc;
 
 /// The statement may have changed settings.
@@ -40,6 +41,30 @@ impl Custom {
         if name.contains('.') && self.0.len() < Self::MAX && !self.0.iter().any(|n| **n == *name) {
             self.0.push(name.into());
         }
+    }
+}
+
+/// The prepared statements of a session-mode client whose text may reset settings; the unnamed one
+/// has no name.
+#[derive(Debug, Default)]
+pub(super) struct Resetting(Vec<Box<[u8]>>);
+
+impl Resetting {
+    /// A statement was prepared, which replaces the one of that name.
+    pub(super) fn prepared(&mut self, name: &[u8], resets: bool) {
+        let known = self.0.iter().position(|known| **known == *name);
+        match (known, resets) {
+            (None, true) => self.0.push(name.into()),
+            (Some(place), false) => drop(self.0.swap_remove(place)),
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// Whether a Bind with this start of a body may be of one of them.
+    pub(super) fn is_bound(&self, start: &[u8]) -> bool {
+        !self.0.is_empty()
+            && client::read_bind(start)
+                .is_none_or(|bind| self.0.iter().any(|name| **name == *bind.statement))
     }
 }
 
@@ -205,6 +230,19 @@ mod tests {
         assert!(state.pinned);
         assert_eq!(read_probe(vec![vec![text("a")]]), None);
         assert_eq!(read_probe(vec![vec![text("a"), None]]), None);
+    }
+
+    #[test]
+    fn statements_that_reset_are_known_by_name() {
+        let mut resetting = Resetting::default();
+        assert!(!resetting.is_bound(b"\0r\0"));
+        resetting.prepared(b"r", true);
+        resetting.prepared(b"", true);
+        assert!(resetting.is_bound(b"portal\0r\0\0\0") && resetting.is_bound(b"\0\0"));
+        assert!(!resetting.is_bound(b"\0other\0"));
+        assert!(resetting.is_bound(b"a name that is not whole"));
+        resetting.prepared(b"", false);
+        assert!(!resetting.is_bound(b"\0\0") && resetting.is_bound(b"\0r\0"));
     }
 
     #[test]

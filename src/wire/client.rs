@@ -72,6 +72,14 @@ pub fn target(out: &mut Vec<u8>, tag: u8, kind: u8, name: &[u8]) {
     });
 }
 
+/// Appends Execute of a portal, with all its rows.
+pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
+    sized(out, EXECUTE, |out| {
+        out.extend_from_slice(portal);
+        out.extend_from_slice(&[0; 5]);
+    });
+}
+
 /// Appends a message without a body: Sync, Flush, Terminate, CopyDone.
 pub fn bare(out: &mut Vec<u8>, tag: u8) {
     out.extend_from_slice(&[tag, 0, 0, 0, 4]);

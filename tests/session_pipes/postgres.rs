@@ -404,7 +404,9 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
             }
             complete(out, &format!("SELECT {count}"));
         } else if sql.starts_with("SELECT pg_catalog.encode(") {
-            framed(out, server::ROW_DESCRIPTION, COLUMNS);
+            if simple {
+                framed(out, server::ROW_DESCRIPTION, COLUMNS);
+            }
             let settings = self.process.state.borrow().settings.clone();
             for (name, value) in &settings {
                 let mut row = vec![0, 2];

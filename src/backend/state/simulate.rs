@@ -167,7 +167,14 @@ impl<'a> World<'a> {
     /// We ask on our own account whether the server is at rest.
     fn asks(&mut self) {
         if self.doubt && self.replies.may_ask() && self.choice.below(2) == 0 {
-            self.send(Message::Query(vec![Statement::Rows]), Reply::Swallow);
+            if self.choice.below(2) == 0 {
+                return self.send(Message::Query(vec![Statement::Rows]), Reply::Swallow);
+            }
+            for kind in [Kind::Parse, Kind::Bind] {
+                self.send(Message::Extended(kind, true), Reply::Swallow);
+            }
+            self.send(Message::Execute(Statement::Rows), Reply::Swallow);
+            self.send(Message::Sync(true), Reply::Swallow);
         }
     }
 

@@ -187,6 +187,14 @@ fn an_answer_proves_that_nothing_came_before_it() {
         assert_eq!(take_in(&mut replies, "TDCZ").0, [4]);
         assert_eq!(replies.rest(), Rest::AtRest, "{stray:?} came before");
         assert!(replies.ready(b'I').is_err());
+        let mut replies = sent(&[Kind::Query, Kind::Sync, Kind::CopyEnd]);
+        take_in(&mut replies, "GEZ");
+        assert_eq!(replies.rest(), Rest::Unprovable, "its own ReadyForQuery proves nothing");
+        assert_eq!(replies.sent(Kind::Parse, Reply::Swallow, Some(3)), None);
+        assert_eq!(replies.sent(Kind::Sync, Reply::Swallow, Some(4)), None);
+        take_in(&mut replies, stray);
+        assert_eq!(take_in(&mut replies, "1Z").0, [3, 4]);
+        assert_eq!(replies.rest(), Rest::AtRest, "{stray:?} came before");
     }
 }
 
@@ -260,7 +268,10 @@ fn random_schedules_never_hand_out_a_busy_server() {
     // In doubt, a second copy that was pipelined may leave a Sync awaited that never is answered.
     assert!(stuck < count / 200, "{stuck} stuck");
     for reached in [died, doubt, proven, ignored] {
-        assert!(reached > count / 200, "{died} died, {doubt} in doubt, {proven} proven, {ignored} ignored");
+        assert!(
+            reached > count / 200,
+            "{died} died, {doubt} in doubt, {proven} proven, {ignored} ignored"
+        );
     }
 }
 
