@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::Parser;
 
 use howdah::app::Start;
-use howdah::app::cli::{BouncerCli, Cli, Command, ConfigCommand, ReferenceFormat};
-use howdah::config::import::{Ground, Source, translate};
-use howdah::config::{self, Config, LogLevel};
+use howdah::app::cli::{BouncerCli, Cli, Command, ConfigCommand, FileArgument, ReferenceFormat};
+use howdah::config::import::{self, Ground, translate};
+use howdah::config::{self, Config, LogLevel, Secret, Source};
 use howdah::demo;
 
 #[global_allocator]
@@ -34,7 +34,10 @@ fn main() -> ExitCode {
     let done = if name.is_some_and(|name| name.file_name() == Some("pgbouncer".as_ref())) {
         BouncerCli::try_parse().map(|cli| as_pgbouncer(&cli)).map_err(|e| (e, BOUNCER_USAGE))
     } else {
-        Cli::try_parse().map(|cli| execute(cli.command)).map_err(|e| (e, USAGE))
+        Cli::try_parse()
+            .and_then(|cli| cli.something_to_run(!config::process_environment().is_empty()))
+            .map(|cli| execute(cli.command))
+            .map_err(|e| (e, USAGE))
     };
     let done = match done {
         Ok(done) => done,
@@ -56,18 +59,24 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(argument) => {
-            Ok(howdah::app::run(Arc::new(load(&argument.file)?), Start::default())?)
+            let config = load(&source(argument))?;
+            Ok(howdah::app::run(Arc::new(config), Start::default())?)
         }
         Command::Check(argument) => {
-            let config = load(&argument.file)?;
+            let source = source(argument);
+            let config = load(&source)?;
             for warning in &config.warnings {
                 tell(warning);
             }
             let databases = config.databases.len() + usize::from(config.wildcard.is_some());
-            let file = argument.file.display();
-            print(&format!("{file}: ok, {databases} database(s), {} user(s)\n", config.users.len()))
+            let name = match source {
+                Source::File(path) => path.display().to_string(),
+                Source::Url(_) => "database URL".to_owned(),
+                Source::Environment => "environment".to_owned(),
+            };
+            print(&format!("{name}: ok, {databases} database(s), {} user(s)\n", config.users.len()))
         }
-        Command::Import { files, output } => import(files, output.as_deref()),
+        Command::Import { files, output } => translated(files, output.as_deref()),
         Command::Demo { once } => demo::run(once),
         Command::Config(ConfigCommand::Reference { format }) => print(&match format {
             ReferenceFormat::Markdown => config::markdown(),
@@ -86,7 +95,7 @@ fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
         "-R: sockets are not taken over from a process that runs; set so_reuseport = 1, start the \
          new process, and end the old one with SIGTERM"
     );
-    let mut config = load(file)?;
+    let mut config = load(&Source::File(file.clone()))?;
     if let Some(user) = &cli.user {
         config.process.user = Some(user.clone());
     }
@@ -110,10 +119,10 @@ fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
 
 /// Writes the configuration that `files` of other poolers describe. What becomes of each setting is
 /// told where the configuration does not go.
-fn import(files: Vec<PathBuf>, output: Option<&Path>) -> anyhow::Result<()> {
+fn translated(files: Vec<PathBuf>, output: Option<&Path>) -> anyhow::Result<()> {
     let read = |path: PathBuf| {
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Source { path, text })
+        Ok(import::Source { path, text })
     };
     let sources = files.into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     let translation = translate(&sources, &Ground::of_process())?;
@@ -141,8 +150,17 @@ fn tell(line: impl std::fmt::Display) {
     _ = writeln!(io::stderr(), "{line}");
 }
 
-fn load(file: &Path) -> anyhow::Result<Config> {
-    Ok(config::load(file, &config::process_environment())?)
+fn load(source: &Source) -> anyhow::Result<Config> {
+    Ok(config::load_from(source, &config::process_environment())?)
+}
+
+/// Where the configuration comes from: the command line, or else the environment.
+fn source(argument: FileArgument) -> Source {
+    match (argument.file, argument.database_url) {
+        (Some(file), _) => Source::File(file),
+        (None, Some(url)) => Source::Url(Secret::new(url)),
+        (None, None) => Source::Environment,
+    }
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no failure.

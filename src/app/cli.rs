@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// A PostgreSQL connection pooler and router.
 #[derive(Debug, Parser)]
@@ -13,6 +14,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Itself, if there is anything to run. `environment`: it may say all of it.
+    ///
+    /// # Errors
+    /// Wrong usage.
+    pub fn something_to_run(self, environment: bool) -> Result<Self, clap::Error> {
+        if let Command::Run(FileArgument { file: None, database_url: None })
+        | Command::Check(FileArgument { file: None, database_url: None }) = &self.command
+            && !environment
+        {
+            return Err(Self::command().error(
+                ErrorKind::MissingRequiredArgument,
+                "no configuration: name a file, or set HOWDAH_DATABASE_URL or \
+                 HOWDAH_DATABASES__<NAME>__NODES",
+            ));
+        }
+        Ok(self)
+    }
 }
 
 /// PgBouncer's command line, for a link of that name.
@@ -74,11 +95,16 @@ pub enum Command {
     Config(ConfigCommand),
 }
 
-/// The configuration file of a command.
+/// The configuration of a command.
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct FileArgument {
-    /// The configuration file (TOML, or PgBouncer's own)
-    pub file: PathBuf,
+    /// The configuration file (TOML, or PgBouncer's own); without one the environment has to say
+    /// everything
+    pub file: Option<PathBuf>,
+    /// Instead of a file: postgres://user:password@host:port/database. Better in the variable
+    /// HOWDAH_DATABASE_URL, or in a file that HOWDAH_DATABASE_URL_FILE names, where nobody sees it
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub database_url: Option<String>,
 }
 
 /// About the configuration file.
@@ -103,9 +129,6 @@ pub enum ReferenceFormat {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Command, ErrorKind> {
@@ -121,9 +144,17 @@ mod tests {
 
     #[test]
     fn commands() {
-        let file = || FileArgument { file: "h.toml".into() };
+        let file = || FileArgument { file: Some("h.toml".into()), database_url: None };
         assert_eq!(parse("run h.toml"), Ok(Command::Run(file())));
         assert_eq!(parse("check h.toml"), Ok(Command::Check(file())));
+        let url = FileArgument { file: None, database_url: Some("u".into()) };
+        assert_eq!(parse("run --database-url u"), Ok(Command::Run(url)));
+        for words in [["howdah", "run"], ["howdah", "check"]] {
+            let cli = || Cli::try_parse_from(words).expect("well-formed");
+            assert!(cli().something_to_run(true).is_ok());
+            let error = cli().something_to_run(false).expect_err("nothing to run");
+            assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+        }
         assert_eq!(parse("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(parse("demo --once"), Ok(Command::Demo { once: true }));
         let import = |files: &[&str], output: Option<&str>| {
@@ -161,7 +192,7 @@ mod tests {
     fn wrong_usage() {
         assert_eq!(parse("--version"), Err(ErrorKind::DisplayVersion));
         assert_eq!(parse("--help"), Err(ErrorKind::DisplayHelp));
-        assert_eq!(parse("run"), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("run h.toml --database-url u"), Err(ErrorKind::ArgumentConflict));
         assert_eq!(parse("check a b"), Err(ErrorKind::UnknownArgument));
         assert_eq!(parse("import"), Err(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("walk"), Err(ErrorKind::InvalidSubcommand));

@@ -54,7 +54,7 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
 }
 
 fn read(old: &Config) -> Result<Current, Vec<String>> {
-    let config = config::load(&old.path, &config::process_environment())
+    let config = config::load_from(&old.source, &config::process_environment())
         .map_err(|errors| errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let config = Arc::new(config);
     let limit = raise_open_files().map_err(|error| vec![error.to_string()])?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::Section;
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, TcpOptions,
-    Timeout, TimeoutOptions, UserOptions,
+    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, Source,
+    TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;
@@ -118,7 +118,7 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
     };
     let table = |scope| Table { raw: &raw, scope };
     let mut config = Config {
-        path: path.to_owned(),
+        source: Source::File(path.to_owned()),
         howdah: howdah(&Table::section(&raw, Section::Howdah)),
         pool: pool(&Table::section(&raw, Section::Pool)),
         timeouts: timeouts(&Table::section(&raw, Section::Timeouts)),

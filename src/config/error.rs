@@ -57,6 +57,18 @@ impl ConfigErrors {
         Self { errors }
     }
 
+    /// One error that is not about a key.
+    pub(super) fn one(file: &Path, origin: Origin, message: String) -> Self {
+        Self {
+            errors: vec![ConfigError {
+                file: file.to_owned(),
+                origin,
+                key: String::new(),
+                message,
+            }],
+        }
+    }
+
     /// The errors, in the order of the file, those of the environment last.
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors

@@ -22,6 +22,7 @@ mod reference;
 mod secret;
 mod tree;
 mod units;
+mod url;
 mod value;
 mod words;
 
@@ -36,8 +37,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, TcpOptions,
-    Timeout, TimeoutOptions, UserOptions,
+    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, Source,
+    TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 pub use reference::{markdown, sample};
 pub use secret::{HIDDEN, LoadedFile, Secret};
@@ -66,6 +67,27 @@ pub fn load(path: &Path, environment: &[(OsString, OsString)]) -> Result<Config,
             let mut errors = error::Collector::new(path);
             errors.add(&Origin::File, "", format!("cannot read the configuration: {error}"));
             Err(errors.fail())
+        }
+    }
+}
+
+/// Reads and checks what `source` says, and `environment`, which wins over it.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_from(
+    source: &Source,
+    environment: &[(OsString, OsString)],
+) -> Result<Config, ConfigErrors> {
+    match source {
+        Source::File(path) => load(path, environment),
+        Source::Url(url) => Ok(Config { source: source.clone(), ..url::load(url, environment)? }),
+        Source::Environment => {
+            let config = match url::in_environment(environment)? {
+                Some(url) => url::load(&url, environment)?,
+                None => parse(Path::new("the environment"), b"", environment, &Disk)?,
+            };
+            Ok(Config { source: Source::Environment, ..config })
         }
     }
 }

@@ -297,11 +297,22 @@ impl ProcessOptions {
     }
 }
 
+/// Where a configuration comes from, the environment aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// A connection URL.
+    Url(Secret),
+    /// The environment says everything: `HOWDAH_DATABASE_URL`, or key by key.
+    Environment,
+}
+
 /// The checked configuration. Immutable: share it in an `Arc`, and replace the whole on reload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The file it came from.
-    pub path: PathBuf,
+    /// Where it came from, and a reload reads it again.
+    pub source: Source,
     /// `[howdah]`.
     pub howdah: HowdahOptions,
     /// `[pool]`.

@@ -113,7 +113,7 @@ impl Session {
         self.gate = Some(gate);
         // A cancel request is not meant for a query of ours, but for the client's that waits behind
         // it; when that was answered before, the request is late.
-        if self.touched {
+        if self.touched || matches!(self.gate, Some(Gate::Probe(_))) {
             self.card.unlinks();
         } else {
             self.card.waits();

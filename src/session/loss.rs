@@ -50,14 +50,18 @@ impl Session {
     /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
     /// is outside a transaction and may go to anybody else.
     pub(super) fn has_nothing_there(&mut self) -> bool {
-        let asks = self.gate.as_ref().is_some_and(Gate::is_ours);
-        if asks || self.owes_ready || self.mid_frame {
+        if self.owes_ready || self.mid_frame {
             return false;
         }
         let (touched, free) = (self.touched, self.is_free());
-        self.lease
-            .as_mut()
-            .is_some_and(|lease| !touched || free && lease.server().replies.rest() == Rest::AtRest)
+        match &self.gate {
+            // It is asked whether it owes anything, and not what the client has there.
+            Some(Gate::Probe(_)) if free => true,
+            Some(gate) if gate.is_ours() => false,
+            Some(_) | None => self.lease.as_mut().is_some_and(|lease| {
+                !touched || free && lease.server().replies.rest() == Rest::AtRest
+            }),
+        }
     }
 
     /// Whether nothing but a transaction ties the client to its server.

@@ -145,3 +145,45 @@ fn a_cancel_request_for_nothing_hides_no_restored_setting() {
         });
     }
 }
+
+/// The server of a client whose copy has failed behind a Sync is asked whether it owes anything; it
+/// does not hear it yet.
+async fn asked_behind_a_copy(stage: &Rc<Stage>) -> (Client, Arc<Card>) {
+    let (mut client, card) = carded(stage).await;
+    client.query("COPY t FROM STDIN").await;
+    assert_eq!(client.message().await.map(|(tag, _)| tag), Some(wire::server::COPY_IN));
+    let mut sync = Vec::new();
+    wire::client::bare(&mut sync, wire::client::SYNC);
+    client.send(&sync).await;
+    stage.process(1).state.borrow_mut().deaf_behind_copy = true;
+    let mut fail = Vec::new();
+    wire::client::copy_fail(&mut fail, "no more");
+    client.send(&fail).await;
+    assert_eq!(client.answer().await, "E:ERROR 57014 COPY from stdin failed Z:I");
+    stage.breathe().await;
+    (client, card)
+}
+
+#[test]
+fn a_cancel_request_behind_a_copy_is_late() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        let (mut client, card) = asked_behind_a_copy(&stage).await;
+        assert!(card.cancel().is_none(), "nothing of the client's runs");
+        stage.process(1).listen();
+        assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
+        client.leave().await;
+        stage.is_healthy().await;
+        assert_eq!(stage.processes.borrow().len(), 1, "it was proven to be at rest");
+    });
+}
+
+#[test]
+fn a_server_that_dies_when_asked_behind_a_copy_is_not_missed() {
+    play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
+        let (mut client, _card) = asked_behind_a_copy(&stage).await;
+        stage.process(1).end("");
+        assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
+        client.leave().await;
+        assert_eq!(stage.processes.borrow().len(), 2);
+    });
+}

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) ends_behind: Option<usize>,
     /// Reads once more and then nothing while this is set.
     pub(crate) deaf: bool,
+    /// Is `deaf` from the end of its copy on.
+    pub(crate) deaf_behind_copy: bool,
     /// What it says when it ends.
     last_words: &'static str,
     /// The time zone that it is going to tell of.
@@ -101,6 +103,7 @@ impl Process {
             dies_at,
             ends_behind: None,
             deaf: false,
+            deaf_behind_copy: false,
             last_words: "",
             reports: None,
             settings: BTreeMap::new(),
@@ -288,7 +291,11 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
             client::TERMINATE => return None,
             client::COPY_DATA => {}
             client::COPY_DONE | client::COPY_FAIL if copying => {
-                self.process.state.borrow_mut().copying = false;
+                {
+                    let mut state = self.process.state.borrow_mut();
+                    state.copying = false;
+                    state.deaf |= state.deaf_behind_copy;
+                }
                 if tag == client::COPY_DONE {
                     complete(out, "COPY 1");
                 } else {

@@ -125,7 +125,7 @@ fn header(scope: &Scope) -> String {
 }
 
 /// `text` as a TOML string on one line.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::config) fn quoted(text: &str) -> String {
     let mut string = String::with_capacity(text.len() + 2);
     string.push('"');
     for c in text.chars() {

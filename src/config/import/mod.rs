@@ -30,7 +30,8 @@ use super::keys::Section;
 use super::options::{Config, ProcessOptions};
 use super::raw::Scope;
 use crate::auth::Users;
-use draft::{Item, Written, quoted};
+pub(super) use draft::quoted;
+use draft::{Item, Written};
 use pgbouncer::Import;
 
 /// What becomes of a setting that a file has.

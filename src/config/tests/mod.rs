@@ -86,7 +86,7 @@ fn companions(section: Section, key: &str) -> &'static [(&'static str, &'static 
 
 /// What the rest of the program reads of a configuration.
 fn typed(config: &Config) -> String {
-    let Config { path: _, settings: _, howdah, pool, timeouts, auth, log, .. } = config;
+    let Config { source: _, settings: _, howdah, pool, timeouts, auth, log, .. } = config;
     let tls = (&config.tls_client, &config.tls_server);
     let entries = (&config.databases, &config.wildcard, &config.users);
     format!("{:?}", (howdah, pool, timeouts, auth, log, tls, entries))
