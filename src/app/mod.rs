@@ -6,6 +6,7 @@ mod current;
 mod door;
 mod figures;
 pub mod limits;
+mod listen;
 pub mod logging;
 mod numbers;
 mod process;
@@ -13,6 +14,8 @@ mod reload;
 mod repeats;
 mod routes;
 mod run;
+mod service;
+mod watch;
 mod workers;
 
 pub use process::{detach, leave_terminal, refuse_root};

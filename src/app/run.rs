@@ -2,17 +2,20 @@
 
 use super::current::Current;
 use super::door::{Door, receive};
+use super::listen::listen;
 use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
+use super::service;
+use super::watch::watch;
 use super::workers::Workers;
 use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
 use crate::metrics::Totals;
-use crate::net::{ListenOptions, Listener};
+use crate::net::Listener;
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
@@ -20,7 +23,6 @@ use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -89,88 +91,6 @@ pub(super) fn limits_of_clients(config: &Config) -> AdmissionOptions {
     AdmissionOptions { max_client_conn, max_unfinished_logins: max_client_conn }
 }
 
-async fn addresses(config: &Config) -> Result<Vec<SocketAddr>, AppError> {
-    let port = config.howdah.listen_port;
-    let mut all = Vec::new();
-    for address in &config.howdah.listen_addr {
-        match address {
-            ListenAddress::Any => {
-                all.push(SocketAddr::from(([0u8; 4], port)));
-                all.push(SocketAddr::from(([0u16; 8], port)));
-            }
-            ListenAddress::Ip(ip) => all.push(SocketAddr::new(*ip, port)),
-            ListenAddress::Name(name) => {
-                let found = tokio::net::lookup_host((name.as_str(), port)).await;
-                all.extend(found.map_err(|error| {
-                    AppError::Setup(format!("howdah.listen_addr: cannot resolve {name}: {error}"))
-                })?);
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// The number of a group, which may be given as such, as in PostgreSQL's `unix_socket_group`.
-fn group_id(name: &str) -> Result<u32, AppError> {
-    if let Ok(number) = name.parse() {
-        return Ok(number);
-    }
-    let wrong = |reason: &str| {
-        AppError::Setup(format!("howdah.unix_socket_group: cannot find group {name}: {reason}"))
-    };
-    let groups = std::fs::read_to_string("/etc/group").map_err(|e| wrong(&e.to_string()))?;
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    number.ok_or_else(|| {
-        wrong("it is not in /etc/group; a group from elsewhere is given by its number")
-    })
-}
-
-/// Opens all doors. An address family that this machine does not have is no error while another
-/// address works.
-async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
-    let options = ListenOptions {
-        backlog: config.howdah.listen_backlog,
-        reuse_port: config.howdah.so_reuseport,
-        tcp: config.howdah.tcp,
-    };
-    let (mut listeners, mut missing) = (Vec::new(), None);
-    for address in addresses(config).await? {
-        match Listener::tcp(address, &options) {
-            Ok(listener) => listeners.push(listener),
-            Err(error)
-                if address.is_ipv6()
-                    && (error.kind() == io::ErrorKind::AddrNotAvailable
-                        || error.raw_os_error() == Some(97)) =>
-            {
-                missing = Some(format!("cannot listen on {address}: {error}"));
-            }
-            Err(error) => {
-                return Err(AppError::Setup(format!("cannot listen on {address}: {error}")));
-            }
-        }
-    }
-    if let Some(directory) = &config.howdah.unix_socket_dir {
-        let path = directory.join(format!(".s.PGSQL.{}", config.howdah.listen_port));
-        let group = config.howdah.unix_socket_group.as_deref().map(group_id).transpose()?;
-        let mode = config.howdah.unix_socket_mode;
-        let opened = Listener::unix(&path, mode, group, options.backlog);
-        listeners.push(opened.map_err(|error| {
-            AppError::Setup(format!("cannot listen on unix socket {}: {error}", path.display()))
-        })?);
-    }
-    match (listeners.is_empty(), missing) {
-        (true, Some(reason)) => Err(AppError::Setup(reason)),
-        (_, Some(reason)) => {
-            tracing::info!("{reason}");
-            Ok(listeners)
-        }
-        (_, None) => Ok(listeners),
-    }
-}
-
 /// The signals that the process obeys.
 struct Signals {
     term: Signal,
@@ -234,12 +154,15 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
     let upkeep = tokio::task::spawn_local(look_after(Rc::clone(&door)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
+    let watching = tokio::task::spawn_local(watch(Rc::clone(&door)));
     tracing::info!(
         port = config.howdah.listen_port,
         workers = config.howdah.workers.get(),
         "process up: howdah {}",
         env!("CARGO_PKG_VERSION")
     );
+    service::ready();
+    let pulse = tokio::task::spawn_local(service::pulse(Rc::clone(&door)));
     if start.announce {
         // Whoever wanted to know may be gone.
         _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
@@ -247,10 +170,15 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let (asked, by) = loop {
         match signals.next().await {
             // What is wrong is in the log.
-            (Asked::Reload, _) => drop(reload(&door)),
+            (Asked::Reload, _) => {
+                service::reloading();
+                drop(reload(&door));
+                service::ready();
+            }
             asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
         }
     };
+    service::stopping();
     for listener in listeners {
         listener.abort();
         // The door is closed before the first client is told to leave.
@@ -271,7 +199,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(&door, Some(LAST_MOMENT)).await;
-    for task in [opener, upkeep, figures] {
+    for task in [opener, upkeep, figures, watching, pulse] {
         task.abort();
     }
     tracing::info!("process down: {} client(s) left", door.workers.clients());

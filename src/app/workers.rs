@@ -9,7 +9,7 @@ use crate::session::{Arrival, run};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::LocalRuntime;
@@ -32,6 +32,8 @@ struct Handle {
     sender: Sender<Message>,
     /// Clients that it has, or that are on their way to it.
     clients: Arc<AtomicUsize>,
+    /// Its ticks.
+    beats: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,6 +47,7 @@ struct Start {
     id: WorkerId,
     common: Arc<Common>,
     clients: Arc<AtomicUsize>,
+    beats: Arc<AtomicU64>,
     dns_max_ttl: Duration,
     tcp: TcpOptions,
 }
@@ -62,18 +65,19 @@ impl Workers {
     ) -> io::Result<Self> {
         let handles = (0..count).map(|number| {
             let (sender, receiver) = channel(QUEUE);
-            let clients = Arc::<AtomicUsize>::default();
+            let (clients, beats) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
             let start = Start {
                 id: WorkerId(number),
                 common: Arc::clone(common),
                 clients: Arc::clone(&clients),
+                beats: Arc::clone(&beats),
                 dns_max_ttl,
                 tcp,
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || serve(start, receiver))?;
-            Ok(Handle { sender, clients, thread: Some(thread) })
+            Ok(Handle { sender, clients, beats, thread: Some(thread) })
         });
         Ok(Self { handles: handles.collect::<io::Result<_>>()? })
     }
@@ -100,6 +104,12 @@ impl Workers {
     /// How many there are.
     pub(super) fn count(&self) -> u8 {
         u8::try_from(self.handles.len()).unwrap_or(u8::MAX)
+    }
+
+    /// How often each worker has looked at its clock: a number that stands still is a worker that
+    /// does not come back to it.
+    pub(super) fn beats(&self) -> Vec<u64> {
+        self.handles.iter().map(|handle| handle.beats.load(Ordering::Relaxed)).collect()
     }
 
     /// Clients of all workers.
@@ -139,7 +149,10 @@ async fn work(start: Start, mut receiver: Receiver<Message>) {
     loop {
         tokio::select! {
             biased; // Time-outs first: a stream of new clients must not hold them up.
-            _ = tick.tick() => worker.tick(),
+            _ = tick.tick() => {
+                worker.tick();
+                start.beats.fetch_add(1, Ordering::Relaxed);
+            }
             message = receiver.recv() => match message {
                 None => return,
                 Some(Message::Dismiss(order)) => worker.dismiss(order),

@@ -133,10 +133,12 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
         users: entries(Section::User).map(|(name, scope)| (name, user(&table(scope)))).collect(),
         process: ProcessOptions::default(),
         warnings: Vec::new(),
+        files: Vec::new(),
         settings: std::collections::BTreeMap::new(),
     };
     config.wildcard = config.databases.remove(WILDCARD);
     config.settings = raw.settings;
+    config.files = raw.files;
     config
 }
 
@@ -163,6 +165,7 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
         },
         unix_socket_group: table.text("unix_socket_group"),
         so_reuseport: table.flag("so_reuseport"),
+        watch: table.flag("watch"),
         workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
         max_client_conn: table.at_least_one("max_client_conn"),
         max_packet_size: match table.get("max_packet_size") {

@@ -83,10 +83,11 @@ pub fn load_from(
         Source::File(path) => load(path, environment),
         Source::Url(url) => Ok(Config { source: source.clone(), ..url::load(url, environment)? }),
         Source::Environment => {
-            let config = match url::in_environment(environment)? {
+            let mut config = match url::in_environment(environment)? {
                 Some(url) => url::load(&url, environment)?,
                 None => parse(Path::new("the environment"), b"", environment, &Disk)?,
             };
+            config.files.extend(url::file_in_environment(environment));
             Ok(Config { source: Source::Environment, ..config })
         }
     }

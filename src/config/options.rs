@@ -36,6 +36,8 @@ pub struct HowdahOptions {
     pub unix_socket_group: Option<String>,
     /// `SO_REUSEPORT` on the listeners.
     pub so_reuseport: bool,
+    /// Reload when a file of the configuration changes.
+    pub watch: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// Clients of the process.
@@ -308,6 +310,17 @@ pub enum Source {
     Environment,
 }
 
+impl Config {
+    /// Every file that it was read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let own = match &self.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Url(_) | Source::Environment => None,
+        };
+        own.into_iter().chain(self.files.iter().cloned()).collect()
+    }
+}
+
 /// The checked configuration. Immutable: share it in an `Arc`, and replace the whole on reload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -337,6 +350,8 @@ pub struct Config {
     pub process: ProcessOptions,
     /// What PgBouncer's own file asks for and does not get, each with its place.
     pub warnings: Vec<String>,
+    /// The files that it names.
+    pub(super) files: Vec<PathBuf>,
     /// Every value by key, for the difference and the console.
     pub(super) settings: BTreeMap<SettingId, Setting>,
 }

@@ -68,6 +68,8 @@ pub(super) struct Raw {
     pub(super) settings: BTreeMap<SettingId, Setting>,
     /// The entries of `databases` and `users`.
     pub(super) entries: BTreeMap<Scope, Origin>,
+    /// The files that were read because a key names them.
+    pub(super) files: Vec<PathBuf>,
     /// The file has `[databases]` and nothing in it: there are none on purpose.
     pub(super) no_databases: bool,
     /// Keys whose value was refused: they have no value, and no rule may complain about that.
@@ -246,7 +248,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn value(&self, key: &Key, given: &Given) -> Result<Option<Value>, String> {
+    fn value(&mut self, key: &Key, given: &Given) -> Result<Option<Value>, String> {
         let value = key.kind.read(given)?;
         match (key.kind, value) {
             (Kind::File, Value::Path(path)) if path.is_empty() => Ok(None),
@@ -265,7 +267,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A secret from the file that `…_file` names: its text without the last line break.
-    fn secret(&self, given: &Given) -> Result<Option<Value>, String> {
+    fn secret(&mut self, given: &Given) -> Result<Option<Value>, String> {
         let Value::Path(path) = Kind::File.read(given)? else { return Ok(None) };
         let file = self.read(&path)?;
         let shown = file.path().display();
@@ -282,8 +284,9 @@ impl<'a> Loader<'a> {
         Ok(Some(Value::Secret(Secret::new(text.to_owned()))))
     }
 
-    fn read(&self, path: &str) -> Result<LoadedFile, String> {
+    fn read(&mut self, path: &str) -> Result<LoadedFile, String> {
         let full = self.directory.join(path);
+        self.raw.files.push(full.clone());
         match self.files.read(&full) {
             Ok(contents) => Ok(LoadedFile::new(full, contents)),
             Err(error) => {

@@ -12,10 +12,12 @@ use percent_encoding::percent_decode_str;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The variable that holds a URL; with `_FILE` behind it, the one that names a file that does.
+/// The variable that holds a URL, and the one that names a file that does.
 const VARIABLE: &str = "HOWDAH_DATABASE_URL";
+
+const FILE_VARIABLE: &str = "HOWDAH_DATABASE_URL_FILE";
 
 /// Where the users' secrets seem to be.
 const USERS: &str = "the user of the database URL";
@@ -33,11 +35,10 @@ pub(super) fn in_environment(
     let fail = |name: &str, message: String| Err(error(name, message));
     let text =
         |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".to_owned());
-    let file_variable = format!("{VARIABLE}_FILE");
-    let url = match (find(VARIABLE.to_owned()), find(file_variable.clone())) {
+    let url = match (find(VARIABLE.to_owned()), find(FILE_VARIABLE.to_owned())) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
-            return fail(VARIABLE, format!("set either it or {file_variable}"));
+            return fail(VARIABLE, format!("set either it or {FILE_VARIABLE}"));
         }
         (Some(url), None) => {
             text(url.as_encoded_bytes().to_vec()).map_err(|m| error(VARIABLE, m))?
@@ -45,15 +46,18 @@ pub(super) fn in_environment(
         (None, Some(path)) => {
             let read = Disk.read(Path::new(path)).map_err(|error| error.to_string());
             let read = read.and_then(text).map_err(|reason| {
-                error(
-                    &file_variable,
-                    format!("cannot read {}: {reason}", Path::new(path).display()),
-                )
+                error(FILE_VARIABLE, format!("cannot read {}: {reason}", Path::new(path).display()))
             })?;
             read.trim_end_matches(['\r', '\n']).to_owned()
         }
     };
     Ok(Some(Secret::new(url)))
+}
+
+/// The file that holds it, if there is one.
+pub(super) fn file_in_environment(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let found = environment.iter().find(|(name, _)| *name == *FILE_VARIABLE);
+    found.map(|(_, path)| path.into())
 }
 
 /// The configuration that a URL describes; `environment` wins over it.

@@ -29,8 +29,8 @@ pub struct ListenOptions {
 pub enum Listener {
     /// A TCP address.
     Tcp(TcpListener, TcpOptions),
-    /// A Unix socket, removed with its listener.
-    Unix(UnixListener, PathBuf),
+    /// A Unix socket, removed with its listener if that has made it.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// Where a client comes from.
@@ -91,7 +91,25 @@ impl Listener {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let listener = std::os::unix::net::UnixListener::from(socket);
-        Ok(Self::Unix(UnixListener::from_std(listener)?, path.to_owned()))
+        Ok(Self::Unix(UnixListener::from_std(listener)?, Some(path.to_owned())))
+    }
+
+    /// Takes over a TCP socket that listens already.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inherited_tcp(listener: std::net::TcpListener, options: TcpOptions) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?, options))
+    }
+
+    /// Takes over a Unix socket that listens already. Its file stays: whoever made it removes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix(UnixListener::from_std(listener)?, None))
     }
 
     /// The port, of a TCP listener.
@@ -142,7 +160,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, Some(path)) = self {
             // Gone already is as good.
             drop(std::fs::remove_file(path));
         }

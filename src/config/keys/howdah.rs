@@ -50,6 +50,12 @@ pub(super) const KEYS: &[Key] = &[
         "Several processes may listen on one port, for a restart without a gap.",
     )
     .applies(Restart),
+    flag(
+        "watch",
+        "false",
+        "A change of this file, or of one that it names, is a reload. They are looked at once a \
+         second.",
+    ),
     unset(
         "workers",
         Kind::Count { min: 1, max: 64 },

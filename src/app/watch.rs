@@ -1,0 +1,62 @@
+//! `watch`: the configuration is read again when one of its files changes.
+//!
+//! The files are looked at once a second rather than subscribed to: that sees a file that is
+//! replaced, a link of Kubernetes that is moved, and a change on a network file system alike. What
+//! has changed is read when it is the same twice, so that nobody reads a file that is being written.
+
+use super::door::Door;
+use super::reload::reload;
+use super::service;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What tells a file from what it was: device, inode, size, and the time of its last change.
+type Look = Option<(u64, u64, u64, i64, i64)>;
+
+fn look(path: &Path) -> Look {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+}
+
+fn look_at(files: Vec<PathBuf>) -> Vec<(PathBuf, Look)> {
+    files
+        .into_iter()
+        .map(|path| {
+            let seen = look(&path);
+            (path, seen)
+        })
+        .collect()
+}
+
+/// Reloads as long as the configuration says so.
+pub(super) async fn watch(door: Rc<Door>) {
+    let mut tick = tokio::time::interval(PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut loaded = look_at(door.now().config.files());
+    let mut before = loaded.clone();
+    loop {
+        tick.tick().await;
+        let now = look_at(door.now().config.files());
+        let settled = now == before;
+        before.clone_from(&now);
+        if !door.now().config.howdah.watch {
+            loaded = now;
+        } else if settled && now != loaded {
+            loaded = now;
+            let changed = "a file of the configuration has changed";
+            tracing::info!("{changed}, reloading");
+            service::reloading();
+            if reload(&door).is_ok() {
+                // It may name others.
+                loaded = look_at(door.now().config.files());
+                before.clone_from(&loaded);
+            }
+            service::ready();
+        }
+    }
+}
