@@ -5,7 +5,7 @@
 //! has changed is read when it is the same twice, so that nobody reads a file that is being written.
 
 use super::door::Door;
-use super::reload::reload;
+use super::reload::{preview, reload};
 use super::service;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,24 +37,27 @@ fn look_at(files: Vec<PathBuf>) -> Vec<(PathBuf, Look)> {
 pub(super) async fn watch(door: Rc<Door>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut loaded = look_at(door.now().config.files());
-    let mut before = loaded.clone();
+    // Whether they changed between being read and being looked at here, only their contents tell.
+    let mut loaded = None;
+    let mut before = Vec::new();
     loop {
         tick.tick().await;
         let now = look_at(door.now().config.files());
         let settled = now == before;
         before.clone_from(&now);
         if !door.now().config.howdah.watch {
-            loaded = now;
-        } else if settled && now != loaded {
-            loaded = now;
-            let changed = "a file of the configuration has changed";
-            tracing::info!("{changed}, reloading");
+            loaded = None;
+        } else if settled && loaded.as_ref() != Some(&now) {
+            let first = loaded.replace(now).is_none();
+            if first && preview(&door).is_ok_and(|changes| changes.is_empty()) {
+                continue;
+            }
+            tracing::info!("a file of the configuration has changed, reloading");
             service::reloading();
             if reload(&door).is_ok() {
                 // It may name others.
-                loaded = look_at(door.now().config.files());
-                before.clone_from(&loaded);
+                before = look_at(door.now().config.files());
+                loaded = Some(before.clone());
             }
             service::ready();
         }
