@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "reload.rs",
     "console.rs",
     "service.rs",
+    "peers.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.

@@ -29,7 +29,7 @@ fn ini(folder: &Path, port: u16, database: &str, more: &str) -> PathBuf {
         "; the databases\n[databases]\n{database} = host=127.0.0.1 port={} connect_query='SET \
          work_mem = ''7MB'''\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
          unix_socket_dir = {}\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
-         peer_id = 1\n{more}",
+         query_wait_notify = 2\n{more}",
         postgres.port(),
         folder.display(),
         users.display(),
@@ -59,7 +59,7 @@ fn a_file_of_pgbouncers_runs_as_it_is_and_is_reloaded() {
     });
     assert_eq!(psql(&howdah, "as_it_is", "SHOW work_mem"), "7MB");
     let file = howdah.folder().join("pgbouncer.ini");
-    let warning = format!("{}:12: [pgbouncer] peer_id: no equivalent: ", file.display());
+    let warning = format!("{}:12: [pgbouncer] query_wait_notify: no equivalent: ", file.display());
     assert!(howdah.log().contains(&warning), "{}", howdah.log());
     // A reload reads PgBouncer's file again.
     ini(howdah.folder(), howdah.address().port(), "as_it_is", "default_pool_size = 3\n");
@@ -85,7 +85,7 @@ fn an_imported_file_is_accepted_and_runs() {
         let list = String::from_utf8_lossy(&made.stdout).into_owned();
         for line in [
             "pgbouncer.ini:10: [pgbouncer] auth_file: carried over to auth.auth_file",
-            "pgbouncer.ini:12: [pgbouncer] peer_id: no equivalent: ",
+            "pgbouncer.ini:12: [pgbouncer] query_wait_notify: no equivalent: ",
             "pgbouncer.ini:14: [pgbouncer] logfile: no equivalent: ",
         ] {
             assert!(list.contains(line), "{list}");
@@ -94,7 +94,9 @@ fn an_imported_file_is_accepted_and_runs() {
         assert_eq!(checked.status.code(), Some(0), "{checked:?}");
         let checked = run(BINARY, &["check", "pgbouncer.ini"], folder);
         assert_eq!(checked.status.code(), Some(0), "{checked:?}");
-        assert!(String::from_utf8_lossy(&checked.stderr).contains("peer_id: no equivalent"));
+        assert!(
+            String::from_utf8_lossy(&checked.stderr).contains("query_wait_notify: no equivalent")
+        );
         // It does not overwrite, and writes to standard output when nothing else is said.
         let again = run(BINARY, &["import", "pgbouncer.ini", "-o", "howdah.toml"], folder);
         assert_eq!(again.status.code(), Some(1), "{again:?}");

@@ -8,6 +8,7 @@ use super::routes::{Destination, Routes};
 use super::run::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
+use crate::backend::cancel::pass_cancel_on;
 use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
@@ -15,6 +16,7 @@ use crate::session::Arrival;
 use crate::session::card::{About, Card};
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
+use crate::session::peers::{Owner, owner};
 use crate::session::route::Common;
 use crate::session::startup::Wish;
 use crate::wire::{self, server};
@@ -53,6 +55,12 @@ impl Door {
     /// The configuration that counts now.
     pub(super) fn now(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())
+    }
+
+    /// Whether a client is there, or is about to log in.
+    pub(super) fn has_visitors(&self) -> bool {
+        let counts = self.admission.lock().unwrap_or_else(PoisonError::into_inner).counts();
+        counts.clients > 0 || counts.logins > 0 || self.workers.clients() > 0
     }
 }
 
@@ -221,9 +229,34 @@ async fn close(mut framed: Framed) {
 }
 
 async fn cancel(door: &Door, key: &[u8]) {
-    match door.common.clients.find(key) {
-        Some(card) => cancel_client(door, &card).await,
-        None => tracing::debug!("cancel request with an unknown key"),
+    let clients = &door.common.clients;
+    match owner(key, clients.peer_id()) {
+        Owner::Here(key) => match clients.find(&key) {
+            Some(card) => cancel_client(door, &card).await,
+            None => tracing::debug!("cancel request with an unknown key"),
+        },
+        Owner::Peer(number, key) => pass_on(door, number, &key).await,
+        Owner::Nobody => tracing::debug!("cancel request with a key of nobody's"),
+    }
+}
+
+/// Hands a cancel request to the process whose client it names, and waits until it has arrived.
+async fn pass_on(door: &Door, number: u16, key: &[u8]) {
+    let now = door.now();
+    let Some(peer) = now.config.peers.get(&number) else {
+        tracing::debug!("cancel request for the unknown peer {number}");
+        return;
+    };
+    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
+    let passed = pass_cancel_on(peer, key, &now.context.resolver, &now.context.tcp);
+    match tokio::time::timeout(limit, passed).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!("cancel request for peer {number} at {peer} failed: {error}")
+        }
+        Err(_) => {
+            tracing::warn!("cancel request for peer {number} at {peer} failed: cancel_wait_timeout")
+        }
     }
 }
 

@@ -37,6 +37,8 @@ const UPKEEP: Duration = Duration::from_millis(100);
 const UPKEEPS_A_SECOND: u64 = 10;
 /// Orders of the console for the whole process that may wait: one is enough to end it.
 const ASKED_MAX: usize = 16;
+/// Longest time between the first and the last packet that open a connection.
+const HANDSHAKE: Duration = Duration::from_millis(300);
 /// Longest wait for clients that were told to leave at once.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
@@ -70,6 +72,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
     });
+    common.clients.set_peer_id(config.howdah.peer_id);
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
         .map_err(AppError::Runtime)?;
     Ok(Door {
@@ -145,10 +148,10 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let (sender, receiver) = channel(ASKED_MAX);
     let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
     let door = Rc::new(door(&config, logging, sender)?);
-    let listeners = listen(&config).await?;
-    let listeners: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), listener)))
+    let listeners: Vec<_> = listen(&config).await?.into_iter().map(Rc::new).collect();
+    let accepting: Vec<_> = listeners
+        .iter()
+        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), Rc::clone(listener))))
         .collect();
     door.routes.borrow_mut().warm(&config, door.now().users.as_ref());
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
@@ -179,26 +182,31 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         }
     };
     service::stopping();
-    for listener in listeners {
-        listener.abort();
-        // The door is closed before the first client is told to leave.
-        drop(listener.await);
+    if config.howdah.so_reuseport {
+        turn_away(&listeners).await;
     }
+    for task in accepting {
+        task.abort();
+        drop(task.await);
+    }
+    // The door is closed before the first client is told to leave.
+    drop(listeners);
     match asked {
         Asked::Drain => {
             tracing::info!("{by}shutting down, waiting for clients to end their transactions");
             door.workers.dismiss(Order::Drain).await;
             let limit = door.now().config.howdah.shutdown_timeout;
-            drain(&door, &mut signals, limit).await;
+            drain(&door, &mut signals, limit, has_clients).await;
         }
         Asked::Wait => {
             tracing::info!("{by}shutting down, waiting for clients to leave");
-            drain(&door, &mut signals, None).await;
+            // Whoever was let in has its turn.
+            drain(&door, &mut signals, None, Door::has_visitors).await;
         }
         Asked::Stop | Asked::Reload => tracing::info!("{by}shutting down"),
     }
     door.workers.dismiss(Order::Stop).await;
-    until_empty(&door, Some(LAST_MOMENT)).await;
+    until_empty(&door, Some(LAST_MOMENT), has_clients).await;
     for task in [opener, upkeep, figures, watching, pulse] {
         task.abort();
     }
@@ -206,23 +214,32 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     Ok(())
 }
 
+fn has_clients(door: &Door) -> bool {
+    door.workers.clients() > 0
+}
+
 /// Waits until the last client has left, the deadline, or a second signal.
-async fn drain(door: &Door, signals: &mut Signals, limit: Option<Duration>) {
+async fn drain(
+    door: &Door,
+    signals: &mut Signals,
+    limit: Option<Duration>,
+    is_there: fn(&Door) -> bool,
+) {
     let another = async {
         while let (Asked::Reload, _) = signals.next().await {
             tracing::warn!("got SIGHUP while shutting down: nothing is reloaded");
         }
     };
     tokio::select! {
-        () = until_empty(door, limit) => {}
+        () = until_empty(door, limit, is_there) => {}
         () = another => tracing::info!("got another signal, stopping at once"),
     }
 }
 
-async fn until_empty(door: &Door, limit: Option<Duration>) {
+async fn until_empty(door: &Door, limit: Option<Duration>, is_there: fn(&Door) -> bool) {
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let mut tick = tokio::time::interval(UPKEEP);
-    while door.workers.clients() > 0 {
+    while is_there(door) {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             tracing::warn!("{} client(s) did not leave in time", door.workers.clients());
             return;
@@ -231,7 +248,17 @@ async fn until_empty(door: &Door, limit: Option<Duration>) {
     }
 }
 
-async fn accept(door: Rc<Door>, listener: Listener) {
+/// Leaves new clients to the other processes on the port.
+async fn turn_away(listeners: &[Rc<Listener>]) {
+    for listener in listeners {
+        if let Err(error) = listener.turn_away() {
+            tracing::warn!("clients that connect in this moment may be reset: {error}");
+        }
+    }
+    tokio::time::sleep(HANDSHAKE).await;
+}
+
+async fn accept(door: Rc<Door>, listener: Rc<Listener>) {
     loop {
         let (stream, peer) = listener.accept().await;
         tokio::task::spawn_local(receive(Rc::clone(&door), stream, peer));

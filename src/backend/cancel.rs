@@ -87,6 +87,20 @@ impl Drop for CancelInFlight {
     }
 }
 
+/// Hands a request for somebody else's server to the process at `address`. Returns when that has
+/// closed the connection. Dropping the future gives up; the caller sets the deadline.
+///
+/// # Errors
+/// When the process cannot be reached.
+pub async fn pass_cancel_on(
+    address: &NodeAddress,
+    key: &[u8],
+    resolver: &Resolver,
+    options: &TcpOptions,
+) -> io::Result<()> {
+    send(dial(address, resolver, options).await?, key).await
+}
+
 async fn send(mut stream: Stream, key: &[u8]) -> io::Result<()> {
     let mut request = Vec::new();
     wire::cancel_request(&mut request, key);

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::address::{NodeAddress, ReadNode};
 use super::keys::Section;
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
@@ -131,6 +132,9 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
             .collect(),
         wildcard: None,
         users: entries(Section::User).map(|(name, scope)| (name, user(&table(scope)))).collect(),
+        peers: entries(Section::Peer)
+            .filter_map(|(name, scope)| Some((name.parse().ok()?, peer(&table(scope))?)))
+            .collect(),
         process: ProcessOptions::default(),
         warnings: Vec::new(),
         files: Vec::new(),
@@ -165,6 +169,7 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
         },
         unix_socket_group: table.text("unix_socket_group"),
         so_reuseport: table.flag("so_reuseport"),
+        peer_id: u16::try_from(table.count("peer_id")).unwrap_or(0),
         watch: table.flag("watch"),
         workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
         max_client_conn: table.at_least_one("max_client_conn"),
@@ -295,6 +300,15 @@ fn database(table: &Table<'_>) -> DatabaseOptions {
             application_name: table.text("application_name"),
         },
     }
+}
+
+/// Port of a peer that does not say: our own default.
+const PEER_PORT: u16 = 6432;
+
+fn peer(table: &Table<'_>) -> Option<NodeAddress> {
+    let Some(Value::Text(host)) = table.get("host") else { return None };
+    let port = table.maybe_count("port").and_then(|port| port.try_into().ok());
+    Some(NodeAddress { host: NodeAddress::parse_host(host).ok()?, port: port.unwrap_or(PEER_PORT) })
 }
 
 fn user(table: &Table<'_>) -> UserOptions {

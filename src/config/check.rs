@@ -1,6 +1,6 @@
 //! Rules that need more than one value: each error names the key to change.
 
-use super::address::{ListenAddress, NodeHost};
+use super::address::{ListenAddress, NodeAddress, NodeHost, ReadNode};
 use super::build::WILDCARD;
 use super::error::{Collector, Origin};
 use super::keys::Section;
@@ -28,6 +28,7 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.tls_server();
     rules.databases();
     rules.users();
+    rules.peers();
 }
 
 struct Rules<'a> {
@@ -245,6 +246,36 @@ impl<'a> Rules<'a> {
                 self.errors.add(&origin, scope.text(), message);
             }
             self.name(&scope);
+        }
+    }
+
+    fn peers(&mut self) {
+        let scopes = self.scopes(Section::Peer);
+        for scope in &scopes {
+            let name = scope.entry.as_deref().unwrap_or_default();
+            // One way to write a number, so that none is there twice.
+            let number = name.parse().ok().filter(|n: &u16| (1..=16_383).contains(n));
+            if number.is_none_or(|number| number.to_string() != name) {
+                let origin = self.raw.entries.get(scope).cloned().unwrap_or(Origin::File);
+                let message = "a peer is called by its peer_id, a number from 1 to 16383";
+                self.errors.add(&origin, scope.text(), message);
+            }
+            match self.value(scope, "host") {
+                Some(Value::Text(host)) => {
+                    if let Err(message) = NodeAddress::parse_host(host) {
+                        self.add(scope, "host", message);
+                    }
+                }
+                _ if self.raw.is_bad(scope, "host") => {}
+                _ => self.add(scope, "host", "required; write host = \"10.0.1.2\""),
+            }
+        }
+        let own = Scope::section(Section::Howdah);
+        let is_none = matches!(self.value(&own, "peer_id"), Some(Value::Count(0)));
+        if is_none && let Some(scope) = scopes.first() {
+            let origin = self.raw.entries.get(scope).cloned().unwrap_or(Origin::File);
+            let message = "peers need a number of this process too; set peer_id in [howdah]";
+            self.errors.add(&origin, scope.text(), message);
         }
     }
 

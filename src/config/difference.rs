@@ -86,7 +86,8 @@ fn scopes(config: &Config) -> BTreeSet<Scope> {
     let databases = config.databases.keys().map(|name| Scope::entry(Section::Database, name));
     let wildcard = config.wildcard.as_ref().map(|_| Scope::entry(Section::Database, "*"));
     let users = config.users.keys().map(|name| Scope::entry(Section::User, name));
-    databases.chain(wildcard).chain(users).collect()
+    let peers = config.peers.keys().map(|number| Scope::entry(Section::Peer, &number.to_string()));
+    databases.chain(wildcard).chain(users).chain(peers).collect()
 }
 
 /// Entries that came or went.

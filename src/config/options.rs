@@ -36,6 +36,8 @@ pub struct HowdahOptions {
     pub unix_socket_group: Option<String>,
     /// `SO_REUSEPORT` on the listeners.
     pub so_reuseport: bool,
+    /// Number among the peers; zero = none.
+    pub peer_id: u16,
     /// Reload when a file of the configuration changes.
     pub watch: bool,
     /// Worker threads.
@@ -346,6 +348,8 @@ pub struct Config {
     pub wildcard: Option<DatabaseOptions>,
     /// `[users.NAME]`.
     pub users: BTreeMap<String, UserOptions>,
+    /// `[peers.NUMBER]`.
+    pub peers: BTreeMap<u16, NodeAddress>,
     /// Of PgBouncer's own file only.
     pub process: ProcessOptions,
     /// What PgBouncer's own file asks for and does not get, each with its place.

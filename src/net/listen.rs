@@ -2,7 +2,7 @@
 
 use super::dial::TcpOptions;
 use super::stream::{Socket, Stream};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -110,6 +110,27 @@ impl Listener {
     pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::Unix(UnixListener::from_std(listener)?, None))
+    }
+
+    /// Lets nobody new in, while those who are about to be connected still are: the kernel drops
+    /// the packets that open a connection, clients send them again a second later, and then they
+    /// reach another process on the port. Without this, whoever the kernel has connected and nobody
+    /// has accepted when the listener is closed is reset.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn turn_away(&self) -> io::Result<()> {
+        // In a TCP header, the flags, and the one that all packets but the first have.
+        let (flags, ack) = (13, 0x10);
+        // Load a byte; jump if a bit is set; return so many bytes of the packet.
+        let (load, jump_if_set, keep) = (0x30, 0x45, 0x06);
+        let Self::Tcp(listener, _) = self else { return Ok(()) };
+        SockRef::from(listener).attach_filter(&[
+            SockFilter::new(load, 0, 0, flags),
+            SockFilter::new(jump_if_set, 0, 1, ack),
+            SockFilter::new(keep, 0, 0, u32::MAX),
+            SockFilter::new(keep, 0, 0, 0),
+        ])
     }
 
     /// The port, of a TCP listener.

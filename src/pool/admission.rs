@@ -62,7 +62,7 @@ pub struct Admitted(Option<(DatabaseId, UserId)>);
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdmissionCounts {
-    /// Clients that are logged in.
+    /// Clients that are logged in; operators at the console are none.
     pub clients: u32,
     /// Logins in progress.
     pub logins: u32,
@@ -151,15 +151,14 @@ impl Admission {
     /// The client is an operator at the console.
     pub fn admit_console(&mut self, login: Login) -> Admitted {
         self.abandon(login);
-        self.counts.clients += 1;
         Admitted(None)
     }
 
     /// The client is gone.
     pub fn release(&mut self, client: Admitted) {
-        self.counts.clients -= 1;
         let Admitted(of) = client;
         if let Some((database, user)) = of {
+            self.counts.clients -= 1;
             leave(&mut self.databases, database);
             leave(&mut self.users, user);
         }

@@ -5,18 +5,16 @@
 //! unlinks a server afterwards sees the request and does not give the server away before it is
 //! through.
 
+use super::peers::{self, Key};
 use super::route::Route;
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
 use crate::net::Peer;
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
-
-/// Process id and secret, as in BackendKeyData.
-pub type Key = [u8; 8];
 
 /// Orders for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +205,8 @@ impl Card {
 pub struct Clients {
     by_key: Mutex<HashMap<Key, Arc<Card>, foldhash::fast::RandomState>>,
     last: AtomicU64,
+    /// The number of this process among its peers; zero when it has none.
+    peer_id: AtomicU16,
 }
 
 impl Clients {
@@ -239,6 +239,7 @@ impl Clients {
             // Drivers read the process id as a signed number, and some take zero for "none".
             key[0] &= 0x7f;
             key[3] |= 1;
+            peers::mark(&mut key, self.peer_id());
             card.key = key;
             if let hashbrown::hash_map::Entry::Vacant(free) = self.lock().entry(key) {
                 let card = Arc::new(card);
@@ -253,10 +254,19 @@ impl Clients {
         self.lock().remove(&card.key);
     }
 
+    /// The number of this process among its peers; zero when it has none.
+    pub fn peer_id(&self) -> u16 {
+        self.peer_id.load(Ordering::Relaxed)
+    }
+
+    /// From now on new keys name this process.
+    pub fn set_peer_id(&self, number: u16) {
+        self.peer_id.store(number, Ordering::Relaxed);
+    }
+
     /// The client with exactly this key.
-    pub fn find(&self, key: &[u8]) -> Option<Arc<Card>> {
-        let key = Key::try_from(key).ok()?;
-        self.lock().get(&key).cloned()
+    pub fn find(&self, key: &Key) -> Option<Arc<Card>> {
+        self.lock().get(key).cloned()
     }
 
     /// All of them, in the order in which they came.

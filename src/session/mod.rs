@@ -13,6 +13,7 @@ pub mod login;
 mod loss;
 mod names;
 mod outbound;
+pub mod peers;
 mod resets;
 pub mod route;
 mod run;

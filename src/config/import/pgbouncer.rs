@@ -119,7 +119,8 @@ impl<'a> Import<'a> {
                 self.words(USERS, &scope, value, place);
             }
             Some("peers") => {
-                let scope = Scope::entry(Section::Howdah, key);
+                let scope = Scope::entry(Section::Peer, key);
+                self.draft.entry(&scope, place);
                 self.words(PEERS, &scope, value, place);
             }
             // Told at its header.
@@ -152,7 +153,7 @@ impl<'a> Import<'a> {
         text: &str,
         place: &Place,
     ) -> Vec<(String, String)> {
-        let title = if scope.section == Section::Howdah { "peers" } else { scope.section.name() };
+        let title = scope.section.name();
         let name = scope.entry.as_deref().unwrap_or_default();
         let title = format!("[{title}] {}", name.escape_debug());
         let pairs = connection_string(text).unwrap_or_else(|message| {

@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-use Section::{Auth, Database, Howdah, Log, Pool, Timeouts, TlsClient, TlsServer, User};
+use Section::{Auth, Database, Howdah, Log, Peer, Pool, Timeouts, TlsClient, TlsServer, User};
 
 const AUTH_QUERY: &str = "secrets are not looked up in a database: put the users into auth_file \
     (a SELECT of rolname and rolpassword from pg_authid writes it)";
@@ -128,13 +128,7 @@ pub(super) const PGBOUNCER: &[Row] = &[
     key("unix_socket_group", "", (Howdah, "unix_socket_group", text), "postgres"),
     key("so_reuseport", "0", (Howdah, "so_reuseport", flag), "1")
         .note("one process uses several cores: see workers"),
-    missing(
-        "peer_id",
-        &["0"],
-        "processes do not pass cancel requests on to one another: run one, which uses several \
-         cores",
-        "1",
-    ),
+    key("peer_id", "0", (Howdah, "peer_id", count), "1"),
     needless("tcp_defer_accept", "1", "a client that sends nothing costs next to nothing"),
     key("pool_mode", "session", (Pool, "pool_mode", pool_mode), "transaction"),
     key("max_client_conn", "100", (Howdah, "max_client_conn", count), "5000"),
@@ -319,12 +313,9 @@ pub(super) const USERS: &[Row] = &[
     own("client_idle_timeout", (User, "client_idle_timeout", seconds), "60"),
 ];
 
-const PEER: &str = "processes do not pass cancel requests on to one another: run one, which uses \
-    several cores";
-
 /// `[peers]`.
 pub(super) const PEERS: &[Row] = &[
-    missing("host", &[], PEER, "/tmp/pgbouncer1"),
-    missing("port", &[], PEER, "6433"),
-    missing("pool_size", &[], PEER, "5"),
+    own("host", (Peer, "host", text), "/tmp/pgbouncer1"),
+    own("port", (Peer, "port", count), "6433"),
+    needless("pool_size", "5", "each request that is passed on has a connection of its own"),
 ];

@@ -267,7 +267,7 @@ fn a_file_with_everything_is_run_and_imported() {
             assert!(met, "{title} {}", row.name);
         }
     }
-    let place = |finding: &&super::Finding| finding.setting == "[pgbouncer] peer_id";
+    let place = |finding: &&super::Finding| finding.setting == "[pgbouncer] query_wait_notify";
     let finding = made.findings.iter().find(place).expect("it is there");
     let warning = finding.to_string().replacen("everything.ini", "/folder/p.ini", 1);
     assert!(run.warnings.contains(&warning), "{:?}", run.warnings);

@@ -1,4 +1,4 @@
-//! `[databases.NAME]` and `[users.NAME]`.
+//! `[databases.NAME]`, `[users.NAME]` and `[peers.NUMBER]`.
 
 use std::time::Duration;
 
@@ -203,4 +203,16 @@ pub(super) const USER: &[Key] = &[
     )
     .applies(NextTransaction)
     .example("\"1h\""),
+];
+
+/// The rows of `[peers.NUMBER]`.
+pub(super) const PEER: &[Key] = &[
+    unset(
+        "host",
+        Kind::Text,
+        "required",
+        "Where the process itself can be reached: an address or the directory of its Unix socket.",
+    )
+    .example("\"10.0.1.2\""),
+    unset("port", Kind::Count { min: 1, max: 65_535 }, "6432", "Its port.").example("6432"),
 ];

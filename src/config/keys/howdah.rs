@@ -50,6 +50,13 @@ pub(super) const KEYS: &[Key] = &[
         "Several processes may listen on one port, for a restart without a gap.",
     )
     .applies(Restart),
+    Key::new(
+        "peer_id",
+        Kind::Count { min: 0, max: 16_383 },
+        DefaultValue::Toml("0"),
+        "Number of this process among those of [peers.NUMBER]. 0 = it has no peers.",
+    )
+    .applies(Restart),
     flag(
         "watch",
         "false",

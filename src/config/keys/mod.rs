@@ -33,6 +33,8 @@ pub enum Section {
     Database,
     /// `[users.NAME]`.
     User,
+    /// `[peers.NUMBER]`.
+    Peer,
 }
 
 impl Section {
@@ -47,6 +49,7 @@ impl Section {
         Self::Log,
         Self::Database,
         Self::User,
+        Self::Peer,
     ];
 
     /// Its name in the file; that of `databases` and `users` is followed by an entry's name.
@@ -61,6 +64,7 @@ impl Section {
             Self::Log => "log",
             Self::Database => "databases",
             Self::User => "users",
+            Self::Peer => "peers",
         }
     }
 
@@ -69,6 +73,7 @@ impl Section {
         match self {
             Self::Database => "databases.NAME",
             Self::User => "users.NAME",
+            Self::Peer => "peers.NUMBER",
             Self::Howdah
             | Self::Pool
             | Self::Timeouts
@@ -81,7 +86,7 @@ impl Section {
 
     /// Whether its tables are entries with names of their own.
     pub fn has_entries(self) -> bool {
-        matches!(self, Self::Database | Self::User)
+        matches!(self, Self::Database | Self::User | Self::Peer)
     }
 
     /// Its rows of the table.
@@ -96,6 +101,7 @@ impl Section {
             Self::Log => security::LOG,
             Self::Database => entries::DATABASE,
             Self::User => entries::USER,
+            Self::Peer => entries::PEER,
         }
     }
 
@@ -119,6 +125,10 @@ impl Section {
                 "Settings of one user: a value here wins over a database's. The sizes of a pool and \
                  max_user_connections belong to the user the servers are logged in as, everything \
                  else to the user the client logged in as."
+            }
+            Self::Peer => {
+                "Processes that share a port with this one, by their peer_id: a cancel request that \
+                 reaches the wrong one is passed on."
             }
         }
     }
