@@ -250,8 +250,7 @@ impl<'a> Rules<'a> {
     }
 
     fn peers(&mut self) {
-        let scopes = self.scopes(Section::Peer);
-        for scope in &scopes {
+        for scope in &self.scopes(Section::Peer) {
             let name = scope.entry.as_deref().unwrap_or_default();
             // One way to write a number, so that none is there twice.
             let number = name.parse().ok().filter(|n: &u16| (1..=16_383).contains(n));
@@ -269,13 +268,6 @@ impl<'a> Rules<'a> {
                 _ if self.raw.is_bad(scope, "host") => {}
                 _ => self.add(scope, "host", "required; write host = \"10.0.1.2\""),
             }
-        }
-        let own = Scope::section(Section::Howdah);
-        let is_none = matches!(self.value(&own, "peer_id"), Some(Value::Count(0)));
-        if is_none && let Some(scope) = scopes.first() {
-            let origin = self.raw.entries.get(scope).cloned().unwrap_or(Origin::File);
-            let message = "peers need a number of this process too; set peer_id in [howdah]";
-            self.errors.add(&origin, scope.text(), message);
         }
     }
 

@@ -98,6 +98,7 @@ pub fn sample() -> String {
         let header = match section.header() {
             "databases.NAME" => "databases.app",
             "users.NAME" => "users.reporting",
+            "peers.NUMBER" => "peers.2",
             name => name,
         };
         _ = writeln!(text, "[{header}]");

@@ -213,6 +213,12 @@ pub(super) const PEER: &[Key] = &[
         "required",
         "Where the process itself can be reached: an address or the directory of its Unix socket.",
     )
-    .example("\"10.0.1.2\""),
-    unset("port", Kind::Count { min: 1, max: 65_535 }, "6432", "Its port.").example("6432"),
+    .sample("\"10.0.1.2\""),
+    unset(
+        "port",
+        Kind::Count { min: 1, max: 65_535 },
+        "6432",
+        "The port that it listens on there.",
+    )
+    .example("6432"),
 ];

@@ -128,7 +128,7 @@ impl Section {
             }
             Self::Peer => {
                 "Processes that share a port with this one, by their peer_id: a cancel request that \
-                 reaches the wrong one is passed on."
+                 reaches the wrong one is passed on. They need howdah.peer_id."
             }
         }
     }

@@ -88,20 +88,20 @@ fn companions(section: Section, key: &str) -> &'static [(&'static str, &'static 
 fn typed(config: &Config) -> String {
     let Config { source: _, settings: _, howdah, pool, timeouts, auth, log, .. } = config;
     let tls = (&config.tls_client, &config.tls_server);
-    let entries = (&config.databases, &config.wildcard, &config.users);
+    let entries = (&config.databases, &config.wildcard, &config.users, &config.peers);
     format!("{:?}", (howdah, pool, timeouts, auth, log, tls, entries))
 }
 
 /// Every key, set to what is not its default, changes the typed configuration.
 #[test]
 fn every_key_reaches_the_configuration() {
-    let base = "[auth]\nauth_type = \"trust\"\n[users.u]\n\
+    let base = "[auth]\nauth_type = \"trust\"\n[users.u]\n[peers.1]\nhost = \"h\"\n\
                 [databases.d]\nnodes = [\"h\"]\nuser = \"f\"\n";
     let (_directory, path) = directory(&[("howdah.toml", base), ("file", "x"), ("pair", "y")]);
     let plain = load(&path, &[]).unwrap_or_else(|errors| panic!("{errors}"));
     for section in Section::ALL {
         let table = section.header().replace("databases.NAME", "databases.d");
-        let table = table.replace("users.NAME", "users.u");
+        let table = table.replace("users.NAME", "users.u").replace("peers.NUMBER", "peers.1");
         let prefix = table.replace('.', "__").to_uppercase();
         let variable = |(key, value): &(&str, &str)| {
             (format!("HOWDAH_{prefix}__{}", key.to_uppercase()).into(), OsString::from(*value))
