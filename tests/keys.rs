@@ -6,8 +6,15 @@ use std::path::Path;
 use howdah::config::Section;
 
 /// The files whose tests start the real binary.
-const FILES: &[&str] =
-    &["pooling.rs", "timeouts.rs", "doors.rs", "lifecycle.rs", "reload.rs", "console.rs"];
+const FILES: &[&str] = &[
+    "pooling.rs",
+    "timeouts.rs",
+    "doors.rs",
+    "lifecycle.rs",
+    "reload.rs",
+    "console.rs",
+    "http.rs",
+];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.
 fn is_set(text: &str, section: Section, key: &str) -> bool {

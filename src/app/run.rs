@@ -2,6 +2,7 @@
 
 use super::current::Current;
 use super::door::{Door, receive};
+use super::http;
 use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
@@ -18,12 +19,12 @@ use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::unconstrained;
@@ -80,6 +81,8 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         logging,
         asked,
         period: RefCell::default(),
+        started: SystemTime::now(),
+        ending: Cell::new(false),
     })
 }
 
@@ -171,6 +174,16 @@ async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
     }
 }
 
+/// Opens the door for figures, if there is to be one.
+fn figures_door(config: &Config) -> Result<Option<tokio::net::TcpListener>, AppError> {
+    let Some(address) = config.http.listen else { return Ok(None) };
+    let listener = http::listen(address).map_err(|error| {
+        AppError::Setup(format!("http.listen: cannot listen on {address}: {error}"))
+    })?;
+    tracing::info!("figures at http://{address}/");
+    Ok(Some(listener))
+}
+
 /// The signals that the process obeys.
 struct Signals {
     term: Signal,
@@ -226,6 +239,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
     let door = Rc::new(door(&config, logging, sender)?);
     let listeners = listen(&config).await?;
+    let http = figures_door(&config)?;
     let listeners: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), listener)))
@@ -234,6 +248,8 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
     let upkeep = tokio::task::spawn_local(look_after(Rc::clone(&door)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
+    let http =
+        http.map(|listener| tokio::task::spawn_local(http::serve(Rc::clone(&door), listener)));
     tracing::info!(
         port = config.howdah.listen_port,
         workers = config.howdah.workers.get(),
@@ -251,6 +267,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
             asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
         }
     };
+    door.ending.set(true);
     for listener in listeners {
         listener.abort();
         // The door is closed before the first client is told to leave.
@@ -271,7 +288,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(&door, Some(LAST_MOMENT)).await;
-    for task in [opener, upkeep, figures] {
+    for task in [opener, upkeep, figures].into_iter().chain(http) {
         task.abort();
     }
     tracing::info!("process down: {} client(s) left", door.workers.clients());
@@ -342,8 +359,14 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     };
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
+    let begun = Instant::now();
     match open(&account, &door.now().context, extras).await {
         Ok(server) => {
+            if let Some(traffic) = door.routes.borrow().traffic(opening.pool) {
+                // This thread counts behind the workers.
+                let here = traffic.of(usize::from(door.workers.count()));
+                here.connect.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
             tracing::debug!(
                 pid = server.cancel.process_id(), user = %account.user,
                 database = %account.dbname, "new connection to server {}", account.address
