@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "console.rs",
     "service.rs",
     "peers.rs",
+    "http.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.

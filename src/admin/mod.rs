@@ -1,4 +1,4 @@
-//! What operators see and order: the console over SQL.
+//! What operators see and order: the console over SQL, figures over HTTP.
 //!
 //! [`Command`] is what a text asks for, [`Console`] speaks the protocol and [`Table`] is an answer;
 //! all three are pure. Whoever runs the process carries commands out and hands the tables in.
@@ -6,14 +6,17 @@
 mod capacity;
 mod command;
 mod console;
+mod exposition;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+pub mod json;
 mod table;
 mod views;
 
 pub use capacity::Load;
 pub use command::{Command, HELP, Harmless, Shutdown, View};
 pub use console::{Console, Outcome, Step, WELCOME};
+pub use exposition::{CONTENT_TYPE, Exposition, Label, Measure};
 pub use table::{Column, Type, Value};
 
 #[cfg(fuzzing)]

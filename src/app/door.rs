@@ -20,10 +20,10 @@ use crate::session::peers::{Owner, owner};
 use crate::session::route::Common;
 use crate::session::startup::Wish;
 use crate::wire::{self, server};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Sender;
 
 /// Longest good-bye to a stranger.
@@ -49,6 +49,10 @@ pub(super) struct Door {
     pub asked: Sender<Asked>,
     /// What each database did in the last period of figures.
     pub period: RefCell<Period>,
+    /// When the process started.
+    pub started: SystemTime,
+    /// No new client is let in any more.
+    pub ending: Cell<bool>,
 }
 
 impl Door {
@@ -370,7 +374,7 @@ async fn hand_over(
     let about = About {
         route: Some(Arc::clone(&destination.route)),
         peer: who.1.clone(),
-        since: std::time::SystemTime::now(),
+        since: SystemTime::now(),
         tls: framed.stream().tls().map(described),
         replicates: !wish.extras.is_empty(),
     };

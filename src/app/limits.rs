@@ -58,7 +58,8 @@ pub struct TooFewFiles {
 pub fn check_open_files(config: &Config, limit: u64) -> Result<(), TooFewFiles> {
     let clients = u64::from(config.howdah.max_client_conn.get());
     let servers = servers(config);
-    let other = RESERVE + PER_WORKER * config.howdah.workers.get() as u64;
+    let http = config.http.listen.map_or(0, |_| super::http::CONNECTIONS_MAX as u64);
+    let other = RESERVE + PER_WORKER * config.howdah.workers.get() as u64 + http;
     let needed = clients + servers + other;
     if needed <= limit {
         return Ok(());

@@ -5,6 +5,7 @@ mod console;
 mod current;
 mod door;
 mod figures;
+mod http;
 pub mod limits;
 mod listen;
 pub mod logging;

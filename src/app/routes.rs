@@ -129,6 +129,16 @@ impl Routes {
         views.into_values().collect()
     }
 
+    /// What this process counts of a pool.
+    pub(super) fn traffic(&self, pool: PoolId) -> Option<&Arc<PoolTraffic>> {
+        self.traffic.get(&pool)
+    }
+
+    /// What was counted of pools that are gone.
+    pub(super) fn gone(&self) -> &Totals {
+        &self.gone
+    }
+
     /// Which databases are paused.
     pub(super) fn paused(&self) -> &Paused {
         &self.paused
@@ -446,6 +456,13 @@ impl Routes {
         self.accounts.insert(pool, Arc::clone(&account));
         account
     }
+}
+
+/// Whether the configuration names the pool: clients cannot make up any number of such pools.
+pub(super) fn is_named(config: &Config, users: Option<&Users>, pool: &PoolView) -> bool {
+    let has_user =
+        pool.options.forced_user || !is_invented(config, users, (&pool.database, &pool.user));
+    config.databases.contains_key(&pool.database) && has_user
 }
 
 /// Whether the configuration does not name both, the database and the user: whoever may log in may make

@@ -2,6 +2,7 @@
 
 use super::current::Current;
 use super::door::{Door, receive};
+use super::http;
 use super::listen::listen;
 use super::logging::Logging;
 use super::reload::reload;
@@ -21,11 +22,11 @@ use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::unconstrained;
@@ -85,6 +86,8 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         logging,
         asked,
         period: RefCell::default(),
+        started: SystemTime::now(),
+        ending: Cell::new(false),
     })
 }
 
@@ -92,6 +95,16 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
 pub(super) fn limits_of_clients(config: &Config) -> AdmissionOptions {
     let max_client_conn = config.howdah.max_client_conn.get();
     AdmissionOptions { max_client_conn, max_unfinished_logins: max_client_conn }
+}
+
+/// Opens the door for figures, if there is to be one.
+fn figures_door(config: &Config) -> Result<Option<tokio::net::TcpListener>, AppError> {
+    let Some(address) = config.http.listen else { return Ok(None) };
+    let listener = http::listen(address).map_err(|error| {
+        AppError::Setup(format!("http.listen: cannot listen on {address}: {error}"))
+    })?;
+    tracing::info!("figures at http://{address}/");
+    Ok(Some(listener))
 }
 
 /// The signals that the process obeys.
@@ -148,6 +161,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let (sender, receiver) = channel(ASKED_MAX);
     let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
     let door = Rc::new(door(&config, logging, sender)?);
+    let http = figures_door(&config)?;
     let listeners: Vec<_> = listen(&config).await?.into_iter().map(Rc::new).collect();
     let accepting: Vec<_> = listeners
         .iter()
@@ -158,6 +172,8 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let upkeep = tokio::task::spawn_local(look_after(Rc::clone(&door)));
     let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
     let watching = tokio::task::spawn_local(watch(Rc::clone(&door)));
+    let http =
+        http.map(|listener| tokio::task::spawn_local(http::serve(Rc::clone(&door), listener)));
     tracing::info!(
         port = config.howdah.listen_port,
         workers = config.howdah.workers.get(),
@@ -181,6 +197,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
             asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
         }
     };
+    door.ending.set(true);
     service::stopping();
     if config.howdah.so_reuseport {
         turn_away(&listeners).await;
@@ -207,7 +224,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(&door, Some(LAST_MOMENT), has_clients).await;
-    for task in [opener, upkeep, figures, watching, pulse] {
+    for task in [opener, upkeep, figures, watching, pulse].into_iter().chain(http) {
         task.abort();
     }
     tracing::info!("process down: {} client(s) left", door.workers.clients());
@@ -297,8 +314,14 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     };
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
+    let begun = Instant::now();
     match open(&account, &door.now().context, extras).await {
         Ok(server) => {
+            if let Some(traffic) = door.routes.borrow().traffic(opening.pool) {
+                // This thread counts behind the workers.
+                let here = traffic.of(usize::from(door.workers.count()));
+                here.connect.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
             tracing::debug!(
                 pid = server.cancel.process_id(), user = %account.user,
                 database = %account.dbname, "new connection to server {}", account.address

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::address::{NodeAddress, ReadNode};
 use super::keys::Section;
 use super::options::{
-    AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, Source,
-    TcpOptions, Timeout, TimeoutOptions, UserOptions,
+    AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
+    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
+    Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;
@@ -127,6 +127,7 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
         tls_client: tls_client(&Table::section(&raw, Section::TlsClient)),
         tls_server: tls_server(&Table::section(&raw, Section::TlsServer)),
         log: log(&Table::section(&raw, Section::Log)),
+        http: http(&Table::section(&raw, Section::Http)),
         databases: entries(Section::Database)
             .map(|(name, scope)| (name, database(&table(scope))))
             .collect(),
@@ -269,6 +270,13 @@ fn log(table: &Table<'_>) -> LogOptions {
         log_pooler_errors: table.flag("log_pooler_errors"),
         log_stats: table.flag("log_stats"),
         stats_period: table.duration("stats_period"),
+    }
+}
+
+fn http(table: &Table<'_>) -> HttpOptions {
+    HttpOptions {
+        listen: table.text("listen").and_then(|text| text.parse().ok()),
+        token_file: table.file("token_file"),
     }
 }
 

@@ -6,12 +6,16 @@ use super::error::{Collector, Origin};
 use super::keys::Section;
 use super::raw::{Raw, Scope};
 use super::value::Value;
+use std::net::SocketAddr;
 
 /// PostgreSQL cuts names to this many bytes (NAMEDATALEN - 1).
 const MAX_NAME_BYTES: usize = 63;
 
 /// Longest path of a Unix socket (`sun_path` less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// A shorter token could be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
 
 /// Names of the console.
 const CONSOLE_NAMES: &[&str] = &["howdah", "pgbouncer"];
@@ -26,6 +30,7 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.auth();
     rules.tls_client();
     rules.tls_server();
+    rules.http();
     rules.databases();
     rules.users();
     rules.peers();
@@ -179,6 +184,38 @@ impl<'a> Rules<'a> {
             if self.has(scope, one) && !self.has(scope, other) {
                 self.add(scope, one, format!("needs {other} too"));
             }
+        }
+    }
+
+    fn http(&mut self) {
+        let scope = Scope::section(Section::Http);
+        if let Some(Value::File(token)) = self.value(&scope, "token_file")
+            && token.contents().trim_ascii().len() < MIN_TOKEN_BYTES
+        {
+            let message = format!("the token has fewer than {MIN_TOKEN_BYTES} bytes");
+            self.add(&scope, "token_file", message);
+        }
+        let listen = match self.value(&scope, "listen") {
+            Some(Value::Text(text)) if !text.is_empty() => text,
+            _ => {
+                if self.value(&scope, "token_file").is_some() {
+                    self.add(&scope, "token_file", "has no effect without listen");
+                }
+                return;
+            }
+        };
+        let Ok(address) = listen.parse::<SocketAddr>() else {
+            let message = format!(
+                "{listen:?} is not an address and a port, such as \"127.0.0.1:9187\" or \"[::1]:9187\""
+            );
+            self.add(&scope, "listen", message);
+            return;
+        };
+        if !address.ip().is_loopback() && !self.has(&scope, "token_file") {
+            let message = format!(
+                "{address} can be reached from elsewhere; set token_file, or listen on 127.0.0.1"
+            );
+            self.add(&scope, "listen", message);
         }
     }
 

@@ -36,9 +36,9 @@ pub use environment::process_environment;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use options::{
-    AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, Identity,
-    Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings, Source,
-    TcpOptions, Timeout, TimeoutOptions, UserOptions,
+    AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
+    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
+    Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 pub use reference::{markdown, sample};
 pub use secret::{HIDDEN, LoadedFile, Secret};

@@ -1,6 +1,7 @@
 //! The checked configuration: what the rest of the program reads.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -194,6 +195,15 @@ pub struct LogOptions {
     pub stats_period: Duration,
 }
 
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpOptions {
+    /// Where figures are served; None = nowhere.
+    pub listen: Option<SocketAddr>,
+    /// The bearer token, with the white space around it. Present unless `listen` is loopback.
+    pub token_file: Option<LoadedFile>,
+}
+
 /// `[databases.NAME]`. None in an override = what `[pool]` or `[timeouts]` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatabaseOptions {
@@ -342,6 +352,8 @@ pub struct Config {
     pub tls_server: ServerTlsOptions,
     /// `[log]`.
     pub log: LogOptions,
+    /// `[http]`.
+    pub http: HttpOptions,
     /// `[databases.NAME]`, without the wildcard.
     pub databases: BTreeMap<String, DatabaseOptions>,
     /// `[databases."*"]`.

@@ -4,6 +4,7 @@
 //! that a quantile read from it is off by an eighth at most.
 
 use super::Cell;
+use std::sync::OnceLock;
 
 /// Buckets for each power of two, as a power of two.
 const STEPS_LOG: u32 = 2;
@@ -34,25 +35,20 @@ fn lower(bucket: usize) -> u64 {
 }
 
 /// Durations, counted by one thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Histogram {
-    counts: Box<[Cell; BUCKETS]>,
+    /// Made for the first duration: most pools have threads that never see some kinds.
+    counts: OnceLock<Box<[Cell; BUCKETS]>>,
     sum: Cell,
     max: Cell,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        let counts = Box::new(std::array::from_fn(|_| Cell::default()));
-        Self { counts, sum: Cell::default(), max: Cell::default() }
-    }
 }
 
 impl Histogram {
     /// Counts a duration in microseconds.
     #[inline]
     pub fn record(&self, micros: u64) {
-        if let Some(count) = self.counts.get(bucket(micros)) {
+        let make = || Box::new(std::array::from_fn(|_| Cell::default()));
+        if let Some(count) = self.counts.get_or_init(make).get(bucket(micros)) {
             count.add(1);
         }
         self.sum.add(micros);
@@ -61,7 +57,8 @@ impl Histogram {
 
     /// Adds what was counted to a distribution.
     pub fn add_to(&self, distribution: &mut Distribution) {
-        for (total, count) in distribution.counts.iter_mut().zip(self.counts.iter()) {
+        let Some(counts) = self.counts.get() else { return };
+        for (total, count) in distribution.counts.iter_mut().zip(counts.iter()) {
             *total += count.get();
         }
         distribution.sum += self.sum.get();

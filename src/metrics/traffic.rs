@@ -28,6 +28,8 @@ pub struct Traffic {
     pub query: Histogram,
     /// Transactions, from the same byte to the ReadyForQuery that ends them.
     pub transaction: Histogram,
+    /// Openings of servers that succeeded, from the first packet to the end of the login.
+    pub connect: Histogram,
 }
 
 /// What all threads count of a pool. Those that never served it cost a pointer.
@@ -73,6 +75,7 @@ pub struct Totals {
     pub wait: Distribution,
     pub query: Distribution,
     pub transaction: Distribution,
+    pub connect: Distribution,
 }
 
 impl Totals {
@@ -88,6 +91,7 @@ impl Totals {
         one.wait.add_to(&mut self.wait);
         one.query.add_to(&mut self.query);
         one.transaction.add_to(&mut self.transaction);
+        one.connect.add_to(&mut self.connect);
     }
 
     /// Adds another sum.
@@ -103,6 +107,7 @@ impl Totals {
         self.wait.merge(&other.wait);
         self.query.merge(&other.query);
         self.transaction.merge(&other.transaction);
+        self.connect.merge(&other.connect);
     }
 
     /// What happened since an earlier moment.
@@ -120,6 +125,7 @@ impl Totals {
             wait: self.wait.since(&earlier.wait),
             query: self.query.since(&earlier.query),
             transaction: self.transaction.since(&earlier.transaction),
+            connect: self.connect.since(&earlier.connect),
         }
     }
 }

@@ -6,6 +6,8 @@
 mod orders;
 mod shown;
 
+pub(super) use shown::{cards, snapshots};
+
 use super::current::Current;
 use super::door::{CardGuard, Door, Ended, dismiss, prove};
 use crate::admin::{Console, Step, WELCOME};

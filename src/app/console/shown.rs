@@ -55,12 +55,12 @@ fn views(door: &Door) -> Vec<PoolView> {
     door.routes.borrow().pools(&now.config)
 }
 
-fn snapshots(door: &Door) -> HashMap<crate::pool::PoolId, PoolSnapshot> {
+pub(in crate::app) fn snapshots(door: &Door) -> HashMap<crate::pool::PoolId, PoolSnapshot> {
     door.common.pools.snapshot().into_iter().map(|one| (one.pool, one)).collect()
 }
 
 /// The clients of databases; those of the console are not among them.
-fn cards(door: &Door) -> Vec<Arc<Card>> {
+pub(in crate::app) fn cards(door: &Door) -> Vec<Arc<Card>> {
     let mut all = door.common.clients.list();
     all.retain(|card| card.about.route.is_some());
     all

@@ -3,6 +3,7 @@
 
 mod entries;
 mod howdah;
+mod http;
 mod pool;
 mod security;
 mod timeouts;
@@ -29,6 +30,8 @@ pub enum Section {
     TlsServer,
     /// `[log]`.
     Log,
+    /// `[http]`: figures over HTTP.
+    Http,
     /// `[databases.NAME]`.
     Database,
     /// `[users.NAME]`.
@@ -47,6 +50,7 @@ impl Section {
         Self::TlsClient,
         Self::TlsServer,
         Self::Log,
+        Self::Http,
         Self::Database,
         Self::User,
         Self::Peer,
@@ -62,6 +66,7 @@ impl Section {
             Self::TlsClient => "tls.client",
             Self::TlsServer => "tls.server",
             Self::Log => "log",
+            Self::Http => "http",
             Self::Database => "databases",
             Self::User => "users",
             Self::Peer => "peers",
@@ -80,7 +85,8 @@ impl Section {
             | Self::Auth
             | Self::TlsClient
             | Self::TlsServer
-            | Self::Log => self.name(),
+            | Self::Log
+            | Self::Http => self.name(),
         }
     }
 
@@ -99,6 +105,7 @@ impl Section {
             Self::TlsClient => security::TLS_CLIENT,
             Self::TlsServer => security::TLS_SERVER,
             Self::Log => security::LOG,
+            Self::Http => http::KEYS,
             Self::Database => entries::DATABASE,
             Self::User => entries::USER,
             Self::Peer => entries::PEER,
@@ -117,6 +124,9 @@ impl Section {
             Self::TlsClient => "TLS towards clients.",
             Self::TlsServer => "TLS towards PostgreSQL.",
             Self::Log => "Logging, on standard error.",
+            Self::Http => {
+                "Figures over HTTP: /metrics for Prometheus, /live and /ready for probes, and a page at /."
+            }
             Self::Database => {
                 "What clients may connect to: NAME is the database they ask for, \"*\" any other name. \
                  A value here wins over the general one. [databases] without entries = none on purpose."

@@ -59,6 +59,7 @@ fn another_value(key: &Key) -> &'static str {
         (Kind::Count { .. }, _) => "5432",
         (Kind::Duration { .. }, _) => "77s",
         (Kind::Size { .. }, _) => "64KiB",
+        (Kind::Text, _) if key.name == "listen" => "127.0.0.1:9187",
         (Kind::Text | Kind::Secret | Kind::Names, _) => "something",
         (Kind::Word { words, .. }, DefaultValue::Toml(default)) => {
             let other = |word: &&&str| !default.contains(**word) && **word != "trust";
@@ -76,6 +77,7 @@ fn another_value(key: &Key) -> &'static str {
 /// Keys that `key` cannot do without.
 fn companions(section: Section, key: &str) -> &'static [(&'static str, &'static str)] {
     match (section, key) {
+        (Section::Http, "token_file") => &[("listen", "127.0.0.1:9187")],
         (Section::TlsClient | Section::TlsServer, "cert_file") => &[("key_file", "pair")],
         (Section::TlsClient | Section::TlsServer, "key_file") => &[("cert_file", "pair")],
         (Section::TlsClient, "sslmode") => &[("cert_file", "file"), ("key_file", "file")],
@@ -84,12 +86,30 @@ fn companions(section: Section, key: &str) -> &'static [(&'static str, &'static 
     }
 }
 
+/// A token that could be guessed, or that nobody will ask for.
+#[test]
+fn tokens_have_some_length_and_a_use() {
+    let (_directory, path) = directory(&[
+        ("howdah.toml", "[auth]\nauth_type = \"trust\"\n[databases.d]\nnodes = [\"h\"]\n"),
+        ("short", "fifteen bytes..\n"),
+        ("long", "sixteen bytes..."),
+    ]);
+    let said = |listen: &str, file: &str| {
+        let set = [("LISTEN", listen), ("TOKEN_FILE", file)]
+            .map(|(key, value)| (format!("HOWDAH_HTTP__{key}").into(), OsString::from(value)));
+        load(&path, &set).map_or_else(|errors| errors.to_string(), |_| "well".to_owned())
+    };
+    assert!(said("0.0.0.0:1", "short").contains("fewer than 16 bytes"));
+    assert!(said("", "long").contains("http.token_file: has no effect without listen"));
+    assert_eq!(said("0.0.0.0:1", "long"), "well");
+}
+
 /// What the rest of the program reads of a configuration.
 fn typed(config: &Config) -> String {
-    let Config { source: _, settings: _, howdah, pool, timeouts, auth, log, .. } = config;
+    let Config { source: _, settings: _, howdah, pool, timeouts, auth, log, http, .. } = config;
     let tls = (&config.tls_client, &config.tls_server);
     let entries = (&config.databases, &config.wildcard, &config.users, &config.peers);
-    format!("{:?}", (howdah, pool, timeouts, auth, log, tls, entries))
+    format!("{:?}", (howdah, pool, timeouts, auth, log, http, tls, entries))
 }
 
 /// Every key, set to what is not its default, changes the typed configuration.
@@ -97,7 +117,8 @@ fn typed(config: &Config) -> String {
 fn every_key_reaches_the_configuration() {
     let base = "[auth]\nauth_type = \"trust\"\n[users.u]\n[peers.1]\nhost = \"h\"\n\
                 [databases.d]\nnodes = [\"h\"]\nuser = \"f\"\n";
-    let (_directory, path) = directory(&[("howdah.toml", base), ("file", "x"), ("pair", "y")]);
+    let (_directory, path) =
+        directory(&[("howdah.toml", base), ("file", "sixteen bytes and more"), ("pair", "y")]);
     let plain = load(&path, &[]).unwrap_or_else(|errors| panic!("{errors}"));
     for section in Section::ALL {
         let table = section.header().replace("databases.NAME", "databases.d");
