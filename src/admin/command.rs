@@ -10,14 +10,23 @@ use crate::sql::{Kind, Lexer, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the word of its SHOW command")]
 pub enum View {
+    ActiveSockets,
     Capacity,
     Clients,
     Config,
     Databases,
+    DnsHosts,
+    DnsZones,
+    Fds,
     Help,
     Latency,
     Lists,
+    Mem,
+    PeerPools,
+    Peers,
     Pools,
+    Servers,
+    Sockets,
     State,
     Stats,
     StatsAverages,
@@ -29,6 +38,7 @@ pub enum View {
 
 /// Every command, and what it does: for SHOW HELP.
 pub const HELP: &[(&str, &str)] = &[
+    ("SHOW ACTIVE_SOCKETS", "every connection that has something to do"),
     (
         "SHOW CAPACITY",
         "load, waits and recommended size of each pool, over the last period of figures",
@@ -36,9 +46,17 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW CLIENTS", "every client"),
     ("SHOW CONFIG", "every setting"),
     ("SHOW DATABASES", "every database of the configuration, and those in use"),
+    ("SHOW DNS_HOSTS", "names of nodes and their addresses, as long as they are remembered"),
+    ("SHOW DNS_ZONES", "DNS zones: none is watched"),
+    ("SHOW FDS", "file descriptors: they are not handed over"),
     ("SHOW LATENCY", "how long waits, queries and transactions took, by pool"),
     ("SHOW LISTS", "how many there are of everything"),
+    ("SHOW MEM", "how many objects of each kind there are, and their size"),
+    ("SHOW PEERS", "other processes that cancel requests are passed to"),
+    ("SHOW PEER_POOLS", "cancel requests that are being passed to them"),
     ("SHOW POOLS", "clients and servers of each pool"),
+    ("SHOW SERVERS", "every connection to PostgreSQL"),
+    ("SHOW SOCKETS", "every connection, of clients and to PostgreSQL"),
     ("SHOW STATE", "whether the pooler is paused"),
     ("SHOW STATS", "totals, and averages of the last period, of each database"),
     ("SHOW STATS_AVERAGES", "the averages alone"),
@@ -59,14 +77,23 @@ pub const HELP: &[(&str, &str)] = &[
 
 /// Every view and its word.
 const VIEWS: &[(&str, View)] = &[
+    ("active_sockets", View::ActiveSockets),
     ("capacity", View::Capacity),
     ("clients", View::Clients),
     ("config", View::Config),
     ("databases", View::Databases),
+    ("dns_hosts", View::DnsHosts),
+    ("dns_zones", View::DnsZones),
+    ("fds", View::Fds),
     ("help", View::Help),
     ("latency", View::Latency),
     ("lists", View::Lists),
+    ("mem", View::Mem),
+    ("peer_pools", View::PeerPools),
+    ("peers", View::Peers),
     ("pools", View::Pools),
+    ("servers", View::Servers),
+    ("sockets", View::Sockets),
     ("state", View::State),
     ("stats", View::Stats),
     ("stats_averages", View::StatsAverages),
@@ -216,7 +243,8 @@ impl Command {
 
     /// Whether who may only look may do this.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::Show(_) | Self::Harmless(_))
+        let gives_away = *self == Self::Show(View::Fds);
+        matches!(self, Self::Show(_) | Self::Harmless(_)) && !gives_away
     }
 
     /// What CommandComplete says of it.

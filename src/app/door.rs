@@ -1,5 +1,6 @@
 //! The way of a client from its first byte to its worker. Runs on the control thread.
 
+use super::cancels::{self, Asker, Cancels};
 use super::console;
 use super::current::Current;
 use super::figures::Period;
@@ -12,7 +13,7 @@ use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
-use crate::session::card::{About, Card};
+use crate::session::card::{About, Card, Replication};
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
@@ -45,6 +46,8 @@ pub(super) struct Door {
     pub logging: Logging,
     /// What the console asks of the whole process.
     pub asked: Sender<Asked>,
+    /// Cancel requests on their way.
+    pub cancels: Cancels,
     /// What each database did in the last period of figures.
     pub period: RefCell<Period>,
 }
@@ -153,10 +156,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Ok(Hello::Nothing) => {}
         // Who has not even said who it is gets no answer.
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
-        Ok(Hello::Cancel(connection, key)) => {
-            cancel(&door, &key).await;
-            close(connection).await;
-        }
+        Ok(Hello::Cancel(connection, key)) => cancel(&door, id, connection, &key).await,
         Ok(Hello::Refused(framed, fault)) => {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
             dismiss(framed, fault).await;
@@ -214,30 +214,17 @@ pub(super) async fn dismiss(mut framed: Framed, fault: Fault) {
     drop(tokio::time::timeout(FAREWELL, told).await);
 }
 
+async fn cancel(door: &Door, id: u64, mut connection: Framed, key: &[u8]) {
+    let stream = connection.stream();
+    let asker = Asker { id, ends: stream.endpoints(), tls: stream.tls_words() };
+    cancels::by_key(door, key, asker).await;
+    close(connection).await;
+}
+
 /// Closes in order, for TLS too, without waiting for somebody who does not.
 async fn close(mut framed: Framed) {
     let closed = std::future::poll_fn(|cx| framed.stream().poll_close(cx));
     drop(tokio::time::timeout(FAREWELL, closed).await);
-}
-
-async fn cancel(door: &Door, key: &[u8]) {
-    match door.common.clients.find(key) {
-        Some(card) => cancel_client(door, &card).await,
-        None => tracing::debug!("cancel request with an unknown key"),
-    }
-}
-
-/// Cancels what a client runs.
-pub(super) async fn cancel_client(door: &Door, card: &Card) {
-    let Some(request) = card.cancel() else { return };
-    let now = door.now();
-    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
-    let delivery = request.deliver(&now.context.resolver, &now.context.tcp);
-    match tokio::time::timeout(limit, delivery).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(client = card.id, "cancel request failed: {error}"),
-        Err(_) => tracing::warn!(client = card.id, "cancel request failed: cancel_wait_timeout"),
-    }
 }
 
 fn method(now: &Current) -> Result<Method, Ended> {
@@ -338,8 +325,9 @@ async fn hand_over(
         route: Some(Arc::clone(&destination.route)),
         peer: who.1.clone(),
         since: std::time::SystemTime::now(),
-        tls: framed.stream().tls().map(described),
-        replicates: !wish.extras.is_empty(),
+        tls: framed.stream().tls_words(),
+        ends: framed.stream().endpoints(),
+        replication: replication(&wish),
     };
     let card = match door.common.clients.register(who.0, about) {
         Ok(card) => card,
@@ -373,15 +361,13 @@ async fn hand_over(
     door.workers.hand(arrival).await;
 }
 
-/// TLS version and cipher, as PgBouncer writes them.
-fn described(tls: &rustls::Connection) -> Box<str> {
-    let version = match tls.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        _ => "TLS",
-    };
-    let suite = tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-    format!("{version}/{}", suite.unwrap_or_default()).into()
+/// How the client replicates, by what its startup packet said.
+fn replication(wish: &Wish) -> Replication {
+    match wish.extras.iter().find(|(name, _)| name == "replication") {
+        None => Replication::None,
+        Some((_, value)) if value == "database" => Replication::Logical,
+        Some(_) => Replication::Physical,
+    }
 }
 
 fn session_settings(

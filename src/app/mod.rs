@@ -1,10 +1,12 @@
 //! Composition: bind, spawn, signals, drain.
 
+mod cancels;
 pub mod cli;
 mod console;
 mod current;
 mod door;
 mod figures;
+mod known;
 pub mod limits;
 pub mod logging;
 mod numbers;

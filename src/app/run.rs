@@ -1,5 +1,6 @@
 //! The control thread: listeners, logins of both sides, upkeep and signals.
 
+use super::cancels::Cancels;
 use super::current::Current;
 use super::door::{Door, receive};
 use super::logging::Logging;
@@ -8,6 +9,7 @@ use super::routes::Routes;
 use super::workers::Workers;
 use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
+use crate::backend::card::ServerCard;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
 use crate::config::{Config, ListenAddress};
@@ -79,6 +81,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         common,
         logging,
         asked,
+        cancels: Cancels::default(),
         period: RefCell::default(),
     })
 }
@@ -342,6 +345,8 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     };
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
+    let card = Arc::new(ServerCard::new(door.common.clients.next_id()));
+    pools.introduce(opening.slot, &card);
     match open(&account, &door.now().context, extras).await {
         Ok(server) => {
             tracing::debug!(
@@ -351,6 +356,7 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             if extras.is_empty() {
                 account.welcomes.logged_in(&server);
             }
+            card.logs_in(&server);
             let here = WorkerId(door.workers.count());
             pools.opened(opening.slot, server, here);
         }

@@ -7,7 +7,8 @@
 
 use super::route::Route;
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
-use crate::net::Peer;
+use crate::metrics::Cell;
+use crate::net::{Endpoints, Peer};
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -44,6 +45,7 @@ enum Link {
 struct Shared {
     link: Link,
     waker: Option<Waker>,
+    application_name: Box<str>,
 }
 
 /// Who a client is; never changes.
@@ -53,23 +55,36 @@ pub struct About {
     pub route: Option<Arc<Route>>,
     /// Its end of the connection.
     pub peer: Peer,
+    /// Both ends, as the system knows them.
+    pub ends: Endpoints,
     /// When it logged in.
     pub since: SystemTime,
     /// TLS version and cipher, if it is encrypted.
     pub tls: Option<Box<str>>,
-    /// It replicates.
-    pub replicates: bool,
+    /// How it replicates.
+    pub replication: Replication,
+}
+
+/// How a client replicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// Not at all.
+    None,
+    /// By rows of its database.
+    Logical,
+    /// By blocks of the whole server.
+    Physical,
 }
 
 /// What a client does at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Doing {
     /// Nothing that needs a server.
     Idle,
     /// It waits for a server.
     Waiting,
-    /// It has the server of this process id.
-    Active(u32),
+    /// It has this server.
+    Active(Arc<CancelTarget>),
 }
 
 /// One client, as other threads see it.
@@ -81,6 +96,8 @@ pub struct Card {
     pub about: About,
     /// When it last asked for a server, as [`Tick`]s.
     requested: AtomicU64,
+    /// Statements that it has prepared by name.
+    pub prepared: Cell,
     key: Key,
     shared: Mutex<Shared>,
     alarm: AtomicU64,
@@ -153,8 +170,24 @@ impl Card {
         match &self.lock().link {
             Link::Idle => Doing::Idle,
             Link::Waiting => Doing::Waiting,
-            Link::On(target) => Doing::Active(target.process_id()),
+            Link::On(target) => Doing::Active(Arc::clone(target)),
         }
+    }
+
+    /// What its `application_name` is from here on; nothing when nobody has said.
+    pub fn calls_itself(&self, name: Option<&str>) {
+        self.lock().application_name = name.unwrap_or_default().into();
+    }
+
+    /// Its `application_name`.
+    pub fn application_name(&self) -> String {
+        self.lock().application_name.clone().into()
+    }
+
+    /// Whether it was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        let leave = Order::Drain as u8 | Order::Stop as u8;
+        self.orders.load(Ordering::Acquire) & leave != 0
     }
 
     /// Sets or stops the alarm.
@@ -228,6 +261,7 @@ impl Clients {
             id,
             about,
             requested: AtomicU64::new(0),
+            prepared: Cell::default(),
             key: Key::default(),
             shared: Mutex::default(),
             alarm: AtomicU64::new(NEVER),

@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 pub mod login;
 mod loss;
+mod named;
 mod names;
 mod outbound;
 mod resets;

@@ -209,6 +209,7 @@ fn custom_of(settings: &Settings) -> super::settings::Custom {
 impl Session {
     fn begin(arrival: Arrival, worker: Rc<Worker>) -> Box<Self> {
         let (options, options_version) = arrival.route.options();
+        arrival.card.calls_itself(arrival.settings.value("application_name"));
         let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
         Box::new(Self {
             client: arrival.stream,
@@ -219,7 +220,7 @@ impl Session {
             phase: Phase::Idle,
             lease: None,
             gate: None,
-            names: Names::default(),
+            names: Names::new(&arrival.card),
             startup: Arc::clone(&arrival.settings),
             plan_settings,
             settings: Arc::clone(&arrival.settings),

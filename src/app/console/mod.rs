@@ -11,7 +11,7 @@ use super::door::{CardGuard, Door, Ended, dismiss, prove};
 use crate::admin::{Console, Step, WELCOME};
 use crate::fault::{Fault, Side};
 use crate::net::{FrameError, Framed, Peer, Socket};
-use crate::session::card::{About, Card, Order};
+use crate::session::card::{About, Card, Order, Replication};
 use crate::session::startup::Wish;
 use crate::wire::{self, client, server};
 use std::future::poll_fn;
@@ -116,8 +116,9 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Card
         route: None,
         peer: who.peer.clone(),
         since: std::time::SystemTime::now(),
-        tls: None,
-        replicates: false,
+        tls: framed.stream().tls_words(),
+        ends: framed.stream().endpoints(),
+        replication: Replication::None,
     };
     let card = door.common.clients.register(who.id, about).map_err(|error| error.to_string())?;
     // It goes too when the login ends here, by an error or by its deadline.

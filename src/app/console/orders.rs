@@ -1,10 +1,11 @@
 //! What the console's commands do.
 
-use super::super::door::{Door, cancel_client};
+use super::super::cancels::{self, Asker};
+use super::super::door::Door;
 use super::super::reload::{preview, reload};
 use super::super::run::Asked;
 use super::{cancelled, shown};
-use crate::admin::{Command, Outcome, Shutdown, Value};
+use crate::admin::{Command, Outcome, Shutdown, Value, View};
 use crate::config::Change;
 use crate::fault::{Fault, Side};
 use crate::session::card::{Card, Order};
@@ -19,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Does what a client of the console, who has this card, has asked for.
 pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) -> Outcome {
     let result = match command {
+        Command::Show(View::Fds) => Err(no_descriptors()),
         Command::Show(view) => Ok(Outcome::Rows(shown::rows(door, *view))),
         Command::Pause(database) => pause(door, database.as_deref(), own).await,
         Command::Resume(database) => resume(door, database.as_deref()),
@@ -29,7 +31,7 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
         }),
         Command::Cancel(id) => match find(door, *id) {
             Ok(card) => {
-                cancel_client(door, &card).await;
+                cancels::deliver(door, &card, asker(own)).await;
                 Ok(Outcome::Done)
             }
             Err(fault) => Err(fault),
@@ -43,8 +45,20 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
     result.unwrap_or_else(Outcome::Refused)
 }
 
+/// The console as one that asks for a cancel request.
+fn asker(own: &Card) -> Asker {
+    Asker { id: own.id, ends: own.about.ends.clone(), tls: own.about.tls.clone() }
+}
+
 fn refused(code: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
     Fault::query(Side::Operator, code, message)
+}
+
+/// PgBouncer hands its sockets to a newer process over a Unix socket, and to nobody else.
+fn no_descriptors() -> Fault {
+    refused("0A000", "file descriptors are not handed over").hint(
+        "For a restart without a gap start the new process beside this one, with so_reuseport.",
+    )
 }
 
 /// A database that a command names has to be there.
