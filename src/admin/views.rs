@@ -126,6 +126,12 @@ impl Command {
             Self::Pause(_)
             | Self::Resume(_)
             | Self::Reconnect(_)
+            | Self::Disable(_)
+            | Self::Enable(_)
+            | Self::Kill(_)
+            | Self::Suspend
+            | Self::WaitClose(_)
+            | Self::Set { .. }
             | Self::KillClient(_)
             | Self::Cancel(_)
             | Self::Shutdown(_)

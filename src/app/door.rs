@@ -6,21 +6,22 @@ use super::current::Current;
 use super::figures::Period;
 use super::logging::Logging;
 use super::routes::{Destination, Routes};
-use super::run::Asked;
+use super::signals::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
 use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
-use crate::session::card::{About, Card, Replication};
+use crate::session::card::{About, Card, Order, Replication};
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
 use crate::session::startup::Wish;
 use crate::wire::{self, server};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
@@ -46,6 +47,8 @@ pub(super) struct Door {
     pub logging: Logging,
     /// What the console asks of the whole process.
     pub asked: Sender<Asked>,
+    /// The client of the console that has suspended everything.
+    pub suspended_by: Cell<Option<u64>>,
     /// Cancel requests on their way.
     pub cancels: Cancels,
     /// What each database did in the last period of figures.
@@ -56,6 +59,40 @@ impl Door {
     /// The configuration that counts now.
     pub(super) fn now(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())
+    }
+
+    /// No session reads anything from here on, until [`Door::go_on`]. `by`: the client of the
+    /// console that wants it so.
+    pub(super) fn stand_still(&self, by: u64) {
+        self.suspended_by.set(Some(by));
+        self.make_all_look(true);
+    }
+
+    /// Ends that. False when it was not so.
+    pub(super) fn go_on(&self) -> bool {
+        let was = self.suspended_by.take().is_some();
+        if was {
+            self.make_all_look(false);
+        }
+        was
+    }
+
+    /// Whether sessions read nothing.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended_by.get().is_some()
+    }
+
+    /// Whether this client of the console wants it so.
+    pub(super) fn is_suspended_by(&self, console: u64) -> bool {
+        self.suspended_by.get() == Some(console)
+    }
+
+    /// A session that begins later reads the flag itself.
+    fn make_all_look(&self, suspended: bool) {
+        self.common.suspended.store(suspended, Ordering::Release);
+        let clients = self.common.clients.list();
+        let sessions = clients.iter().filter(|card| card.about.route.is_some());
+        sessions.for_each(|card| card.order(Order::Look));
     }
 }
 
@@ -131,6 +168,11 @@ fn too_many_names() -> Fault {
         "There is a limit for those that the configuration does not name: give them entries of \
          their own.",
     )
+}
+
+fn disabled(database: &str) -> Fault {
+    let text = format!("database \"{database}\" is disabled");
+    Fault::session(Side::Operator, "55000", text).hint("ENABLE on the console lets clients in.")
 }
 
 /// Serves one accepted connection until it is handed to a worker, or over.
@@ -277,6 +319,9 @@ async fn admit(
     let now = door.now();
     let names = (wish.database.as_str(), wish.user.as_str());
     let keys = proof.keys.map(Credential::Keys);
+    if door.routes.borrow().is_disabled(&wish.database) {
+        return Err(Ended::Refused(disabled(&wish.database)));
+    }
     if !door.routes.borrow_mut().has_room(&now.config, now.users.as_ref(), names) {
         return Err(Ended::Refused(too_many_names()));
     }

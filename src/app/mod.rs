@@ -15,6 +15,7 @@ mod reload;
 mod repeats;
 mod routes;
 mod run;
+mod signals;
 mod workers;
 
 pub use process::{detach, leave_terminal, refuse_root};

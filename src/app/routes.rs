@@ -43,6 +43,8 @@ pub(super) struct Routes {
     gone: Totals,
     /// Databases of which nobody gets a server.
     paused: Paused,
+    /// Databases that let nobody in.
+    disabled: HashSet<String>,
     verifiers: HashMap<Vec<u8>, Verifier>,
     /// The pools that the console shows.
     known: KnownPools,
@@ -90,6 +92,7 @@ impl Routes {
             workers,
             gone: Totals::default(),
             paused: Paused::default(),
+            disabled: HashSet::new(),
             verifiers: HashMap::new(),
             known: KnownPools::default(),
             retired: Vec::new(),
@@ -114,6 +117,21 @@ impl Routes {
     /// Which databases are paused.
     pub(super) fn paused(&self) -> &Paused {
         &self.paused
+    }
+
+    /// Whether a database lets nobody in.
+    pub(super) fn is_disabled(&self, database: &str) -> bool {
+        self.disabled.contains(database)
+    }
+
+    /// From here on the database lets nobody in.
+    pub(super) fn disable(&mut self, database: &str) {
+        self.disabled.insert(database.to_owned());
+    }
+
+    /// Ends that.
+    pub(super) fn enable(&mut self, database: &str) {
+        self.disabled.remove(database);
     }
 
     /// Pauses one database, or all. False when that is so already.
@@ -331,6 +349,9 @@ impl Routes {
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
         self.invented.clear();
+        // One that comes back some day is as good as new.
+        self.disabled.retain(|name| config.database(name).is_some());
+        self.paused.databases.retain(|name| config.database(name).is_some());
         let known = std::mem::take(&mut self.routes);
         self.retired.extend(known.into_iter().map(|(key, route)| (key, Arc::downgrade(&route))));
         let mut kept = HashSet::new();

@@ -1,11 +1,13 @@
 //! The control thread: listeners, logins of both sides, upkeep and signals.
 
 use super::cancels::Cancels;
+use super::console;
 use super::current::Current;
 use super::door::{Door, receive};
 use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
+use super::signals::{Asked, Signals};
 use super::workers::Workers;
 use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
@@ -20,14 +22,13 @@ use crate::pool::core::Opening;
 use crate::pool::{Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -69,6 +70,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         statements: Arc::new(StatementTable::default()),
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
+        suspended: false.into(),
     });
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
         .map_err(AppError::Runtime)?;
@@ -81,6 +83,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         common,
         logging,
         asked,
+        suspended_by: Cell::default(),
         cancels: Cancels::default(),
         period: RefCell::default(),
     })
@@ -174,56 +177,6 @@ async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
     }
 }
 
-/// The signals that the process obeys.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    /// SIGINT drains.
-    gentle_interrupt: bool,
-    /// What the console asks.
-    console: Receiver<Asked>,
-}
-
-/// What somebody asks of the whole process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// To end when the clients have ended their transactions.
-    Drain,
-    /// To end when the clients have left by themselves.
-    Wait,
-    /// To end at once.
-    Stop,
-    /// To read the configuration again.
-    Reload,
-}
-
-impl Signals {
-    fn new(console: Receiver<Asked>, gentle_interrupt: bool) -> Result<Self, AppError> {
-        let catch = |kind| signal(kind).map_err(AppError::Runtime);
-        Ok(Self {
-            term: catch(SignalKind::terminate())?,
-            int: catch(SignalKind::interrupt())?,
-            hup: catch(SignalKind::hangup())?,
-            console,
-            gentle_interrupt,
-        })
-    }
-
-    /// What is asked, and how the log begins to tell of it.
-    async fn next(&mut self) -> (Asked, &'static str) {
-        tokio::select! {
-            _ = self.term.recv() => (Asked::Drain, "got SIGTERM, "),
-            _ = self.int.recv() => {
-                let asked = if self.gentle_interrupt { Asked::Drain } else { Asked::Stop };
-                (asked, "got SIGINT, ")
-            }
-            _ = self.hup.recv() => (Asked::Reload, "got SIGHUP, "),
-            Some(asked) = self.console.recv() => (asked, ""),
-        }
-    }
-}
-
 async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<(), AppError> {
     let (sender, receiver) = channel(ASKED_MAX);
     let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
@@ -251,9 +204,13 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         match signals.next().await {
             // What is wrong is in the log.
             (Asked::Reload, _) => drop(reload(&door)),
-            asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
+            (Asked::Pause, _) => console::pause_all(&door),
+            (Asked::Resume, _) => console::resume_all(&door),
+            asked @ (Asked::Drain | Asked::Wait | Asked::Stop | Asked::Quit, _) => break asked,
         }
     };
+    // Who reads nothing could not end its transaction.
+    door.go_on();
     for listener in listeners {
         listener.abort();
         // The door is closed before the first client is told to leave.
@@ -270,10 +227,15 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
             tracing::info!("{by}shutting down, waiting for clients to leave");
             drain(&door, &mut signals, None).await;
         }
-        Asked::Stop | Asked::Reload => tracing::info!("{by}shutting down"),
+        Asked::Stop | Asked::Reload | Asked::Pause | Asked::Resume => {
+            tracing::info!("{by}shutting down");
+        }
+        Asked::Quit => tracing::info!("{by}fast exit"),
     }
-    door.workers.dismiss(Order::Stop).await;
-    until_empty(&door, Some(LAST_MOMENT)).await;
+    if asked != Asked::Quit {
+        door.workers.dismiss(Order::Stop).await;
+        until_empty(&door, Some(LAST_MOMENT)).await;
+    }
     for task in [opener, upkeep, figures] {
         task.abort();
     }
@@ -284,8 +246,8 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
 /// Waits until the last client has left, the deadline, or a second signal.
 async fn drain(door: &Door, signals: &mut Signals, limit: Option<Duration>) {
     let another = async {
-        while let (Asked::Reload, _) = signals.next().await {
-            tracing::warn!("got SIGHUP while shutting down: nothing is reloaded");
+        while let (Asked::Reload | Asked::Pause | Asked::Resume, by) = signals.next().await {
+            tracing::warn!("{by}while shutting down: it is ignored");
         }
     };
     tokio::select! {

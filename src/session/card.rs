@@ -11,7 +11,7 @@ use crate::metrics::Cell;
 use crate::net::{Endpoints, Peer};
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
@@ -31,6 +31,10 @@ pub enum Order {
     Drain = 4,
     /// Leave now.
     Stop = 8,
+    /// Leave now, and take the server along.
+    Kill = 16,
+    /// All sessions were suspended, or may go on.
+    Look = 32,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +106,7 @@ pub struct Card {
     shared: Mutex<Shared>,
     alarm: AtomicU64,
     orders: AtomicU8,
+    rests: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -142,7 +147,7 @@ impl Card {
         if orders & order as u8 == 0 {
             return false;
         }
-        if matches!(order, Order::Alarm | Order::Cancel) {
+        if matches!(order, Order::Alarm | Order::Cancel | Order::Look) {
             self.orders.fetch_and(!(order as u8), Ordering::AcqRel);
         }
         true
@@ -186,8 +191,18 @@ impl Card {
 
     /// Whether it was told to leave.
     pub fn is_leaving(&self) -> bool {
-        let leave = Order::Drain as u8 | Order::Stop as u8;
+        let leave = Order::Drain as u8 | Order::Stop as u8 | Order::Kill as u8;
         self.orders.load(Ordering::Acquire) & leave != 0
+    }
+
+    /// The session, which is suspended, has written what was to be written; or it has not, or goes on.
+    pub fn rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Release);
+    }
+
+    /// Whether it reads nothing and has nothing to write.
+    pub fn is_resting(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
     }
 
     /// Sets or stops the alarm.
@@ -266,6 +281,7 @@ impl Clients {
             shared: Mutex::default(),
             alarm: AtomicU64::new(NEVER),
             orders: AtomicU8::new(0),
+            rests: AtomicBool::new(false),
         };
         loop {
             let mut key = Key::default();

@@ -20,6 +20,7 @@ mod run;
 mod settings;
 pub mod startup;
 pub mod state;
+mod suspended;
 mod timing;
 pub mod worker;
 

@@ -125,6 +125,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
+            suspended: false.into(),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
         let options = PoolOptions {

@@ -5,6 +5,7 @@
 
 mod orders;
 mod shown;
+mod waits;
 
 use super::current::Current;
 use super::door::{CardGuard, Door, Ended, dismiss, prove};
@@ -140,6 +141,10 @@ pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
     let card = &listed.card;
     tracing::info!(client = card.id, user, database = "howdah", "login attempt succeeded");
     let reason = converse(door, &mut framed, &mut console, card).await;
+    if door.is_suspended_by(card.id) {
+        door.go_on();
+        tracing::info!(client = card.id, "resumed: the console that suspended has left");
+    }
     tracing::debug!(client = card.id, user, "closing because: {reason}");
 }
 
@@ -166,7 +171,11 @@ async fn converse(
             if let Err(error) = send(framed, &mut out).await {
                 return error;
             }
-            let outcome = orders::carry_out(door, &command, card).await;
+            let outcome = tokio::select! {
+                biased; // What is done at once is done, whoever leaves meanwhile.
+                outcome = orders::carry_out(door, &command, card) => outcome,
+                error = framed.ended(MESSAGE_MAX) => return error.to_string(),
+            };
             step = console.answer(outcome, &mut out);
         }
         let is_end = matches!(
@@ -188,6 +197,23 @@ async fn send(framed: &mut Framed, out: &mut Vec<u8>) -> Result<(), String> {
     framed.send(out).await.map_err(|error| error.to_string())?;
     out.clear();
     Ok(())
+}
+
+/// SIGUSR1: as PAUSE, without waiting.
+pub(super) fn pause_all(door: &Door) {
+    if waits::begin_pause(door, None) {
+        tracing::info!("got SIGUSR1, pausing all activity");
+    } else {
+        tracing::info!("got SIGUSR1, but already paused/suspended");
+    }
+}
+
+/// SIGUSR2: as RESUME.
+pub(super) fn resume_all(door: &Door) {
+    match orders::resume(door, None) {
+        Ok(_) => tracing::info!("got SIGUSR2, continuing from PAUSE or SUSPEND"),
+        Err(_) => tracing::info!("got SIGUSR2, but not paused/suspended"),
+    }
 }
 
 /// Until a cancel request comes for this client.

@@ -86,12 +86,12 @@ fn config(door: &Door) -> Vec<Row> {
 }
 
 fn state(door: &Door) -> Vec<Row> {
-    let paused = door.routes.borrow().paused().all;
+    let (paused, suspended) = (door.routes.borrow().paused().all, door.is_suspended());
     let word = |is: bool| Value::from(if is { "yes" } else { "no" });
     vec![
-        vec!["active".into(), word(!paused)],
+        vec!["active".into(), word(!paused && !suspended)],
         vec!["paused".into(), word(paused)],
-        vec!["suspended".into(), word(false)],
+        vec!["suspended".into(), word(suspended)],
     ]
 }
 
@@ -226,7 +226,8 @@ fn lists(door: &Door) -> Vec<Row> {
     let idle: u32 = counts.values().map(|one| one.idle).sum();
     let used: u32 = counts.values().map(|one| one.opening + one.granted + one.leased).sum();
     let resolver = &now.context.resolver;
-    let items: [(&str, usize); 14] = [
+    let of_console = door.common.clients.len().saturating_sub(cards(door).len());
+    let items: [(&str, usize); 15] = [
         ("databases", now.config.databases.len()),
         ("users", now.config.users.len()),
         ("peers", 0),
@@ -242,6 +243,7 @@ fn lists(door: &Door) -> Vec<Row> {
         ("dns_zones", 0),
         ("dns_queries", resolver.pending()),
         ("dns_pending", 0),
+        ("console_clients", of_console),
     ];
     items.map(|(name, items)| vec![name.into(), Value::count(items)]).into()
 }
