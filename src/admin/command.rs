@@ -10,14 +10,23 @@ use crate::sql::{Kind, Lexer, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the word of its SHOW command")]
 pub enum View {
+    ActiveSockets,
     Capacity,
     Clients,
     Config,
     Databases,
+    DnsHosts,
+    DnsZones,
+    Fds,
     Help,
     Latency,
     Lists,
+    Mem,
+    PeerPools,
+    Peers,
     Pools,
+    Servers,
+    Sockets,
     State,
     Stats,
     StatsAverages,
@@ -29,6 +38,7 @@ pub enum View {
 
 /// Every command, and what it does: for SHOW HELP.
 pub const HELP: &[(&str, &str)] = &[
+    ("SHOW ACTIVE_SOCKETS", "every connection that has something to do"),
     (
         "SHOW CAPACITY",
         "load, waits and recommended size of each pool, over the last period of figures",
@@ -36,10 +46,18 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW CLIENTS", "every client"),
     ("SHOW CONFIG", "every setting"),
     ("SHOW DATABASES", "every database of the configuration, and those in use"),
+    ("SHOW DNS_HOSTS", "names of nodes and their addresses, as long as they are remembered"),
+    ("SHOW DNS_ZONES", "DNS zones: none is watched"),
+    ("SHOW FDS", "file descriptors: they are not handed over"),
     ("SHOW LATENCY", "how long waits, queries and transactions took, by pool"),
     ("SHOW LISTS", "how many there are of everything"),
+    ("SHOW MEM", "how many objects of each kind there are, and their size"),
+    ("SHOW PEERS", "other processes that cancel requests are passed to"),
+    ("SHOW PEER_POOLS", "cancel requests that are being passed to them"),
     ("SHOW POOLS", "clients and servers of each pool"),
-    ("SHOW STATE", "whether the pooler is paused"),
+    ("SHOW SERVERS", "every connection to PostgreSQL"),
+    ("SHOW SOCKETS", "every connection, of clients and to PostgreSQL"),
+    ("SHOW STATE", "whether the pooler is paused or suspended"),
     ("SHOW STATS", "totals, and averages of the last period, of each database"),
     ("SHOW STATS_AVERAGES", "the averages alone"),
     ("SHOW STATS_TOTALS", "the totals alone"),
@@ -47,8 +65,14 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW USERS", "every user of the configuration, and those connected"),
     ("SHOW VERSION", "the version"),
     ("PAUSE [db]", "give out no server, and wait until none is out"),
-    ("RESUME [db]", "end a pause"),
+    ("RESUME [db]", "end a pause, what KILL has paused, or SUSPEND"),
     ("RECONNECT [db]", "replace every server when it is free"),
+    ("WAIT_CLOSE [db]", "wait until those that are to be replaced are closed"),
+    ("DISABLE db", "refuse new clients of a database"),
+    ("ENABLE db", "let them in again"),
+    ("KILL [db]", "end all sessions and servers of a database, and pause it"),
+    ("SUSPEND", "write what is to be written, then read nothing more until RESUME"),
+    ("SET key = value", "change a setting until the next reload"),
     ("KILL_CLIENT id", "end a client's session"),
     ("CANCEL id", "cancel what a client runs"),
     ("RELOAD [CHECK]", "read the configuration again, or only say what that would change"),
@@ -58,15 +82,24 @@ pub const HELP: &[(&str, &str)] = &[
 ];
 
 /// Every view and its word.
-const VIEWS: &[(&str, View)] = &[
+pub const VIEWS: &[(&str, View)] = &[
+    ("active_sockets", View::ActiveSockets),
     ("capacity", View::Capacity),
     ("clients", View::Clients),
     ("config", View::Config),
     ("databases", View::Databases),
+    ("dns_hosts", View::DnsHosts),
+    ("dns_zones", View::DnsZones),
+    ("fds", View::Fds),
     ("help", View::Help),
     ("latency", View::Latency),
     ("lists", View::Lists),
+    ("mem", View::Mem),
+    ("peer_pools", View::PeerPools),
+    ("peers", View::Peers),
     ("pools", View::Pools),
+    ("servers", View::Servers),
+    ("sockets", View::Sockets),
     ("state", View::State),
     ("stats", View::Stats),
     ("stats_averages", View::StatsAverages),
@@ -113,6 +146,23 @@ pub enum Command {
     Resume(Option<String>),
     /// `RECONNECT`, of all or of one database.
     Reconnect(Option<String>),
+    /// `DISABLE` a database.
+    Disable(String),
+    /// `ENABLE` a database.
+    Enable(String),
+    /// `KILL`, of all or of one database.
+    Kill(Option<String>),
+    /// `SUSPEND`.
+    Suspend,
+    /// `WAIT_CLOSE`, of all or of one database.
+    WaitClose(Option<String>),
+    /// `SET key = value`.
+    Set {
+        /// As SHOW CONFIG calls it.
+        key: String,
+        /// Without quotes.
+        value: String,
+    },
     /// `KILL_CLIENT id` and `KILL SESSION id`.
     KillClient(u64),
     /// `CANCEL id`: what that client runs.
@@ -157,7 +207,7 @@ impl Command {
         let keyword = words.keyword(0).ok_or_else(unknown)?;
         match keyword.as_str() {
             "show" | "select" => Self::read_show(&words).ok_or_else(unknown),
-            "set" => Self::read_set(&words).ok_or_else(unknown),
+            "set" => Self::read_set(text, &words).ok_or_else(unknown),
             "pause" => words.optional().map(Self::Pause),
             "resume" => words.optional().map(Self::Resume),
             "reconnect" => words.optional().map(Self::Reconnect),
@@ -166,6 +216,12 @@ impl Command {
             {
                 words.id(2).map(Self::KillClient)
             }
+            "kill" => words.optional().map(Self::Kill),
+            "disable" => words.database().map(Self::Disable),
+            "enable" => words.database().map(Self::Enable),
+            "suspend" if words.len() == 1 => Ok(Self::Suspend),
+            "suspend" => Err(arguments("SUSPEND takes nothing")),
+            "wait_close" => words.optional().map(Self::WaitClose),
             "kill_client" => words.id(1).map(Self::KillClient),
             "cancel" => words.id(1).map(Self::Cancel),
             "shutdown" => match (words.len(), words.keyword(1).as_deref()) {
@@ -206,17 +262,23 @@ impl Command {
         Some(Self::Harmless(Harmless::Setting(name, value)))
     }
 
-    fn read_set(words: &Words) -> Option<Self> {
+    fn read_set(text: &[u8], words: &Words) -> Option<Self> {
         let session = usize::from(words.is(1, "session") || words.is(1, "local"));
         let key = words.keyword(1 + session)?;
         let driver = SETTINGS.iter().any(|(known, _)| *known == key);
         let spelled = ["names", "time", "transaction", "characteristics"].contains(&&*key);
-        (driver || spelled).then_some(Self::Harmless(Harmless::Nothing("SET")))
+        if driver || spelled {
+            return Some(Self::Harmless(Harmless::Nothing("SET")));
+        }
+        let assigns = session == 0 && (words.is(2, "=") || words.is(2, "to"));
+        let value = if assigns { words.value(3, text) } else { None }?;
+        Some(Self::Set { key, value })
     }
 
     /// Whether who may only look may do this.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::Show(_) | Self::Harmless(_))
+        let gives_away = *self == Self::Show(View::Fds);
+        matches!(self, Self::Show(_) | Self::Harmless(_)) && !gives_away
     }
 
     /// What CommandComplete says of it.
@@ -226,6 +288,12 @@ impl Command {
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",
             Self::Reconnect(_) => "RECONNECT",
+            Self::Disable(_) => "DISABLE",
+            Self::Enable(_) => "ENABLE",
+            Self::Kill(_) => "KILL",
+            Self::Suspend => "SUSPEND",
+            Self::WaitClose(_) => "WAIT_CLOSE",
+            Self::Set { .. } => "SET",
             Self::KillClient(_) => "KILL_CLIENT",
             Self::Cancel(_) => "CANCEL",
             Self::Shutdown(_) => "SHUTDOWN",
@@ -269,13 +337,13 @@ fn shorten(text: &str) -> &str {
     text.char_indices().nth(MAX).map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
 
-/// The words of a statement.
-struct Words(Vec<(Kind, String)>);
+/// The words of a statement, and where each begins.
+struct Words(Vec<(Kind, String, usize)>);
 
 impl Words {
     fn of(text: &[u8]) -> Self {
         let tokens = Lexer::new(text, true).filter(Token::is_significant);
-        Self(tokens.map(|token| (token.kind, value_of(&token, text))).collect())
+        Self(tokens.map(|token| (token.kind, value_of(&token, text), token.start)).collect())
     }
 
     fn len(&self) -> usize {
@@ -283,12 +351,12 @@ impl Words {
     }
 
     fn text(&self, index: usize) -> Option<&str> {
-        self.0.get(index).map(|(_, text)| text.as_str())
+        self.0.get(index).map(|(_, text, _)| text.as_str())
     }
 
     /// The word there, in lower case.
     fn keyword(&self, index: usize) -> Option<String> {
-        let (kind, text) = self.0.get(index)?;
+        let (kind, text, _) = self.0.get(index)?;
         (*kind == Kind::Word).then(|| text.to_ascii_lowercase())
     }
 
@@ -303,6 +371,23 @@ impl Words {
             2 => Ok(self.text(1).map(str::to_owned)),
             _ => Err(arguments("The command takes one database, quoted if its name needs it")),
         }
+    }
+
+    /// The one argument that there must be: a database.
+    fn database(&self) -> Result<String, Fault> {
+        let missing = || syntax("a database is required".to_owned());
+        self.optional()?.ok_or_else(missing)
+    }
+
+    /// The rest from this word on: what is in the quotes of one that has some, else the text as it
+    /// stands. Nothing is an empty one.
+    fn value(&self, index: usize, text: &[u8]) -> Option<String> {
+        let Some((kind, value, start)) = self.0.get(index) else { return Some(String::new()) };
+        if self.len() == index + 1 && matches!(kind, Kind::Text | Kind::QuotedName) {
+            return Some(value.clone());
+        }
+        let rest = std::str::from_utf8(text.get(*start..)?).ok()?;
+        Some(rest.trim().to_owned())
     }
 
     /// A client's number.
@@ -358,6 +443,13 @@ mod tests {
             ("RESUME \"app\"", Command::Resume(Some(app()))),
             ("RECONNECT", Command::Reconnect(None)),
             ("KILL SESSION 17", Command::KillClient(17)),
+            ("KILL app", Command::Kill(Some(app()))),
+            ("kill", Command::Kill(None)),
+            ("DISABLE app", Command::Disable(app())),
+            ("ENABLE \"app\"", Command::Enable(app())),
+            ("SUSPEND", Command::Suspend),
+            ("WAIT_CLOSE", Command::WaitClose(None)),
+            ("WAIT_CLOSE app", Command::WaitClose(Some(app()))),
             ("KILL_CLIENT 17", Command::KillClient(17)),
             ("CANCEL 17", Command::Cancel(17)),
             ("SHUTDOWN", Command::Shutdown(Shutdown::Now)),
@@ -366,6 +458,23 @@ mod tests {
             ("reload check", Command::Reload { check: true }),
         ] {
             assert_eq!(read(text), command, "{text}");
+        }
+    }
+
+    #[test]
+    fn set_takes_the_rest_as_it_stands() {
+        for (text, value) in [
+            ("SET a_key = 1", "1"),
+            ("set A_KEY to 30s ", "30s"),
+            ("SET a_key = 'it''s'", "it's"),
+            ("SET a_key=\"x\"", "x"),
+            ("SET a_key = one, two", "one, two"),
+            ("SET a_key = -1", "-1"),
+            ("SET a_key =", ""),
+            ("SET a_key = ''", ""),
+        ] {
+            let (key, value) = ("a_key".to_owned(), value.to_owned());
+            assert_eq!(read(text), Command::Set { key, value }, "{text}");
         }
     }
 
@@ -391,7 +500,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, says) in [
-            ("SET a_key = 1", "invalid command 'SET a_key = 1', use SHOW HELP;"),
+            ("SET a_key 1", "invalid command 'SET a_key 1', use SHOW HELP;"),
+            ("SET a_key", "invalid command 'SET a_key', use SHOW HELP;"),
+            ("DISABLE", "a database is required"),
+            ("ENABLE a b", "bad arguments"),
+            ("SUSPEND app", "bad arguments"),
             ("FOO", "invalid command 'FOO', use SHOW HELP;"),
             ("SHOW nothing", "invalid command 'SHOW nothing', use SHOW HELP;"),
             ("SELECT * FROM pools", "invalid command 'SELECT * FROM pools', use SHOW HELP;"),

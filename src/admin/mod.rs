@@ -14,7 +14,7 @@ mod table;
 mod views;
 
 pub use capacity::Load;
-pub use command::{Command, HELP, Harmless, Shutdown, View};
+pub use command::{Command, HELP, Harmless, Shutdown, VIEWS, View};
 pub use console::{Console, Outcome, Step, WELCOME};
 pub use exposition::{CONTENT_TYPE, Exposition, Label, Measure};
 pub use table::{Column, Type, Value};

@@ -9,11 +9,26 @@ macro_rules! columns {
     };
 }
 
+/// Of clients and of servers.
 const CLIENTS: &[Column] = columns![
     Text "type", Text "user", Text "database", Text "replication", Text "state", Text "addr", Int4 "port",
     Text "local_addr", Int4 "local_port", Text "connect_time", Text "request_time", Int4 "wait", Int4 "wait_us",
     Int4 "close_needed", Text "ptr", Text "link", Int4 "remote_pid", Text "tls", Text "application_name",
     Int4 "prepared_statements", Int8 "id",
+];
+
+const SOCKETS: &[Column] = columns![
+    Text "type", Text "user", Text "database", Text "replication", Text "state", Text "addr", Int4 "port",
+    Text "local_addr", Int4 "local_port", Text "connect_time", Text "request_time", Int4 "wait", Int4 "wait_us",
+    Int4 "close_needed", Text "ptr", Text "link", Int4 "remote_pid", Text "tls", Text "application_name",
+    Int4 "prepared_statements", Int8 "id", Int4 "recv_pos", Int4 "pkt_pos", Int4 "pkt_remain", Int4 "send_pos",
+    Int4 "send_remain", Int4 "pkt_avail", Int4 "send_avail",
+];
+
+const FDS: &[Column] = columns![
+    Int4 "fd", Text "task", Text "user", Text "database", Text "addr", Int4 "port", Int8 "cancel", Int4 "link",
+    Text "client_encoding", Text "std_strings", Text "datestyle", Text "timezone", Text "password",
+    Text "scram_client_key", Text "scram_server_key",
 ];
 
 const DATABASES: &[Column] = columns![
@@ -57,9 +72,21 @@ impl View {
                 Int4 "pool_size", Float8 "utilisation", Float8 "wait_p50_ms", Float8 "wait_p99_ms",
                 Float8 "predicted_p50_ms", Float8 "predicted_p99_ms", Int4 "recommended_size",
             ],
-            Self::Clients => CLIENTS,
+            Self::Clients | Self::Servers => CLIENTS,
+            Self::ActiveSockets | Self::Sockets => SOCKETS,
             Self::Config => columns![Text "key", Text "value", Text "default", Text "changeable"],
             Self::Databases => DATABASES,
+            Self::DnsHosts => columns![Text "hostname", Int8 "ttl", Text "addrs"],
+            Self::DnsZones => columns![Text "zonename", Text "serial", Int4 "count"],
+            Self::Fds => FDS,
+            Self::Mem => columns![
+                Text "name", Int4 "size", Int4 "used", Int4 "free", Int8 "memtotal",
+            ],
+            Self::PeerPools => columns![
+                Int4 "peer_id", Int4 "cl_active_cancel_req", Int4 "cl_waiting_cancel_req", Int4 "sv_active_cancel",
+                Int4 "sv_login",
+            ],
+            Self::Peers => columns![Int4 "peer_id", Text "host", Int4 "port", Int4 "pool_size"],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
                 Text "database", Text "user", Text "what", Int8 "count", Float8 "p50_ms", Float8 "p95_ms",
@@ -99,6 +126,12 @@ impl Command {
             Self::Pause(_)
             | Self::Resume(_)
             | Self::Reconnect(_)
+            | Self::Disable(_)
+            | Self::Enable(_)
+            | Self::Kill(_)
+            | Self::Suspend
+            | Self::WaitClose(_)
+            | Self::Set { .. }
             | Self::KillClient(_)
             | Self::Cancel(_)
             | Self::Shutdown(_)

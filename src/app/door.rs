@@ -1,27 +1,27 @@
 //! The way of a client from its first byte to its worker. Runs on the control thread.
 
+use super::cancels::{self, Asker, Cancels};
 use super::console;
 use super::current::Current;
 use super::figures::Period;
 use super::logging::Logging;
 use super::routes::{Destination, Routes};
-use super::run::Asked;
+use super::signals::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
-use crate::backend::cancel::pass_cancel_on;
 use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
-use crate::session::card::{About, Card};
+use crate::session::card::{About, Card, Order, Replication};
 use crate::session::hello::{Hello, hello};
 use crate::session::login::{LoginEnd, Proof, authenticate};
-use crate::session::peers::{Owner, owner};
 use crate::session::route::Common;
 use crate::session::startup::Wish;
 use crate::wire::{self, server};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Sender;
@@ -47,6 +47,10 @@ pub(super) struct Door {
     pub logging: Logging,
     /// What the console asks of the whole process.
     pub asked: Sender<Asked>,
+    /// The client of the console that has suspended everything.
+    pub suspended_by: Cell<Option<u64>>,
+    /// Cancel requests on their way.
+    pub cancels: Cancels,
     /// What each database did in the last period of figures.
     pub period: RefCell<Period>,
     /// When the process started.
@@ -65,6 +69,40 @@ impl Door {
     pub(super) fn has_visitors(&self) -> bool {
         let counts = self.admission.lock().unwrap_or_else(PoisonError::into_inner).counts();
         counts.clients > 0 || counts.logins > 0 || self.workers.clients() > 0
+    }
+
+    /// No session reads anything from here on, until [`Door::go_on`]. `by`: the client of the
+    /// console that wants it so.
+    pub(super) fn stand_still(&self, by: u64) {
+        self.suspended_by.set(Some(by));
+        self.make_all_look(true);
+    }
+
+    /// Ends that. False when it was not so.
+    pub(super) fn go_on(&self) -> bool {
+        let was = self.suspended_by.take().is_some();
+        if was {
+            self.make_all_look(false);
+        }
+        was
+    }
+
+    /// Whether sessions read nothing.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended_by.get().is_some()
+    }
+
+    /// Whether this client of the console wants it so.
+    pub(super) fn is_suspended_by(&self, console: u64) -> bool {
+        self.suspended_by.get() == Some(console)
+    }
+
+    /// A session that begins later reads the flag itself.
+    fn make_all_look(&self, suspended: bool) {
+        self.common.suspended.store(suspended, Ordering::Release);
+        let clients = self.common.clients.list();
+        let sessions = clients.iter().filter(|card| card.about.route.is_some());
+        sessions.for_each(|card| card.order(Order::Look));
     }
 }
 
@@ -142,6 +180,11 @@ fn too_many_names() -> Fault {
     )
 }
 
+fn disabled(database: &str) -> Fault {
+    let text = format!("database \"{database}\" is disabled");
+    Fault::session(Side::Operator, "55000", text).hint("ENABLE on the console lets clients in.")
+}
+
 /// Serves one accepted connection until it is handed to a worker, or over.
 pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let id = door.common.clients.next_id();
@@ -165,10 +208,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Ok(Hello::Nothing) => {}
         // Who has not even said who it is gets no answer.
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
-        Ok(Hello::Cancel(connection, key)) => {
-            cancel(&door, &key).await;
-            close(connection).await;
-        }
+        Ok(Hello::Cancel(connection, key)) => cancel(&door, id, connection, &key).await,
         Ok(Hello::Refused(framed, fault)) => {
             tracing::info!(client = id, %peer, "closing because: {}", fault.message);
             dismiss(framed, fault).await;
@@ -226,55 +266,17 @@ pub(super) async fn dismiss(mut framed: Framed, fault: Fault) {
     drop(tokio::time::timeout(FAREWELL, told).await);
 }
 
+async fn cancel(door: &Door, id: u64, mut connection: Framed, key: &[u8]) {
+    let stream = connection.stream();
+    let asker = Asker { id, ends: stream.endpoints(), tls: stream.tls_words() };
+    cancels::by_key(door, key, asker).await;
+    close(connection).await;
+}
+
 /// Closes in order, for TLS too, without waiting for somebody who does not.
 async fn close(mut framed: Framed) {
     let closed = std::future::poll_fn(|cx| framed.stream().poll_close(cx));
     drop(tokio::time::timeout(FAREWELL, closed).await);
-}
-
-async fn cancel(door: &Door, key: &[u8]) {
-    let clients = &door.common.clients;
-    match owner(key, clients.peer_id()) {
-        Owner::Here(key) => match clients.find(&key) {
-            Some(card) => cancel_client(door, &card).await,
-            None => tracing::debug!("cancel request with an unknown key"),
-        },
-        Owner::Peer(number, key) => pass_on(door, number, &key).await,
-        Owner::Nobody => tracing::debug!("cancel request with a key of nobody's"),
-    }
-}
-
-/// Hands a cancel request to the process whose client it names, and waits until it has arrived.
-async fn pass_on(door: &Door, number: u16, key: &[u8]) {
-    let now = door.now();
-    let Some(peer) = now.config.peers.get(&number) else {
-        tracing::debug!("cancel request for the unknown peer {number}");
-        return;
-    };
-    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
-    let passed = pass_cancel_on(peer, key, &now.context.resolver, &now.context.tcp);
-    match tokio::time::timeout(limit, passed).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!("cancel request for peer {number} at {peer} failed: {error}")
-        }
-        Err(_) => {
-            tracing::warn!("cancel request for peer {number} at {peer} failed: cancel_wait_timeout")
-        }
-    }
-}
-
-/// Cancels what a client runs.
-pub(super) async fn cancel_client(door: &Door, card: &Card) {
-    let Some(request) = card.cancel() else { return };
-    let now = door.now();
-    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
-    let delivery = request.deliver(&now.context.resolver, &now.context.tcp);
-    match tokio::time::timeout(limit, delivery).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(client = card.id, "cancel request failed: {error}"),
-        Err(_) => tracing::warn!(client = card.id, "cancel request failed: cancel_wait_timeout"),
-    }
 }
 
 fn method(now: &Current) -> Result<Method, Ended> {
@@ -327,6 +329,9 @@ async fn admit(
     let now = door.now();
     let names = (wish.database.as_str(), wish.user.as_str());
     let keys = proof.keys.map(Credential::Keys);
+    if door.routes.borrow().is_disabled(&wish.database) {
+        return Err(Ended::Refused(disabled(&wish.database)));
+    }
     if !door.routes.borrow_mut().has_room(&now.config, now.users.as_ref(), names) {
         return Err(Ended::Refused(too_many_names()));
     }
@@ -375,8 +380,9 @@ async fn hand_over(
         route: Some(Arc::clone(&destination.route)),
         peer: who.1.clone(),
         since: SystemTime::now(),
-        tls: framed.stream().tls().map(described),
-        replicates: !wish.extras.is_empty(),
+        tls: framed.stream().tls_words(),
+        ends: framed.stream().endpoints(),
+        replication: replication(&wish),
     };
     let card = match door.common.clients.register(who.0, about) {
         Ok(card) => card,
@@ -410,15 +416,13 @@ async fn hand_over(
     door.workers.hand(arrival).await;
 }
 
-/// TLS version and cipher, as PgBouncer writes them.
-fn described(tls: &rustls::Connection) -> Box<str> {
-    let version = match tls.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        _ => "TLS",
-    };
-    let suite = tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-    format!("{version}/{}", suite.unwrap_or_default()).into()
+/// How the client replicates, by what its startup packet said.
+fn replication(wish: &Wish) -> Replication {
+    match wish.extras.iter().find(|(name, _)| name == "replication") {
+        None => Replication::None,
+        Some((_, value)) if value == "database" => Replication::Logical,
+        Some(_) => Replication::Physical,
+    }
 }
 
 fn session_settings(

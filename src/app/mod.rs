@@ -1,11 +1,13 @@
 //! Composition: bind, spawn, signals, drain.
 
+mod cancels;
 pub mod cli;
 mod console;
 mod current;
 mod door;
 mod figures;
 mod http;
+mod known;
 pub mod limits;
 mod listen;
 pub mod logging;
@@ -16,6 +18,7 @@ mod repeats;
 mod routes;
 mod run;
 mod service;
+mod signals;
 mod watch;
 mod workers;
 

@@ -1,10 +1,10 @@
-//! SIGHUP: the file is read again, and what differs comes to bear.
+//! A changed configuration comes to bear: the file was read again, or SET changed a setting.
 
 use super::current::Current;
 use super::door::Door;
 use super::limits::{check_open_files, raise_open_files};
 use super::run::limits_of_clients;
-use crate::config::{self, Applies, Change, Config};
+use crate::config::{self, Applies, Change, Config, Unchangeable};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
@@ -34,6 +34,30 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
             return Err(reasons);
         }
     };
+    Ok(adopt(door, &old, new))
+}
+
+/// Changes one setting until the next reload, by its name in `SHOW CONFIG`.
+///
+/// # Errors
+/// Why that cannot be.
+pub(super) fn set(door: &Door, name: &str, value: &str) -> Result<Vec<Change>, Unset> {
+    let old = door.now();
+    let config = old.config.with(name, value).map_err(Unset::Config)?;
+    let new = current(config).map_err(Unset::Setup)?;
+    Ok(adopt(door, &old, new))
+}
+
+/// Why a setting cannot be changed.
+pub(super) enum Unset {
+    /// The configuration's rules.
+    Config(Unchangeable),
+    /// What is made from it.
+    Setup(Vec<String>),
+}
+
+/// Brings a configuration to bear, and says what that changes.
+fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
     let changes = config::difference(&old.config, &new.config);
     for warning in &new.config.warnings {
         tracing::warn!("{warning}");
@@ -50,12 +74,17 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
     // Idle servers beyond a smaller limit go before anybody takes them.
     door.common.pools.upkeep();
     tracing::info!("configuration reloaded: {} change(s)", changes.len());
-    Ok(changes)
+    changes
 }
 
 fn read(old: &Config) -> Result<Current, Vec<String>> {
     let config = config::load_from(&old.source, &config::process_environment())
         .map_err(|errors| errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    current(config)
+}
+
+/// What is made from a configuration, if this machine has room for it.
+fn current(config: Config) -> Result<Current, Vec<String>> {
     let config = Arc::new(config);
     let limit = raise_open_files().map_err(|error| vec![error.to_string()])?;
     check_open_files(&config, limit).map_err(|error| vec![error.to_string()])?;

@@ -1,5 +1,6 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
+use super::known::{KnownPools, PoolView};
 use super::numbers::Numbers;
 use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
 use crate::backend::login::Account;
@@ -10,7 +11,7 @@ use crate::metrics::{PoolTraffic, Totals};
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -42,7 +43,11 @@ pub(super) struct Routes {
     gone: Totals,
     /// Databases of which nobody gets a server.
     paused: Paused,
+    /// Databases that let nobody in.
+    disabled: HashSet<String>,
     verifiers: HashMap<Vec<u8>, Verifier>,
+    /// The pools that the console shows.
+    known: KnownPools,
     /// Routes that were replaced while sessions still use them.
     retired: Vec<(Names, Weak<Route>)>,
 }
@@ -54,21 +59,6 @@ pub(super) struct Paused {
     pub all: bool,
     /// These, one by one.
     pub databases: HashSet<String>,
-}
-
-/// A pool as the console shows it.
-#[derive(Debug)]
-pub(super) struct PoolView {
-    /// Its id.
-    pub pool: PoolId,
-    /// The database that its clients ask for.
-    pub database: String,
-    /// Who its servers are logged in as.
-    pub user: String,
-    /// What counts for it.
-    pub options: EffectiveOptions,
-    /// What its clients did.
-    pub totals: Totals,
 }
 
 /// What a login needs to know of a database and user.
@@ -102,7 +92,9 @@ impl Routes {
             workers,
             gone: Totals::default(),
             paused: Paused::default(),
+            disabled: HashSet::new(),
             verifiers: HashMap::new(),
+            known: KnownPools::default(),
             retired: Vec::new(),
         }
     }
@@ -112,21 +104,14 @@ impl Routes {
         self.accounts.get(&pool).cloned()
     }
 
-    /// Every pool that has a route, by database and user.
-    pub(super) fn pools(&self, config: &Config) -> Vec<PoolView> {
-        let mut views = BTreeMap::new();
-        for route in self.routes.values() {
-            let Some(options) = config.effective(&route.database, &route.user) else { continue };
-            let (database, user) = (route.database.to_string(), options.server_user.clone());
-            views.entry((database.clone(), user.clone())).or_insert_with(|| PoolView {
-                pool: route.pool,
-                database,
-                user,
-                options,
-                totals: route.traffic.totals(),
-            });
-        }
-        views.into_values().collect()
+    /// Every pool that has clients or servers, or could have, by database and user.
+    pub(super) fn pools(&self) -> Vec<PoolView> {
+        self.known.views(|pool| self.accounts.contains_key(&pool))
+    }
+
+    /// The pools that the console shows.
+    pub(super) fn known(&self) -> &KnownPools {
+        &self.known
     }
 
     /// What this process counts of a pool.
@@ -142,6 +127,21 @@ impl Routes {
     /// Which databases are paused.
     pub(super) fn paused(&self) -> &Paused {
         &self.paused
+    }
+
+    /// Whether a database lets nobody in.
+    pub(super) fn is_disabled(&self, database: &str) -> bool {
+        self.disabled.contains(database)
+    }
+
+    /// From here on the database lets nobody in.
+    pub(super) fn disable(&mut self, database: &str) {
+        self.disabled.insert(database.to_owned());
+    }
+
+    /// Ends that.
+    pub(super) fn enable(&mut self, database: &str) {
+        self.disabled.remove(database);
     }
 
     /// Pauses one database, or all. False when that is so already.
@@ -171,21 +171,17 @@ impl Routes {
         was
     }
 
-    /// The pools of one database, or all.
+    /// The pools of one database, or all; those too that newcomers do not use any more.
     pub(super) fn pools_of(&self, database: Option<&str>) -> HashSet<PoolId> {
-        let routes = self.routes.values();
-        let of = routes.filter(|route| database.is_none_or(|name| *route.database == *name));
-        of.map(|route| route.pool).collect()
+        self.known.of(database).collect()
     }
 
     /// What the clients of each database did.
     pub(super) fn by_database(&self) -> HashMap<String, Totals> {
-        let pools: HashMap<PoolId, &Route> =
-            self.routes.values().map(|route| (route.pool, &**route)).collect();
         let mut totals = HashMap::<String, Totals>::new();
         for (pool, traffic) in &self.traffic {
-            let Some(route) = pools.get(pool) else { continue };
-            totals.entry(route.database.to_string()).or_default().merge(&traffic.totals());
+            let Some((database, _)) = self.known.names(*pool) else { continue };
+            totals.entry(database.to_owned()).or_default().merge(&traffic.totals());
         }
         totals
     }
@@ -287,6 +283,7 @@ impl Routes {
     /// Forgets the routes that clients have made up and nobody has used for
     /// `autodb_idle_timeout`; to be called about every second.
     pub(super) fn forget_unused(&mut self, config: &Config, now: Instant) {
+        self.known.prune(&self.common.pools, |pool| self.accounts.contains_key(&pool));
         let Some(limit) = config.timeouts.autodb_idle_timeout else { return };
         if self.invented.is_empty() {
             return;
@@ -343,6 +340,8 @@ impl Routes {
         let users: HashSet<&str> = clients.chain(servers).collect();
         self.users.retain(|name| users.contains(name.as_str()));
         self.forget_traffic();
+        drop(retired);
+        self.known.prune(&self.common.pools, |pool| self.accounts.contains_key(&pool));
     }
 
     /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
@@ -360,6 +359,9 @@ impl Routes {
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
         self.invented.clear();
+        // One that comes back some day is as good as new.
+        self.disabled.retain(|name| config.database(name).is_some());
+        self.paused.databases.retain(|name| config.database(name).is_some());
         let known = std::mem::take(&mut self.routes);
         self.retired.extend(known.into_iter().map(|(key, route)| (key, Arc::downgrade(&route))));
         let mut kept = HashSet::new();
@@ -423,6 +425,7 @@ impl Routes {
         let traffic =
             self.traffic.entry(pool).or_insert_with(|| Arc::new(PoolTraffic::new(threads)));
         let traffic = Arc::clone(traffic);
+        self.known.note(pool, names.0, options, &traffic);
         Some(Arc::new(Route::new(names, (pool, traffic), account, session)))
     }
 

@@ -1,5 +1,7 @@
 //! The control thread: listeners, logins of both sides, upkeep and signals.
 
+use super::cancels::Cancels;
+use super::console;
 use super::current::Current;
 use super::door::{Door, receive};
 use super::http;
@@ -8,10 +10,12 @@ use super::logging::Logging;
 use super::reload::reload;
 use super::routes::Routes;
 use super::service;
+use super::signals::{Asked, Signals};
 use super::watch::watch;
 use super::workers::Workers;
 use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
+use crate::backend::card::ServerCard;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
 use crate::config::Config;
@@ -27,9 +31,8 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::unconstrained;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often pools are looked after.
@@ -72,6 +75,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         statements: Arc::new(StatementTable::default()),
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
+        suspended: false.into(),
     });
     common.clients.set_peer_id(config.howdah.peer_id);
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
@@ -85,6 +89,8 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         common,
         logging,
         asked,
+        suspended_by: Cell::default(),
+        cancels: Cancels::default(),
         period: RefCell::default(),
         started: SystemTime::now(),
         ending: Cell::new(false),
@@ -107,71 +113,20 @@ fn figures_door(config: &Config) -> Result<Option<tokio::net::TcpListener>, AppE
     Ok(Some(listener))
 }
 
-/// The signals that the process obeys.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    /// SIGINT drains.
-    gentle_interrupt: bool,
-    /// What the console asks.
-    console: Receiver<Asked>,
-}
-
-/// What somebody asks of the whole process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// To end when the clients have ended their transactions.
-    Drain,
-    /// To end when the clients have left by themselves.
-    Wait,
-    /// To end at once.
-    Stop,
-    /// To read the configuration again.
-    Reload,
-}
-
-impl Signals {
-    fn new(console: Receiver<Asked>, gentle_interrupt: bool) -> Result<Self, AppError> {
-        let catch = |kind| signal(kind).map_err(AppError::Runtime);
-        Ok(Self {
-            term: catch(SignalKind::terminate())?,
-            int: catch(SignalKind::interrupt())?,
-            hup: catch(SignalKind::hangup())?,
-            console,
-            gentle_interrupt,
-        })
-    }
-
-    /// What is asked, and how the log begins to tell of it.
-    async fn next(&mut self) -> (Asked, &'static str) {
-        tokio::select! {
-            _ = self.term.recv() => (Asked::Drain, "got SIGTERM, "),
-            _ = self.int.recv() => {
-                let asked = if self.gentle_interrupt { Asked::Drain } else { Asked::Stop };
-                (asked, "got SIGINT, ")
-            }
-            _ = self.hup.recv() => (Asked::Reload, "got SIGHUP, "),
-            Some(asked) = self.console.recv() => (asked, ""),
-        }
-    }
-}
-
 async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<(), AppError> {
     let (sender, receiver) = channel(ASKED_MAX);
     let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
     let door = Rc::new(door(&config, logging, sender)?);
     let http = figures_door(&config)?;
-    let listeners: Vec<_> = listen(&config).await?.into_iter().map(Rc::new).collect();
-    let accepting: Vec<_> = listeners
-        .iter()
-        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&door), Rc::clone(listener))))
-        .collect();
+    let entrance = Entrance::open(&door, listen(&config).await?);
     door.routes.borrow_mut().warm(&config, door.now().users.as_ref());
-    let opener = tokio::task::spawn_local(open_servers(Rc::clone(&door)));
-    let upkeep = tokio::task::spawn_local(look_after(Rc::clone(&door)));
-    let figures = tokio::task::spawn_local(report(Rc::clone(&door)));
-    let watching = tokio::task::spawn_local(watch(Rc::clone(&door)));
+    let tasks = [
+        tokio::task::spawn_local(open_servers(Rc::clone(&door))),
+        tokio::task::spawn_local(look_after(Rc::clone(&door))),
+        tokio::task::spawn_local(report(Rc::clone(&door))),
+        tokio::task::spawn_local(watch(Rc::clone(&door))),
+        tokio::task::spawn_local(service::pulse(Rc::clone(&door))),
+    ];
     let http =
         http.map(|listener| tokio::task::spawn_local(http::serve(Rc::clone(&door), listener)));
     tracing::info!(
@@ -181,54 +136,95 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         env!("CARGO_PKG_VERSION")
     );
     service::ready();
-    let pulse = tokio::task::spawn_local(service::pulse(Rc::clone(&door)));
     if start.announce {
         // Whoever wanted to know may be gone.
         _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
     }
-    let (asked, by) = loop {
+    let end = until_end(&door, &mut signals).await;
+    door.ending.set(true);
+    service::stopping();
+    // Who reads nothing could not end its transaction.
+    door.go_on();
+    let gently = matches!(end.0, Asked::Drain | Asked::Wait);
+    entrance.close(gently && config.howdah.so_reuseport).await;
+    wind_up(&door, &mut signals, end).await;
+    for task in tasks.into_iter().chain(http) {
+        task.abort();
+    }
+    tracing::info!("process down: {} client(s) left", door.workers.clients());
+    Ok(())
+}
+
+/// Where clients come in.
+struct Entrance {
+    listeners: Vec<Rc<Listener>>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Entrance {
+    fn open(door: &Rc<Door>, listeners: Vec<Listener>) -> Self {
+        let listeners: Vec<_> = listeners.into_iter().map(Rc::new).collect();
+        let accept = |listener: &Rc<Listener>| {
+            tokio::task::spawn_local(accept(Rc::clone(door), Rc::clone(listener)))
+        };
+        Self { accepting: listeners.iter().map(accept).collect(), listeners }
+    }
+
+    /// Returns when nobody comes in any more. `to_others`: other processes share the port.
+    async fn close(self, to_others: bool) {
+        if to_others {
+            for listener in &self.listeners {
+                if let Err(error) = listener.turn_away() {
+                    tracing::warn!("clients that connect in this moment may be reset: {error}");
+                }
+            }
+            tokio::time::sleep(HANDSHAKE).await;
+        }
+        for task in self.accepting {
+            task.abort();
+            drop(task.await);
+        }
+    }
+}
+
+/// Obeys until the process is to end; how, and how the log begins to tell of it.
+async fn until_end(door: &Door, signals: &mut Signals) -> (Asked, &'static str) {
+    loop {
         match signals.next().await {
             // What is wrong is in the log.
             (Asked::Reload, _) => {
                 service::reloading();
-                drop(reload(&door));
+                drop(reload(door));
                 service::ready();
             }
-            asked @ (Asked::Drain | Asked::Wait | Asked::Stop, _) => break asked,
+            (Asked::Pause, _) => console::pause_all(door),
+            (Asked::Resume, _) => console::resume_all(door),
+            asked @ (Asked::Drain | Asked::Wait | Asked::Stop | Asked::Quit, _) => return asked,
         }
-    };
-    door.ending.set(true);
-    service::stopping();
-    if config.howdah.so_reuseport {
-        turn_away(&listeners).await;
     }
-    for task in accepting {
-        task.abort();
-        drop(task.await);
-    }
-    // The door is closed before the first client is told to leave.
-    drop(listeners);
+}
+
+/// The end of all sessions. The door is closed before the first client is told to leave.
+async fn wind_up(door: &Door, signals: &mut Signals, (asked, by): (Asked, &'static str)) {
     match asked {
         Asked::Drain => {
             tracing::info!("{by}shutting down, waiting for clients to end their transactions");
             door.workers.dismiss(Order::Drain).await;
             let limit = door.now().config.howdah.shutdown_timeout;
-            drain(&door, &mut signals, limit, has_clients).await;
+            drain(door, signals, limit, has_clients).await;
         }
         Asked::Wait => {
             tracing::info!("{by}shutting down, waiting for clients to leave");
             // Whoever was let in has its turn.
-            drain(&door, &mut signals, None, Door::has_visitors).await;
+            drain(door, signals, None, Door::has_visitors).await;
         }
-        Asked::Stop | Asked::Reload => tracing::info!("{by}shutting down"),
+        Asked::Stop | Asked::Reload | Asked::Pause | Asked::Resume => {
+            tracing::info!("{by}shutting down");
+        }
+        Asked::Quit => return tracing::info!("{by}fast exit"),
     }
     door.workers.dismiss(Order::Stop).await;
-    until_empty(&door, Some(LAST_MOMENT), has_clients).await;
-    for task in [opener, upkeep, figures, watching, pulse].into_iter().chain(http) {
-        task.abort();
-    }
-    tracing::info!("process down: {} client(s) left", door.workers.clients());
-    Ok(())
+    until_empty(door, Some(LAST_MOMENT), has_clients).await;
 }
 
 fn has_clients(door: &Door) -> bool {
@@ -243,8 +239,8 @@ async fn drain(
     is_there: fn(&Door) -> bool,
 ) {
     let another = async {
-        while let (Asked::Reload, _) = signals.next().await {
-            tracing::warn!("got SIGHUP while shutting down: nothing is reloaded");
+        while let (Asked::Reload | Asked::Pause | Asked::Resume, by) = signals.next().await {
+            tracing::warn!("{by}while shutting down: it is ignored");
         }
     };
     tokio::select! {
@@ -263,16 +259,6 @@ async fn until_empty(door: &Door, limit: Option<Duration>, is_there: fn(&Door) -
         }
         tick.tick().await;
     }
-}
-
-/// Leaves new clients to the other processes on the port.
-async fn turn_away(listeners: &[Rc<Listener>]) {
-    for listener in listeners {
-        if let Err(error) = listener.turn_away() {
-            tracing::warn!("clients that connect in this moment may be reset: {error}");
-        }
-    }
-    tokio::time::sleep(HANDSHAKE).await;
 }
 
 async fn accept(door: Rc<Door>, listener: Rc<Listener>) {
@@ -315,6 +301,8 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
     let begun = Instant::now();
+    let card = Arc::new(ServerCard::new(door.common.clients.next_id()));
+    pools.introduce(opening.slot, &card);
     match open(&account, &door.now().context, extras).await {
         Ok(server) => {
             if let Some(traffic) = door.routes.borrow().traffic(opening.pool) {
@@ -329,6 +317,7 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             if extras.is_empty() {
                 account.welcomes.logged_in(&server);
             }
+            card.logs_in(&server);
             let here = WorkerId(door.workers.count());
             pools.opened(opening.slot, server, here);
         }

@@ -39,6 +39,12 @@ impl CancelTarget {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
+    /// Whether its session is done with it, and waits until no request is on its way.
+    pub fn is_awaited(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_in_flight() && waiting.is_some()
+    }
+
     /// Begins a request: until the answer is dropped the server is not given away.
     pub fn begin(self: &Arc<Self>) -> CancelInFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
@@ -69,8 +75,29 @@ impl CancelInFlight {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn deliver(self, resolver: &Resolver, options: &TcpOptions) -> io::Result<()> {
-        let stream = dial(&self.target.address, resolver, options).await?;
+        let stream = self.dial(resolver, options).await?;
+        self.send(stream).await
+    }
+
+    /// The first half of [`CancelInFlight::deliver`]: the connection that is to carry it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn dial(&self, resolver: &Resolver, options: &TcpOptions) -> io::Result<Stream> {
+        dial(&self.target.address, resolver, options).await
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn send(self, stream: Stream) -> io::Result<()> {
         send(stream, &self.target.key).await
+    }
+
+    /// The server that it is for.
+    pub fn target(&self) -> &Arc<CancelTarget> {
+        &self.target
     }
 }
 

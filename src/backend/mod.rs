@@ -3,6 +3,7 @@
 //! Never knows pools or clients.
 
 pub mod cancel;
+pub mod card;
 pub mod clean;
 pub mod login;
 pub mod server;

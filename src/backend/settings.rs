@@ -65,6 +65,17 @@ pub struct SettingsTable {
 }
 
 impl SettingsTable {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|one| one.strong_count() > 0).count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The shared form of these pairs; a later pair of the same name wins.
     pub fn intern(&self, pairs: impl IntoIterator<Item = (String, String)>) -> Arc<Settings> {
         let wanted = Settings::of(pairs);

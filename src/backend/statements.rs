@@ -7,6 +7,7 @@
 //! prepares, not when it executes.
 
 use super::settings::Settings;
+use crate::metrics::Cell;
 use crate::wire::server::RowShape;
 use hashbrown::hash_table::{Entry, HashTable};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -175,6 +176,8 @@ pub struct Prepared {
     known: hashbrown::HashMap<u64, Known, foldhash::fast::FixedState>,
     clock: u64,
     batch_began: u64,
+    /// How many there are, for other threads.
+    count: Arc<Cell>,
 }
 
 impl Prepared {
@@ -213,16 +216,20 @@ impl Prepared {
             used: self.clock,
         };
         self.known.insert(statement.id, known);
+        self.tell();
     }
 
     /// Puts back what [`Prepared::remove`] took.
     pub fn restore(&mut self, known: Known) {
         self.known.insert(known.statement.id, known);
+        self.tell();
     }
 
     /// The server no longer knows it.
     pub fn remove(&mut self, id: u64) -> Option<Known> {
-        self.known.remove(&id)
+        let removed = self.known.remove(&id);
+        self.tell();
+        removed
     }
 
     /// Takes the one to close when there are more than `max`: the least recently used one that
@@ -236,12 +243,22 @@ impl Prepared {
             return None;
         }
         let id = oldest.statement.id;
-        self.known.remove(&id)
+        self.remove(id)
     }
 
     /// The server dropped all of them.
     pub fn clear(&mut self) {
         self.known.clear();
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.count.set(self.known.len() as u64);
+    }
+
+    /// How many the server knows, for threads that do not have it.
+    pub fn count(&self) -> Arc<Cell> {
+        Arc::clone(&self.count)
     }
 
     /// How many the server knows.

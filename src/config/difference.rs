@@ -37,7 +37,7 @@ pub struct ShownSetting {
 pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = entries(old, new);
     let present = |config: &Config, scope: &Scope| {
-        !scope.section.has_entries() || scopes(config).contains(scope)
+        !scope.section.has_entries() || config.entries().any(|entry| entry == *scope)
     };
     let ids: BTreeSet<&SettingId> = old.settings.keys().chain(new.settings.keys()).collect();
     for id in ids {
@@ -81,18 +81,10 @@ fn shown_after(key: &Key, before: Option<&Value>, after: Option<&Value>) -> Stri
     }
 }
 
-/// The entries of a configuration as tables.
-fn scopes(config: &Config) -> BTreeSet<Scope> {
-    let databases = config.databases.keys().map(|name| Scope::entry(Section::Database, name));
-    let wildcard = config.wildcard.as_ref().map(|_| Scope::entry(Section::Database, "*"));
-    let users = config.users.keys().map(|name| Scope::entry(Section::User, name));
-    let peers = config.peers.keys().map(|number| Scope::entry(Section::Peer, &number.to_string()));
-    databases.chain(wildcard).chain(users).chain(peers).collect()
-}
-
 /// Entries that came or went.
 fn entries(old: &Config, new: &Config) -> Vec<Change> {
-    let (before, after) = (scopes(old), scopes(new));
+    let (before, after): (BTreeSet<Scope>, BTreeSet<Scope>) =
+        (old.entries().collect(), new.entries().collect());
     let word = |present: bool| if present { "present" } else { "absent" }.to_owned();
     before
         .symmetric_difference(&after)
@@ -110,6 +102,16 @@ fn entries(old: &Config, new: &Config) -> Vec<Change> {
 }
 
 impl Config {
+    /// Its entries for databases, users and peers, as tables of a file.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Scope> {
+        let databases = self.databases.keys().map(|name| Scope::entry(Section::Database, name));
+        let wildcard = self.wildcard.as_ref().map(|_| Scope::entry(Section::Database, "*"));
+        let users = self.users.keys().map(|name| Scope::entry(Section::User, name));
+        let peers =
+            self.peers.keys().map(|number| Scope::entry(Section::Peer, &number.to_string()));
+        databases.chain(wildcard).chain(users).chain(peers)
+    }
+
     /// The general sections as `SHOW CONFIG` lists them, by name.
     pub fn shown(&self) -> Vec<ShownSetting> {
         let mut shown: Vec<ShownSetting> = Section::ALL

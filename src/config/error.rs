@@ -14,6 +14,8 @@ pub enum Origin {
     Environment(String),
     /// The table of keys: nobody set it.
     Default,
+    /// SET on the console.
+    Console,
 }
 
 /// One thing that is wrong.
@@ -35,6 +37,7 @@ impl fmt::Display for ConfigError {
             Origin::File | Origin::Default => write!(f, "{}: ", self.file.display())?,
             Origin::Line(line) => write!(f, "{}:{line}: ", self.file.display())?,
             Origin::Environment(name) => write!(f, "{name}: ")?,
+            Origin::Console => f.write_str("SET: ")?,
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;

@@ -7,6 +7,7 @@
 
 mod address;
 mod build;
+mod change;
 mod check;
 mod difference;
 mod effective;
@@ -30,6 +31,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use address::{DEFAULT_PORT, ListenAddress, NodeAddress, NodeHost};
+pub use change::Unchangeable;
 pub use difference::{Change, ShownSetting, difference};
 pub use effective::EffectiveOptions;
 pub use environment::process_environment;

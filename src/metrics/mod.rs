@@ -30,6 +30,12 @@ impl Cell {
         }
     }
 
+    /// Makes it this.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// Its value.
     #[inline]
     pub fn get(&self) -> u64 {

@@ -3,7 +3,7 @@
 use super::address::{NodeAddress, NodeHost};
 use super::stream::{Socket, Stream};
 use socket2::{SockRef, TcpKeepalive};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -61,12 +61,49 @@ impl TcpOptions {
 pub struct Resolver {
     ttl: Duration,
     known: RefCell<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    pending: Cell<usize>,
+}
+
+/// One name that is being resolved.
+struct Pending<'a>(&'a Cell<usize>);
+
+impl<'a> Pending<'a> {
+    fn begin(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Resolver {
     /// Answers are asked for again after `ttl`.
     pub fn new(ttl: Duration) -> Self {
-        Self { ttl, known: RefCell::default() }
+        Self { ttl, known: RefCell::default(), pending: Cell::default() }
+    }
+
+    /// What is known: each name, for how long still, and its addresses; by name.
+    pub fn known(&self) -> Vec<(String, Duration, Vec<IpAddr>)> {
+        let now = Instant::now();
+        let known = self.known.borrow();
+        let mut all: Vec<_> = known
+            .iter()
+            .map(|(name, (at, found))| {
+                (name.clone(), self.ttl.saturating_sub(now.duration_since(*at)), found.clone())
+            })
+            .filter(|(_, left, _)| !left.is_zero())
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Names that are being resolved.
+    pub fn pending(&self) -> usize {
+        self.pending.get()
     }
 
     async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
@@ -77,6 +114,7 @@ impl Resolver {
         if let Some(found) = self.known.borrow().get(name).and_then(fresh) {
             return Ok(found);
         }
+        let _pending = Pending::begin(&self.pending);
         let found: Vec<IpAddr> =
             tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect();
         let mut known = self.known.borrow_mut();

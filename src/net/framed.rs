@@ -99,6 +99,17 @@ impl Framed {
         Ok(&self.held)
     }
 
+    /// How the connection ends. What comes meanwhile is held, but not more than `max` bytes of it:
+    /// then nobody can tell. Cancel safe: what was read stays.
+    pub async fn ended(&mut self, max: usize) -> FrameError {
+        while self.held.len() < max {
+            if let Err(error) = self.read_more().await {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Removes the first `count` bytes of what is held.
     pub fn consume(&mut self, count: usize) -> Vec<u8> {
         let rest = self.held.split_off(count.min(self.held.len()));

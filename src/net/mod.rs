@@ -4,6 +4,7 @@
 
 mod address;
 mod dial;
+mod ends;
 mod framed;
 mod listen;
 mod stream;
@@ -11,6 +12,7 @@ mod tls;
 
 pub use address::{NodeAddress, NodeHost};
 pub use dial::{Resolver, TcpOptions, dial};
+pub use ends::Endpoints;
 pub use framed::{Frame, FrameError, Framed};
 pub use listen::{ListenOptions, Listener, Peer};
 pub use stream::{SCRATCH, Socket, Stream, handshake};

@@ -12,12 +12,14 @@
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
 //! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
-//! `upkeep`: age and idleness; `sweep`: idle servers that have something to say; `check`: the proof.
+//! `upkeep`: age and idleness; `sweep`: idle servers that have something to say; `look`: what a console
+//! sees of each; `check`: the proof.
 
 mod arena;
 mod backoff;
 mod check;
 mod fuzz;
+mod look;
 mod manage;
 mod model;
 mod open;
@@ -35,6 +37,7 @@ use arena::Arena;
 use backoff::Jitter;
 #[doc(hidden)]
 pub use fuzz::fuzz_ops;
+pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,

@@ -9,13 +9,15 @@ pub mod core;
 mod lease;
 
 pub use self::core::{
-    DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, UserId, WorkerId,
+    DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
+    UserId, WorkerId,
 };
 pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
 
-use self::core::{At, Core, Effects, FailureClass, Opening, SlotId, Tick, WaiterId};
+use self::core::{At, Core, Effects, FailureClass, Opening, Tick, WaiterId};
+use crate::backend::card::ServerCard;
 use crate::backend::login::LoginFailure;
-use crate::backend::server::Server;
+use crate::backend::server::{Reported, Server};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -116,6 +118,11 @@ impl Pools {
         }
     }
 
+    /// The opening of a server begins, and this is its card.
+    pub fn introduce(&self, slot: SlotId, card: &Arc<ServerCard>) {
+        self.lock().introduce(slot, card);
+    }
+
     /// A server was opened, by the thread that counts as `worker`.
     pub fn opened(&self, slot: SlotId, server: Box<Server>, worker: WorkerId) {
         let at = At { worker, now: self.now() };
@@ -196,6 +203,23 @@ impl Pools {
     /// Whether the pool has neither servers nor waiters.
     pub fn is_unused(&self, pool: PoolId) -> bool {
         self.lock().is_unused(pool)
+    }
+
+    /// Every server whose opening has begun, and what those at rest have reported of themselves.
+    pub fn servers(&self) -> Vec<ServerSnapshot<Arc<Reported>>> {
+        self.lock().servers(|server| Arc::clone(&server.reported))
+    }
+
+    /// Whether any of these servers is still there.
+    pub fn have_any(&self, slots: &[SlotId]) -> bool {
+        let core = self.lock();
+        slots.iter().any(|slot| core.has(*slot))
+    }
+
+    /// Whether the pool is there, perhaps only until its last servers are closed.
+    pub fn has_pool(&self, pool: PoolId) -> bool {
+        let now = self.now();
+        self.lock().pool_snapshot(pool, now).is_some()
     }
 
     /// The counts of all pools.

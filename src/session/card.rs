@@ -8,10 +8,11 @@
 use super::peers::{self, Key};
 use super::route::Route;
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
-use crate::net::Peer;
+use crate::metrics::Cell;
+use crate::net::{Endpoints, Peer};
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
@@ -28,6 +29,10 @@ pub enum Order {
     Drain = 4,
     /// Leave now.
     Stop = 8,
+    /// Leave now, and take the server along.
+    Kill = 16,
+    /// All sessions were suspended, or may go on.
+    Look = 32,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +47,7 @@ enum Link {
 struct Shared {
     link: Link,
     waker: Option<Waker>,
+    application_name: Box<str>,
 }
 
 /// Who a client is; never changes.
@@ -51,23 +57,36 @@ pub struct About {
     pub route: Option<Arc<Route>>,
     /// Its end of the connection.
     pub peer: Peer,
+    /// Both ends, as the system knows them.
+    pub ends: Endpoints,
     /// When it logged in.
     pub since: SystemTime,
     /// TLS version and cipher, if it is encrypted.
     pub tls: Option<Box<str>>,
-    /// It replicates.
-    pub replicates: bool,
+    /// How it replicates.
+    pub replication: Replication,
+}
+
+/// How a client replicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// Not at all.
+    None,
+    /// By rows of its database.
+    Logical,
+    /// By blocks of the whole server.
+    Physical,
 }
 
 /// What a client does at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Doing {
     /// Nothing that needs a server.
     Idle,
     /// It waits for a server.
     Waiting,
-    /// It has the server of this process id.
-    Active(u32),
+    /// It has this server.
+    Active(Arc<CancelTarget>),
 }
 
 /// One client, as other threads see it.
@@ -79,10 +98,13 @@ pub struct Card {
     pub about: About,
     /// When it last asked for a server, as [`Tick`]s.
     requested: AtomicU64,
+    /// Statements that it has prepared by name.
+    pub prepared: Cell,
     key: Key,
     shared: Mutex<Shared>,
     alarm: AtomicU64,
     orders: AtomicU8,
+    rests: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -123,7 +145,7 @@ impl Card {
         if orders & order as u8 == 0 {
             return false;
         }
-        if matches!(order, Order::Alarm | Order::Cancel) {
+        if matches!(order, Order::Alarm | Order::Cancel | Order::Look) {
             self.orders.fetch_and(!(order as u8), Ordering::AcqRel);
         }
         true
@@ -151,8 +173,34 @@ impl Card {
         match &self.lock().link {
             Link::Idle => Doing::Idle,
             Link::Waiting => Doing::Waiting,
-            Link::On(target) => Doing::Active(target.process_id()),
+            Link::On(target) => Doing::Active(Arc::clone(target)),
         }
+    }
+
+    /// What its `application_name` is from here on; nothing when nobody has said.
+    pub fn calls_itself(&self, name: Option<&str>) {
+        self.lock().application_name = name.unwrap_or_default().into();
+    }
+
+    /// Its `application_name`.
+    pub fn application_name(&self) -> String {
+        self.lock().application_name.clone().into()
+    }
+
+    /// Whether it was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        let leave = Order::Drain as u8 | Order::Stop as u8 | Order::Kill as u8;
+        self.orders.load(Ordering::Acquire) & leave != 0
+    }
+
+    /// The session, which is suspended, has written what was to be written; or it has not, or goes on.
+    pub fn rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Release);
+    }
+
+    /// Whether it reads nothing and has nothing to write.
+    pub fn is_resting(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
     }
 
     /// Sets or stops the alarm.
@@ -228,10 +276,12 @@ impl Clients {
             id,
             about,
             requested: AtomicU64::new(0),
+            prepared: Cell::default(),
             key: Key::default(),
             shared: Mutex::default(),
             alarm: AtomicU64::new(NEVER),
             orders: AtomicU8::new(0),
+            rests: AtomicBool::new(false),
         };
         loop {
             let mut key = Key::default();

@@ -6,6 +6,7 @@ use super::run::Session;
 use crate::backend::clean::{CleanError, Reach};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
+use crate::backend::state::Rest;
 use crate::pool::Lease;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +61,16 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
             Err(_) => log(server.cancel.process_id(), &CleanError::Unprovable),
         }
     });
+}
+
+/// Closes the server, and cancels what it runs: PostgreSQL itself would find out only when it has
+/// something to say.
+pub(super) fn kill(session: &mut Session) {
+    let is_busy = session.lease.as_mut().is_some_and(|lease| lease.server().rest() != Rest::AtRest);
+    if is_busy {
+        session.deliver_cancel();
+    }
+    session.lease = None;
 }
 
 /// Brings the server to rest and runs the reset query. One of the operator's own may leave

@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 pub mod login;
 mod loss;
+mod named;
 mod names;
 mod outbound;
 pub mod peers;
@@ -20,6 +21,7 @@ mod run;
 mod settings;
 pub mod startup;
 pub mod state;
+mod suspended;
 mod timing;
 pub mod worker;
 

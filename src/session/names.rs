@@ -8,7 +8,9 @@
 //! Changes are made when a message is sent and undone when its answer does not come: the notes in
 //! the server's queue say how.
 
+use super::card::Card;
 use super::link::{Link, UNKNOWN_MARK};
+use super::named::NamedStatements;
 use super::settings::TIES;
 use crate::backend::server::{Named, Note, Server, Unnamed};
 use crate::backend::settings::Settings;
@@ -55,9 +57,9 @@ pub(super) enum Bound {
 pub(super) type Effects = u32;
 
 /// One client's prepared statements.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
-    named: hashbrown::HashMap<Box<[u8]>, Named, foldhash::fast::RandomState>,
+    named: NamedStatements,
     unnamed: Option<Unnamed>,
     /// The buffer of the unnamed statement before this one, to be used again.
     spare: Vec<u8>,
@@ -95,6 +97,18 @@ fn changed_result() -> Fault {
 }
 
 impl Names {
+    /// Of the client with this card, who has none yet.
+    pub(super) fn new(card: &Arc<Card>) -> Self {
+        Self {
+            named: NamedStatements::new(card),
+            unnamed: None,
+            spare: Vec::new(),
+            unacknowledged: 0,
+            deallocating: None,
+            bound: None,
+        }
+    }
+
     /// Whether a change to a name may still fail that belongs to an earlier batch: what comes now
     /// is not skipped with it, so it must know. Within one batch, what follows a failure is skipped.
     pub(super) fn are_in_doubt(&self, server: &Server) -> bool {
@@ -129,7 +143,7 @@ impl Names {
     /// DEALLOCATE of one statement was done.
     pub(super) fn deallocated(&mut self, server: &mut Server) {
         let Some(name) = self.deallocating.take() else { return };
-        if let Some(named) = self.named.remove(&name) {
+        if let Some((_, named)) = self.named.remove(&name) {
             server.prepared.remove(named.statement.id);
         }
     }
@@ -322,7 +336,7 @@ impl Names {
             link.sent(Kind::Close, Reply::Forward, Some(note));
             return;
         }
-        match self.named.remove_entry(significant(name)) {
+        match self.named.remove(significant(name)) {
             Some((name, named)) => {
                 self.unacknowledged += 1;
                 let named = Box::new(named);

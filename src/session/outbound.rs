@@ -227,7 +227,7 @@ impl Session {
             }
             server::ERROR => return Ok(self.error(body, pieces)),
             server::COMMAND_COMPLETE => self.completed(body),
-            server::PARAMETER_STATUS => return Ok(self.parameter_status(body)),
+            server::PARAMETER_STATUS => return Ok(self.heard_of(body)),
             // A client that is being welcomed hears what its settings gave rise to.
             server::NOTICE if self.greeting => return Ok(Reply::Forward),
             server::NOTIFICATION => return Ok(Reply::Forward),

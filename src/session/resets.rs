@@ -61,10 +61,21 @@ impl Session {
         !self.startup.is_empty() || baseline.is_some_and(|baseline| !baseline.is_empty())
     }
 
+    /// ParameterStatus; other threads see what the client is told that it calls itself.
+    pub(super) fn heard_of(&mut self, body: &[u8]) -> Reply {
+        let reply = self.parameter_status(body);
+        if reply == Reply::Forward
+            && let Some((b"application_name", value)) = server::read_parameter_status(body)
+        {
+            self.card.calls_itself(std::str::from_utf8(value).ok());
+        }
+        reply
+    }
+
     /// ParameterStatus. What a RESET returns to is the server's own default; the client's is what
     /// its startup packet said. The client hears of that, which the server is going to be given
     /// before ReadyForQuery, and not of the other.
-    pub(super) fn parameter_status(&mut self, body: &[u8]) -> Reply {
+    fn parameter_status(&mut self, body: &[u8]) -> Reply {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         let reply = server.replies.front_reply();

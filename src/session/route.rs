@@ -7,7 +7,7 @@ use crate::metrics::PoolTraffic;
 use crate::pool::{PoolId, Pools};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// When a server goes back to its pool.
@@ -78,6 +78,10 @@ pub struct Common {
     pub settings: SettingsTable,
     /// All clients.
     pub clients: super::card::Clients,
+    /// Sessions read nothing. Whoever changes it gives each of them [`Order::Look`].
+    ///
+    /// [`Order::Look`]: super::card::Order::Look
+    pub suspended: AtomicBool,
 }
 
 /// One database and user.

@@ -21,6 +21,7 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -171,6 +172,8 @@ pub(super) struct Session {
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
     pub moments: Moments,
+    /// It reads nothing, as no session does now.
+    pub suspended: bool,
 }
 
 /// A client's entry in its worker's list, for as long as the session lives, however it ends.
@@ -209,6 +212,7 @@ fn custom_of(settings: &Settings) -> super::settings::Custom {
 impl Session {
     fn begin(arrival: Arrival, worker: Rc<Worker>) -> Box<Self> {
         let (options, options_version) = arrival.route.options();
+        arrival.card.calls_itself(arrival.settings.value("application_name"));
         let plan_settings = super::settings::for_plans(&worker.common.settings, &arrival.settings);
         Box::new(Self {
             client: arrival.stream,
@@ -219,7 +223,7 @@ impl Session {
             phase: Phase::Idle,
             lease: None,
             gate: None,
-            names: Names::default(),
+            names: Names::new(&arrival.card),
             startup: Arc::clone(&arrival.settings),
             plan_settings,
             settings: Arc::clone(&arrival.settings),
@@ -245,6 +249,7 @@ impl Session {
             clock: Clock::Off,
             transaction_since: None,
             moments: Moments::at(worker.coarse_now()),
+            suspended: worker.common.suspended.load(Ordering::Acquire),
             worker,
         })
     }
@@ -290,7 +295,8 @@ impl Session {
         if self.card.has_orders() {
             self.obey(cx)?;
         }
-        if let Phase::Waiting(waiter) = &mut self.phase
+        if !self.suspended
+            && let Phase::Waiting(waiter) = &mut self.phase
             && let Poll::Ready(outcome) = waiter.poll(cx)
         {
             self.phase = Phase::Idle;
@@ -302,6 +308,9 @@ impl Session {
     /// One round; whether a socket is to be asked again, because it had something. Only one that
     /// had nothing wakes the session.
     fn round(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        if self.suspended {
+            return self.hold_still(cx);
+        }
         self.flush(cx)?;
         let mut again = false;
         if self.greeting && matches!(self.phase, Phase::Idle) {
@@ -342,7 +351,7 @@ impl Session {
     }
 
     fn wants_client(&mut self, cx: &mut Context<'_>) -> bool {
-        let waits = self.gate.is_some() || self.owes_ready;
+        let waits = self.gate.is_some() || self.owes_ready || self.suspended;
         if waits || self.parting.is_some() || self.client.is_blocked() {
             return false;
         }
@@ -360,7 +369,7 @@ impl Session {
         }
     }
 
-    fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         if self.client.is_blocked()
             && let Err(error) = self.client.flush(cx)
         {
@@ -380,17 +389,21 @@ impl Session {
 
     /// Orders from other threads and from the clock.
     fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if self.card.take(Order::Stop) {
+        if self.card.take(Order::Look) {
+            self.look(cx)?;
+        }
+        if self.card.take(Order::Stop) || self.card.take(Order::Kill) {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
         }
         // Behind a gate it is obeyed when the gate opens.
-        if self.gate.is_none() && self.card.take(Order::Cancel) {
+        if !self.suspended && self.gate.is_none() && self.card.take(Order::Cancel) {
             self.cancel_ordered(cx)?;
         }
-        if self.card.take(Order::Alarm) {
+        // What goes off while nobody listens has to wait.
+        if !self.suspended && self.card.take(Order::Alarm) {
             self.alarm(cx)?;
         }
         ControlFlow::Continue(())
@@ -535,6 +548,9 @@ impl Session {
         self.card.set_alarm(None);
         // From here on no cancel request of this client reaches the server, who gets it next.
         self.card.unlinks();
+        if self.card.take(Order::Kill) {
+            super::goodbye::kill(self);
+        }
         if let Some(lease) = self.lease.take() {
             super::goodbye::release(self, lease);
         }

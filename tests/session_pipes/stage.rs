@@ -8,11 +8,11 @@ use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
 use howdah::metrics::{PoolTraffic, Totals};
-use howdah::net::{NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
+use howdah::net::{Endpoints, NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
     DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
 };
-use howdah::session::card::{About, Card, Clients};
+use howdah::session::card::{About, Card, Clients, Replication};
 use howdah::session::route::{Common, Mode, Options, Route, StatePolicy};
 use howdah::session::worker::Worker;
 use howdah::session::{Arrival, run};
@@ -125,6 +125,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
+            suspended: false.into(),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
         let options = PoolOptions {
@@ -260,7 +261,8 @@ impl Stage {
             peer: Peer::Unix,
             since: std::time::SystemTime::UNIX_EPOCH,
             tls: None,
-            replicates: false,
+            ends: Endpoints::default(),
+            replication: Replication::None,
         };
         let card = self.common.clients.register(id, about).expect("randomness");
         let guard = Listed(Arc::clone(&self.common), Arc::clone(&card));

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the support")]
 
 pub(crate) mod behaviour;
+pub(crate) mod console;
 pub(crate) mod howdah;
 pub(crate) mod messages;
 pub(crate) mod postgres;

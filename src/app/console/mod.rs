@@ -5,6 +5,7 @@
 
 mod orders;
 mod shown;
+mod waits;
 
 pub(super) use shown::{cards, snapshots};
 
@@ -13,7 +14,7 @@ use super::door::{CardGuard, Door, Ended, dismiss, prove};
 use crate::admin::{Console, Step, WELCOME};
 use crate::fault::{Fault, Side};
 use crate::net::{FrameError, Framed, Peer, Socket};
-use crate::session::card::{About, Card, Order};
+use crate::session::card::{About, Card, Order, Replication};
 use crate::session::startup::Wish;
 use crate::wire::{self, client, server};
 use std::future::poll_fn;
@@ -118,8 +119,9 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Card
         route: None,
         peer: who.peer.clone(),
         since: std::time::SystemTime::now(),
-        tls: None,
-        replicates: false,
+        tls: framed.stream().tls_words(),
+        ends: framed.stream().endpoints(),
+        replication: Replication::None,
     };
     let card = door.common.clients.register(who.id, about).map_err(|error| error.to_string())?;
     // It goes too when the login ends here, by an error or by its deadline.
@@ -141,6 +143,10 @@ pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
     let card = &listed.card;
     tracing::info!(client = card.id, user, database = "howdah", "login attempt succeeded");
     let reason = converse(door, &mut framed, &mut console, card).await;
+    if door.is_suspended_by(card.id) {
+        door.go_on();
+        tracing::info!(client = card.id, "resumed: the console that suspended has left");
+    }
     tracing::debug!(client = card.id, user, "closing because: {reason}");
 }
 
@@ -167,7 +173,11 @@ async fn converse(
             if let Err(error) = send(framed, &mut out).await {
                 return error;
             }
-            let outcome = orders::carry_out(door, &command, card).await;
+            let outcome = tokio::select! {
+                biased; // What is done at once is done, whoever leaves meanwhile.
+                outcome = orders::carry_out(door, &command, card) => outcome,
+                error = framed.ended(MESSAGE_MAX) => return error.to_string(),
+            };
             step = console.answer(outcome, &mut out);
         }
         let is_end = matches!(
@@ -189,6 +199,23 @@ async fn send(framed: &mut Framed, out: &mut Vec<u8>) -> Result<(), String> {
     framed.send(out).await.map_err(|error| error.to_string())?;
     out.clear();
     Ok(())
+}
+
+/// SIGUSR1: as PAUSE, without waiting.
+pub(super) fn pause_all(door: &Door) {
+    if waits::begin_pause(door, None) {
+        tracing::info!("got SIGUSR1, pausing all activity");
+    } else {
+        tracing::info!("got SIGUSR1, but already paused/suspended");
+    }
+}
+
+/// SIGUSR2: as RESUME.
+pub(super) fn resume_all(door: &Door) {
+    match orders::resume(door, None) {
+        Ok(_) => tracing::info!("got SIGUSR2, continuing from PAUSE or SUSPEND"),
+        Err(_) => tracing::info!("got SIGUSR2, but not paused/suspended"),
+    }
 }
 
 /// Until a cancel request comes for this client.

@@ -1,26 +1,30 @@
 //! What the console's commands do.
 
-use super::super::door::{Door, cancel_client};
-use super::super::reload::{preview, reload};
-use super::super::run::Asked;
-use super::{cancelled, shown};
-use crate::admin::{Command, Outcome, Shutdown, Value};
-use crate::config::Change;
-use crate::fault::{Fault, Side};
+use super::super::cancels::{self, Asker};
+use super::super::door::Door;
+use super::super::reload::{Unset, preview, reload, set};
+use super::super::signals::Asked;
+use super::shown;
+use super::waits::{self, check, refused};
+use crate::admin::{Command, Outcome, Shutdown, Value, View};
+use crate::config::{Change, Unchangeable};
+use crate::fault::Fault;
 use crate::session::card::{Card, Order};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
-
-/// How often a command that waits looks again.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Does what a client of the console, who has this card, has asked for.
 pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) -> Outcome {
     let result = match command {
+        Command::Show(View::Fds) => Err(no_descriptors()),
         Command::Show(view) => Ok(Outcome::Rows(shown::rows(door, *view))),
-        Command::Pause(database) => pause(door, database.as_deref(), own).await,
+        Command::Pause(database) => waits::pause(door, database.as_deref(), own).await,
+        Command::Suspend => waits::suspend(door, own).await,
+        Command::WaitClose(database) => waits::wait_close(door, database.as_deref(), own).await,
+        Command::Disable(database) => switch(door, database, false),
+        Command::Enable(database) => switch(door, database, true),
+        Command::Kill(database) => kill(door, database.as_deref()),
+        Command::Set { key, value } => changed_one(key, set(door, key, value)),
         Command::Resume(database) => resume(door, database.as_deref()),
         Command::Reconnect(database) => reconnect(door, database.as_deref()),
         Command::KillClient(id) => find(door, *id).map(|card| {
@@ -29,7 +33,7 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
         }),
         Command::Cancel(id) => match find(door, *id) {
             Ok(card) => {
-                cancel_client(door, &card).await;
+                cancels::deliver(door, &card, asker(own)).await;
                 Ok(Outcome::Done)
             }
             Err(fault) => Err(fault),
@@ -43,55 +47,22 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
     result.unwrap_or_else(Outcome::Refused)
 }
 
-fn refused(code: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
-    Fault::query(Side::Operator, code, message)
+/// The console as one that asks for a cancel request.
+fn asker(own: &Card) -> Asker {
+    Asker { id: own.id, ends: own.about.ends.clone(), tls: own.about.tls.clone() }
 }
 
-/// A database that a command names has to be there.
-fn check(door: &Door, database: Option<&str>) -> Result<(), Fault> {
-    let Some(name) = database else { return Ok(()) };
-    if super::is_meant(name) {
-        return Err(refused("0A000", "the console cannot be paused or reconnected"));
-    }
-    let known = door.now().config.database(name).is_some();
-    if known { Ok(()) } else { Err(refused("3D000", format!("no such database: {name}"))) }
+/// PgBouncer hands its sockets to a newer process over a Unix socket, and to nobody else.
+fn no_descriptors() -> Fault {
+    refused("0A000", "file descriptors are not handed over").hint(
+        "For a restart without a gap start the new process beside this one, with so_reuseport.",
+    )
 }
 
-/// Answers when no server is out any more. A cancel request ends the pause.
-async fn pause(door: &Rc<Door>, database: Option<&str>, own: &Card) -> Result<Outcome, Fault> {
-    check(door, database)?;
-    if !door.routes.borrow_mut().pause(database) {
-        return Err(refused("55000", "already suspended/paused"));
-    }
-    tracing::info!("paused {}", database.unwrap_or("all databases"));
-    let settled = async {
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            look.tick().await;
-            let pools = door.routes.borrow().pools_of(database);
-            let snapshot = door.common.pools.snapshot();
-            let of = snapshot.iter().filter(|one| pools.contains(&one.pool));
-            if of.map(|one| one.leased + one.granted + one.opening).sum::<u32>() == 0 {
-                break;
-            }
-        }
-    };
-    let ended = tokio::select! {
-        () = settled => Ok(Outcome::Done),
-        () = cancelled(own) => {
-            door.routes.borrow_mut().resume(database);
-            Err(refused("57014", "canceling statement due to user request")
-                .hint("What was paused has been resumed."))
-        }
-    };
-    own.unlinks();
-    ended
-}
-
-fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
-    check(door, database)?;
-    if door.routes.borrow_mut().resume(database) {
+pub(super) fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
+    check(door, database, "resume")?;
+    let suspended = database.is_none() && door.go_on();
+    if door.routes.borrow_mut().resume(database) || suspended {
         tracing::info!("resumed {}", database.unwrap_or("all databases"));
         return Ok(Outcome::Done);
     }
@@ -102,9 +73,50 @@ fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
 }
 
 fn reconnect(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
-    check(door, database)?;
+    check(door, database, "reconnect")?;
     let pools = door.routes.borrow().pools_of(database);
     pools.into_iter().for_each(|pool| door.common.pools.reconnect(pool));
+    Ok(Outcome::Done)
+}
+
+/// Lets nobody into a database any more, or lets them in again.
+fn switch(door: &Door, database: &str, on: bool) -> Result<Outcome, Fault> {
+    check(door, Some(database), if on { "enable" } else { "disable" })?;
+    let mut routes = door.routes.borrow_mut();
+    if on {
+        routes.enable(database)
+    } else {
+        routes.disable(database)
+    }
+    tracing::info!("{} database {database}", if on { "enabled" } else { "disabled" });
+    Ok(Outcome::Done)
+}
+
+/// Ends all sessions of one database, or of each, and closes their servers. It is paused then, each
+/// for itself.
+fn kill(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
+    check(door, database, "kill")?;
+    if door.routes.borrow().paused().all || door.is_suspended() {
+        return Err(refused("55000", "already suspended/paused"));
+    }
+    let now = door.now();
+    let mut names: Vec<String> = match database {
+        Some(name) => vec![name.to_owned()],
+        None => now.config.databases.keys().cloned().collect(),
+    };
+    if database.is_none() {
+        names.extend(door.routes.borrow().pools().into_iter().map(|view| view.database));
+    }
+    for name in &names {
+        door.routes.borrow_mut().pause(Some(name));
+    }
+    let is_theirs = |card: &&Arc<Card>| {
+        let route = card.about.route.as_ref();
+        route.is_some_and(|route| database.is_none_or(|name| *route.database == *name))
+    };
+    let clients = door.common.clients.list();
+    clients.iter().filter(is_theirs).for_each(|card| card.order(Order::Kill));
+    tracing::info!("killed {}", database.unwrap_or("all databases"));
     Ok(Outcome::Done)
 }
 
@@ -124,6 +136,30 @@ fn changed(changes: Result<Vec<Change>, Vec<String>>) -> Result<Outcome, Fault> 
         [key, old, new, applies.to_string()].map(Value::Text).into()
     };
     Ok(Outcome::Rows(changes.into_iter().map(row).collect()))
+}
+
+fn changed_one(key: &str, changed: Result<Vec<Change>, Unset>) -> Result<Outcome, Fault> {
+    let invalid = |reasons: &str| {
+        refused("22023", format!("invalid value for parameter \"{key}\"")).hint(reasons.to_owned())
+    };
+    match changed {
+        Ok(_) => Ok(Outcome::Done),
+        Err(Unset::Setup(reasons)) => Err(invalid(&reasons.join("\n"))),
+        Err(Unset::Config(why)) => Err(match &why {
+            Unchangeable::Unknown(near) => {
+                let text = format!("unrecognized configuration parameter \"{key}\"");
+                let hint = near.map_or("SHOW CONFIG has all of them.".to_owned(), |near| {
+                    format!("Perhaps you meant \"{near}\".")
+                });
+                refused("42704", text).hint(hint)
+            }
+            Unchangeable::NeedsRestart => {
+                let text = format!("parameter \"{key}\" cannot be changed now");
+                refused("55P02", text).hint("Change it in the configuration, and restart.")
+            }
+            Unchangeable::Invalid(errors) => invalid(&errors.to_string()),
+        }),
+    }
 }
 
 fn shutdown(door: &Door, how: Shutdown) -> Outcome {

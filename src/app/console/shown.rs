@@ -1,32 +1,45 @@
 //! What SHOW shows, from counters, cards and the pools' own counts.
 
+mod figures;
+mod memory;
+mod sockets;
+
 use super::super::door::Door;
-use super::super::routes::PoolView;
-use crate::admin::{HELP, Load, Value, View};
+use super::super::known::PoolView;
+use crate::admin::{HELP, Value, View};
 use crate::config::{Applies, EffectiveOptions, Limit};
-use crate::metrics::{Distribution, Totals};
-use crate::net::{NodeHost, Peer};
+use crate::net::{NodeAddress, NodeHost};
 use crate::pool::PoolSnapshot;
-use crate::session::card::{Card, Doing};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::session::card::Card;
+use figures::{averages, stats, totals};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 type Row = Vec<Value>;
 
 /// The rows of a view.
 pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
     match view {
-        View::Capacity => capacity(door),
-        View::Clients => clients(door),
+        View::ActiveSockets => sockets::sockets(door, true),
+        View::Capacity => figures::capacity(door),
+        View::Clients => sockets::clients(door),
         View::Config => config(door),
         View::Databases => databases(door),
+        View::DnsHosts => dns_hosts(door),
+        // Zones are not asked for their serials, and what is refused has no rows.
+        View::DnsZones | View::Fds => Vec::new(),
+        View::PeerPools => peer_pools(door),
+        View::Peers => peers(door),
         View::Help => {
             HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
         }
-        View::Latency => latency(door),
+        View::Latency => figures::latency(door),
         View::Lists => lists(door),
-        View::Pools => pools(door),
+        View::Mem => memory::rows(door),
+        View::Pools => sockets::pools(door),
+        View::Servers => sockets::servers(door),
+        View::Sockets => sockets::sockets(door, false),
         View::State => state(door),
         View::Stats => stats(door, |name, all, period| {
             let mut row = vec![name.into()];
@@ -40,7 +53,7 @@ pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
         View::StatsTotals => {
             stats(door, |name, all, _| std::iter::once(name.into()).chain(totals(all)).collect())
         }
-        View::Totals => all_totals(door),
+        View::Totals => figures::all_totals(door),
         View::Users => users(door),
         View::Version => vec![vec![concat!("howdah ", env!("CARGO_PKG_VERSION")).into()]],
     }
@@ -51,8 +64,7 @@ fn limit(limit: Limit) -> Value {
 }
 
 fn views(door: &Door) -> Vec<PoolView> {
-    let now = door.now();
-    door.routes.borrow().pools(&now.config)
+    door.routes.borrow().pools()
 }
 
 pub(in crate::app) fn snapshots(door: &Door) -> HashMap<crate::pool::PoolId, PoolSnapshot> {
@@ -76,12 +88,12 @@ fn config(door: &Door) -> Vec<Row> {
 }
 
 fn state(door: &Door) -> Vec<Row> {
-    let paused = door.routes.borrow().paused().all;
+    let (paused, suspended) = (door.routes.borrow().paused().all, door.is_suspended());
     let word = |is: bool| Value::from(if is { "yes" } else { "no" });
     vec![
-        vec!["active".into(), word(!paused)],
+        vec!["active".into(), word(!paused && !suspended)],
         vec!["paused".into(), word(paused)],
-        vec!["suspended".into(), word(false)],
+        vec!["suspended".into(), word(suspended)],
     ]
 }
 
@@ -98,7 +110,8 @@ fn databases(door: &Door) -> Vec<Row> {
         let servers: u32 = views
             .iter()
             .filter(of)
-            .filter_map(|view| counts.get(&view.pool))
+            .flat_map(|view| &view.pools)
+            .filter_map(|pool| counts.get(pool))
             .map(|one| one.opening + one.idle + one.granted + one.leased)
             .sum();
         let is_here = |card: &&Arc<Card>| {
@@ -141,39 +154,13 @@ fn place(options: &EffectiveOptions) -> [Value; 4] {
     [Value::maybe(host), port, options.dbname.as_str().into(), Value::maybe(user)]
 }
 
-fn pools(door: &Door) -> Vec<Row> {
-    let (counts, cards) = (snapshots(door), cards(door));
-    let row = |view: PoolView| {
-        let one = counts.get(&view.pool)?;
-        let of = |card: &&Arc<Card>| {
-            card.about.route.as_ref().is_some_and(|route| route.pool == view.pool)
-        };
-        let here: Vec<_> = cards.iter().filter(of).collect();
-        let waiting = here.iter().filter(|card| card.doing() == Doing::Waiting).count();
-        let numbers = [
-            here.len() - waiting,
-            waiting,
-            0,
-            0,
-            (one.leased + one.granted) as usize,
-            0,
-            0,
-            one.idle as usize,
-            0,
-            0,
-            one.opening as usize,
-        ];
-        let mut row = vec![view.database.into(), view.user.into()];
-        row.extend(numbers.map(Value::count));
-        row.extend([
-            Value::count(one.oldest_wait / 1_000_000),
-            Value::count(one.oldest_wait % 1_000_000),
-            view.options.pool_mode.as_str().into(),
-            Value::Null,
-        ]);
-        Some(row)
+/// The names of nodes, as the control thread knows them.
+fn dns_hosts(door: &Door) -> Vec<Row> {
+    let row = |(name, left, found): (String, std::time::Duration, Vec<std::net::IpAddr>)| {
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        vec![name.into(), Value::count(left.as_secs()), found.join(",").into()]
     };
-    views(door).into_iter().filter_map(row).collect()
+    door.now().context.resolver.known().into_iter().map(row).collect()
 }
 
 /// A moment in UTC, as PgBouncer writes moments.
@@ -198,57 +185,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-fn clients(door: &Door) -> Vec<Row> {
-    let now = door.common.pools.now();
-    let row = |card: Arc<Card>| {
-        let about = &card.about;
-        let route = about.route.as_ref()?;
-        let doing = card.doing();
-        let waited = if doing == Doing::Waiting { now.since(card.requested()) } else { 0 };
-        let ago = Duration::from_micros(now.since(card.requested()));
-        let requested = (card.requested().0 > 0)
-            .then(|| SystemTime::now().checked_sub(ago).map(moment))
-            .flatten();
-        let (address, port) = match &about.peer {
-            Peer::Tcp(address) => (address.ip().to_string(), Value::count(address.port())),
-            Peer::Unix => ("unix".to_owned(), Value::count(0)),
-        };
-        let state = match doing {
-            Doing::Idle => "idle",
-            Doing::Waiting => "waiting",
-            Doing::Active(_) => "active",
-        };
-        let server = match doing {
-            Doing::Active(pid) => pid.to_string(),
-            Doing::Idle | Doing::Waiting => String::new(),
-        };
-        Some(vec![
-            "C".into(),
-            (&*route.user).into(),
-            (&*route.database).into(),
-            if about.replicates { "logical" } else { "none" }.into(),
-            state.into(),
-            address.into(),
-            port,
-            Value::Null,
-            Value::Null,
-            Value::maybe(Some(moment(about.since))),
-            Value::maybe(requested),
-            Value::count(waited / 1_000_000),
-            Value::count(waited % 1_000_000),
-            false.into(),
-            format!("{:#x}", card.id).into(),
-            server.into(),
-            Value::Null,
-            about.tls.as_deref().unwrap_or_default().into(),
-            Value::Null,
-            Value::Null,
-            Value::count(card.id),
-        ])
-    };
-    cards(door).into_iter().filter_map(row).collect()
-}
-
 fn users(door: &Door) -> Vec<Row> {
     let now = door.now();
     let (views, counts, cards) = (views(door), snapshots(door), cards(door));
@@ -261,7 +197,8 @@ fn users(door: &Door) -> Vec<Row> {
         let servers: u32 = views
             .iter()
             .filter(|view| view.user == name)
-            .filter_map(|view| counts.get(&view.pool))
+            .flat_map(|view| &view.pools)
+            .filter_map(|pool| counts.get(pool))
             .map(|one| one.opening + one.idle + one.granted + one.leased)
             .sum();
         let is_own =
@@ -284,158 +221,58 @@ fn users(door: &Door) -> Vec<Row> {
     names.into_iter().map(row).collect()
 }
 
+fn peers(door: &Door) -> Vec<Row> {
+    let peer = |(number, address): (&u16, &NodeAddress)| {
+        let (host, port) = (address.host.to_string(), Value::count(address.port));
+        // Each request that is passed on has a connection of its own: there is no pool.
+        vec![Value::count(*number), host.into(), port, Value::Null]
+    };
+    door.now().config.peers.iter().map(peer).collect()
+}
+
+fn peer_pools(door: &Door) -> Vec<Row> {
+    let passed = door.cancels.passed_on();
+    let peer = |number: &u16| {
+        let underway = passed.iter().filter(|to| *to == number).count();
+        let (underway, none) = (Value::count(underway), || Value::count(0));
+        vec![Value::count(*number), underway.clone(), none(), underway, none()]
+    };
+    door.now().config.peers.keys().map(peer).collect()
+}
+
 fn lists(door: &Door) -> Vec<Row> {
     let now = door.now();
     let (views, counts) = (views(door), snapshots(door));
     let logins = door.admission.lock().unwrap_or_else(PoisonError::into_inner).counts().logins;
     let idle: u32 = counts.values().map(|one| one.idle).sum();
     let used: u32 = counts.values().map(|one| one.opening + one.granted + one.leased).sum();
-    let items: [(&str, usize); 7] = [
+    let resolver = &now.context.resolver;
+    let of_console = door.common.clients.len().saturating_sub(cards(door).len());
+    let items: [(&str, usize); 15] = [
         ("databases", now.config.databases.len()),
         ("users", now.config.users.len()),
+        ("peers", now.config.peers.len()),
         ("pools", views.len()),
+        ("peer_pools", now.config.peers.len()),
+        // What is free is given back to the system.
+        ("free_clients", 0),
         ("used_clients", cards(door).len()),
         ("login_clients", logins as usize),
         ("free_servers", idle as usize),
         ("used_servers", used as usize),
+        ("dns_names", resolver.known().len()),
+        ("dns_zones", 0),
+        ("dns_queries", resolver.pending()),
+        ("dns_pending", 0),
+        ("console_clients", of_console),
     ];
     items.map(|(name, items)| vec![name.into(), Value::count(items)]).into()
-}
-
-/// A row for each database, from its totals and those of the last period.
-fn stats(door: &Door, row: impl Fn(&str, &Totals, (&Totals, u64)) -> Row) -> Vec<Row> {
-    let totals: BTreeMap<_, _> = door.routes.borrow().by_database().into_iter().collect();
-    let (period, none) = (door.period.borrow(), Totals::default());
-    let seconds = period.length.as_secs().max(1);
-    let one = |(name, all): (&String, &Totals)| {
-        row(name, all, (period.databases.get(name).unwrap_or(&none), seconds))
-    };
-    totals.iter().map(one).collect()
-}
-
-fn totals(all: &Totals) -> [Value; 12] {
-    [
-        all.assignments,
-        all.transaction.count(),
-        all.query.count(),
-        all.received,
-        all.sent,
-        all.transaction.sum,
-        all.query.sum,
-        all.wait.sum,
-        all.client_parses,
-        all.server_parses,
-        all.binds,
-        all.logins,
-    ]
-    .map(Value::count)
-}
-
-fn averages((happened, seconds): (&Totals, u64)) -> [Value; 12] {
-    [
-        happened.assignments / seconds,
-        happened.transaction.count() / seconds,
-        happened.query.count() / seconds,
-        happened.received / seconds,
-        happened.sent / seconds,
-        happened.transaction.mean(),
-        happened.query.mean(),
-        happened.wait.mean(),
-        happened.client_parses / seconds,
-        happened.server_parses / seconds,
-        happened.binds / seconds,
-        happened.logins / seconds,
-    ]
-    .map(Value::count)
-}
-
-fn all_totals(door: &Door) -> Vec<Row> {
-    const NAMES: [&str; 12] = [
-        "server_assignment_count",
-        "xact_count",
-        "query_count",
-        "client_bytes",
-        "server_bytes",
-        "xact_time",
-        "query_time",
-        "wait_time",
-        "ps_client_parse_count",
-        "ps_server_parse_count",
-        "ps_bind_count",
-        "client_login_count",
-    ];
-    let all = door.routes.borrow().totals();
-    let period = door.period.borrow();
-    let mut happened = Totals::default();
-    period.databases.values().for_each(|one| happened.merge(one));
-    let averages = averages((&happened, period.length.as_secs().max(1)));
-    let total =
-        NAMES.iter().zip(totals(&all)).map(|(name, value)| (format!("total_{name}"), value));
-    let average = NAMES.iter().zip(averages).map(|(name, value)| (format!("avg_{name}"), value));
-    total.chain(average).map(|(name, value)| vec![name.into(), value]).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds to be read by people")]
-fn millis(micros: u64) -> Value {
-    Value::Float(micros as f64 / 1000.0)
-}
-
-fn latency(door: &Door) -> Vec<Row> {
-    let of = |view: &PoolView| {
-        let row = |(what, all): (&str, &Distribution)| {
-            vec![
-                view.database.as_str().into(),
-                view.user.as_str().into(),
-                what.into(),
-                Value::count(all.count()),
-                millis(all.quantile(500)),
-                millis(all.quantile(950)),
-                millis(all.quantile(990)),
-                millis(all.max),
-            ]
-        };
-        let Totals { wait, query, transaction, .. } = &view.totals;
-        [("wait", wait), ("query", query), ("transaction", transaction)].map(row)
-    };
-    views(door).iter().flat_map(of).collect()
-}
-
-/// Longest p99 of waits that a recommended size allows, in seconds.
-const TARGET: f64 = 0.001;
-
-#[expect(clippy::cast_precision_loss, reason = "rates and times to be read by people")]
-fn capacity(door: &Door) -> Vec<Row> {
-    let period = door.period.borrow();
-    let seconds = period.length.as_secs_f64().max(1.0);
-    let row = |view: PoolView| {
-        let happened = period.pools.get(&view.pool)?;
-        let size = view.options.pool_size.map_or(u32::MAX, std::num::NonZeroU32::get);
-        let load = Load {
-            arrivals: happened.assignments as f64 / seconds,
-            service: happened.transaction.mean() as f64 / 1e6,
-        };
-        let predicted = |quantile| Value::Float(load.wait(size, quantile) * 1000.0);
-        Some(vec![
-            view.database.into(),
-            view.user.into(),
-            Value::Float(load.arrivals),
-            Value::Float(load.service * 1000.0),
-            Value::Float(load.offered()),
-            Value::count(size),
-            Value::Float(load.utilisation(size)),
-            millis(happened.wait.quantile(500)),
-            millis(happened.wait.quantile(990)),
-            predicted(0.5),
-            predicted(0.99),
-            Value::count(load.size_for(TARGET)),
-        ])
-    };
-    views(door).into_iter().filter_map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn moments_are_calendar_days() {

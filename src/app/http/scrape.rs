@@ -5,7 +5,8 @@
 
 use super::super::console::{cards, snapshots};
 use super::super::door::Door;
-use super::super::routes::{PoolView, is_named};
+use super::super::known::PoolView;
+use super::super::routes::is_named;
 use crate::admin::{Exposition, Label, Measure};
 use crate::metrics::{Distribution, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
@@ -53,18 +54,24 @@ impl Series {
         }
     }
 
-    fn add(&mut self, view: &PoolView, counts: Option<&PoolSnapshot>, clients: (u64, u64)) {
+    fn add<'a>(
+        &mut self,
+        view: &PoolView,
+        counts: impl Iterator<Item = &'a PoolSnapshot>,
+        clients: (u64, u64),
+    ) {
         self.totals.merge(&view.totals);
         self.clients_active += clients.0;
         self.clients_waiting += clients.1;
-        let Some(counts) = counts else { return };
-        self.servers_active += u64::from(counts.leased + counts.granted);
-        self.servers_idle += u64::from(counts.idle);
-        self.servers_login += u64::from(counts.opening);
-        self.opened += counts.stats.openings;
-        self.failed += counts.stats.failures;
-        self.oldest_wait = self.oldest_wait.max(counts.oldest_wait);
-        self.is_paused |= counts.paused;
+        for counts in counts {
+            self.servers_active += u64::from(counts.leased + counts.granted);
+            self.servers_idle += u64::from(counts.idle);
+            self.servers_login += u64::from(counts.opening);
+            self.opened += counts.stats.openings;
+            self.failed += counts.stats.failures;
+            self.oldest_wait = self.oldest_wait.max(counts.oldest_wait);
+            self.is_paused |= counts.paused;
+        }
     }
 }
 
@@ -74,7 +81,7 @@ fn clients(door: &Door) -> HashMap<PoolId, (u64, u64)> {
     for card in cards(door) {
         let Some(route) = &card.about.route else { continue };
         let (active, waiting) = clients.entry(route.pool).or_default();
-        *(if card.doing() == Doing::Waiting { waiting } else { active }) += 1;
+        *(if matches!(card.doing(), Doing::Waiting) { waiting } else { active }) += 1;
     }
     clients
 }
@@ -85,9 +92,12 @@ fn series(door: &Door) -> Vec<Series> {
     let mut all = Vec::new();
     let mut others = Series::new(OTHERS, OTHERS);
     others.totals.merge(routes.gone());
-    for view in routes.pools(&now.config) {
-        let here = clients.get(&view.pool).copied().unwrap_or_default();
-        let counts = counts.get(&view.pool);
+    for view in routes.pools() {
+        let here = |of: fn(&(u64, u64)) -> u64| -> u64 {
+            view.pools.iter().filter_map(|pool| clients.get(pool)).map(of).sum()
+        };
+        let here = (here(|(active, _)| *active), here(|(_, waiting)| *waiting));
+        let counts = view.pools.iter().filter_map(|pool| counts.get(pool));
         if is_named(&now.config, now.users.as_ref(), &view) {
             let mut one = Series::new(&view.database, &view.user);
             one.size = view.options.pool_size.map(|size| u64::from(size.get()));

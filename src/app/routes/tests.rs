@@ -21,6 +21,7 @@ fn routes(invented_max: usize) -> Routes {
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
+        suspended: false.into(),
     });
     Routes { invented_max, ..Routes::new(common, 1) }
 }

@@ -1,6 +1,9 @@
 //! The records the core keeps: pools, slots, waiters, and the shares that pools have in common.
 
+use std::sync::Arc;
 use std::task::Waker;
+
+use crate::backend::card::ServerCard;
 
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
@@ -24,6 +27,8 @@ pub(super) struct Slot<S> {
     /// Since when it rests.
     pub(super) since: Tick,
     pub(super) state: State<S>,
+    /// Its card, once its opening has begun.
+    pub(super) card: Option<Arc<ServerCard>>,
 }
 
 #[derive(Debug)]

@@ -330,6 +330,7 @@ impl<S, F> Core<S, F> {
             born: now,
             since: now,
             state: State::Opening { waiter },
+            card: None,
         }));
         pool.stats.openings += 1;
         pool.stats.reserve_uses += u64::from(pool.counts.servers() >= pool.rules.pool_size);

@@ -1,0 +1,139 @@
+//! Statistics, latency and capacity: from what the workers count.
+
+use super::{Row, views};
+use crate::admin::{Load, Value};
+use crate::app::door::Door;
+use crate::app::known::PoolView;
+use crate::metrics::{Distribution, Totals};
+use std::collections::BTreeMap;
+
+/// A row for each database, from its totals and those of the last period.
+pub(super) fn stats(door: &Door, row: impl Fn(&str, &Totals, (&Totals, u64)) -> Row) -> Vec<Row> {
+    let totals: BTreeMap<_, _> = door.routes.borrow().by_database().into_iter().collect();
+    let (period, none) = (door.period.borrow(), Totals::default());
+    let seconds = period.length.as_secs().max(1);
+    let one = |(name, all): (&String, &Totals)| {
+        row(name, all, (period.databases.get(name).unwrap_or(&none), seconds))
+    };
+    totals.iter().map(one).collect()
+}
+
+pub(super) fn totals(all: &Totals) -> [Value; 12] {
+    [
+        all.assignments,
+        all.transaction.count(),
+        all.query.count(),
+        all.received,
+        all.sent,
+        all.transaction.sum,
+        all.query.sum,
+        all.wait.sum,
+        all.client_parses,
+        all.server_parses,
+        all.binds,
+        all.logins,
+    ]
+    .map(Value::count)
+}
+
+pub(super) fn averages((happened, seconds): (&Totals, u64)) -> [Value; 12] {
+    [
+        happened.assignments / seconds,
+        happened.transaction.count() / seconds,
+        happened.query.count() / seconds,
+        happened.received / seconds,
+        happened.sent / seconds,
+        happened.transaction.mean(),
+        happened.query.mean(),
+        happened.wait.mean(),
+        happened.client_parses / seconds,
+        happened.server_parses / seconds,
+        happened.binds / seconds,
+        happened.logins / seconds,
+    ]
+    .map(Value::count)
+}
+
+pub(super) fn all_totals(door: &Door) -> Vec<Row> {
+    const NAMES: [&str; 12] = [
+        "server_assignment_count",
+        "xact_count",
+        "query_count",
+        "client_bytes",
+        "server_bytes",
+        "xact_time",
+        "query_time",
+        "wait_time",
+        "ps_client_parse_count",
+        "ps_server_parse_count",
+        "ps_bind_count",
+        "client_login_count",
+    ];
+    let all = door.routes.borrow().totals();
+    let period = door.period.borrow();
+    let mut happened = Totals::default();
+    period.databases.values().for_each(|one| happened.merge(one));
+    let averages = averages((&happened, period.length.as_secs().max(1)));
+    let total =
+        NAMES.iter().zip(totals(&all)).map(|(name, value)| (format!("total_{name}"), value));
+    let average = NAMES.iter().zip(averages).map(|(name, value)| (format!("avg_{name}"), value));
+    total.chain(average).map(|(name, value)| vec![name.into(), value]).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds to be read by people")]
+fn millis(micros: u64) -> Value {
+    Value::Float(micros as f64 / 1000.0)
+}
+
+pub(super) fn latency(door: &Door) -> Vec<Row> {
+    let of = |view: &PoolView| {
+        let row = |(what, all): (&str, &Distribution)| {
+            vec![
+                view.database.as_str().into(),
+                view.user.as_str().into(),
+                what.into(),
+                Value::count(all.count()),
+                millis(all.quantile(500)),
+                millis(all.quantile(950)),
+                millis(all.quantile(990)),
+                millis(all.max),
+            ]
+        };
+        let Totals { wait, query, transaction, .. } = &view.totals;
+        [("wait", wait), ("query", query), ("transaction", transaction)].map(row)
+    };
+    views(door).iter().flat_map(of).collect()
+}
+
+/// Longest p99 of waits that a recommended size allows, in seconds.
+const TARGET: f64 = 0.001;
+
+#[expect(clippy::cast_precision_loss, reason = "rates and times to be read by people")]
+pub(super) fn capacity(door: &Door) -> Vec<Row> {
+    let period = door.period.borrow();
+    let seconds = period.length.as_secs_f64().max(1.0);
+    let row = |view: PoolView| {
+        let happened = period.pools.get(&view.pool)?;
+        let size = view.options.pool_size.map_or(u32::MAX, std::num::NonZeroU32::get);
+        let load = Load {
+            arrivals: happened.assignments as f64 / seconds,
+            service: happened.transaction.mean() as f64 / 1e6,
+        };
+        let predicted = |quantile| Value::Float(load.wait(size, quantile) * 1000.0);
+        Some(vec![
+            view.database.into(),
+            view.user.into(),
+            Value::Float(load.arrivals),
+            Value::Float(load.service * 1000.0),
+            Value::Float(load.offered()),
+            Value::count(size),
+            Value::Float(load.utilisation(size)),
+            millis(happened.wait.quantile(500)),
+            millis(happened.wait.quantile(990)),
+            predicted(0.5),
+            predicted(0.99),
+            Value::count(load.size_for(TARGET)),
+        ])
+    };
+    views(door).into_iter().filter_map(row).collect()
+}

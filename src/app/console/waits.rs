@@ -1,0 +1,140 @@
+//! Commands that answer later: PAUSE, SUSPEND, WAIT_CLOSE.
+//!
+//! Each looks again and again whether what it waits for has come. A cancel request ends the wait, and
+//! undoes what the command has done.
+
+use super::super::door::Door;
+use super::cancelled;
+use crate::admin::Outcome;
+use crate::fault::{Fault, Side};
+use crate::pool::SlotId;
+use crate::session::card::{Card, Order};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// How often a command that waits looks again.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long SUSPEND waits for clients that do not read what is written to them.
+const SUSPEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::query(Side::Operator, code, message)
+}
+
+/// A database that a command names has to be there.
+pub(super) fn check(door: &Door, database: Option<&str>, command: &str) -> Result<(), Fault> {
+    let Some(name) = database else { return Ok(()) };
+    if super::is_meant(name) {
+        return Err(refused("0A000", format!("cannot {command} admin db: {name}")));
+    }
+    let known = door.now().config.database(name).is_some();
+    if known { Ok(()) } else { Err(refused("3D000", format!("no such database: {name}"))) }
+}
+
+/// Answers when it is done; a cancel request ends the wait.
+async fn until(own: &Card, mut is_done: impl FnMut() -> bool) -> Result<(), Fault> {
+    let done = async {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            look.tick().await;
+            if is_done() {
+                break;
+            }
+        }
+    };
+    let ended = tokio::select! {
+        () = done => Ok(()),
+        () = cancelled(own) => Err(refused("57014", "canceling statement due to user request")),
+    };
+    own.unlinks();
+    ended
+}
+
+/// Nobody gets a server any more. False when that is so already.
+pub(super) fn begin_pause(door: &Door, database: Option<&str>) -> bool {
+    let begins = !door.is_suspended() && door.routes.borrow_mut().pause(database);
+    if begins {
+        tracing::info!("paused {}", database.unwrap_or("all databases"));
+    }
+    begins
+}
+
+/// Answers when no server is out any more.
+pub(super) async fn pause(
+    door: &Rc<Door>,
+    database: Option<&str>,
+    own: &Card,
+) -> Result<Outcome, Fault> {
+    check(door, database, "pause")?;
+    if !begin_pause(door, database) {
+        return Err(refused("55000", "already suspended/paused"));
+    }
+    let settled = until(own, || {
+        let pools = door.routes.borrow().pools_of(database);
+        let snapshot = door.common.pools.snapshot();
+        let of = snapshot.iter().filter(|one| pools.contains(&one.pool));
+        of.map(|one| one.leased + one.granted + one.opening).sum::<u32>() == 0
+    });
+    settled.await.map_err(|fault| {
+        door.routes.borrow_mut().resume(database);
+        fault.hint("What was paused has been resumed.")
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Answers when every session has written what was to be written, and reads nothing more. Those
+/// that cannot write in time are ended.
+pub(super) async fn suspend(door: &Rc<Door>, own: &Card) -> Result<Outcome, Fault> {
+    let (all, some) = {
+        let routes = door.routes.borrow();
+        (routes.paused().all, !routes.paused().databases.is_empty())
+    };
+    if all || door.is_suspended() {
+        return Err(refused("55000", "already suspended/paused"));
+    }
+    if some {
+        return Err(refused("55000", "cannot suspend with paused databases"));
+    }
+    door.stand_still(own.id);
+    tracing::info!("suspended");
+    let restless = || {
+        let mut all = door.common.clients.list();
+        all.retain(|card| card.about.route.is_some() && !card.is_resting());
+        all
+    };
+    match timeout(SUSPEND_TIMEOUT, until(own, || restless().is_empty())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => {
+            door.go_on();
+            return Err(fault.hint("What was suspended goes on."));
+        }
+        Err(_) => {
+            own.unlinks();
+            restless().iter().for_each(|card: &Arc<Card>| card.order(Order::Stop));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Answers when every server that is to be replaced now is closed.
+pub(super) async fn wait_close(
+    door: &Rc<Door>,
+    database: Option<&str>,
+    own: &Card,
+) -> Result<Outcome, Fault> {
+    if database.is_some_and(super::is_meant) {
+        let name = database.unwrap_or_default();
+        return Err(refused("0A000", format!("cannot wait in admin db: {name}")));
+    }
+    check(door, database, "wait in")?;
+    let pools = door.routes.borrow().pools_of(database);
+    let servers = door.common.pools.servers().into_iter();
+    let outdated = servers.filter(|one| one.is_outdated && pools.contains(&one.pool));
+    let outdated: Vec<SlotId> = outdated.map(|one| one.slot).collect();
+    until(own, || !door.common.pools.have_any(&outdated)).await?;
+    Ok(Outcome::Done)
+}

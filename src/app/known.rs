@@ -1,0 +1,96 @@
+//! The pools that the console shows, from the first login to the last client and server.
+//!
+//! A reload may put another pool in the place of one; until its last client and its last server are
+//! gone the old one is shown in the same row. Belongs to the control thread.
+
+use crate::config::EffectiveOptions;
+use crate::metrics::{PoolTraffic, Totals};
+use crate::pool::{PoolId, Pools};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A pool, or one and those that it took the place of, as the console shows it.
+#[derive(Debug)]
+pub(super) struct PoolView {
+    /// The one that newcomers use; without one, any of them.
+    pub pool: PoolId,
+    /// All of them.
+    pub pools: Vec<PoolId>,
+    /// The database that its clients ask for.
+    pub database: String,
+    /// Who its servers are logged in as.
+    pub user: String,
+    /// What counts for it.
+    pub options: EffectiveOptions,
+    /// What its clients did.
+    pub totals: Totals,
+}
+
+/// What is known of one pool.
+#[derive(Debug)]
+struct Known {
+    database: String,
+    options: EffectiveOptions,
+    traffic: Arc<PoolTraffic>,
+}
+
+/// All pools that have clients or servers, or could have.
+#[derive(Debug, Default)]
+pub(super) struct KnownPools(HashMap<PoolId, Known>);
+
+impl KnownPools {
+    /// A route leads to this pool, which has these options from here on.
+    pub(super) fn note(
+        &mut self,
+        pool: PoolId,
+        database: &str,
+        options: &EffectiveOptions,
+        traffic: &Arc<PoolTraffic>,
+    ) {
+        let (database, options) = (database.to_owned(), options.clone());
+        self.0.insert(pool, Known { database, options, traffic: Arc::clone(traffic) });
+    }
+
+    /// Forgets those that nobody can see any more. `is_current`: newcomers may use it.
+    pub(super) fn prune(&mut self, pools: &Pools, is_current: impl Fn(PoolId) -> bool) {
+        self.0.retain(|pool, known| {
+            // A route that is in use has the traffic too.
+            is_current(*pool) || Arc::strong_count(&known.traffic) > 1 || pools.has_pool(*pool)
+        });
+    }
+
+    /// A row for each database and user of servers.
+    pub(super) fn views(&self, is_current: impl Fn(PoolId) -> bool) -> Vec<PoolView> {
+        let mut views = BTreeMap::<(String, String), PoolView>::new();
+        for (pool, known) in &self.0 {
+            let user = known.options.server_user.clone();
+            let key = (known.database.clone(), user.clone());
+            let totals = known.traffic.totals();
+            let Some(view) = views.get_mut(&key) else {
+                let (pool, pools, database) = (*pool, vec![*pool], known.database.clone());
+                let options = known.options.clone();
+                views.insert(key, PoolView { pool, pools, database, user, options, totals });
+                continue;
+            };
+            view.pools.push(*pool);
+            view.totals.merge(&totals);
+            if is_current(*pool) {
+                view.pool = *pool;
+                view.options = known.options.clone();
+            }
+        }
+        views.into_values().collect()
+    }
+
+    /// The database of a pool, and the user that its servers are logged in as.
+    pub(super) fn names(&self, pool: PoolId) -> Option<(&str, &str)> {
+        let known = self.0.get(&pool)?;
+        Some((&known.database, &known.options.server_user))
+    }
+
+    /// The pools of one database, or all: those too that newcomers do not use any more.
+    pub(super) fn of(&self, database: Option<&str>) -> impl Iterator<Item = PoolId> {
+        let is_its = move |known: &Known| database.is_none_or(|name| known.database == name);
+        self.0.iter().filter(move |(_, known)| is_its(known)).map(|(pool, _)| *pool)
+    }
+}

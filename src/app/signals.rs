@@ -1,0 +1,73 @@
+//! What is asked of the whole process: by signals, and by the console.
+
+use super::AppError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+
+/// What somebody asks of the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To end when the clients have ended their transactions.
+    Drain,
+    /// To end when the clients have left by themselves.
+    Wait,
+    /// To end at once; clients are told.
+    Stop,
+    /// To end at once, whatever happens to anybody.
+    Quit,
+    /// To read the configuration again.
+    Reload,
+    /// To pause everything.
+    Pause,
+    /// To end that.
+    Resume,
+}
+
+/// The signals that the process obeys, and the console.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+    hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+    /// SIGINT drains.
+    gentle_interrupt: bool,
+    console: Receiver<Asked>,
+}
+
+impl Signals {
+    /// Catches them from here on.
+    ///
+    /// # Errors
+    /// When the system refuses one.
+    pub(super) fn new(console: Receiver<Asked>, gentle_interrupt: bool) -> Result<Self, AppError> {
+        let catch = |kind| signal(kind).map_err(AppError::Runtime);
+        Ok(Self {
+            term: catch(SignalKind::terminate())?,
+            int: catch(SignalKind::interrupt())?,
+            quit: catch(SignalKind::quit())?,
+            hup: catch(SignalKind::hangup())?,
+            usr1: catch(SignalKind::user_defined1())?,
+            usr2: catch(SignalKind::user_defined2())?,
+            console,
+            gentle_interrupt,
+        })
+    }
+
+    /// What is asked, and how the log begins to tell of it.
+    pub(super) async fn next(&mut self) -> (Asked, &'static str) {
+        tokio::select! {
+            _ = self.term.recv() => (Asked::Drain, "got SIGTERM, "),
+            _ = self.int.recv() => {
+                let asked = if self.gentle_interrupt { Asked::Drain } else { Asked::Stop };
+                (asked, "got SIGINT, ")
+            }
+            _ = self.quit.recv() => (Asked::Quit, "got SIGQUIT, "),
+            _ = self.hup.recv() => (Asked::Reload, "got SIGHUP, "),
+            _ = self.usr1.recv() => (Asked::Pause, "got SIGUSR1, "),
+            _ = self.usr2.recv() => (Asked::Resume, "got SIGUSR2, "),
+            Some(asked) = self.console.recv() => (asked, ""),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a console sees of the servers, each by itself.
+
+use std::sync::Arc;
+
+use crate::backend::card::ServerCard;
+
+use super::Core;
+use super::model::{Phase, State};
+use super::types::{PoolKey, SlotId, Tick};
+use super::{PoolId, pool_id};
+
+/// Where a server stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It is being opened.
+    Opening,
+    /// It rests.
+    Idle,
+    /// It was handed to a waiter who has not taken it yet.
+    Granted,
+    /// It is out.
+    Leased,
+}
+
+/// One server at one moment. `V` is what the caller wanted to know of one at rest.
+#[derive(Clone, Debug)]
+pub struct ServerSnapshot<V> {
+    /// Its name.
+    pub slot: SlotId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its pool's key.
+    pub key: PoolKey,
+    /// Where it stands.
+    pub stand: Stand,
+    /// Since when it rests, or has been opened.
+    pub since: Tick,
+    /// It is closed as soon as it is free.
+    pub is_outdated: bool,
+    /// Its card.
+    pub card: Arc<ServerCard>,
+    /// Of one at rest.
+    pub seen: Option<V>,
+}
+
+impl<S, F> Core<S, F> {
+    /// The opening of this server has begun, and this is its card from here on. False if there is no
+    /// such server.
+    pub fn introduce(&mut self, slot: SlotId, card: &Arc<ServerCard>) -> bool {
+        let Some(record) = self.slots.get_mut(slot.0) else { return false };
+        record.card = Some(Arc::clone(card));
+        true
+    }
+
+    /// Whether this server is still there.
+    #[must_use]
+    pub fn has(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.0).is_some()
+    }
+
+    /// Every server whose opening has begun. `look` is called under the lock, with those at rest.
+    pub fn servers<V>(&self, mut look: impl FnMut(&S) -> V) -> Vec<ServerSnapshot<V>> {
+        let one = |(index, slot): (u32, &super::Slot<S>)| {
+            let pool = self.pools.at(slot.pool);
+            let (stand, seen) = match &slot.state {
+                State::Opening { .. } => (Stand::Opening, None),
+                State::Idle(server) => (Stand::Idle, Some(look(server))),
+                State::Granted(server, _) => (Stand::Granted, Some(look(server))),
+                State::Leased => (Stand::Leased, None),
+            };
+            Some(ServerSnapshot {
+                slot: SlotId(self.slots.key(index)),
+                pool: pool_id(&self.pools, slot.pool),
+                key: pool.key,
+                stand,
+                since: slot.since,
+                is_outdated: slot.epoch != pool.epoch || pool.phase == Phase::Removed,
+                card: Arc::clone(slot.card.as_ref()?),
+                seen,
+            })
+        };
+        self.slots.iter().filter_map(one).collect()
+    }
+}
