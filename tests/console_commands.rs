@@ -306,7 +306,7 @@ const PAIRS: &[&str] =
 /// A good value for a setting that has this one.
 fn another(key: &str, value: &str, files: (&str, &str)) -> String {
     match (key, value) {
-        ("auth_file", _) => files.0.to_owned(),
+        ("auth_file" | "http_token_file", _) => files.0.to_owned(),
         ("server_tls_ca_file", _) => files.1.to_owned(),
         ("auth_type", _) => "scram-sha-256".to_owned(),
         ("client_tls_sslmode", _) => "prefer".to_owned(),
@@ -344,6 +344,7 @@ fn every_setting_that_a_reload_changes_can_be_set() {
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().expect("UTF-8").to_owned();
     let settings = admin_settings("settable")
         .set("auth.auth_file", path(&first))
+        .set("http.listen", format!("127.0.0.1:{}", support::free_port()))
         .set("tls.client.cert_file", certificates.text("leaf.crt"))
         .set("tls.client.key_file", certificates.text("leaf.key"));
     let howdah = Howdah::start(&settings);
