@@ -70,7 +70,10 @@ pub(super) fn load(
 ) -> Result<Config, ConfigErrors> {
     let parts = Parts::read(url.expose()).map_err(|message| error(VARIABLE, message))?;
     let toml = parts.toml();
-    super::parse(Path::new(VARIABLE), toml.as_bytes(), environment, &Both(&parts))
+    let both = Both(&parts);
+    let mut config = super::parse(Path::new(VARIABLE), toml.as_bytes(), environment, &both)?;
+    config.files.retain(|path| path != Path::new(USERS));
+    Ok(config)
 }
 
 fn error(name: &str, message: String) -> ConfigErrors {

@@ -15,7 +15,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .applies(Restart)
     .console("http_listen")
-    .example("\"127.0.0.1:9187\""),
+    .example("\"127.0.0.1:9930\""),
     unset(
         "token_file",
         Kind::File,
