@@ -10,4 +10,5 @@ target=$(uname -m)-unknown-linux-musl
 cargo build --release --locked --target "$target"
 mkdir -p "$image/etc/ssl/certs"
 cp "${CARGO_TARGET_DIR:-target}/$target/release/howdah" "$image/howdah"
+strip "$image/howdah"
 cp /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/"
