@@ -76,7 +76,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
             };
             print(&format!("{name}: ok, {databases} database(s), {} user(s)\n", config.users.len()))
         }
-        Command::Import { files, output } => translated(files, output.as_deref()),
+        Command::Import { files, output: _, check: Some(url) } => compared(&files, &url),
+        Command::Import { files, output, check: None } => translated(files, output.as_deref()),
         Command::Demo { once } => demo::run(once),
         Command::Config(ConfigCommand::Reference { format }) => print(&match format {
             ReferenceFormat::Markdown => config::markdown(),
@@ -143,6 +144,28 @@ fn translated(files: Vec<PathBuf>, output: Option<&Path>) -> anyhow::Result<()> 
         .with_context(|| format!("cannot write {}", path.display()))?;
     let list = translation.findings.iter().map(|finding| format!("{finding}\n"));
     print(&list.collect::<String>())
+}
+
+/// Lists what differs between a configuration and a PgBouncer that runs.
+fn compared(files: &[PathBuf], url: &str) -> anyhow::Result<()> {
+    let [file] = files else { anyhow::bail!("--check compares one file: ours, or PgBouncer's") };
+    let ours = load(&Source::File(file.clone()))?;
+    let found = howdah::app::check_against(url, &ours)?;
+    let mut list = String::new();
+    for change in &found.changes {
+        let (old, new) = (&change.old, &change.new);
+        list += &format!("{}: {old} in PgBouncer, {new} in {}\n", change.key, file.display());
+    }
+    for setting in &found.without_equivalent {
+        list += &format!("no equivalent: {setting}\n");
+    }
+    for setting in &found.unknown {
+        list += &format!("unknown: {setting}\n");
+    }
+    print(&list)?;
+    anyhow::ensure!(found.changes.is_empty(), "{} setting(s) differ", found.changes.len());
+    tell("no setting differs");
+    Ok(())
 }
 
 /// A line on standard error, which may be closed: nobody is left to tell that.

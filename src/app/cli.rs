@@ -83,6 +83,10 @@ pub enum Command {
         /// Where to write it; standard output if absent
         #[arg(short, long)]
         output: Option<PathBuf>,
+        /// Write nothing: compare one file, ours or PgBouncer's, with the PgBouncer that runs at this
+        /// URL of its console (postgres://user@host:6432/pgbouncer). Exit code 1 if they differ
+        #[arg(long, value_name = "URL", conflicts_with = "output")]
+        check: Option<String>,
     },
     /// Try it: a throw-away PostgreSQL cluster with howdah in front
     Demo {
@@ -159,7 +163,7 @@ mod tests {
         assert_eq!(parse("demo --once"), Ok(Command::Demo { once: true }));
         let import = |files: &[&str], output: Option<&str>| {
             let files = files.iter().map(PathBuf::from).collect();
-            Ok(Command::Import { files, output: output.map(PathBuf::from) })
+            Ok(Command::Import { files, output: output.map(PathBuf::from), check: None })
         };
         assert_eq!(parse("import p.ini"), import(&["p.ini"], None));
         assert_eq!(

@@ -2,6 +2,7 @@
 
 mod cancels;
 pub mod cli;
+mod compare;
 mod console;
 mod current;
 mod door;
@@ -22,6 +23,7 @@ mod signals;
 mod watch;
 mod workers;
 
+pub use compare::check_against;
 pub use process::{detach, leave_terminal, refuse_root};
 pub use run::run;
 

@@ -53,6 +53,8 @@ pub struct Heard {
     pub failed: Option<String>,
     /// The rows, for who wants to see them.
     pub rows: Option<Vec<Row>>,
+    /// What their columns are called, as far as the rows are wanted.
+    pub columns: Vec<String>,
 }
 
 /// What is needed to reach the server a second time.
@@ -99,6 +101,16 @@ impl Server {
         self.ask(sql.as_bytes(), Heard::default()).await.map(drop)
     }
 
+    /// Runs a query; the names of its columns, and its rows. Not cancel safe.
+    ///
+    /// # Errors
+    /// When it fails, or the connection does.
+    pub async fn table(&mut self, sql: &str) -> Result<(Vec<String>, Vec<Row>), CleanError> {
+        let heard = Heard { rows: Some(Vec::new()), ..Heard::default() };
+        let heard = self.ask(sql.as_bytes(), heard).await?;
+        Ok((heard.columns, heard.rows.unwrap_or_default()))
+    }
+
     async fn ask(&mut self, sql: &[u8], mut heard: Heard) -> Result<Heard, CleanError> {
         let mut out = Vec::new();
         client::query(&mut out, sql);
@@ -120,7 +132,7 @@ impl Server {
     /// When the server does not say which it has.
     pub async fn learn_baseline(&mut self, custom: &[Box<str>]) -> Result<(), CleanError> {
         let sql = settings::ask_listed(custom.iter().map(|name| &**name), b"");
-        let heard = self.ask(&sql, Heard { failed: None, rows: Some(Vec::new()) }).await?;
+        let heard = self.ask(&sql, Heard { rows: Some(Vec::new()), ..Heard::default() }).await?;
         let pairs = heard.rows.unwrap_or_default().into_iter().map(|row| {
             let [name, value] = <[_; 2]>::try_from(row).ok()?;
             settings::read_listed(&name?, value.as_deref())
@@ -265,7 +277,8 @@ impl Server {
             let Some(header) = wire::header(rest, i32::MAX as usize)? else { break };
             let opened =
                 matches!(header.tag, server::ERROR | server::READY | server::PARAMETER_STATUS)
-                    || (header.tag == server::DATA_ROW && heard.rows.is_some());
+                    || (matches!(header.tag, server::DATA_ROW | server::ROW_DESCRIPTION)
+                        && heard.rows.is_some());
             if opened && rest.len() < header.total() {
                 break;
             }
@@ -295,8 +308,12 @@ impl Server {
             }
             server::PARAMETER_STATUS => self.report(body),
             _ => {
-                if let (server::DATA_ROW, Some(rows)) = (tag, &mut heard.rows) {
-                    rows.extend(server::columns(body));
+                match (tag, &mut heard.rows) {
+                    (server::DATA_ROW, Some(rows)) => rows.extend(server::columns(body)),
+                    (server::ROW_DESCRIPTION, Some(_)) => {
+                        heard.columns = server::column_names(body).unwrap_or_default();
+                    }
+                    _ => {}
                 }
                 self.replies.received(tag)?;
             }

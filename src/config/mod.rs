@@ -45,6 +45,7 @@ pub use options::{
 pub use reference::{markdown, sample};
 pub use secret::{HIDDEN, LoadedFile, Secret};
 pub use units::{MAX_DURATION, parse_duration, parse_size, show_duration, show_size};
+pub use url::{ConsoleUrl, console_of};
 pub use value::{Kind, Value};
 pub use words::{
     AuthType, ClientSslMode, LogFormat, LogLevel, PoolMode, ServerSslMode, SessionStatePolicy,

@@ -3,6 +3,7 @@
 //! The application keeps the user and the password that it has: clients prove themselves with them,
 //! and servers are logged in with them.
 
+use super::address::{NodeAddress, ReadNode};
 use super::error::{ConfigErrors, Origin};
 use super::files::{Disk, Files};
 use super::import::quoted;
@@ -74,6 +75,37 @@ pub(super) fn load(
     let mut config = super::parse(Path::new(VARIABLE), toml.as_bytes(), environment, &both)?;
     config.files.retain(|path| path != Path::new(USERS));
     Ok(config)
+}
+
+/// Where the console of another pooler is, and who asks there.
+#[derive(Debug)]
+pub struct ConsoleUrl {
+    /// Its address.
+    pub address: NodeAddress,
+    /// The user.
+    pub user: String,
+    /// The password, if there is one.
+    pub password: Option<Secret>,
+    /// The database that stands for the console.
+    pub dbname: String,
+}
+
+/// Reads such a URL. What libpq would encrypt is encrypted where the other side offers it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn console_of(url: &str) -> Result<ConsoleUrl, String> {
+    let parts = Parts::read(url)?;
+    if let Some((_, key, _)) = parts.settings.first() {
+        return Err(format!("{key} cannot be set for the console"));
+    }
+    let host = parts.hosts.first().ok_or("it names no host")?;
+    Ok(ConsoleUrl {
+        address: NodeAddress::parse(host)?,
+        user: parts.user.ok_or("it names no user")?,
+        password: parts.password,
+        dbname: parts.database,
+    })
 }
 
 fn error(name: &str, message: String) -> ConfigErrors {

@@ -141,6 +141,18 @@ pub fn read_row_shape(body: &[u8]) -> Option<RowShape> {
     Some(RowShape(hasher.finish() | 1))
 }
 
+/// Reads the names of a RowDescription; `None` when it is malformed.
+pub fn column_names(body: &[u8]) -> Option<Vec<String>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut names = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (name, after) = super::cstring(rest)?;
+        names.push(String::from_utf8_lossy(name).into_owned());
+        rest = after.get(18..)?;
+    }
+    Some(names)
+}
+
 /// Reads the columns of a DataRow; `None` when it is malformed.
 pub fn columns(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     let (count, mut rest) = body.split_first_chunk::<2>()?;

@@ -6,6 +6,7 @@
 //! loader as a file of ours, so that it is checked by the same rules: [`pgbouncer`] for a process
 //! that runs PgBouncer's own file, [`translate`] for `howdah import`.
 
+mod compare;
 mod convert;
 mod draft;
 mod hba;
@@ -21,6 +22,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use compare::{Comparison, Shown, compare};
 pub use convert::Ground;
 pub use ini::Place;
 
