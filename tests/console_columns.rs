@@ -74,15 +74,8 @@ fn linked(wire: &mut Wire, console: &mut Wire, database: &str) -> (Row, Row) {
     (the_row(console, "clients", &[("database", database), ("state", "active")]), server)
 }
 
-#[test]
-fn connections_as_they_are() {
-    let howdah = Howdah::start(&admin_settings("seen"));
-    let mut console = console(&howdah);
-    let before = today();
-    let who = [("user", RIDER), ("database", "seen"), ("application_name", "first")];
-    let mut wire = start_as(&howdah, &who);
-    let key = [("database", "seen")];
-    let port = howdah.address().port().to_string();
+fn an_idle_client(console: &mut Wire, key: &[(&str, &str)], howdah: SocketAddr) {
+    let port = howdah.port().to_string();
     let idle = [
         ("clients.type", "C"),
         ("clients.user", RIDER),
@@ -101,24 +94,10 @@ fn connections_as_they_are() {
         ("clients.wait", "0"),
         ("clients.wait_us", "0"),
     ];
-    shows(&mut console, &key, &idle);
-    wire.run("SET application_name = 'second'");
-    wire.send(&[messages::parse("s", "SELECT 1", &[]), messages::sync()].concat());
-    wire.until(b'Z');
-    let after = [("clients.application_name", "second"), ("clients.prepared_statements", "1")];
-    shows(&mut console, &key, &after);
-    let (own, server) = linked(&mut wire, &mut console, "seen");
-    let moments = [
-        own.get("connect_time"),    // "clients.connect_time"
-        own.get("request_time"),    // "clients.request_time"
-        server.get("connect_time"), // "servers.connect_time"
-        server.get("request_time"), // "servers.request_time"
-    ];
-    let after = today();
-    assert!(moments.iter().all(|at| before <= *at && *at <= after), "{before} {moments:?} {after}");
-    // "clients.ptr", "clients.link", "servers.ptr", "servers.link"
-    assert_eq!((own.get("link"), server.get("link")), (server.get("ptr"), own.get("ptr")));
-    assert_eq!(wire_port(&mut wire), server.get("local_port"));
+    shows(console, key, &idle);
+}
+
+fn an_active_server(console: &mut Wire, key: &[(&str, &str)], server: &Row) {
     let node = Postgres::shared().address();
     let pid = server.get("remote_pid");
     let active = [
@@ -137,11 +116,14 @@ fn connections_as_they_are() {
         ("servers.tls", ""),
         ("servers.replication", "none"),
     ];
-    shows(&mut console, &key, &active);
-    // As SHOW SOCKETS has both.
+    shows(console, key, &active);
+}
+
+/// SHOW SOCKETS has both as the other two have them.
+fn sockets_are_the_same(console: &mut Wire, (own, server): (&Row, &Row)) {
     for (kind, state) in [("C", "cl_active"), ("S", "sv_active")] {
-        let row = the_row(&mut console, "sockets", &[("database", "seen"), ("type", kind)]);
-        let same = if kind == "C" { &own } else { &server };
+        let row = the_row(console, "sockets", &[("database", "seen"), ("type", kind)]);
+        let same = if kind == "C" { own } else { server };
         let columns = [
             "user",
             "database",
@@ -166,6 +148,36 @@ fn connections_as_they_are() {
         columns.iter().for_each(|column| assert_eq!(row.get(column), same.get(column), "{column}"));
         assert_eq!((row.get("type"), row.get("state")), (kind.to_owned(), state.to_owned()));
     }
+}
+
+#[test]
+fn connections_as_they_are() {
+    let howdah = Howdah::start(&admin_settings("seen"));
+    let mut console = console(&howdah);
+    let before = today();
+    let who = [("user", RIDER), ("database", "seen"), ("application_name", "first")];
+    let mut wire = start_as(&howdah, &who);
+    let key = [("database", "seen")];
+    an_idle_client(&mut console, &key, howdah.address());
+    wire.run("SET application_name = 'second'");
+    wire.send(&[messages::parse("s", "SELECT 1", &[]), messages::sync()].concat());
+    wire.until(b'Z');
+    let after = [("clients.application_name", "second"), ("clients.prepared_statements", "1")];
+    shows(&mut console, &key, &after);
+    let (own, server) = linked(&mut wire, &mut console, "seen");
+    let moments = [
+        own.get("connect_time"),    // "clients.connect_time"
+        own.get("request_time"),    // "clients.request_time"
+        server.get("connect_time"), // "servers.connect_time"
+        server.get("request_time"), // "servers.request_time"
+    ];
+    let after = today();
+    assert!(moments.iter().all(|at| before <= *at && *at <= after), "{before} {moments:?} {after}");
+    // "clients.ptr", "clients.link", "servers.ptr", "servers.link"
+    assert_eq!((own.get("link"), server.get("link")), (server.get("ptr"), own.get("ptr")));
+    assert_eq!(wire_port(&mut wire), server.get("local_port"));
+    an_active_server(&mut console, &key, &server);
+    sockets_are_the_same(&mut console, (&own, &server));
     console.run("RECONNECT seen");
     shows(&mut console, &key, &[("servers.close_needed", "1")]);
     wire.run("COMMIT");
@@ -464,6 +476,27 @@ fn a_cancel_request_that_has_not_reached_the_server_yet() {
     shows(&mut console, &key, &[("pools.cl_waiting_cancel_req", "0")]);
 }
 
+/// The same with other values of everything that the two views show.
+fn otherwise(before: Settings, node: &str) -> Settings {
+    before
+        .set("databases.based.nodes", vec![format!("localhost:{node}")])
+        .set("databases.based.dbname", "app")
+        .set("databases.based.user", RIDER)
+        .set("databases.based.pool_size", 7)
+        .set("databases.based.reserve_pool_size", 3)
+        .set("databases.based.server_lifetime", "77s")
+        .set("databases.based.pool_mode", "session")
+        .set("databases.based.max_db_connections", 5)
+        .set("databases.based.max_db_client_connections", 4)
+        .set("databases.second.nodes", vec!["127.0.0.1:1"])
+        .set("databases.second.min_pool_size", 2)
+        .set(&format!("users.{RIDER}.max_user_connections"), 9)
+        .set(&format!("users.{RIDER}.max_user_client_connections"), 8)
+        .set(&format!("users.{RIDER}.pool_mode"), "statement")
+        .set("users.other.pool_size", 6)
+        .set("users.other.reserve_pool_size", 5)
+}
+
 #[test]
 fn databases_and_users_as_they_are_configured_and_used() {
     let before = admin_settings("based");
@@ -506,24 +539,7 @@ fn databases_and_users_as_they_are_configured_and_used() {
     drop(wire);
     shows(&mut console, &database, &[("databases.current_client_connections", "0")]);
     eventually("nobody has it", || rows_with(&mut console, "users", &user).is_empty());
-    let after = before
-        .set("databases.based.nodes", vec![format!("localhost:{node}")])
-        .set("databases.based.dbname", "app")
-        .set("databases.based.user", RIDER)
-        .set("databases.based.pool_size", 7)
-        .set("databases.based.reserve_pool_size", 3)
-        .set("databases.based.server_lifetime", "77s")
-        .set("databases.based.pool_mode", "session")
-        .set("databases.based.max_db_connections", 5)
-        .set("databases.based.max_db_client_connections", 4)
-        .set("databases.second.nodes", vec!["127.0.0.1:1"])
-        .set("databases.second.min_pool_size", 2)
-        .set(&format!("users.{RIDER}.max_user_connections"), 9)
-        .set(&format!("users.{RIDER}.max_user_client_connections"), 8)
-        .set(&format!("users.{RIDER}.pool_mode"), "statement")
-        .set("users.other.pool_size", 6)
-        .set("users.other.reserve_pool_size", 5);
-    reload(&howdah, &after);
+    reload(&howdah, &otherwise(before, &node));
     console.run("PAUSE based");
     console.run("DISABLE based");
     let changed = [
