@@ -449,9 +449,12 @@ fn a_client_of_the_console_is_no_client_to_kill() {
     wire.run("SELECT 1");
     for own in [id - 1.0, id - 2.0] {
         for sql in [format!("KILL_CLIENT {own}"), format!("CANCEL {own}")] {
-            assert_eq!(refused(&mut first, &sql), "ERROR 22023 client not found");
+            let says = format!("ERROR 22023 client {own} is a client of the console");
+            assert_eq!(refused(&mut first, &sql), says);
         }
     }
+    let error = refused(&mut first, "KILL_CLIENT 999999");
+    assert_eq!(error, "ERROR 22023 client not found");
     second.run("SHOW STATE");
 }
 
