@@ -266,6 +266,21 @@ fn a_client_that_comes_while_all_is_suspended_is_served_afterwards() {
 }
 
 #[test]
+fn what_is_suspended_can_be_shut_down() {
+    let mut howdah = howdah("ended");
+    let mut inside = client(&howdah, "ended");
+    inside.run("BEGIN");
+    let mut console = console(&howdah);
+    console.run("SUSPEND");
+    howdah.signal(Signal::TERM);
+    // It goes on, so that the transaction can end.
+    inside.run("COMMIT");
+    let end = "FATAL 57P01 terminating connection due to administrator command";
+    assert_eq!(told(&last_words(&mut inside)), end);
+    assert!(howdah.wait().success());
+}
+
+#[test]
 fn set_changes_one_setting_until_the_next_reload() {
     let before = admin_settings("set").set("timeouts.query_timeout", "100s");
     let howdah = Howdah::start(&before);
@@ -450,9 +465,12 @@ fn a_client_of_the_console_is_no_client_to_kill() {
     wire.run("SELECT 1");
     for own in [id - 1.0, id - 2.0] {
         for sql in [format!("KILL_CLIENT {own}"), format!("CANCEL {own}")] {
-            assert_eq!(refused(&mut first, &sql), "ERROR 22023 client not found");
+            let says = format!("ERROR 22023 client {own} is a client of the console");
+            assert_eq!(refused(&mut first, &sql), says);
         }
     }
+    let error = refused(&mut first, "KILL_CLIENT 999999");
+    assert_eq!(error, "ERROR 22023 client not found");
     second.run("SHOW STATE");
 }
 

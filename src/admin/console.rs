@@ -8,15 +8,15 @@
 //!   take(message) ──▶ Wait | Leave | Run(command) ──▶ (carried out elsewhere) ──▶ answer(outcome)
 //! ```
 
+mod batch;
+
 use super::command::{Command, Harmless};
-use super::table::{self, Column, Format, Value, framed};
+use super::table::{self, Value, framed};
 use crate::fault::{Fault, Side};
 use crate::sql;
 use crate::wire::{self, client, server};
+use batch::Portal;
 use std::collections::{HashMap, VecDeque};
-
-/// Prepared statements, and portals, that one client may have.
-const NAMES_MAX: usize = 1000;
 
 /// What a client is told at login: ParameterStatus by name.
 pub const WELCOME: &[(&str, &str)] = &[
@@ -53,14 +53,6 @@ pub enum Outcome {
     Rows(Vec<Vec<Value>>),
     /// It was refused.
     Refused(Fault),
-}
-
-/// What a portal has to give: of a command that was run, the rows not fetched yet.
-#[derive(Debug)]
-struct Portal {
-    command: Option<Command>,
-    formats: Vec<Format>,
-    left: Option<VecDeque<Vec<Value>>>,
 }
 
 /// The command that is being carried out, and who asked.
@@ -256,164 +248,6 @@ impl Console {
         }
         Outcome::Done
     }
-
-    fn parse(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let view = client::read_parse(body).ok_or_else(invalid_format)?;
-        let mut texts = sql::statements(view.sql, true);
-        let first = texts.next();
-        if texts.next().is_some() {
-            let text = "cannot insert multiple commands into a prepared statement";
-            return Err(Fault::query(Side::Client, "42601", text));
-        }
-        let command = match first {
-            Some(range) => Some(Command::read(view.sql.get(range).unwrap_or_default())?),
-            None => None,
-        };
-        if !view.name.is_empty() && self.statements.contains_key(view.name) {
-            let name = String::from_utf8_lossy(view.name);
-            let text = format!("prepared statement \"{name}\" already exists");
-            return Err(Fault::query(Side::Client, "42P05", text));
-        }
-        has_room(&self.statements)?;
-        self.statements.insert(view.name.into(), command);
-        server::bare(out, server::PARSE_COMPLETE);
-        Ok(())
-    }
-
-    fn statement(&self, name: &[u8]) -> Result<&Option<Command>, Fault> {
-        self.statements.get(name).ok_or_else(|| {
-            let text = if name.is_empty() {
-                "unnamed prepared statement does not exist".to_owned()
-            } else {
-                let name = String::from_utf8_lossy(name);
-                format!("prepared statement \"{name}\" does not exist")
-            };
-            Fault::query(Side::Client, "26000", text)
-        })
-    }
-
-    fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let view = client::read_bind(body).ok_or_else(invalid_format)?;
-        let rest = body.get(view.names_len..).unwrap_or_default();
-        let command = self.statement(view.statement)?.clone();
-        let columns = command.as_ref().and_then(Command::columns).unwrap_or_default();
-        let formats = read_formats(rest, columns)?;
-        has_room(&self.portals)?;
-        self.portals.insert(view.portal.into(), Portal { command, formats, left: None });
-        server::bare(out, server::BIND_COMPLETE);
-        Ok(())
-    }
-
-    fn describe(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let target = client::read_target(body).ok_or_else(invalid_format)?;
-        let (command, formats) = match target.kind {
-            b'S' => {
-                let command = self.statement(target.name)?;
-                framed(out, server::PARAMETER_DESCRIPTION, |out| out.extend([0, 0]));
-                (command, &[][..])
-            }
-            b'P' => {
-                let portal = self.portals.get(target.name).ok_or_else(|| no_portal(target.name))?;
-                (&portal.command, &portal.formats[..])
-            }
-            _ => return Err(invalid_format()),
-        };
-        match command.as_ref().and_then(Command::columns) {
-            Some(columns) => table::describe(out, columns, formats),
-            None => server::bare(out, server::NO_DATA),
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let target = client::read_target(body).ok_or_else(invalid_format)?;
-        match target.kind {
-            b'S' => drop(self.statements.remove(target.name)),
-            b'P' => drop(self.portals.remove(target.name)),
-            _ => return Err(invalid_format()),
-        }
-        server::bare(out, server::CLOSE_COMPLETE);
-        Ok(())
-    }
-
-    fn execute(&mut self, body: &[u8], out: &mut Vec<u8>) -> Step {
-        match self.begin_execute(body, out) {
-            Ok(step) => step,
-            Err(fault) => {
-                self.fail(out, &fault);
-                self.skipping = true;
-                Step::Wait
-            }
-        }
-    }
-
-    fn begin_execute(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Step, Fault> {
-        let (name, rest) = wire::cstring(body).ok_or_else(invalid_format)?;
-        let max =
-            rest.first_chunk().map(|max| u32::from_be_bytes(*max)).filter(|_| rest.len() == 4);
-        let max = max.ok_or_else(invalid_format)?;
-        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-        let Some(command) = portal.command.clone() else {
-            server::bare(out, server::EMPTY_QUERY);
-            return Ok(Step::Wait);
-        };
-        if portal.left.is_some() {
-            self.fetch(name, &command, max, out);
-            return Ok(Step::Wait);
-        }
-        self.permit(&command)?;
-        let Command::Harmless(harmless) = &command else {
-            self.running = Some(Running::Portal(name.into(), command.clone(), max));
-            return Ok(Step::Run(command));
-        };
-        let outcome = self.humour(harmless);
-        self.answer_portal((name, max), &command, outcome, out);
-        Ok(Step::Wait)
-    }
-
-    fn answer_portal(
-        &mut self,
-        (name, max): (&[u8], u32),
-        command: &Command,
-        outcome: Outcome,
-        out: &mut Vec<u8>,
-    ) {
-        match outcome {
-            Outcome::Refused(fault) => {
-                self.fail(out, &fault);
-                self.skipping = true;
-            }
-            Outcome::Noticed(fault) => {
-                wire::notice(out, &fault);
-                complete(out, command);
-            }
-            Outcome::Done => complete(out, command),
-            Outcome::Rows(rows) => {
-                if let Some(portal) = self.portals.get_mut(name) {
-                    portal.left = Some(rows.into());
-                }
-                self.fetch(name, command, max, out);
-            }
-        }
-    }
-
-    /// The next rows of a portal.
-    fn fetch(&mut self, name: &[u8], command: &Command, max: u32, out: &mut Vec<u8>) {
-        let columns = command.columns().unwrap_or_default();
-        let Some(portal) = self.portals.get_mut(name) else { return };
-        let left = portal.left.get_or_insert_default();
-        let limit = usize::try_from(max).unwrap_or(usize::MAX);
-        let count = if max == 0 { left.len() } else { left.len().min(limit) };
-        for row in left.drain(..count) {
-            table::row(out, columns, &row, &portal.formats);
-        }
-        // As PostgreSQL: it does not look whether there is more behind the last row asked for.
-        if max != 0 && count == limit {
-            server::bare(out, server::PORTAL_SUSPENDED);
-        } else {
-            complete(out, command);
-        }
-    }
 }
 
 fn complete(out: &mut Vec<u8>, command: &Command) {
@@ -421,59 +255,6 @@ fn complete(out: &mut Vec<u8>, command: &Command) {
         out.extend(command.tag().as_bytes());
         out.push(0);
     });
-}
-
-fn invalid_format() -> Fault {
-    Fault::query(Side::Client, "08P01", "invalid message format")
-}
-
-fn no_portal(name: &[u8]) -> Fault {
-    let text = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
-    Fault::query(Side::Client, "34000", text)
-}
-
-fn has_room<T>(names: &HashMap<Box<[u8]>, T>) -> Result<(), Fault> {
-    if names.len() < NAMES_MAX {
-        return Ok(());
-    }
-    let text = format!("more than {NAMES_MAX} prepared statements or portals");
-    Err(Fault::query(Side::Client, "53400", text).hint("Close those that are not needed."))
-}
-
-/// The rest of a Bind: no parameters, and the formats of the answer's columns.
-fn read_formats(rest: &[u8], columns: &[Column]) -> Result<Vec<Format>, Fault> {
-    let mut numbers = rest.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]]));
-    let mut next = || numbers.next().ok_or_else(invalid_format);
-    let parameter_formats = next()?;
-    for _ in 0..parameter_formats {
-        next()?;
-    }
-    let parameters = next()?;
-    if parameters != 0 {
-        let text =
-            format!("bind message supplies {parameters} parameters, but the statement requires 0");
-        return Err(Fault::query(Side::Client, "08P01", text));
-    }
-    let count = next()?;
-    let formats = (0..count)
-        .map(|_| match next()? {
-            0 => Ok(Format::Text),
-            1 => Ok(Format::Binary),
-            other => {
-                let text = format!("unsupported format code: {other}");
-                Err(Fault::query(Side::Client, "22023", text))
-            }
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if formats.len() > 1 && formats.len() != columns.len() {
-        let text = format!(
-            "bind message has {} result formats but query has {} columns",
-            formats.len(),
-            columns.len()
-        );
-        return Err(Fault::query(Side::Client, "08P01", text));
-    }
-    Ok(formats)
 }
 
 #[cfg(test)]

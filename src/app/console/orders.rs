@@ -120,11 +120,15 @@ fn kill(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
     Ok(Outcome::Done)
 }
 
-/// A client of a database; those of the console are not listed, and obey no orders.
+/// A client of a database; those of the console obey no orders.
 fn find(door: &Door, id: u64) -> Result<Arc<Card>, Fault> {
-    let is_it = |card: &Arc<Card>| card.id == id && card.about.route.is_some();
-    let found = door.common.clients.list().into_iter().find(is_it);
-    found.ok_or_else(|| refused("22023", "client not found").hint("SHOW CLIENTS has their ids."))
+    let found = door.common.clients.list().into_iter().find(|card| card.id == id);
+    match found {
+        Some(card) if card.about.route.is_some() => Ok(card),
+        Some(_) => Err(refused("22023", format!("client {id} is a client of the console"))
+            .hint("Only clients of databases are killed or cancelled.")),
+        None => Err(refused("22023", "client not found").hint("SHOW CLIENTS has their ids.")),
+    }
 }
 
 fn changed(changes: Result<Vec<Change>, Vec<String>>) -> Result<Outcome, Fault> {

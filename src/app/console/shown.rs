@@ -119,6 +119,7 @@ fn databases(door: &Door) -> Vec<Row> {
         };
         let clients = cards.iter().filter(is_here).count();
         let paused = routes.paused().all || routes.paused().databases.contains(&name);
+        let disabled = routes.is_disabled(&name);
         let mode = now.config.database(&name).and_then(|entry| entry.pool_mode);
         let mut row = vec![Value::from(name)];
         row.extend(place(&options));
@@ -134,7 +135,7 @@ fn databases(door: &Door) -> Vec<Row> {
             limit(options.max_db_client_connections),
             Value::count(clients),
             paused.into(),
-            false.into(),
+            disabled.into(),
         ]);
         Some(row)
     };

@@ -219,7 +219,7 @@ pub(super) const PGBOUNCER: &[Row] = &[
     key("idle_transaction_timeout", "0", (Timeouts, "idle_transaction_timeout", seconds), "60"),
     key("transaction_timeout", "0", (Timeouts, "transaction_timeout", seconds), "600"),
     key("cancel_wait_timeout", "10", (Timeouts, "cancel_wait_timeout", seconds), "5"),
-    needless("suspend_timeout", "10", "there is no SUSPEND"),
+    needless("suspend_timeout", "10", "SUSPEND waits ten seconds"),
     missing("login_notify_message", &[""], "clients get no notice at login", "hello"),
     key("client_tls_sslmode", "disable", (TlsClient, "sslmode", client_sslmode), "disable"),
     key("client_tls_key_file", "", (TlsClient, "key_file", file), "/etc/pgbouncer/client.key"),

@@ -82,3 +82,47 @@ impl<S, F> Core<S, F> {
         self.slots.iter().filter_map(one).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{
+        At, Checkout, DatabaseId, Kind, NodeId, PoolOptions, UserId, Wait, WorkerId,
+    };
+    use super::*;
+    use std::task::Waker;
+
+    fn stands(core: &Core<u32, ()>) -> Vec<(Stand, bool, Option<u32>)> {
+        let one = |one: ServerSnapshot<u32>| (one.stand, one.is_outdated, one.seen);
+        core.servers(|server| *server).into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_server_is_seen_from_its_introduction_to_its_end() {
+        let mut core = Core::<u32, ()>::new(1, 7);
+        let at = At { worker: WorkerId(0), now: Tick(5) };
+        let key = PoolKey { database: DatabaseId(1), node: NodeId(1), user: UserId(1) };
+        let pool = core.add_pool(key, &PoolOptions::default(), at.now);
+        let Checkout::Waiting(waiter) = core.checkout(pool, Kind::Shared, at, Waker::noop()) else {
+            panic!("there is no server yet")
+        };
+        let slot = core.take_effects().openings[0].slot;
+        assert!(stands(&core).is_empty(), "not introduced");
+        assert!(core.introduce(slot, &Arc::new(ServerCard::new(3))));
+        assert_eq!(stands(&core), [(Stand::Opening, false, None)]);
+        core.opened(slot, 9, at);
+        assert_eq!(stands(&core), [(Stand::Granted, false, Some(9))]);
+        let Wait::Ready(ready) = core.poll_wait(waiter, Waker::noop()) else { panic!("granted") };
+        assert_eq!(stands(&core), [(Stand::Leased, false, None)]);
+        core.put_back(slot, ready.server, at);
+        assert_eq!(stands(&core), [(Stand::Idle, false, Some(9))]);
+        let Checkout::Ready(ready) = core.checkout(pool, Kind::Shared, at, Waker::noop()) else {
+            panic!("it is idle")
+        };
+        core.reconnect(pool, at.now);
+        assert_eq!(stands(&core), [(Stand::Leased, true, None)]);
+        assert!(core.has(slot));
+        core.put_back(slot, ready.server, at);
+        assert!(!core.has(slot) && stands(&core).is_empty());
+        assert!(!core.introduce(slot, &Arc::new(ServerCard::new(4))), "it is gone");
+    }
+}
