@@ -18,6 +18,7 @@ pub enum View {
     Latency,
     Lists,
     Pools,
+    Queries,
     State,
     Stats,
     StatsAverages,
@@ -39,6 +40,8 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW LATENCY", "how long waits, queries and transactions took, by pool"),
     ("SHOW LISTS", "how many there are of everything"),
     ("SHOW POOLS", "clients and servers of each pool"),
+    ("SHOW QUERIES", "what each statement costs, those first that took longest in all"),
+    ("RESET QUERIES", "begin those figures anew"),
     ("SHOW STATE", "whether the pooler is paused"),
     ("SHOW STATS", "totals, and averages of the last period, of each database"),
     ("SHOW STATS_AVERAGES", "the averages alone"),
@@ -67,6 +70,7 @@ const VIEWS: &[(&str, View)] = &[
     ("latency", View::Latency),
     ("lists", View::Lists),
     ("pools", View::Pools),
+    ("queries", View::Queries),
     ("state", View::State),
     ("stats", View::Stats),
     ("stats_averages", View::StatsAverages),
@@ -124,6 +128,8 @@ pub enum Command {
         /// `RELOAD CHECK`.
         check: bool,
     },
+    /// `RESET QUERIES`.
+    ResetQueries,
     /// What a driver says.
     Harmless(Harmless),
 }
@@ -179,6 +185,7 @@ impl Command {
                 (2, Some("check")) => Ok(Self::Reload { check: true }),
                 _ => Err(arguments("RELOAD takes CHECK or nothing")),
             },
+            "reset" if words.len() == 2 && words.is(1, "queries") => Ok(Self::ResetQueries),
             other => harmless(other, &words).map(Self::Harmless).ok_or_else(unknown),
         }
     }
@@ -230,6 +237,7 @@ impl Command {
             Self::Cancel(_) => "CANCEL",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Reload { .. } => "RELOAD",
+            Self::ResetQueries => "RESET",
             Self::Harmless(harmless) => match harmless {
                 Harmless::Begin(tag) | Harmless::End(tag) | Harmless::Nothing(tag) => tag,
                 Harmless::Setting(..) => "SHOW",
@@ -363,6 +371,7 @@ mod tests {
             ("SHUTDOWN", Command::Shutdown(Shutdown::Now)),
             ("SHUTDOWN WAIT_FOR_SERVERS", Command::Shutdown(Shutdown::WaitForServers)),
             ("RELOAD", Command::Reload { check: false }),
+            ("reset queries", Command::ResetQueries),
             ("reload check", Command::Reload { check: true }),
         ] {
             assert_eq!(read(text), command, "{text}");

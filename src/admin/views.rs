@@ -67,6 +67,11 @@ impl View {
             ],
             Self::Lists => columns![Text "list", Int4 "items"],
             Self::Pools => POOLS,
+            Self::Queries => columns![
+                Text "database", Text "fingerprint", Int8 "calls", Int8 "rows", Int8 "bytes", Int8 "errors",
+                Float8 "total_time_ms", Float8 "p50_ms", Float8 "p95_ms", Float8 "p99_ms", Float8 "max_ms",
+                Float8 "wait_time_ms", Text "query",
+            ],
             Self::State => columns![Text "key", Text "value"],
             Self::Stats => STATS,
             Self::StatsAverages => STATS_AVERAGES,
@@ -102,6 +107,7 @@ impl Command {
             | Self::KillClient(_)
             | Self::Cancel(_)
             | Self::Shutdown(_)
+            | Self::ResetQueries
             | Self::Harmless(Harmless::Begin(_) | Harmless::End(_) | Harmless::Nothing(_)) => None,
         }
     }

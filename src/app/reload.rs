@@ -40,6 +40,7 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
     }
     log(&changes);
     door.logging.set_level(new.config.log.level);
+    door.common.queries.set_limit(new.config.howdah.max_tracked_queries);
     let limits = limits_of_clients(&new.config);
     door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
     // Servers that were reached another way are replaced as they come free.

@@ -68,6 +68,10 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         statements: Arc::new(StatementTable::default()),
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
+        queries: Arc::new(crate::metrics::Queries::new(
+            usize::from(count),
+            config.howdah.max_tracked_queries,
+        )),
     });
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
         .map_err(AppError::Runtime)?;

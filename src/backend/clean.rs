@@ -331,6 +331,7 @@ impl Server {
             | Note::Close { .. }
             | Note::Describe { .. }
             | Note::DescribePortal(_)
+            | Note::Run(_)
             | Note::Refuse(_) => {}
         }
     }

@@ -4,9 +4,11 @@
 //! Whoever reads adds up the cells of all threads. Nothing here knows who counts.
 
 mod histogram;
+mod queries;
 mod traffic;
 
 pub use histogram::{BUCKETS, Distribution, Histogram};
+pub use queries::{Cost, Queries, QueryTotals, Recorder, Run};
 pub use traffic::{PoolTraffic, Totals, Traffic};
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,6 +6,7 @@
 
 use super::card::{Card, Order};
 use super::gate::Gate;
+use super::insight::Insight;
 use super::names::{Effects, Names};
 use super::route::{Options, Route};
 use super::timing::Moments;
@@ -171,6 +172,7 @@ pub(super) struct Session {
     pub clock: Clock,
     pub transaction_since: Option<Tick>,
     pub moments: Moments,
+    pub insight: Box<Insight>,
 }
 
 /// A client's entry in its worker's list, for as long as the session lives, however it ends.
@@ -245,6 +247,7 @@ impl Session {
             clock: Clock::Off,
             transaction_since: None,
             moments: Moments::at(worker.coarse_now()),
+            insight: Box::default(),
             worker,
         })
     }

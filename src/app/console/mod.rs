@@ -3,6 +3,7 @@
 //! Runs on the control thread, so that it answers however busy the workers are, and takes nothing
 //! from the limits for clients. The protocol is [`crate::admin`]'s.
 
+mod insight;
 mod orders;
 mod shown;
 

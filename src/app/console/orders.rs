@@ -36,6 +36,10 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
         },
         Command::Reload { check: true } => changed(preview(door)),
         Command::Reload { check: false } => changed(reload(door)),
+        Command::ResetQueries => {
+            door.common.queries.reset();
+            Ok(Outcome::Done)
+        }
         Command::Shutdown(how) => Ok(shutdown(door, *how)),
         // The console answers these itself.
         Command::Harmless(_) => Ok(Outcome::Done),

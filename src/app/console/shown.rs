@@ -2,6 +2,7 @@
 
 use super::super::door::Door;
 use super::super::routes::PoolView;
+use super::insight;
 use crate::admin::{HELP, Load, Value, View};
 use crate::config::{Applies, EffectiveOptions, Limit};
 use crate::metrics::{Distribution, Totals};
@@ -27,6 +28,7 @@ pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
         View::Latency => latency(door),
         View::Lists => lists(door),
         View::Pools => pools(door),
+        View::Queries => insight::queries(door),
         View::State => state(door),
         View::Stats => stats(door, |name, all, period| {
             let mut row = vec![name.into()];
@@ -376,7 +378,7 @@ fn all_totals(door: &Door) -> Vec<Row> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds to be read by people")]
-fn millis(micros: u64) -> Value {
+pub(super) fn millis(micros: u64) -> Value {
     Value::Float(micros as f64 / 1000.0)
 }
 
