@@ -16,6 +16,7 @@ const VIEWS: &[&str] = &[
     "clients",
     "config",
     "databases",
+    "events",
     "help",
     "latency",
     "lists",
@@ -444,4 +445,50 @@ fn statements_are_counted_only_where_they_are_to_be() {
     let howdah = howdah("untracked", |s| s.set("howdah.max_tracked_queries", 0));
     client(&howdah, "untracked").run("SELECT 1");
     assert_eq!(view_of(&howdah, "queries"), Vec::<Vec<_>>::new());
+}
+
+#[test]
+fn events_tell_what_has_happened_and_count_what_repeats() {
+    let howdah =
+        howdah("events", |s| s.set("howdah.max_client_conn", 2).set("pool.default_pool_size", 1));
+    let mut one = client(&howdah, "events");
+    for _ in 0..3 {
+        let mut lost = Wire::tcp(howdah.address());
+        let frames = lost.start(&[("user", RIDER), ("database", "nowhere")], "");
+        assert!(told(&the_error(&frames)).starts_with("FATAL 3D000"));
+    }
+    let _two = client(&howdah, "events");
+    let mut third = Wire::tcp(howdah.address());
+    third.start(&[("user", RIDER), ("database", "events")], "");
+    let mut console = console(&howdah);
+    console.run("PAUSE events");
+    console.run("RESUME events");
+    console.run("RELOAD");
+    one.run("BEGIN");
+    one.send(&messages::query("SELECT pg_terminate_backend(pg_backend_pid())"));
+    let count = |kind: &str, message: &str| {
+        let rows = view_of(&howdah, "events");
+        let is_it = |row: &&Vec<(String, Option<String>)>| {
+            field(row, "kind") == kind && field(row, "message").contains(message)
+        };
+        let found: Vec<_> = rows.iter().filter(is_it).map(|row| field(row, "count")).collect();
+        assert!(found.len() <= 1, "{rows:?}");
+        found.first().cloned().unwrap_or_default()
+    };
+    assert_eq!(count("start", "process up"), "1");
+    assert_eq!(count("login", "database \"nowhere\" does not exist"), "3");
+    assert_eq!(count("limit", "no more connections allowed"), "1");
+    assert_eq!([count("pause", "paused events"), count("pause", "resumed events")], ["1", "1"]);
+    assert_eq!(count("reload", "configuration reloaded: 0 change(s)"), "1");
+    // Each attempt to log in has one line, with everything about it.
+    let log = howdah.log();
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("login failed: database")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    let success = log.lines().find(|line| line.contains("login attempt succeeded"));
+    for line in [lines[0], success.expect("a line")] {
+        for part in ["peer=127.0.0.1:", "user=", "database=", "method=\"trust\"", "tls=false"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
 }

@@ -60,6 +60,9 @@ impl View {
             Self::Clients => CLIENTS,
             Self::Config => columns![Text "key", Text "value", Text "default", Text "changeable"],
             Self::Databases => DATABASES,
+            Self::Events => columns![
+                Text "time", Text "level", Text "kind", Int8 "count", Text "database", Text "user", Text "message",
+            ],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
                 Text "database", Text "user", Text "what", Int8 "count", Float8 "p50_ms", Float8 "p95_ms",

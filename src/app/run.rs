@@ -12,7 +12,7 @@ use crate::auth::MockKey;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
 use crate::config::{Config, ListenAddress};
-use crate::metrics::Totals;
+use crate::metrics::{EventKind, Totals};
 use crate::net::{ListenOptions, Listener};
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
@@ -68,6 +68,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         statements: Arc::new(StatementTable::default()),
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
+        events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(
             usize::from(count),
             config.howdah.max_tracked_queries,
@@ -260,6 +261,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         "process up: howdah {}",
         env!("CARGO_PKG_VERSION")
     );
+    door.happened(("info", EventKind::Start), ("", ""), "process up");
     if start.announce {
         // Whoever wanted to know may be gone.
         _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
@@ -272,6 +274,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         }
     };
     door.ending.set(true);
+    door.happened(("info", EventKind::Shutdown), ("", ""), &format!("{by}shutting down"));
     for listener in listeners {
         listener.abort();
         // The door is closed before the first client is told to leave.
@@ -385,6 +388,9 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             tracing::warn!(
                 user = %account.user, database = %account.dbname, "server login failed: {failure}"
             );
+            let what = format!("server login failed: {failure}");
+            let names = (&*account.dbname, &*account.user);
+            door.happened(("warn", EventKind::Server), names, &what);
             pools.open_failed(opening.slot, Arc::new(failure));
         }
     }

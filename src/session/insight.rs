@@ -174,10 +174,10 @@ fn rows_of(tag: &[u8]) -> u64 {
 fn asked(server: &Server) -> Option<Run> {
     let run = |note: &Note| if let Note::Run(run) = note { Some(*run) } else { None };
     let front = server.replies.front()?;
-    match front.kind {
-        Kind::Query | Kind::Sync | Kind::FunctionCall => front.note.as_ref().and_then(run),
-        _ => server.replies.notes().find_map(run),
+    if matches!(front.kind, Kind::Query | Kind::Sync | Kind::FunctionCall) {
+        return front.note.as_ref().and_then(run);
     }
+    server.replies.notes().find_map(run)
 }
 
 impl Session {

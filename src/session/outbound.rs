@@ -243,9 +243,10 @@ impl Session {
         let server = lease.server();
         let received = server.replies.received(header.tag)?;
         if let Some(Expected { note: Some(note), .. }) = received.settled {
-            match note {
-                Note::Run(run) => self.executed(run),
-                note => self.names.commit(server, note, shape_of(header.tag, body)),
+            if let Note::Run(run) = note {
+                self.executed(run);
+            } else {
+                self.names.commit(server, note, shape_of(header.tag, body));
             }
         }
         Ok(received.reply)

@@ -3,7 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
-use crate::metrics::{PoolTraffic, Queries};
+use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub struct Common {
     pub settings: SettingsTable,
     /// What statements cost.
     pub queries: Arc<Queries>,
+    /// What happened that an operator should know.
+    pub events: Events,
     /// All clients.
     pub clients: super::card::Clients,
 }

@@ -11,6 +11,7 @@ const NUMBER: u8 = 1;
 const STRING: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Class {
     /// Passes as it is.
     Plain,
@@ -55,6 +56,13 @@ fn joins(byte: Option<&u8>) -> bool {
     byte.is_some_and(|byte| matches!(class(*byte), Class::Name | Class::Digit | Class::Dollar))
 }
 
+/// How many bytes pass as they are, without a look at what stands beside them. Most do.
+#[inline]
+fn passing(text: &[u8]) -> usize {
+    let stops = |byte: &u8| !matches!(class(*byte), Class::Plain | Class::Name);
+    text.iter().position(stops).unwrap_or(text.len())
+}
+
 fn digits(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     from + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
@@ -63,7 +71,9 @@ fn digits(text: &[u8], from: usize) -> usize {
 /// Appends the skeleton of a text; false when it has none, and then what was appended means nothing.
 pub fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut at, mut kept) = (0, 0);
-    while let Some(&byte) = text.get(at) {
+    loop {
+        at += passing(text.get(at..).unwrap_or_default());
+        let Some(&byte) = text.get(at) else { break };
         let before = at.checked_sub(1).and_then(|before| text.get(before));
         match class(byte) {
             Class::Plain | Class::Name => at += 1,

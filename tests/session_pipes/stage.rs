@@ -126,6 +126,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
+            events: howdah::metrics::Events::default(),
             queries: Arc::new(howdah::metrics::Queries::new(1, 100)),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };

@@ -1,7 +1,7 @@
-//! What SHOW shows of statements.
+//! What SHOW shows of statements and events.
 
 use super::super::door::Door;
-use super::shown::millis;
+use super::shown::{millis, moment};
 use crate::admin::Value;
 
 /// SHOW QUERIES.
@@ -24,4 +24,20 @@ pub(super) fn queries(door: &Door) -> Vec<Vec<Value>> {
         ]
     };
     door.common.queries.totals().into_iter().map(row).collect()
+}
+
+/// SHOW EVENTS.
+pub(super) fn events(door: &Door) -> Vec<Vec<Value>> {
+    let row = |event: crate::metrics::Event| {
+        vec![
+            moment(event.time).into(),
+            event.level.into(),
+            event.kind.as_str().into(),
+            Value::count(event.count),
+            event.database.into(),
+            event.user.into(),
+            event.message.into(),
+        ]
+    };
+    door.common.events.list().into_iter().map(row).collect()
 }

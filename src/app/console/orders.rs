@@ -7,6 +7,7 @@ use super::{cancelled, shown};
 use crate::admin::{Command, Outcome, Shutdown, Value};
 use crate::config::Change;
 use crate::fault::{Fault, Side};
+use crate::metrics::EventKind;
 use crate::session::card::{Card, Order};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -67,7 +68,9 @@ async fn pause(door: &Rc<Door>, database: Option<&str>, own: &Card) -> Result<Ou
     if !door.routes.borrow_mut().pause(database) {
         return Err(refused("55000", "already suspended/paused"));
     }
-    tracing::info!("paused {}", database.unwrap_or("all databases"));
+    let what = format!("paused {}", database.unwrap_or("all databases"));
+    door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+    tracing::info!("{what}");
     let settled = async {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -96,7 +99,9 @@ async fn pause(door: &Rc<Door>, database: Option<&str>, own: &Card) -> Result<Ou
 fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
     check(door, database)?;
     if door.routes.borrow_mut().resume(database) {
-        tracing::info!("resumed {}", database.unwrap_or("all databases"));
+        let what = format!("resumed {}", database.unwrap_or("all databases"));
+        door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+        tracing::info!("{what}");
         return Ok(Outcome::Done);
     }
     Err(match database {

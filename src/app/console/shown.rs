@@ -16,12 +16,13 @@ use std::time::{Duration, SystemTime};
 type Row = Vec<Value>;
 
 /// The rows of a view.
-pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
+pub(in crate::app) fn rows(door: &Door, view: View) -> Vec<Row> {
     match view {
         View::Capacity => capacity(door),
         View::Clients => clients(door),
         View::Config => config(door),
         View::Databases => databases(door),
+        View::Events => insight::events(door),
         View::Help => {
             HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
         }
@@ -179,7 +180,7 @@ fn pools(door: &Door) -> Vec<Row> {
 }
 
 /// A moment in UTC, as PgBouncer writes moments.
-fn moment(time: SystemTime) -> String {
+pub(super) fn moment(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, second) = (since / 86_400, since % 86_400);
     let (year, month, day) = civil(days);

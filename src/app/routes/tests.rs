@@ -21,6 +21,7 @@ fn routes(invented_max: usize) -> Routes {
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
+        events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(1, 0)),
     });
     Routes { invented_max, ..Routes::new(common, 1) }
