@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 1000;
 /// Named portals, and in session mode prepared statements, that are remembered for one client.
 const NAMES_MAX: usize = 256;
 /// Stands for texts that pass without being read.
-const UNREAD: &[u8] = b"(a statement of more than 64 KiB)";
+const UNREAD: &[u8] = b"(a statement too long to be read)";
 
 /// One worker's statements.
 #[derive(Debug)]
