@@ -371,6 +371,7 @@ fn queries_are_counted_by_their_form_in_both_protocols_and_all_modes() {
             one.run(&format!("SELECT * FROM t WHERE a = {n}"));
         }
         one.query("SELECT 1 / 0");
+        one.run(&format!("SELECT length('{}')", "hunter2".repeat(10_000)));
         // Unnamed and named statements, two in one batch, and one that fails when it is bound.
         let batch = [
             messages::parse("", "SELECT * FROM t WHERE a < $1", &[]),
@@ -400,6 +401,7 @@ fn queries_are_counted_by_their_form_in_both_protocols_and_all_modes() {
             ("select $1 / $2", [1, 0, 1]),
             ("select * from t where a < $1", [2, 2, 1]),
             ("select b from t", [2, 10, 0]),
+            ("(a statement too long to be read)", [1, 1, 0]),
         ] {
             let row = statement(&howdah, query);
             assert_eq!(figures(&row), expected, "{mode} {query}");
