@@ -21,10 +21,11 @@ const FRAME_MAX: usize = 1 << 30;
 /// A piece: sets itself up, then runs so many times.
 type Piece = fn(u64);
 
-const PIECES: [(&str, Piece); 6] = [
+const PIECES: [(&str, Piece); 7] = [
     ("frames", frames),
     ("plain", plain),
     ("facts", facts),
+    ("skeleton", skeleton),
     ("replies_simple", replies_simple),
     ("replies_extended", replies_extended),
     ("checkout", checkout),
@@ -65,6 +66,16 @@ fn facts(count: u64) {
     for _ in 0..count {
         assert!(!sql::is_plain(black_box(CALLING)));
         assert!(sql::facts(black_box(CALLING), true).is_harmless());
+    }
+}
+
+/// What of a text is the same whatever its values are.
+fn skeleton(count: u64) {
+    let mut out = Vec::new();
+    for _ in 0..count {
+        out.clear();
+        assert!(sql::skeleton(black_box(STATEMENT), &mut out));
+        black_box(&out);
     }
 }
 

@@ -19,6 +19,7 @@ const VIEWS: &[&str] = &[
     "databases",
     "dns_hosts",
     "dns_zones",
+    "events",
     "help",
     "latency",
     "lists",
@@ -26,6 +27,7 @@ const VIEWS: &[&str] = &[
     "peer_pools",
     "peers",
     "pools",
+    "queries",
     "servers",
     "sockets",
     "state",
@@ -348,4 +350,161 @@ fn psql_asks_and_is_answered() {
     assert!(ask("show help").contains("RELOAD [CHECK]|"));
     howdah.signal(Signal::HUP);
     eventually("the reload", || howdah.log().contains("configuration reloaded"));
+}
+
+/// A Bind with parameters as text.
+fn bind(portal: &str, statement: &str, parameters: &[&str]) -> Vec<u8> {
+    let values = parameters.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
+    messages::bind(&messages::Bind {
+        portal: portal.to_owned(),
+        statement: statement.to_owned(),
+        values,
+        ..messages::Bind::default()
+    })
+}
+
+/// The rows of SHOW QUERIES of one database, by statement.
+fn statement(howdah: &Howdah, query: &str) -> Vec<(String, Option<String>)> {
+    row(howdah, "queries", "query", query)
+}
+
+fn figures(row: &[(String, Option<String>)]) -> [u64; 3] {
+    ["calls", "rows", "errors"].map(|column| field(row, column).parse().expect("a number"))
+}
+
+#[test]
+fn queries_are_counted_by_their_form_in_both_protocols_and_all_modes() {
+    for mode in ["transaction", "session"] {
+        let database = format!("queries_{mode}");
+        let howdah = howdah(&database, |s| s.set("pool.pool_mode", mode));
+        let mut one = client(&howdah, &database);
+        one.run("CREATE TABLE t (a int, b text)");
+        one.run("INSERT INTO t VALUES (1, 'hunter2'), (2, 'x')");
+        one.run("INSERT INTO t VALUES (3, 'y'), (4, 'z'), (5, 'w')");
+        for n in 1..=3 {
+            one.run(&format!("SELECT * FROM t WHERE a = {n}"));
+        }
+        one.query("SELECT 1 / 0");
+        one.run(&format!("SELECT length('{}')", "hunter2".repeat(10_000)));
+        // Unnamed and named statements, two in one batch, and one that fails when it is bound.
+        let batch = [
+            messages::parse("", "SELECT * FROM t WHERE a < $1", &[]),
+            bind("", "", &["3"]),
+            messages::execute("", 0),
+            messages::parse("s", "SELECT b FROM t", &[]),
+            bind("p", "s", &[]),
+            messages::execute("p", 0),
+            messages::sync(),
+        ];
+        one.send(&batch.concat());
+        one.until(b'Z');
+        let again = [bind("", "s", &[]), messages::execute("", 0), messages::sync()];
+        one.send(&again.concat());
+        one.until(b'Z');
+        let wrong = [
+            messages::parse("", "SELECT * FROM t WHERE a < $1", &[]),
+            bind("", "", &["x"]),
+            messages::execute("", 0),
+            messages::sync(),
+        ];
+        one.send(&wrong.concat());
+        one.until(b'Z');
+        for (query, expected) in [
+            ("select * from t where a = $1", [3, 3, 0]),
+            ("insert into t values ($1, ...), ...", [2, 5, 0]),
+            ("select $1 / $2", [1, 0, 1]),
+            ("select * from t where a < $1", [2, 2, 1]),
+            ("select b from t", [2, 10, 0]),
+            ("(a statement too long to be read)", [1, 1, 0]),
+        ] {
+            let row = statement(&howdah, query);
+            assert_eq!(figures(&row), expected, "{mode} {query}");
+            assert_eq!(field(&row, "database"), database);
+            assert_ne!(field(&row, "bytes"), "0", "{row:?}");
+        }
+        let all = format!("{:?}", view_of(&howdah, "queries"));
+        assert!(!all.contains("hunter2"), "{all}");
+        console(&howdah).run("RESET QUERIES");
+        let left = view_of(&howdah, "queries");
+        assert!(left.is_empty(), "{left:?}");
+        one.run("SELECT 7");
+        assert_eq!(figures(&statement(&howdah, "select $1")), [1, 1, 0]);
+    }
+}
+
+#[test]
+fn the_time_that_a_statement_takes_and_waits_is_its_own() {
+    let howdah = howdah("queriestime", |s| {
+        s.set("pool.default_pool_size", 1).set("log.log_min_duration", "50ms")
+    });
+    let (mut busy, mut next) = (client(&howdah, "queriestime"), client(&howdah, "queriestime"));
+    busy.send(&messages::query("SELECT pg_sleep(0.2)"));
+    eventually("it runs", || {
+        field(&row(&howdah, "pools", "database", "queriestime"), "sv_active") == "1"
+    });
+    next.run("SELECT 1");
+    busy.until(b'Z');
+    let number = |row: &[(String, Option<String>)], column| -> f64 {
+        field(row, column).parse().expect("a number")
+    };
+    let (slow, quick) =
+        (statement(&howdah, "select pg_sleep($1)"), statement(&howdah, "select $1"));
+    assert!(number(&slow, "max_ms") >= 200.0 && number(&slow, "total_time_ms") >= 200.0);
+    assert!(number(&quick, "wait_time_ms") > 0.0 && number(&slow, "wait_time_ms") < 200.0);
+    let log = howdah.log();
+    let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("ms  statement: select pg_sleep($1)"), 1, "{log}");
+}
+
+#[test]
+fn statements_are_counted_only_where_they_are_to_be() {
+    let howdah = howdah("untracked", |s| s.set("howdah.max_tracked_queries", 0));
+    client(&howdah, "untracked").run("SELECT 1");
+    assert_eq!(view_of(&howdah, "queries"), Vec::<Vec<_>>::new());
+}
+
+#[test]
+fn events_tell_what_has_happened_and_count_what_repeats() {
+    let howdah =
+        howdah("events", |s| s.set("howdah.max_client_conn", 2).set("pool.default_pool_size", 1));
+    let mut one = client(&howdah, "events");
+    for _ in 0..3 {
+        let mut lost = Wire::tcp(howdah.address());
+        let frames = lost.start(&[("user", RIDER), ("database", "nowhere")], "");
+        assert!(told(&the_error(&frames)).starts_with("FATAL 3D000"));
+    }
+    let _two = client(&howdah, "events");
+    let mut third = Wire::tcp(howdah.address());
+    third.start(&[("user", RIDER), ("database", "events")], "");
+    let mut console = console(&howdah);
+    console.run("PAUSE events");
+    console.run("RESUME events");
+    console.run("RELOAD");
+    one.run("BEGIN");
+    one.send(&messages::query("SELECT pg_terminate_backend(pg_backend_pid())"));
+    let count = |kind: &str, message: &str| {
+        let rows = view_of(&howdah, "events");
+        let is_it = |row: &&Vec<(String, Option<String>)>| {
+            field(row, "kind") == kind && field(row, "message").contains(message)
+        };
+        let found: Vec<_> = rows.iter().filter(is_it).map(|row| field(row, "count")).collect();
+        assert!(found.len() <= 1, "{rows:?}");
+        found.first().cloned().unwrap_or_default()
+    };
+    assert_eq!(count("start", "process up"), "1");
+    assert_eq!(count("login", "database \"nowhere\" does not exist"), "3");
+    assert_eq!(count("limit", "no more connections allowed"), "1");
+    assert_eq!([count("pause", "paused events"), count("pause", "resumed events")], ["1", "1"]);
+    assert_eq!(count("reload", "configuration reloaded: 0 change(s)"), "1");
+    // Each attempt to log in has one line, with everything about it.
+    let log = howdah.log();
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("login failed: database")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    let success = log.lines().find(|line| line.contains("login attempt succeeded"));
+    for line in [lines[0], success.expect("a line")] {
+        for part in ["peer=127.0.0.1:", "user=", "database=", "method=\"trust\"", "tls=false"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
 }

@@ -266,3 +266,41 @@ fn connections_that_say_nothing_keep_nobody_out_of_a_database() {
         })
     });
 }
+
+#[test]
+fn the_page_loads_nothing_from_elsewhere_and_its_figures_are_those_of_the_console() {
+    let (howdah, http) = start("page", |s| s);
+    client(&howdah, "page").run("SELECT 'a<b' AS \"<script>alert(1)</script>\"");
+    for (path, kind) in
+        [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")]
+    {
+        let mut stream = TcpStream::connect(http).expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {http}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(&format!("content-type: {kind}")), "{answer}");
+        assert!(answer.contains("content-security-policy: default-src 'none'; script-src 'self'"));
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        let foreign = body.replace("http://www.w3.org/2000/svg", "");
+        assert!(!foreign.contains("http:") && !foreign.contains("https:"), "{path}");
+        assert!(!body.contains("innerHTML") && !body.contains("onclick"), "{path}");
+    }
+    let (status, data) = get(http, "/data.json");
+    assert_eq!(status, 200);
+    for part in ["\"pools\":[{\"database\":\"page\"", "\"ready\":null", "\"events\":[{\"time\""] {
+        assert!(data.contains(part), "{part}: {data}");
+    }
+    assert!(data.contains("\\u003cscript\\u003e") && !data.contains("<script>"), "{data}");
+    assert!(!data.contains("a<b") && !data.contains("a\\u003cb"), "values are nowhere: {data}");
+}
+
+#[test]
+fn figures_of_the_page_need_the_token_too() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), TOKEN).expect("a writable file");
+    let path = file.path().to_str().expect("a path").to_owned();
+    let (_howdah, http) = start("pagetoken", |s| s.set("http.token_file", path.as_str()));
+    assert_eq!([get(http, "/").0, get(http, "/data.json").0], [200, 401]);
+}

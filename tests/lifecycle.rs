@@ -177,6 +177,38 @@ fn what_is_logged_can_be_chosen() {
     produce_nothing(&quiet);
 }
 
+/// Standard error is the journal's if it is the file that JOURNAL_STREAM names.
+#[test]
+fn lines_for_the_journal_carry_their_priorities() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let text = || std::fs::read_to_string(&path).expect("the log");
+    for (named, start) in [(true, "<6>"), (false, "20")] {
+        let journal = std::fs::File::create(&path).expect("a file");
+        let about = journal.metadata().expect("about the file");
+        let inode = if named { about.ino() } else { about.ino() + 1 };
+        let settings = settings("journal", "transaction")
+            .set("howdah.listen_port", i64::from(free_port()))
+            .set("howdah.unix_socket_dir", "");
+        let file = folder.path().join("howdah.toml");
+        std::fs::write(&file, settings.text()).expect("a writable folder");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_howdah"))
+            .arg("run")
+            .arg(&file)
+            .env("JOURNAL_STREAM", format!("{}:{inode}", about.dev()))
+            .stdin(Stdio::null())
+            .stderr(journal)
+            .spawn()
+            .expect("the binary under test");
+        eventually("it is up", || text().contains("process up"));
+        child.kill().expect("a child of our own");
+        child.wait().expect("its end");
+        let text = text();
+        assert!(text.lines().all(|line| line.starts_with(start)), "{start}: {text}");
+    }
+}
+
 fn produce_nothing(howdah: &Howdah) {
     client(howdah, "logs").run("SELECT 1");
     assert_eq!(howdah.log(), "");

@@ -18,6 +18,7 @@ pub enum View {
     DnsHosts,
     DnsZones,
     Fds,
+    Events,
     Help,
     Latency,
     Lists,
@@ -25,6 +26,7 @@ pub enum View {
     PeerPools,
     Peers,
     Pools,
+    Queries,
     Servers,
     Sockets,
     State,
@@ -49,12 +51,15 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW DNS_HOSTS", "names of nodes and their addresses, as long as they are remembered"),
     ("SHOW DNS_ZONES", "DNS zones: none is watched"),
     ("SHOW FDS", "file descriptors: they are not handed over"),
+    ("SHOW EVENTS", "what has happened lately: reloads, limits, failed logins, lost servers, …"),
     ("SHOW LATENCY", "how long waits, queries and transactions took, by pool"),
     ("SHOW LISTS", "how many there are of everything"),
     ("SHOW MEM", "how many objects of each kind there are, and their size"),
     ("SHOW PEERS", "other processes that cancel requests are passed to"),
     ("SHOW PEER_POOLS", "cancel requests that are being passed to them"),
     ("SHOW POOLS", "clients and servers of each pool"),
+    ("SHOW QUERIES", "what each statement costs, those first that took longest in all"),
+    ("RESET QUERIES", "begin those figures anew"),
     ("SHOW SERVERS", "every connection to PostgreSQL"),
     ("SHOW SOCKETS", "every connection, of clients and to PostgreSQL"),
     ("SHOW STATE", "whether the pooler is paused or suspended"),
@@ -91,6 +96,7 @@ pub const VIEWS: &[(&str, View)] = &[
     ("dns_hosts", View::DnsHosts),
     ("dns_zones", View::DnsZones),
     ("fds", View::Fds),
+    ("events", View::Events),
     ("help", View::Help),
     ("latency", View::Latency),
     ("lists", View::Lists),
@@ -98,6 +104,7 @@ pub const VIEWS: &[(&str, View)] = &[
     ("peer_pools", View::PeerPools),
     ("peers", View::Peers),
     ("pools", View::Pools),
+    ("queries", View::Queries),
     ("servers", View::Servers),
     ("sockets", View::Sockets),
     ("state", View::State),
@@ -174,6 +181,8 @@ pub enum Command {
         /// `RELOAD CHECK`.
         check: bool,
     },
+    /// `RESET QUERIES`.
+    ResetQueries,
     /// What a driver says.
     Harmless(Harmless),
 }
@@ -235,6 +244,7 @@ impl Command {
                 (2, Some("check")) => Ok(Self::Reload { check: true }),
                 _ => Err(arguments("RELOAD takes CHECK or nothing")),
             },
+            "reset" if words.len() == 2 && words.is(1, "queries") => Ok(Self::ResetQueries),
             other => harmless(other, &words).map(Self::Harmless).ok_or_else(unknown),
         }
     }
@@ -298,6 +308,7 @@ impl Command {
             Self::Cancel(_) => "CANCEL",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Reload { .. } => "RELOAD",
+            Self::ResetQueries => "RESET",
             Self::Harmless(harmless) => match harmless {
                 Harmless::Begin(tag) | Harmless::End(tag) | Harmless::Nothing(tag) => tag,
                 Harmless::Setting(..) => "SHOW",
@@ -455,6 +466,7 @@ mod tests {
             ("SHUTDOWN", Command::Shutdown(Shutdown::Now)),
             ("SHUTDOWN WAIT_FOR_SERVERS", Command::Shutdown(Shutdown::WaitForServers)),
             ("RELOAD", Command::Reload { check: false }),
+            ("reset queries", Command::ResetQueries),
             ("reload check", Command::Reload { check: true }),
         ] {
             assert_eq!(read(text), command, "{text}");

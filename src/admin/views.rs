@@ -87,6 +87,9 @@ impl View {
                 Int4 "sv_login",
             ],
             Self::Peers => columns![Int4 "peer_id", Text "host", Int4 "port", Int4 "pool_size"],
+            Self::Events => columns![
+                Text "time", Text "level", Text "kind", Int8 "count", Text "database", Text "user", Text "message",
+            ],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
                 Text "database", Text "user", Text "what", Int8 "count", Float8 "p50_ms", Float8 "p95_ms",
@@ -94,6 +97,11 @@ impl View {
             ],
             Self::Lists => columns![Text "list", Int4 "items"],
             Self::Pools => POOLS,
+            Self::Queries => columns![
+                Text "database", Text "fingerprint", Int8 "calls", Int8 "rows", Int8 "bytes", Int8 "errors",
+                Float8 "total_time_ms", Float8 "p50_ms", Float8 "p95_ms", Float8 "p99_ms", Float8 "max_ms",
+                Float8 "wait_time_ms", Text "query",
+            ],
             Self::State => columns![Text "key", Text "value"],
             Self::Stats => STATS,
             Self::StatsAverages => STATS_AVERAGES,
@@ -135,6 +143,7 @@ impl Command {
             | Self::KillClient(_)
             | Self::Cancel(_)
             | Self::Shutdown(_)
+            | Self::ResetQueries
             | Self::Harmless(Harmless::Begin(_) | Harmless::End(_) | Harmless::Nothing(_)) => None,
         }
     }

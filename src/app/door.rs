@@ -10,6 +10,7 @@ use super::signals::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
 use crate::fault::{Fault, Side};
+use crate::metrics::EventKind;
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
 use crate::session::Arrival;
@@ -104,6 +105,38 @@ impl Door {
         let sessions = clients.iter().filter(|card| card.about.route.is_some());
         sessions.for_each(|card| card.order(Order::Look));
     }
+
+    /// Something happened that an operator should know, about this database and user.
+    pub(super) fn happened(
+        &self,
+        what: (&'static str, EventKind),
+        names: (&str, &str),
+        message: &str,
+    ) {
+        self.common.events.note(SystemTime::now(), what, names, message);
+    }
+
+    /// A login failed: one line of the log, and an event. `cause`: what the client is not told.
+    pub(super) fn login_failed(
+        &self,
+        (id, peer): (u64, &Peer),
+        wish: &Wish,
+        connection: (&Current, &str),
+        (fault, cause): (&Fault, Option<&str>),
+    ) {
+        let kind = if fault.code == "53300" { EventKind::Limit } else { EventKind::Login };
+        let message = match cause {
+            Some(cause) => format!("{}: {cause}", fault.message),
+            None => fault.message.clone().into_owned(),
+        };
+        self.happened(("warn", kind), (&wish.database, &wish.user), &message);
+        tracing::warn!(
+            client = id, %peer, user = wish.user, database = wish.database,
+            method = connection.0.config.auth.auth_type.as_str(), tls = !connection.1.is_empty(),
+            tls_version = connection.1,
+            code = fault.code, "login failed: {message}"
+        );
+    }
 }
 
 /// Counts a login as long as it is in progress.
@@ -151,6 +184,8 @@ impl Drop for CardGuard {
 pub(super) enum Ended {
     Left(String),
     Refused(Fault),
+    /// With the cause, which the client is not told.
+    Denied(Box<Fault>, String),
 }
 
 impl From<LoginEnd> for Ended {
@@ -158,6 +193,7 @@ impl From<LoginEnd> for Ended {
         match end {
             LoginEnd::Left(reason) => Self::Left(reason),
             LoginEnd::Refused(fault) => Self::Refused(fault),
+            LoginEnd::Denied(fault, cause) => Self::Denied(fault, cause),
         }
     }
 }
@@ -185,6 +221,11 @@ fn disabled(database: &str) -> Fault {
     Fault::session(Side::Operator, "55000", text).hint("ENABLE on the console lets clients in.")
 }
 
+fn too_late() -> Fault {
+    Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
+        .hint("The login took longer than client_login_timeout.")
+}
+
 /// Serves one accepted connection until it is handed to a worker, or over.
 pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let id = door.common.clients.next_id();
@@ -192,7 +233,9 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let mut guard = match begun {
         Ok(login) => LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) },
         Err(limit) => {
-            dismiss(Framed::new(stream), refused(&limit)).await;
+            let fault = refused(&limit);
+            door.happened(("warn", EventKind::Limit), ("", ""), &fault.message);
+            dismiss(Framed::new(stream), fault).await;
             return;
         }
     };
@@ -240,17 +283,14 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
                     tracing::debug!(client = id, %peer, "client left during login: {reason}");
                     return;
                 }
-                Ok(Err(Ended::Refused(fault))) => fault,
-                Err(_) => {
-                    Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
-                        .hint("The login took longer than client_login_timeout.")
-                }
+                Ok(Err(Ended::Refused(fault))) => (fault, None),
+                Ok(Err(Ended::Denied(fault, cause))) => (*fault, Some(cause)),
+                Err(_) => (too_late(), None),
             };
-            tracing::warn!(
-                client = id, %peer, user = wish.user, database = wish.database, code = ended.code,
-                "login failed: {}", ended.message
-            );
-            dismiss(framed, ended).await;
+            let ((fault, cause), tls) = (ended, tls_of(&mut framed));
+            let told = (&fault, cause.as_deref());
+            door.login_failed((id, &peer), &wish, (&now, &tls), told);
+            dismiss(framed, fault).await;
         }
     }
 }
@@ -392,9 +432,11 @@ async fn hand_over(
     destination.route.traffic.of(usize::from(door.workers.count())).logins.add(1);
     let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
     if door.now().config.log.log_connections {
+        let tls = tls_of(&mut framed);
         tracing::info!(
             client = who.0, peer = %who.1, user = wish.user, database = wish.database,
-            tls = framed.stream().tls().is_some(), "login attempt succeeded"
+            method = door.now().config.auth.auth_type.as_str(), tls = !tls.is_empty(),
+            tls_version = tls, "login attempt succeeded"
         );
     }
     let settings = session_settings(door, &destination, &wish, &who.1);
@@ -423,6 +465,11 @@ fn replication(wish: &Wish) -> Replication {
         Some((_, value)) if value == "database" => Replication::Logical,
         Some(_) => Replication::Physical,
     }
+}
+
+/// TLS version and cipher of a connection; empty when it is not encrypted.
+pub(super) fn tls_of(framed: &mut Framed) -> String {
+    framed.stream().tls_words().unwrap_or_default().into()
 }
 
 fn session_settings(

@@ -20,8 +20,9 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel};
@@ -79,11 +80,61 @@ pub fn start(
         None => None,
     };
     let colours = file.is_none() && io::stderr().is_terminal();
-    let output = Output { stderr: (!destination.quiet).then(io::stderr), file };
-    let (mut logging, dispatch) = build(level, format, colours, output)?;
+    let style = Style { colours, priorities: is_journal() };
+    let stderr = (!destination.quiet).then(io::stderr);
+    let output = Output { stderr, file, priorities: style.priorities };
+    let (mut logging, dispatch) = build(level, format, style, output)?;
     logging.reopen = reopen;
     tracing::dispatcher::set_global_default(dispatch)?;
     Ok(logging)
+}
+
+/// Bytes of a line's priority.
+const PRIORITY_LEN: usize = 3;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Style {
+    colours: bool,
+    /// Each begins with its priority, as systemd's journal reads it.
+    priorities: bool,
+}
+
+/// Whether standard error goes to systemd's journal (systemd.exec, `$JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(io::stderr())
+        .is_ok_and(|found| told == format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// Lines with their priorities in front (sd-daemon(3)).
+struct Prioritised<F> {
+    inner: F,
+    on: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: fmt::format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        if self.on {
+            writer.write_str(match *event.metadata().level() {
+                Level::ERROR => "<3>",
+                Level::WARN => "<4>",
+                Level::INFO => "<6>",
+                Level::DEBUG | Level::TRACE => "<7>",
+            })?;
+        }
+        self.inner.format_event(context, writer, event)
+    }
 }
 
 /// Where lines go.
@@ -128,12 +179,15 @@ fn append(path: &Path) -> io::Result<File> {
 struct Output {
     stderr: Option<io::Stderr>,
     file: Option<LogFile>,
+    /// Lines begin with their priorities, which no file needs.
+    priorities: bool,
 }
 
 impl Write for Output {
     /// Takes all of `line`, or fails; one destination does not wait for the other's fault.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let to_file = self.file.as_mut().map_or(Ok(()), |file| file.current().write_all(line));
+        let plain = line.get(PRIORITY_LEN..).filter(|_| self.priorities).unwrap_or(line);
+        let to_file = self.file.as_mut().map_or(Ok(()), |file| file.current().write_all(plain));
         let to_stderr = self.stderr.as_mut().map_or(Ok(()), |stderr| stderr.write_all(line));
         to_file.and(to_stderr).map(|()| line.len())
     }
@@ -208,7 +262,7 @@ enum Entry {
 fn build(
     level: LogLevel,
     format: LogFormat,
-    colours: bool,
+    style: Style,
     output: impl Write + Send + 'static,
 ) -> Result<(Logging, Dispatch), LoggingError> {
     let (queue, lines) = sync_channel(QUEUE_LINES);
@@ -223,12 +277,23 @@ fn build(
     let lines_out = Queue { queue: queue.clone(), shared: shared.clone() };
     let (filter, level) = reload::Layer::new(targets(level));
     let subscriber = Registry::default().with(filter).with(OncePerWindow(lines_out.clone()));
-    let layer = tracing_subscriber::fmt::layer().with_writer(lines_out);
+    let layer = fmt::layer().with_writer(lines_out);
     let dispatch = match format {
-        LogFormat::Text => Dispatch::new(subscriber.with(layer.with_ansi(colours))),
+        LogFormat::Text => {
+            let layer = layer.with_ansi(style.colours);
+            let on = style.priorities;
+            let layer = layer.map_event_format(|inner| Prioritised { inner, on });
+            Dispatch::new(subscriber.with(layer))
+        }
         LogFormat::Json => Dispatch::new(
-            subscriber
-                .with(layer.json().flatten_event(true).with_span_list(false).with_ansi(false)),
+            subscriber.with(
+                layer
+                    .json()
+                    .flatten_event(true)
+                    .with_span_list(false)
+                    .with_ansi(false)
+                    .map_event_format(|inner| Prioritised { inner, on: style.priorities }),
+            ),
         ),
     };
     // Set once, here.
@@ -436,7 +501,8 @@ mod tests {
     /// Everything written while `log` ran, the end included.
     fn logged(level: LogLevel, format: LogFormat, log: impl FnOnce(&Logging)) -> String {
         let memory = Memory::default();
-        let (logging, dispatch) = build(level, format, false, memory.clone()).expect("starts");
+        let (logging, dispatch) =
+            build(level, format, Style::default(), memory.clone()).expect("starts");
         with_default(&dispatch, || log(&logging));
         drop(logging);
         memory.text()
@@ -472,6 +538,26 @@ mod tests {
             r#""span":{"connection":7,"name":"session"}"#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn lines_for_the_journal_begin_with_their_priorities() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let memory = Memory::default();
+            let style = Style { priorities: true, ..Style::default() };
+            let (logging, dispatch) =
+                build(LogLevel::Debug, format, style, memory.clone()).expect("starts");
+            with_default(&dispatch, || {
+                tracing::error!("one");
+                tracing::warn!("two");
+                tracing::info!("three");
+                tracing::debug!("four");
+            });
+            drop(logging);
+            let text = memory.text();
+            let starts: Vec<_> = text.lines().filter_map(|line| line.get(..3)).collect();
+            assert_eq!(starts, ["<3>", "<4>", "<6>", "<7>"], "{text}");
         }
     }
 
@@ -542,7 +628,7 @@ mod tests {
         let memory = Memory::default();
         let output = Blocked { entered, go_on, blocked: true, memory: memory.clone() };
         let (logging, dispatch) =
-            build(LogLevel::Info, LogFormat::Text, false, output).expect("starts");
+            build(LogLevel::Info, LogFormat::Text, Style::default(), output).expect("starts");
         with_default(&dispatch, || {
             tracing::info!("first");
             has_entered.recv().expect("the writer writes");

@@ -5,6 +5,7 @@ use super::door::Door;
 use super::limits::{check_open_files, raise_open_files};
 use super::run::limits_of_clients;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
+use crate::metrics::EventKind;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
@@ -30,6 +31,8 @@ pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
         Err(reasons) => {
             for reason in &reasons {
                 tracing::error!("configuration not reloaded: {reason}");
+                let what = format!("configuration not reloaded: {reason}");
+                door.happened(("error", EventKind::Reload), ("", ""), &what);
             }
             return Err(reasons);
         }
@@ -64,6 +67,7 @@ fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
     }
     log(&changes);
     door.logging.set_level(new.config.log.level);
+    door.common.queries.set_limit(new.config.howdah.max_tracked_queries);
     let limits = limits_of_clients(&new.config);
     door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
     // Servers that were reached another way are replaced as they come free.
@@ -73,7 +77,11 @@ fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
     door.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
     // Idle servers beyond a smaller limit go before anybody takes them.
     door.common.pools.upkeep();
-    tracing::info!("configuration reloaded: {} change(s)", changes.len());
+    let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+    let what = format!("configuration reloaded: {} change(s)", changes.len());
+    let event = format!("{what} {}", keys.join(", "));
+    door.happened(("info", EventKind::Reload), ("", ""), event.trim_end());
+    tracing::info!("{what}");
     changes
 }
 

@@ -542,6 +542,7 @@ fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
         cancel_wait_timeout: timeouts.cancel_wait_timeout,
         log_pooler_errors: config.log.log_pooler_errors,
         log_disconnections: config.log.log_disconnections,
+        log_min_duration: config.log.log_min_duration,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::backend::card::ServerCard;
 use crate::backend::login::open;
 use crate::backend::statements::StatementTable;
 use crate::config::Config;
-use crate::metrics::Totals;
+use crate::metrics::{EventKind, Totals};
 use crate::net::Listener;
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
@@ -76,6 +76,11 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
         suspended: false.into(),
+        events: crate::metrics::Events::default(),
+        queries: Arc::new(crate::metrics::Queries::new(
+            usize::from(count),
+            config.howdah.max_tracked_queries,
+        )),
     });
     common.clients.set_peer_id(config.howdah.peer_id);
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
@@ -136,12 +141,14 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         env!("CARGO_PKG_VERSION")
     );
     service::ready();
+    door.happened(("info", EventKind::Start), ("", ""), "process up");
     if start.announce {
         // Whoever wanted to know may be gone.
         _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
     }
     let end = until_end(&door, &mut signals).await;
     door.ending.set(true);
+    door.happened(("info", EventKind::Shutdown), ("", ""), &format!("{}shutting down", end.1));
     service::stopping();
     // Who reads nothing could not end its transaction.
     door.go_on();
@@ -325,6 +332,9 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             tracing::warn!(
                 user = %account.user, database = %account.dbname, "server login failed: {failure}"
             );
+            let what = format!("server login failed: {failure}");
+            let names = (&*account.dbname, &*account.user);
+            door.happened(("warn", EventKind::Server), names, &what);
             pools.open_failed(opening.slot, Arc::new(failure));
         }
     }

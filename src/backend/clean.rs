@@ -348,6 +348,7 @@ impl Server {
             | Note::Close { .. }
             | Note::Describe { .. }
             | Note::DescribePortal(_)
+            | Note::Run(_)
             | Note::Refuse(_) => {}
         }
     }

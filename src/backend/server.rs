@@ -10,6 +10,7 @@ use super::settings::{Baseline, Settings};
 use super::state::{Replies, Rest};
 use super::statements::{Known, Prepared, Statement};
 use crate::fault::Fault;
+use crate::metrics::Run;
 use crate::net::Stream;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -57,6 +58,8 @@ pub enum Note {
     Shape(u64),
     /// Our own Parse, which may fail: the statement behind it says so then.
     Try(u64),
+    /// A Query or an Execute by the client, of this statement.
+    Run(Run),
     /// A message sent only to fail: the client is told this instead.
     Refuse(Box<Fault>),
 }

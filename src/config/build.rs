@@ -185,6 +185,7 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
             keepcnt: table.limit("tcp_keepcnt"),
             user_timeout: table.timeout("tcp_user_timeout"),
         },
+        max_tracked_queries: table.count("max_tracked_queries") as usize,
         admin_users: table.names("admin_users"),
         stats_users: table.names("stats_users"),
         shutdown_timeout: table.timeout("shutdown_timeout"),
@@ -268,6 +269,7 @@ fn log(table: &Table<'_>) -> LogOptions {
         log_connections: table.flag("log_connections"),
         log_disconnections: table.flag("log_disconnections"),
         log_pooler_errors: table.flag("log_pooler_errors"),
+        log_min_duration: table.maybe_duration("log_min_duration"),
         log_stats: table.flag("log_stats"),
         stats_period: table.duration("stats_period"),
     }

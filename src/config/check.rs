@@ -30,6 +30,7 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.auth();
     rules.tls_client();
     rules.tls_server();
+    rules.slow_statements();
     rules.http();
     rules.databases();
     rules.users();
@@ -184,6 +185,16 @@ impl<'a> Rules<'a> {
             if self.has(scope, one) && !self.has(scope, other) {
                 self.add(scope, one, format!("needs {other} too"));
             }
+        }
+    }
+
+    fn slow_statements(&mut self) {
+        let scope = Scope::section(Section::Log);
+        let tracked = self.count(&Scope::section(Section::Howdah), "max_tracked_queries");
+        if tracked == Some(0) && self.value(&scope, "log_min_duration").is_some() {
+            let message =
+                "has no effect while max_tracked_queries = 0: nothing knows the statements";
+            self.add(&scope, "log_min_duration", message);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct HowdahOptions {
     pub stats_users: Vec<String>,
     /// Largest message, in bytes.
     pub max_packet_size: u64,
+    /// Statements of each worker that figures are kept of; 0 = none.
+    pub max_tracked_queries: usize,
     /// Socket options of connections to clients and servers.
     pub tcp: TcpOptions,
     /// Deadline of a drain.
@@ -189,6 +191,8 @@ pub struct LogOptions {
     pub log_disconnections: bool,
     /// Log errors of our own to clients.
     pub log_pooler_errors: bool,
+    /// Log statements that take so long; zero = all.
+    pub log_min_duration: Option<Duration>,
     /// Log figures.
     pub log_stats: bool,
     /// How often, and what averages cover.

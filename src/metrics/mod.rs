@@ -3,10 +3,14 @@
 //! A cell is written by one thread and read by any: plain loads and stores, no locked instruction.
 //! Whoever reads adds up the cells of all threads. Nothing here knows who counts.
 
+mod events;
 mod histogram;
+mod queries;
 mod traffic;
 
+pub use events::{EVENTS_MAX, Event, EventKind, Events};
 pub use histogram::{BUCKETS, Distribution, Histogram};
+pub use queries::{Cost, Queries, QueryTotals, Recorder, Run};
 pub use traffic::{PoolTraffic, Totals, Traffic};
 
 use std::sync::atomic::{AtomicU64, Ordering};

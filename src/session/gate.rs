@@ -82,6 +82,7 @@ impl Session {
         self.card.requests(lease.since());
         self.traffic().assignments.add(1);
         self.traffic().wait.record(lease.waited());
+        self.insight.waited = lease.waited();
         self.lease = Some(lease);
         self.phase = Phase::Bound;
         self.server_said = false;

@@ -295,10 +295,14 @@ impl Session {
         pieces: &mut Pieces<'_>,
     ) -> ControlFlow<End, Taken> {
         let whole = data.len() >= header.total();
-        // Whether a text resets anything can only be read when it is whole.
-        let must_be_whole = !whole && header.total() <= HOLD_MAX && self.has_defaults();
+        // Whether a text resets anything, and which statement it is, can only be read when it is
+        // whole.
+        let must_be_whole = !whole
+            && header.total() <= HOLD_MAX
+            && (self.worker.common.queries.is_on() || self.has_defaults());
         let Some(lease) = &mut self.lease else { return ControlFlow::Continue(Taken::Later) };
-        let replies = &mut lease.server().replies;
+        let server = lease.server();
+        let (conforming, replies) = (server.conforming, &mut server.replies);
         match header.tag {
             client::TERMINATE => return ControlFlow::Break(End::Left),
             // In a copy PostgreSQL says more than one thing about it before it closes.
@@ -319,8 +323,12 @@ impl Session {
                 else {
                     return ControlFlow::Continue(Taken::Incomplete);
                 };
+                let body = data.get(HEADER_LEN..header.total().min(data.len()));
+                let message = (header.tag, body.unwrap_or_default());
+                let database = &self.route.database;
+                let note = self.insight.sees(&self.worker, database, message, conforming);
                 if let Some(kind) = kind_of(header.tag, target) {
-                    drop(replies.sent(kind, Reply::Forward, None));
+                    drop(replies.sent(kind, Reply::Forward, note));
                 }
                 self.note_resets(header, data);
                 if matches!(header.tag, client::QUERY | client::SYNC) {
@@ -341,8 +349,12 @@ impl Session {
                 if tag == client::FUNCTION_CALL {
                     self.effects |= settings::UNSEEN;
                 }
+                let executes = tag == client::EXECUTE;
+                let body = data.get(HEADER_LEN..header.total().min(data.len()));
+                let body = body.filter(|_| executes);
+                let note = body.and_then(|body| self.insight.executes(body));
                 if let Some(kind) = kind_of(tag, 0) {
-                    drop(replies.sent(kind, Reply::Forward, None));
+                    drop(replies.sent(kind, Reply::Forward, note));
                 }
                 if tag == client::SYNC {
                     self.holds_what_follows();
@@ -384,14 +396,15 @@ impl Session {
             }
         }
         self.names.query(server);
+        let note = Self::query_note(&self.worker, &self.route.database, text, server.conforming);
         let mut link = link(server, pieces, (&self.options, traffic));
         if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
-            drop(link.server.replies.sent(Kind::Query, Reply::Forward, None));
+            drop(link.server.replies.sent(Kind::Query, Reply::Forward, note));
             self.gate = Some(Gate::Shape);
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
-        drop(server.replies.sent(Kind::Query, Reply::Forward, None));
+        drop(server.replies.sent(Kind::Query, Reply::Forward, note));
         self.holds_what_follows();
         self.pass(Passing::Forward, header)
     }
@@ -464,8 +477,11 @@ impl Session {
         if let (Some(effects), false) = (self.names.bind_as_is(server, &view), refuses) {
             self.effects |= effects & !settings::TIES;
             drop(server.replies.sent(Kind::Bind, Reply::Forward, None));
+            let conforming = server.conforming;
+            self.sees_bind(&view, conforming);
             return self.pass(Passing::Forward, header);
         }
+        let conforming = server.conforming;
         self.passing = header.body - view.names_len;
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let mut link = link(server, pieces, (&self.options, traffic));
@@ -478,6 +494,7 @@ impl Session {
             Bound::Sent(effects) => {
                 self.effects |= effects & !settings::TIES;
                 self.pass = Passing::Forward;
+                self.sees_bind(&view, conforming);
             }
             Bound::Refused => self.pass = Passing::Drop,
         }

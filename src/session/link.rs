@@ -30,7 +30,9 @@ pub(super) struct Link<'a> {
 
 impl Link<'_> {
     pub(super) fn sent(&mut self, kind: Kind, reply: Reply, note: Option<Note>) {
-        if kind == Kind::Parse && reply != Reply::Fake {
+        // As PgBouncer counts: the unnamed statement passes.
+        let is_named = !matches!(note, Some(Note::Unnamed { .. } | Note::Shape(_)));
+        if kind == Kind::Parse && reply != Reply::Fake && is_named {
             self.traffic.server_parses.add(1);
         }
         // Callers never send into a batch that the server discards.

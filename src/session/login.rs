@@ -17,6 +17,8 @@ pub enum LoginEnd {
     Left(String),
     /// The client is told why.
     Refused(Fault),
+    /// The client is told less than the cause.
+    Denied(Box<Fault>, String),
 }
 
 impl From<FrameError> for LoginEnd {
@@ -70,9 +72,8 @@ pub async fn authenticate(
             let text = format!("expected password response, got message type {}", answer.tag);
             return Err(LoginEnd::Refused(Fault::protocol(text)));
         }
-        challenge = exchange
-            .respond(&answer.body)
-            .map_err(|rejection| LoginEnd::Refused(rejected(&rejection, &user)))?;
+        challenge =
+            exchange.respond(&answer.body).map_err(|rejection| rejected(&rejection, &user))?;
     }
 }
 
@@ -87,15 +88,16 @@ fn entropy() -> Result<Entropy, Fault> {
     Ok(entropy)
 }
 
-/// PostgreSQL's words; the true cause goes to the log only.
-fn rejected(rejection: &Rejection, user: &str) -> Fault {
+/// PostgreSQL's words; the true cause is for the log only.
+fn rejected(rejection: &Rejection, user: &str) -> LoginEnd {
     if let Rejection::Denied(cause) = rejection {
         let cause: &Cause = cause;
-        tracing::warn!(user, "login failed: {cause}");
         let text = format!("password authentication failed for user \"{user}\"");
-        return Fault::session(Side::Client, rejection.sqlstate(), text);
+        let fault = Fault::session(Side::Client, rejection.sqlstate(), text);
+        return LoginEnd::Denied(Box::new(fault), cause.to_string());
     }
-    Fault::session(Side::Client, rejection.sqlstate(), rejection.to_string())
+    let text = rejection.to_string();
+    LoginEnd::Refused(Fault::session(Side::Client, rejection.sqlstate(), text))
 }
 
 /// The challenge as an Authentication message (manual, "Message Formats").

@@ -8,6 +8,7 @@ mod gate;
 mod goodbye;
 pub mod hello;
 mod inbound;
+mod insight;
 mod link;
 pub mod login;
 mod loss;

@@ -294,6 +294,15 @@ impl Names {
         }
     }
 
+    /// The text of the client's statement of this name.
+    pub(super) fn text_of(&self, name: &[u8]) -> Option<&[u8]> {
+        if name.is_empty() {
+            let unnamed = self.unnamed.as_ref()?;
+            return client::read_parse(&unnamed.body).map(|view| view.sql);
+        }
+        self.named.get(significant(name)).map(|named| &*named.statement.sql)
+    }
+
     /// Describe of a statement.
     pub(super) fn describe(&mut self, link: &mut Link<'_>, name: &[u8]) -> Told {
         if name.is_empty() {
@@ -418,6 +427,7 @@ impl Names {
             | Note::Duplicate(_)
             | Note::Evict(_)
             | Note::Try(_)
+            | Note::Run(_)
             | Note::Refuse(_) => {}
         }
     }
@@ -460,6 +470,7 @@ impl Names {
             | Note::Describe { .. }
             | Note::DescribePortal(_)
             | Note::Duplicate(_)
+            | Note::Run(_)
             | Note::Refuse(_) => {}
         }
     }

@@ -148,6 +148,7 @@ impl Session {
                 break;
             }
             let body = rest.get(wire::HEADER_LEN..there).unwrap_or_default();
+            self.insight.position += header.total() as u64;
             let reply = self.frame(header, body, pieces)?;
             if reply == Reply::Forward {
                 pieces.keep(at..at + there);
@@ -220,7 +221,7 @@ impl Session {
                 if received.reply != Reply::Forward {
                     return Ok(received.reply);
                 }
-                self.ends_query(status);
+                self.ends_query(status, received.settled.and_then(|settled| settled.note));
                 self.begins_anew(status);
                 let withheld = self.withholds_ready(status);
                 return Ok(if withheld { Reply::Swallow } else { Reply::Forward });
@@ -242,13 +243,21 @@ impl Session {
         let server = lease.server();
         let received = server.replies.received(header.tag)?;
         if let Some(Expected { note: Some(note), .. }) = received.settled {
-            self.names.commit(server, note, shape_of(header.tag, body));
+            if let Note::Run(run) = note {
+                self.executed(run);
+            } else {
+                self.names.commit(server, note, shape_of(header.tag, body));
+            }
         }
         Ok(received.reply)
     }
 
     /// CommandComplete: statements that SQL has dropped.
     fn completed(&mut self, body: &[u8]) {
+        let front = self.lease.as_mut().map(|lease| lease.server().replies.front_reply());
+        if front == Some(Reply::Forward) {
+            self.counts_rows(body);
+        }
         if self.options.mode == Mode::Session || body.first() != Some(&b'D') {
             return;
         }
@@ -276,6 +285,11 @@ impl Session {
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         traffic.errors.add(u64::from(server.replies.front_reply() == Reply::Forward));
         self.names.not_deallocated();
+        if self.worker.common.queries.is_on() {
+            self.fails_statement(fields.is_fatal());
+        }
+        let Some(lease) = &mut self.lease else { return Reply::Swallow };
+        let server = lease.server();
         let note = server.replies.front().and_then(|front| front.note.as_ref());
         let gate = self.gate.as_mut();
         let reply = if let (Some(answer), false) = (gate.and_then(Gate::answer), fields.is_fatal())

@@ -3,7 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
-use crate::metrics::PoolTraffic;
+use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct Options {
     pub cancel_wait_timeout: Option<Duration>,
     /// Whether errors of our own are logged.
     pub log_pooler_errors: bool,
+    /// Statements that take so long are logged.
+    pub log_min_duration: Option<Duration>,
     /// Whether disconnections are logged.
     pub log_disconnections: bool,
 }
@@ -76,6 +78,10 @@ pub struct Common {
     pub statements: Arc<StatementTable>,
     /// All settings.
     pub settings: SettingsTable,
+    /// What statements cost.
+    pub queries: Arc<Queries>,
+    /// What happened that an operator should know.
+    pub events: Events,
     /// All clients.
     pub clients: super::card::Clients,
     /// Sessions read nothing. Whoever changes it gives each of them [`Order::Look`].

@@ -6,6 +6,7 @@
 
 use super::card::{Card, Order};
 use super::gate::Gate;
+use super::insight::Insight;
 use super::names::{Effects, Names};
 use super::route::{Options, Route};
 use super::timing::Moments;
@@ -13,6 +14,7 @@ use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
 use crate::fault::{Fault, Scope, Side};
+use crate::metrics::EventKind;
 use crate::net::Stream;
 use crate::pool::core::Tick;
 use crate::pool::{Extras, Lease, Line, Outcome, Refused, Waiter};
@@ -174,6 +176,7 @@ pub(super) struct Session {
     pub moments: Moments,
     /// It reads nothing, as no session does now.
     pub suspended: bool,
+    pub insight: Box<Insight>,
 }
 
 /// A client's entry in its worker's list, for as long as the session lives, however it ends.
@@ -250,6 +253,7 @@ impl Session {
             transaction_since: None,
             moments: Moments::at(worker.coarse_now()),
             suspended: worker.common.suspended.load(Ordering::Acquire),
+            insight: Box::default(),
             worker,
         })
     }
@@ -535,6 +539,18 @@ impl Session {
     }
 
     pub(super) fn log_fault(&self, fault: &Fault) {
+        let kind = match fault.code {
+            "53300" => Some(EventKind::Limit),
+            "08006" => Some(EventKind::Server),
+            "25P03" | "25P04" | "57P05" => Some(EventKind::Timeout),
+            // What clients do, and what operators know already.
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let names = (&*self.route.database, &*self.route.user);
+            let now = std::time::SystemTime::now();
+            self.worker.common.events.note(now, ("warn", kind), names, &fault.message);
+        }
         if self.options.log_pooler_errors {
             tracing::warn!(
                 client = self.card.id, user = %self.route.user, database = %self.route.database,

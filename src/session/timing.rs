@@ -2,6 +2,7 @@
 //! arms a timer.
 
 use super::run::{Clock, End, Phase, Session};
+use crate::backend::server::Note;
 use crate::fault::{Fault, Side};
 use crate::metrics::Traffic;
 use crate::pool::core::Tick;
@@ -61,8 +62,11 @@ impl Session {
     }
 
     /// ReadyForQuery came for the client. What is behind it in a pipeline begins now.
-    pub(super) fn ends_query(&mut self, status: u8) {
+    pub(super) fn ends_query(&mut self, status: u8, note: Option<Note>) {
         let now = self.worker.common.pools.now();
+        if self.worker.common.queries.is_on() {
+            self.ends_statement(note, now);
+        }
         let before = self.moments;
         self.moments = Moments { query: now, known: now, ..before };
         self.traffic().query.record(now.since(before.query));

@@ -4,6 +4,7 @@
 //! other threads but the cards.
 
 use super::card::{Card, Order};
+use super::insight::Book;
 use super::route::Common;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
 use crate::pool::WorkerId;
@@ -28,6 +29,8 @@ pub struct Worker {
     draining: Cell<bool>,
     /// What one poll reads into.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    /// The statements that its clients run.
+    pub(super) book: RefCell<Book>,
     /// What is put together for one write.
     pub(super) assembly: RefCell<Vec<u8>>,
 }
@@ -39,6 +42,7 @@ impl Worker {
     /// Without clients.
     pub fn new(id: WorkerId, common: Arc<Common>, reach: (Resolver, TcpOptions)) -> Self {
         let coarse = Cell::new(common.pools.now());
+        let book = RefCell::new(Book::new(&common.queries, usize::from(id.0)));
         Self {
             id,
             common,
@@ -47,6 +51,7 @@ impl Worker {
             cards: RefCell::default(),
             coarse,
             draining: Cell::new(false),
+            book,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             assembly: RefCell::default(),
         }

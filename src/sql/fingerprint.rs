@@ -90,7 +90,9 @@ impl Form<'_> {
             | Kind::UnicodeText
             | Kind::DollarText
             | Kind::Number
-            | Kind::Parameter => self.value(),
+            | Kind::Parameter
+            // It may be a string: nothing of it may be shown.
+            | Kind::Unterminated => self.value(),
             Kind::Comma => {
                 self.out.push(b',');
                 self.before = Before::Comma;
@@ -232,6 +234,9 @@ mod tests {
             ("SELECT a.b, f(x, 1) FROM s.t", "select a.b, f(x, ?) from s.t"),
             ("SELECT a::int, b[1]", "select a :: int, b[?]"),
             ("BEGIN; COMMIT;", "begin; commit"),
+            ("ALTER ROLE a PASSWORD 'hunter2'", "alter role a password ?"),
+            ("ALTER ROLE a PASSWORD 'hunter2", "alter role a password ?"),
+            ("ALTER ROLE a PASSWORD $x$hunter2", "alter role a password ?"),
             ("", ""),
         ] {
             assert_eq!(normal(text), expected, "{text}");

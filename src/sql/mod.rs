@@ -23,6 +23,7 @@ mod names;
 mod plain;
 mod scan;
 mod settings;
+mod skeleton;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -35,3 +36,4 @@ pub use lex::{Kind, Lexer, Token};
 pub use named::{NamedStatement, Verb, named_statement};
 pub use plain::is_plain;
 pub use scan::facts;
+pub use skeleton::skeleton;

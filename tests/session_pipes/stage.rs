@@ -66,6 +66,7 @@ impl Default for Setup {
             cancel_wait_timeout: Some(Duration::from_secs(10)),
             log_pooler_errors: false,
             log_disconnections: false,
+            log_min_duration: None,
         };
         Self {
             pool_size: 2,
@@ -126,6 +127,8 @@ impl Stage {
             settings: SettingsTable::default(),
             clients: Clients::default(),
             suspended: false.into(),
+            events: howdah::metrics::Events::default(),
+            queries: Arc::new(howdah::metrics::Queries::new(1, 100)),
         });
         let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
         let options = PoolOptions {

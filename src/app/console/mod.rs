@@ -3,14 +3,15 @@
 //! Runs on the control thread, so that it answers however busy the workers are, and takes nothing
 //! from the limits for clients. The protocol is [`crate::admin`]'s.
 
+mod insight;
 mod orders;
 mod shown;
 mod waits;
 
-pub(super) use shown::{cards, snapshots};
+pub(super) use shown::{cards, rows, snapshots};
 
 use super::current::Current;
-use super::door::{CardGuard, Door, Ended, dismiss, prove};
+use super::door::{CardGuard, Door, Ended, dismiss, prove, tls_of};
 use crate::admin::{Console, Step, WELCOME};
 use crate::fault::{Fault, Side};
 use crate::net::{FrameError, Framed, Peer, Socket};
@@ -45,6 +46,7 @@ pub(super) struct Visitor {
 /// Who was let in.
 pub(super) struct Visit {
     framed: Framed,
+    method: &'static str,
     console: Console,
     listed: CardGuard,
     user: String,
@@ -60,23 +62,25 @@ pub(super) async fn enter(
         Ok(may_order) => match welcome(door, &mut framed, &who).await {
             Ok(listed) => {
                 let (console, user) = (Console::new(may_order), who.wish.user);
-                return Some(Visit { framed, console, listed, user });
+                let method = now.config.auth.auth_type.as_str();
+                return Some(Visit { framed, method, console, listed, user });
             }
             Err(reason) => {
                 tracing::debug!(client = who.id, "client left during login: {reason}");
                 return None;
             }
         },
-        Err(Ended::Refused(fault)) => fault,
+        Err(Ended::Refused(fault)) => (fault, None),
+        Err(Ended::Denied(fault, cause)) => (*fault, Some(cause)),
         Err(Ended::Left(reason)) => {
             tracing::debug!(client = who.id, "client left during login: {reason}");
             return None;
         }
     };
-    tracing::warn!(
-        client = who.id, peer = %who.peer, user = who.wish.user, database = who.wish.database,
-        code = fault.code, "login failed: {}", fault.message
-    );
+    let tls = tls_of(&mut framed);
+    let (fault, cause) = fault;
+    let told = (&fault, cause.as_deref());
+    door.login_failed((who.id, &who.peer), &who.wish, (now, &tls), told);
     dismiss(framed, fault).await;
     None
 }
@@ -139,9 +143,15 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Card
 
 /// Serves a client of the console to its end.
 pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
-    let Visit { mut framed, mut console, listed, user } = visit;
+    let Visit { mut framed, method, mut console, listed, user } = visit;
     let card = &listed.card;
-    tracing::info!(client = card.id, user, database = "howdah", "login attempt succeeded");
+    if door.now().config.log.log_connections {
+        let tls = tls_of(&mut framed);
+        tracing::info!(
+            client = card.id, peer = %card.about.peer, user, database = "howdah", method,
+            tls = !tls.is_empty(), tls_version = tls, "login attempt succeeded"
+        );
+    }
     let reason = converse(door, &mut framed, &mut console, card).await;
     if door.is_suspended_by(card.id) {
         door.go_on();

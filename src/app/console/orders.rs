@@ -9,6 +9,7 @@ use super::waits::{self, check, refused};
 use crate::admin::{Command, Outcome, Shutdown, Value, View};
 use crate::config::{Change, Unchangeable};
 use crate::fault::Fault;
+use crate::metrics::EventKind;
 use crate::session::card::{Card, Order};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
         },
         Command::Reload { check: true } => changed(preview(door)),
         Command::Reload { check: false } => changed(reload(door)),
+        Command::ResetQueries => {
+            door.common.queries.reset();
+            Ok(Outcome::Done)
+        }
         Command::Shutdown(how) => Ok(shutdown(door, *how)),
         // The console answers these itself.
         Command::Harmless(_) => Ok(Outcome::Done),
@@ -63,7 +68,9 @@ pub(super) fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fau
     check(door, database, "resume")?;
     let suspended = database.is_none() && door.go_on();
     if door.routes.borrow_mut().resume(database) || suspended {
-        tracing::info!("resumed {}", database.unwrap_or("all databases"));
+        let what = format!("resumed {}", database.unwrap_or("all databases"));
+        door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+        tracing::info!("{what}");
         return Ok(Outcome::Done);
     }
     Err(match database {
@@ -88,7 +95,9 @@ fn switch(door: &Door, database: &str, on: bool) -> Result<Outcome, Fault> {
     } else {
         routes.disable(database)
     }
-    tracing::info!("{} database {database}", if on { "enabled" } else { "disabled" });
+    let what = format!("{} database {database}", if on { "enabled" } else { "disabled" });
+    door.happened(("info", EventKind::Pause), (database, ""), &what);
+    tracing::info!("{what}");
     Ok(Outcome::Done)
 }
 
@@ -116,7 +125,9 @@ fn kill(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
     };
     let clients = door.common.clients.list();
     clients.iter().filter(is_theirs).for_each(|card| card.order(Order::Kill));
-    tracing::info!("killed {}", database.unwrap_or("all databases"));
+    let what = format!("killed {}", database.unwrap_or("all databases"));
+    door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+    tracing::info!("{what}");
     Ok(Outcome::Done)
 }
 

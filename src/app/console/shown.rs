@@ -6,11 +6,13 @@ mod sockets;
 
 use super::super::door::Door;
 use super::super::known::PoolView;
+use super::insight;
 use crate::admin::{HELP, Value, View};
 use crate::config::{Applies, EffectiveOptions, Limit};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::PoolSnapshot;
 use crate::session::card::Card;
+pub(super) use figures::millis;
 use figures::{averages, stats, totals};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -19,7 +21,7 @@ use std::time::SystemTime;
 type Row = Vec<Value>;
 
 /// The rows of a view.
-pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
+pub(in crate::app) fn rows(door: &Door, view: View) -> Vec<Row> {
     match view {
         View::ActiveSockets => sockets::sockets(door, true),
         View::Capacity => figures::capacity(door),
@@ -31,6 +33,7 @@ pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
         View::DnsZones | View::Fds => Vec::new(),
         View::PeerPools => peer_pools(door),
         View::Peers => peers(door),
+        View::Events => insight::events(door),
         View::Help => {
             HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
         }
@@ -38,6 +41,7 @@ pub(super) fn rows(door: &Door, view: View) -> Vec<Row> {
         View::Lists => lists(door),
         View::Mem => memory::rows(door),
         View::Pools => sockets::pools(door),
+        View::Queries => insight::queries(door),
         View::Servers => sockets::servers(door),
         View::Sockets => sockets::sockets(door, false),
         View::State => state(door),
@@ -165,7 +169,7 @@ fn dns_hosts(door: &Door) -> Vec<Row> {
 }
 
 /// A moment in UTC, as PgBouncer writes moments.
-fn moment(time: SystemTime) -> String {
+pub(super) fn moment(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, second) = (since / 86_400, since % 86_400);
     let (year, month, day) = civil(days);

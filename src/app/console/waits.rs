@@ -7,6 +7,7 @@ use super::super::door::Door;
 use super::cancelled;
 use crate::admin::Outcome;
 use crate::fault::{Fault, Side};
+use crate::metrics::EventKind;
 use crate::pool::SlotId;
 use crate::session::card::{Card, Order};
 use std::borrow::Cow;
@@ -58,7 +59,9 @@ async fn until(own: &Card, mut is_done: impl FnMut() -> bool) -> Result<(), Faul
 pub(super) fn begin_pause(door: &Door, database: Option<&str>) -> bool {
     let begins = !door.is_suspended() && door.routes.borrow_mut().pause(database);
     if begins {
-        tracing::info!("paused {}", database.unwrap_or("all databases"));
+        let what = format!("paused {}", database.unwrap_or("all databases"));
+        door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+        tracing::info!("{what}");
     }
     begins
 }

@@ -3,6 +3,7 @@
 //! Runs on the control thread. One request a connection, few connections, little time: whoever asks
 //! too much gets no answer, and clients of databases notice nothing. Nothing can be changed here.
 
+mod page;
 mod scrape;
 
 use super::door::Door;
@@ -111,12 +112,23 @@ fn answer(door: &Door, request: &Request<Incoming>, peer: SocketAddr) -> Answer 
         }
         _ => {}
     }
+    // The page has no figures in it; its script asks for them, with the token.
+    if let Some((_, kind, file)) = page::FILES.iter().find(|(name, ..)| *name == path) {
+        let mut answer = with_type(text(StatusCode::OK, *file), kind);
+        let policy = HeaderValue::from_static(page::POLICY);
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        return answer;
+    }
     if let Some(refused) = refusal(door, request, peer) {
         return refused;
     }
     match path {
         "/metrics" => with_type(text(StatusCode::OK, scrape::metrics(door)), CONTENT_TYPE),
-        _ => text(StatusCode::NOT_FOUND, "not found: there are /metrics, /live and /ready\n"),
+        "/data.json" => {
+            let data = page::data(door, unready(door));
+            with_type(text(StatusCode::OK, data), "application/json")
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found: there are /, /metrics, /live and /ready\n"),
     }
 }
 

@@ -269,6 +269,14 @@ fn process(text: &mut Exposition, door: &Door) {
         text.family(name, Measure::Gauge, help);
         text.value(&[], value);
     }
+    let help = "What happened that an operator should know, as in SHOW EVENTS.";
+    text.family("howdah_events_total", Measure::Counter, help);
+    for (kind, count) in door.common.events.totals() {
+        text.value(&[("kind", kind.as_str())], count);
+    }
+    let help = "Statements that made room for others in SHOW QUERIES.";
+    text.family("howdah_queries_evicted_total", Measure::Counter, help);
+    text.value(&[], door.common.queries.evicted());
     let help = "Lines of the log that were lost because standard error was too slow.";
     text.family("howdah_log_lines_lost_total", Measure::Counter, help);
     text.value(&[], door.logging.dropped_lines());

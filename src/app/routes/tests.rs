@@ -22,6 +22,8 @@ fn routes(invented_max: usize) -> Routes {
         settings: SettingsTable::default(),
         clients: Clients::default(),
         suspended: false.into(),
+        events: crate::metrics::Events::default(),
+        queries: Arc::new(crate::metrics::Queries::new(1, 0)),
     });
     Routes { invented_max, ..Routes::new(common, 1) }
 }

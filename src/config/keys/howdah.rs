@@ -95,6 +95,13 @@ pub(super) const KEYS: &[Key] = &[
     .applies(NextConnect)
     .example("[\"monitor\"]"),
     Key::new(
+        "max_tracked_queries",
+        Kind::Count { min: 0, max: 100_000 },
+        DefaultValue::Toml("1000"),
+        "Distinct statements, without their values, that each worker keeps figures of for SHOW \
+         QUERIES: some 2 KiB each. Those used least make room for others. 0 = no figures.",
+    ),
+    Key::new(
         "max_packet_size",
         Kind::Size { min: 10_000, max: 2_147_483_647 },
         DefaultValue::Toml("2147483647"),

@@ -2,7 +2,7 @@
 
 use super::super::value::Kind;
 use super::super::words::{AuthType, ClientSslMode, LogFormat, LogLevel, ServerSslMode};
-use super::Applies::{NextConnect, Restart};
+use super::Applies::{NextConnect, NextTransaction, Restart};
 use super::{DefaultValue, Key, SECOND, flag, unset, word};
 
 const LATER: &str = "is not available in this version";
@@ -107,6 +107,15 @@ pub(super) const LOG: &[Key] = &[
     flag("log_connections", "true", "Log each login of a client."),
     flag("log_disconnections", "true", "Log each client that leaves, and why."),
     flag("log_pooler_errors", "true", "Log the errors that howdah itself sends to clients."),
+    unset(
+        "log_min_duration",
+        Kind::DURATION,
+        "none is logged",
+        "Log each statement that takes at least so long, without its values. 0 = every statement. \
+         PostgreSQL's log_min_duration_statement.",
+    )
+    .applies(NextTransaction)
+    .example("\"1s\""),
     flag("log_stats", "true", "Log a line of figures each stats_period."),
     Key::new(
         "stats_period",

@@ -81,7 +81,7 @@ pub(super) fn all_totals(door: &Door) -> Vec<Row> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds to be read by people")]
-fn millis(micros: u64) -> Value {
+pub(in crate::app::console) fn millis(micros: u64) -> Value {
     Value::Float(micros as f64 / 1000.0)
 }
 

@@ -1,0 +1,43 @@
+//! What SHOW shows of statements and events.
+
+use super::super::door::Door;
+use super::shown::{millis, moment};
+use crate::admin::Value;
+
+/// SHOW QUERIES.
+pub(super) fn queries(door: &Door) -> Vec<Vec<Value>> {
+    let row = |one: crate::metrics::QueryTotals| {
+        vec![
+            one.database.into(),
+            format!("{:016x}", one.fingerprint).into(),
+            Value::count(one.calls),
+            Value::count(one.rows),
+            Value::count(one.bytes),
+            Value::count(one.errors),
+            millis(one.time.sum),
+            millis(one.time.quantile(500)),
+            millis(one.time.quantile(950)),
+            millis(one.time.quantile(990)),
+            millis(one.time.max),
+            millis(one.waited),
+            one.text.into(),
+        ]
+    };
+    door.common.queries.totals().into_iter().map(row).collect()
+}
+
+/// SHOW EVENTS.
+pub(super) fn events(door: &Door) -> Vec<Vec<Value>> {
+    let row = |event: crate::metrics::Event| {
+        vec![
+            moment(event.time).into(),
+            event.level.into(),
+            event.kind.as_str().into(),
+            Value::count(event.count),
+            event.database.into(),
+            event.user.into(),
+            event.message.into(),
+        ]
+    };
+    door.common.events.list().into_iter().map(row).collect()
+}
