@@ -913,6 +913,85 @@ fn peers_and_requests_for_them() {
     shows(&mut console, &key, &[("peers.port", "1")]);
 }
 
+/// The row of the one statement that holds this text.
+fn statement(console: &mut Wire, text: &str) -> Row {
+    let found = rows(console, "queries");
+    let found: Vec<_> = found.into_iter().filter(|row| row.get("query").contains(text)).collect();
+    assert_eq!(found.len(), 1, "{text}: {found:?}");
+    found.into_iter().next().expect("checked")
+}
+
+#[test]
+fn what_each_statement_costs() {
+    let settings = admin_settings("costly").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&settings);
+    let mut console = console(&howdah);
+    let (mut one, mut two) = (client(&howdah, "costly"), client(&howdah, "costly"));
+    one.run("SELECT 12 / g AS costs FROM generate_series(1, 3) g");
+    let before = statement(&mut console, "costs");
+    for (path, value) in [
+        ("queries.database", "costly"),
+        ("queries.calls", "1"),
+        ("queries.rows", "3"),
+        ("queries.errors", "0"),
+        ("queries.query", "select $1 / g as costs from generate_series($2, ...) g"),
+    ] {
+        assert_eq!(before.get(path.split_once('.').expect("a path").1), value, "{path}");
+    }
+    assert!(!before.get("fingerprint").is_empty(), "queries.fingerprint");
+    // The other one's transaction makes it wait, and another value makes it fail.
+    two.run("BEGIN");
+    one.send(&messages::query("SELECT 12 / g AS costs FROM generate_series(0, 3) g"));
+    let waiting = [("database", "costly")];
+    shows(&mut console, &waiting, &[("pools.cl_waiting", "1")]);
+    two.run("COMMIT");
+    assert!(one.until(b'Z').iter().any(|frame| frame.tag == b'E'), "0 is no divisor");
+    let after = statement(&mut console, "costs");
+    assert_eq!((after.get("calls"), after.get("errors")), ("2".to_owned(), "1".to_owned()));
+    for path in ["queries.bytes", "queries.total_time_ms", "queries.wait_time_ms"] {
+        let column = path.split_once('.').expect("a path").1;
+        assert!(after.number(column) > before.number(column), "{path}: {before:?} {after:?}");
+    }
+    one.run("SELECT pg_sleep(0.05) AS slow");
+    let slow = statement(&mut console, "slow");
+    for path in ["queries.p50_ms", "queries.p95_ms", "queries.p99_ms", "queries.max_ms"] {
+        assert!(slow.number(path.split_once('.').expect("a path").1) >= 40.0, "{path}: {slow:?}");
+    }
+    assert_ne!(slow.get("fingerprint"), after.get("fingerprint"));
+    console.run("RESET QUERIES");
+    assert!(rows(&mut console, "queries").is_empty());
+}
+
+#[test]
+fn what_has_happened() {
+    let settings = admin_settings("eventful").set("howdah.max_client_conn", 1);
+    let howdah = Howdah::start(&settings);
+    let mut console = console(&howdah);
+    let _first = client(&howdah, "eventful");
+    let refused = || {
+        let mut wire = Wire::tcp(howdah.address());
+        wire.start(&[("user", RIDER), ("database", "eventful")], "");
+    };
+    refused();
+    let limit = [("kind", "limit")];
+    let expected = [
+        ("events.level", "warn"),
+        ("events.kind", "limit"),
+        ("events.count", "1"),
+        ("events.database", "eventful"),
+        ("events.user", RIDER),
+    ];
+    shows(&mut console, &limit, &expected);
+    let row = the_row(&mut console, "events", &limit);
+    // "events.time", "events.message"
+    assert!(row.get("message").contains("client"), "{row:?}");
+    assert!(row.get("time") <= today(), "{row:?}");
+    refused();
+    shows(&mut console, &limit, &[("events.count", "2")]);
+    console.run("PAUSE eventful");
+    shows(&mut console, &[("kind", "pause")], &[("events.level", "info"), ("events.count", "1")]);
+}
+
 #[test]
 fn no_column_is_left_out() {
     let own = include_str!("console_columns.rs");

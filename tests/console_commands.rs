@@ -323,6 +323,7 @@ fn another(key: &str, value: &str, files: (&str, &str)) -> String {
     match (key, value) {
         ("auth_file" | "http_token_file", _) => files.0.to_owned(),
         ("server_tls_ca_file", _) => files.1.to_owned(),
+        ("log_min_duration", _) => "77s".to_owned(),
         ("auth_type", _) => "scram-sha-256".to_owned(),
         ("client_tls_sslmode", _) => "prefer".to_owned(),
         ("server_tls_sslmode", _) => "disable".to_owned(),

@@ -1,13 +1,17 @@
-//! What becomes of a server whose client has left.
+//! The end of a session: what the client is told, and what becomes of its server.
 
+use super::card::Order;
 use super::gate::Gate;
 use super::route::Mode;
-use super::run::Session;
+use super::run::{End, Phase, Session};
 use crate::backend::clean::{CleanError, Reach};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
+use crate::fault::Scope;
 use crate::pool::Lease;
+use crate::wire;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +21,67 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The one reset query after which everything is known.
 const DISCARD_ALL: &str = "DISCARD ALL";
 
+/// Longest good-bye to a client that does not read.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// No client has this number.
 const NOBODY: u64 = u64::MAX;
+
+impl Session {
+    /// The end of a session: the client is told why, and its server is cleaned for the next one.
+    pub(super) async fn farewell(&mut self, end: End) {
+        self.card.set_alarm(None);
+        // From here on no cancel request of this client reaches the server, who gets it next.
+        self.card.unlinks();
+        if self.card.take(Order::Kill) {
+            kill(self);
+        }
+        if let Some(lease) = self.lease.take() {
+            release(self, lease);
+        }
+        self.phase = Phase::Idle;
+        let reason = self.part(end).await;
+        if self.options.log_disconnections {
+            tracing::info!(
+                client = self.card.id, user = %self.route.user, database = %self.route.database,
+                "closing because: {reason}"
+            );
+        }
+    }
+
+    async fn part(&mut self, end: End) -> String {
+        let mut unsent = None;
+        let reason = match end {
+            End::Left => "client close request".to_owned(),
+            End::ClientLost(error) => return format!("client connection lost: {error}"),
+            End::Quietly(reason) => reason,
+            End::ServerSaid => "server closed the connection".to_owned(),
+            End::Fault(fault) => {
+                self.log_fault(&fault);
+                debug_assert_eq!(fault.scope, Scope::Session);
+                let mut out = Vec::new();
+                wire::fault(&mut out, &fault);
+                unsent = Some(out);
+                fault.message.into_owned()
+            }
+            End::Told(out, reason) => {
+                unsent = Some(out);
+                reason
+            }
+        };
+        // In the middle of a message nothing can be said any more.
+        unsent = unsent.filter(|_| !self.mid_frame);
+        let closed = poll_fn(|cx| {
+            if let Some(out) = unsent.take() {
+                self.client.write(cx, &out)?;
+            }
+            self.client.poll_close(cx)
+        });
+        // A client that does not read what it is told is not waited for.
+        drop(tokio::time::timeout(FAREWELL, closed).await);
+        reason
+    }
+}
 
 /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
 /// Whatever cannot be cleaned is closed.

@@ -13,7 +13,7 @@ use super::timing::Moments;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
-use crate::fault::{Fault, Scope, Side};
+use crate::fault::{Fault, Side};
 use crate::metrics::EventKind;
 use crate::net::Stream;
 use crate::pool::core::Tick;
@@ -31,8 +31,6 @@ use std::time::Duration;
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
-/// Longest good-bye to a client that does not read.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -557,59 +555,5 @@ impl Session {
                 code = fault.code, "{}: {}", fault.severity(), fault.message
             );
         }
-    }
-
-    /// The end of a session: the client is told why, and its server is cleaned for the next one.
-    async fn farewell(&mut self, end: End) {
-        self.card.set_alarm(None);
-        // From here on no cancel request of this client reaches the server, who gets it next.
-        self.card.unlinks();
-        if self.card.take(Order::Kill) {
-            super::goodbye::kill(self);
-        }
-        if let Some(lease) = self.lease.take() {
-            super::goodbye::release(self, lease);
-        }
-        self.phase = Phase::Idle;
-        let reason = self.part(end).await;
-        if self.options.log_disconnections {
-            tracing::info!(
-                client = self.card.id, user = %self.route.user, database = %self.route.database,
-                "closing because: {reason}"
-            );
-        }
-    }
-
-    async fn part(&mut self, end: End) -> String {
-        let mut unsent = None;
-        let reason = match end {
-            End::Left => "client close request".to_owned(),
-            End::ClientLost(error) => return format!("client connection lost: {error}"),
-            End::Quietly(reason) => reason,
-            End::ServerSaid => "server closed the connection".to_owned(),
-            End::Fault(fault) => {
-                self.log_fault(&fault);
-                debug_assert_eq!(fault.scope, Scope::Session);
-                let mut out = Vec::new();
-                wire::fault(&mut out, &fault);
-                unsent = Some(out);
-                fault.message.into_owned()
-            }
-            End::Told(out, reason) => {
-                unsent = Some(out);
-                reason
-            }
-        };
-        // In the middle of a message nothing can be said any more.
-        unsent = unsent.filter(|_| !self.mid_frame);
-        let closed = poll_fn(|cx| {
-            if let Some(out) = unsent.take() {
-                self.client.write(cx, &out)?;
-            }
-            self.client.poll_close(cx)
-        });
-        // A client that does not read what it is told is not waited for.
-        drop(tokio::time::timeout(FAREWELL, closed).await);
-        reason
     }
 }
