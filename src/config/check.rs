@@ -217,7 +217,7 @@ impl<'a> Rules<'a> {
         };
         let Ok(address) = listen.parse::<SocketAddr>() else {
             let message = format!(
-                "{listen:?} is not an address and a port, such as \"127.0.0.1:9187\" or \"[::1]:9187\""
+                "{listen:?} is not an address and a port, such as \"127.0.0.1:9930\" or \"[::1]:9930\""
             );
             self.add(&scope, "listen", message);
             return;

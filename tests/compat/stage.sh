@@ -112,6 +112,7 @@ write_configuration() { # write_configuration PORT: $stage/howdah/howdah.toml
 		listen_addr = ["127.0.0.1"]
 		listen_port = $1
 		unix_socket_dir = "$folder"
+		admin_users = ["app"]
 
 		[pool]
 		pool_mode = "transaction"

@@ -216,12 +216,12 @@ mod tests {
     #[test]
     fn hosts_that_only_this_machine_has() {
         for host in
-            ["localhost", "LocalHost:9187", "127.0.0.1:9187", "[::1]:80", "127.0.0.2", "[::1]"]
+            ["localhost", "LocalHost:9930", "127.0.0.1:9930", "[::1]:80", "127.0.0.2", "[::1]"]
         {
             assert!(is_loopback(host.as_bytes()), "{host}");
         }
         for host in
-            ["example.com", "localhost.example.com:9187", "10.0.0.1", "", "127.0.0.1:x", "\u{fffd}"]
+            ["example.com", "localhost.example.com:9930", "10.0.0.1", "", "127.0.0.1:x", "\u{fffd}"]
         {
             assert!(!is_loopback(host.as_bytes()), "{host}");
         }

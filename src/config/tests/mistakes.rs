@@ -81,8 +81,8 @@ tls.client => sslmode = "require" => "require" needs a certificate; set cert_fil
 tls.server => sslmode = "verify-ca" => "verify-ca" needs the certificates to trust; set ca_file
 tls.server => ca_file = "/x.crt" => cannot read /x.crt: entity not found
 howdah => max_tracked_queries = 100001 => expected a whole number from 0 to 100000, found the number 100001
-http => listen = "0.0.0.0:9187" => 0.0.0.0:9187 can be reached from elsewhere; set token_file, or listen on 127.0.0.1
-http => listen = "localhost" => "localhost" is not an address and a port, such as "127.0.0.1:9187" or "[::1]:9187"
+http => listen = "0.0.0.0:9930" => 0.0.0.0:9930 can be reached from elsewhere; set token_file, or listen on 127.0.0.1
+http => listen = "localhost" => "localhost" is not an address and a port, such as "127.0.0.1:9930" or "[::1]:9930"
 http => token_file = "/x.token" => cannot read /x.token: entity not found
 users.bob => pool_mode = [] => expected one of session, transaction, statement, found a list
 "#;

@@ -59,7 +59,7 @@ fn another_value(key: &Key) -> &'static str {
         (Kind::Count { .. }, _) => "5432",
         (Kind::Duration { .. }, _) => "77s",
         (Kind::Size { .. }, _) => "64KiB",
-        (Kind::Text, _) if key.name == "listen" => "127.0.0.1:9187",
+        (Kind::Text, _) if key.name == "listen" => "127.0.0.1:9930",
         (Kind::Text | Kind::Secret | Kind::Names, _) => "something",
         (Kind::Word { words, .. }, DefaultValue::Toml(default)) => {
             let other = |word: &&&str| !default.contains(**word) && **word != "trust";
@@ -77,7 +77,7 @@ fn another_value(key: &Key) -> &'static str {
 /// Keys that `key` cannot do without.
 fn companions(section: Section, key: &str) -> &'static [(&'static str, &'static str)] {
     match (section, key) {
-        (Section::Http, "token_file") => &[("listen", "127.0.0.1:9187")],
+        (Section::Http, "token_file") => &[("listen", "127.0.0.1:9930")],
         (Section::TlsClient | Section::TlsServer, "cert_file") => &[("key_file", "pair")],
         (Section::TlsClient | Section::TlsServer, "key_file") => &[("cert_file", "pair")],
         (Section::TlsClient, "sslmode") => &[("cert_file", "file"), ("key_file", "file")],

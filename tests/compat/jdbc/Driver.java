@@ -78,8 +78,12 @@ public final class Driver {
         for (int i = 0; i < options.length; i += 2) {
             properties.setProperty(options[i], options[i + 1]);
         }
+        return at(System.getenv("PGDATABASE"), properties);
+    }
+
+    private static Connection at(String database, Properties properties) throws SQLException {
         String at = System.getenv("PGHOST") + ":" + System.getenv("PGPORT");
-        return DriverManager.getConnection("jdbc:postgresql://" + at + "/" + System.getenv("PGDATABASE"), properties);
+        return DriverManager.getConnection("jdbc:postgresql://" + at + "/" + database, properties);
     }
 
     private static Object value(Connection conn, String query) throws SQLException {
@@ -517,6 +521,26 @@ public final class Driver {
         ok("settings stay with their session");
     }
 
+    private static void console() throws Exception {
+        Properties properties = new Properties();
+        properties.setProperty("user", System.getenv("PGUSER"));
+        properties.setProperty("password", System.getenv("PGPASSWORD"));
+        properties.setProperty("sslmode", "disable");
+        for (String mode : new String[] {"extended", "simple"}) {
+            properties.setProperty("preferQueryMode", mode);
+            try (Connection conn = at("howdah", properties); Statement statement = conn.createStatement()) {
+                boolean found = false;
+                try (ResultSet pools = statement.executeQuery("SHOW POOLS")) {
+                    while (pools.next()) {
+                        found |= pools.getString("database").equals("app") && pools.getInt("cl_active") >= 0;
+                    }
+                }
+                same("the console, " + mode, true, found);
+                same("what is not known, " + mode, "42601", stateOf(() -> run(conn, "SHOW NOTHING")));
+            }
+        }
+    }
+
     public static void main(String[] arguments) {
         System.out.println("pgjdbc " + org.postgresql.util.DriverInfo.DRIVER_VERSION);
         try {
@@ -527,6 +551,7 @@ public final class Driver {
             cursors();
             cancels();
             transactions();
+            console();
         } catch (Throwable error) {
             System.out.println("FAILED - " + error);
             error.printStackTrace(System.out);

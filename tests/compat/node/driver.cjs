@@ -288,8 +288,18 @@ async function transactions() {
   await client.end()
 }
 
+async function console_() {
+  const client = await connect({ database: 'howdah' })
+  const pools = await client.query('SHOW POOLS')
+  same('the console in the simple protocol', 'app', pools.rows.map((row) => row.database).find((name) => name === 'app'))
+  const lists = await client.query({ name: 'lists', text: 'SHOW LISTS', values: [] })
+  same('and the extended', 2, lists.rows.find((row) => row.list === 'databases').items)
+  same('what is not known', '42601', (await errorOf(client.query('SHOW NOTHING'))).code)
+  await client.end()
+}
+
 async function main() {
   console.log(`node-postgres ${require('pg/package.json').version} on node ${process.version}`)
-  for (const part of [queries, named, pool, copies, cursors, cancels, transactions]) await part()
+  for (const part of [queries, named, pool, copies, cursors, cancels, transactions, console_]) await part()
 }
 main().catch((error) => fail('driver', error.stack))

@@ -93,3 +93,7 @@ for client in 1 2 3 4 5 6 7 8; do
     diff "$work/want" "$work/client$client" || fail "client $client of 8 got somebody else's answer or setting"
 done
 ok "8 clients on $COMPAT_POOL_SIZE servers: own answers, own settings"
+
+pools=$(PGDATABASE=howdah through -A -t -c "SHOW POOLS" | cut -d '|' -f 1 | sort -u | tr '\n' ' ')
+case $pools in *app*) ok "the console shows the pools" ;; *) fail "SHOW POOLS: $pools" ;; esac
+same "and takes orders" "" "$(PGDATABASE=pgbouncer through -A -t -q -c "PAUSE bench" -c "RESUME bench" 2>&1)"

@@ -313,9 +313,22 @@ async def pool():
         shared_servers("the driver's own pool", pids)
 
 
+async def console():
+    # Extended protocol and binary results only.
+    conn = await connect(database="howdah")
+    pools = await conn.fetch("SHOW POOLS")
+    true("the console's pools", any(row["database"] == "app" and row["cl_active"] >= 0 for row in pools), pools)
+    stats = await conn.fetchrow("SHOW STATS")
+    true("numbers are numbers", isinstance(stats["total_query_count"], int), stats)
+    same("a command", "RELOAD", (await conn.execute("RELOAD")).split()[0])
+    same("what is not known", "42601", (await error_of(conn.fetch("SHOW NOTHING"))).sqlstate)
+    true("and goes on", (await conn.fetchval("SHOW VERSION")).startswith("howdah "))
+    await conn.close()
+
+
 async def main():
     print(f"asyncpg {asyncpg.__version__}")
-    for part in (queries, introspection, prepared, many_at_once, copies, cursors, cancels, transactions, pool):
+    for part in (queries, introspection, prepared, many_at_once, copies, cursors, cancels, transactions, pool, console):
         await part()
 
 

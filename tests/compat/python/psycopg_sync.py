@@ -474,9 +474,21 @@ def session_state():
     ok("SQL's PREPARE, EXECUTE and DEALLOCATE of 8 clients")
 
 
+def console():
+    with connect(dbname="howdah") as conn:
+        pools = conn.execute("SHOW POOLS")
+        true("the console's columns", [column.name for column in pools.description][:3] == ["database", "user", "cl_active"])
+        true("the console's pools", any(row[0] == "app" for row in pools))
+        prepared = conn.execute("SHOW LISTS", prepare=True).fetchall()
+        true("prepared", ("databases", 2) in prepared, prepared)
+        same("what is not known", "42601", error_of(conn, "SHOW NOTHING").sqlstate)
+        with conn.cursor(binary=True) as binary:
+            true("binary", isinstance(binary.execute("SHOW STATS").fetchone()[1], int))
+
+
 if __name__ == "__main__":
     print(f"psycopg {psycopg.__version__}, libpq {psycopg.pq.version()}, {psycopg.pq.__impl__}")
     chosen = sys.argv[1:] or ["values", "failures", "prepared", "pipelines", "copies", "cursors", "notices", "cancels",
-                              "transactions", "settings", "session_state"]
+                              "transactions", "settings", "session_state", "console"]
     for part in chosen:
         globals()[part]()
