@@ -319,7 +319,7 @@ async def console():
     pools = await conn.fetch("SHOW POOLS")
     true("the console's pools", any(row["database"] == "app" and row["cl_active"] >= 0 for row in pools), pools)
     stats = await conn.fetchrow("SHOW STATS")
-    true("numbers are numbers", isinstance(stats["total_query_count"], int), stats)
+    true("numbers are numbers", stats["total_query_count"] > 0, stats)
     same("a command", "RELOAD", (await conn.execute("RELOAD")).split()[0])
     same("what is not known", "42601", (await error_of(conn.fetch("SHOW NOTHING"))).sqlstate)
     true("and goes on", (await conn.fetchval("SHOW VERSION")).startswith("howdah "))

@@ -167,9 +167,11 @@ def pipelines():
         with conn.pipeline() as pipe:
             first = conn.execute("SELECT 1")
             pipe.sync()
-            wrong = conn.execute("SELECT 1/%s", [0])
-            after = conn.execute("SELECT 2")
+            after = conn.cursor()
             try:
+                # PostgreSQL sends an error at once: it is raised by whatever the driver does next.
+                wrong = conn.execute("SELECT 1/%s", [0])
+                after.execute("SELECT 2")
                 pipe.sync()
                 fail("an error in a pipeline", "nothing raised")
             except errors.DivisionByZero:
@@ -483,7 +485,7 @@ def console():
         true("prepared", ("databases", 2) in prepared, prepared)
         same("what is not known", "42601", error_of(conn, "SHOW NOTHING").sqlstate)
         with conn.cursor(binary=True) as binary:
-            true("binary", isinstance(binary.execute("SHOW STATS").fetchone()[1], int))
+            true("binary", binary.execute("SHOW STATS").fetchone()[1] > 0)
 
 
 if __name__ == "__main__":
