@@ -107,7 +107,8 @@ pub struct Card {
     rests: AtomicBool,
 }
 
-const NEVER: u64 = u64::MAX;
+/// The alarm of a client that has none.
+pub(super) const NEVER: Tick = Tick(u64::MAX);
 
 impl Card {
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -205,14 +206,19 @@ impl Card {
 
     /// Sets or stops the alarm.
     #[inline]
-    pub fn set_alarm(&self, at: Option<Tick>) {
-        self.alarm.store(at.map_or(NEVER, |tick| tick.0), Ordering::Relaxed);
+    pub(super) fn set_alarm(&self, at: Option<Tick>) {
+        self.alarm.store(at.unwrap_or(NEVER).0, Ordering::Relaxed);
+    }
+
+    /// When it rings.
+    pub(super) fn alarm(&self) -> Tick {
+        Tick(self.alarm.load(Ordering::Relaxed))
     }
 
     /// Rings if the alarm's time has come.
     pub fn ring(&self, now: Tick) {
         if self.alarm.load(Ordering::Relaxed) <= now.0 {
-            self.alarm.store(NEVER, Ordering::Relaxed);
+            self.alarm.store(NEVER.0, Ordering::Relaxed);
             self.order(Order::Alarm);
         }
     }
@@ -279,7 +285,7 @@ impl Clients {
             prepared: Cell::default(),
             key: Key::default(),
             shared: Mutex::default(),
-            alarm: AtomicU64::new(NEVER),
+            alarm: AtomicU64::new(NEVER.0),
             orders: AtomicU8::new(0),
             rests: AtomicBool::new(false),
         };

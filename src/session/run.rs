@@ -533,7 +533,7 @@ impl Session {
             self.worker.coarse_now().after(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
         });
         self.clock = if at.is_some() { clock } else { Clock::Off };
-        self.card.set_alarm(at);
+        self.worker.set_alarm(&self.card, at);
     }
 
     pub(super) fn log_fault(&self, fault: &Fault) {

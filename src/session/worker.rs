@@ -3,7 +3,7 @@
 //! Owns the thread's clock, its buffers and its list of clients. Nothing in it is shared with
 //! other threads but the cards.
 
-use super::card::{Card, Order};
+use super::card::{Card, NEVER, Order};
 use super::insight::Book;
 use super::route::Common;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
@@ -26,6 +26,8 @@ pub struct Worker {
     pub tcp: TcpOptions,
     cards: RefCell<Slab<Arc<Card>>>,
     coarse: Cell<Tick>,
+    /// No alarm is due before: thousands of silent clients are not looked at twenty times a second.
+    next_alarm: Cell<Tick>,
     draining: Cell<bool>,
     /// What one poll reads into.
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -50,6 +52,7 @@ impl Worker {
             tcp: reach.1,
             cards: RefCell::default(),
             coarse,
+            next_alarm: Cell::new(NEVER),
             draining: Cell::new(false),
             book,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
@@ -67,8 +70,23 @@ impl Worker {
     pub fn tick(&self) {
         let now = self.common.pools.now();
         self.coarse.set(now);
+        if now < self.next_alarm.get() {
+            return;
+        }
+        let mut next = NEVER;
         for (_, card) in self.cards.borrow().iter() {
             card.ring(now);
+            next = next.min(card.alarm());
+        }
+        self.next_alarm.set(next);
+    }
+
+    /// Sets a client's alarm.
+    #[inline]
+    pub(super) fn set_alarm(&self, card: &Card, at: Option<Tick>) {
+        card.set_alarm(at);
+        if let Some(at) = at {
+            self.next_alarm.set(self.next_alarm.get().min(at));
         }
     }
 
