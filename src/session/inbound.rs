@@ -331,7 +331,7 @@ impl Session {
                     drop(replies.sent(kind, Reply::Forward, note));
                 }
                 self.note_resets(header, data);
-                if matches!(header.tag, client::QUERY | client::SYNC) {
+                if whole && matches!(header.tag, client::QUERY | client::SYNC) {
                     self.holds_what_follows();
                 }
             }
@@ -405,7 +405,9 @@ impl Session {
             return ControlFlow::Continue(Taken::Bytes(header.total()));
         }
         drop(server.replies.sent(Kind::Query, Reply::Forward, note));
-        self.holds_what_follows();
+        if data.len() >= header.total() {
+            self.holds_what_follows();
+        }
         self.pass(Passing::Forward, header)
     }
 

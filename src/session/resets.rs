@@ -13,7 +13,8 @@ use crate::wire::{self, HEADER_LEN, Header, client, server};
 
 impl Session {
     /// A batch has been sent whole. What is behind it may use names that it drops, or defaults that
-    /// are still to be restored.
+    /// are still to be restored. Not of a message whose rest is still to come: behind a gate the
+    /// client is not read.
     #[inline]
     pub(super) fn holds_what_follows(&mut self) {
         if self.effects & (settings::FORGETS | settings::RESETS) == 0 {
