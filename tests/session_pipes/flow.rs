@@ -1,6 +1,7 @@
 //! How bytes flow: in any pieces, bounded, and without memory for those who are silent.
 
 use crate::stage::{Setup, Stage, play};
+use howdah::session::route::Mode;
 use howdah::session::{SESSION_BYTES, run};
 use howdah::wire::client;
 use std::rc::Rc;
@@ -158,4 +159,24 @@ fn a_pipelining_client_that_does_not_read_is_no_deadlock() {
         client.leave().await;
         stage.is_healthy().await;
     });
+}
+
+/// A RESET in a transaction holds back what follows its batches; a query that comes in parts is not
+/// held back from itself.
+#[test]
+fn a_long_query_behind_a_reset_in_a_transaction_arrives_whole() {
+    for mode in [Mode::Session, Mode::Transaction] {
+        let mut setup = Setup { pool_size: 1, ..Setup::default() };
+        setup.options.mode = mode;
+        play(setup, async |stage| {
+            let mut client = stage.client_with_settings().await;
+            client.ask("BEGIN").await;
+            client.ask("RESET application_name").await;
+            let long = format!("SELECT '{}'", "x".repeat(1 << 20));
+            assert_eq!(client.ask(&long).await, "T D C:SELECT 1 Z:T", "{mode:?}");
+            assert_eq!(client.ask("COMMIT").await, "C:COMMIT Z:I", "{mode:?}");
+            client.leave().await;
+            stage.is_healthy().await;
+        });
+    }
 }
