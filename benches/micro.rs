@@ -6,26 +6,32 @@
 #![expect(clippy::print_stdout, reason = "the names are what it has to say")]
 
 use howdah::backend::state::{Kind, Replies, Reply};
+use howdah::metrics::Queries;
 use howdah::pool::core::{At, Checkout, Core, Kind as Wish, Placed, PoolOptions, Tick};
 use howdah::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId, WorkerId};
+use howdah::session::texts::{Text, Texts};
 use howdah::{sql, wire};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// A statement of sixty bytes, as a web application sends it.
 const STATEMENT: &[u8] = b"SELECT abalance FROM pgbench_accounts WHERE aid = 123456789;";
-/// One that has to be read whole, because it calls a function.
+/// The same without values.
+const PREPARED: &[u8] = b"SELECT abalance, bid, filler FROM accounts WHERE aid = $1;";
+/// One that calls a function.
 const CALLING: &[u8] = b"SELECT coalesce(name, 'none') FROM customers WHERE id = 1234";
 const FRAME_MAX: usize = 1 << 30;
 
 /// A piece: sets itself up, then runs so many times.
 type Piece = fn(u64);
 
-const PIECES: [(&str, Piece); 7] = [
+const PIECES: [(&str, Piece); 8] = [
     ("frames", frames),
-    ("plain", plain),
     ("facts", facts),
     ("skeleton", skeleton),
+    ("same_text", same_text),
+    ("same_skeleton", same_skeleton),
     ("replies_simple", replies_simple),
     ("replies_extended", replies_extended),
     ("checkout", checkout),
@@ -54,19 +60,29 @@ fn frames(count: u64) {
     }
 }
 
-/// What a text may do to the session, seen at a glance.
-fn plain(count: u64) {
+/// What a text may do to the session, read token by token.
+fn facts(count: u64) {
     for _ in 0..count {
-        assert!(sql::is_plain(black_box(STATEMENT)));
+        assert!(sql::facts(black_box(CALLING), true).is_harmless());
     }
 }
 
-/// The same, read token by token.
-fn facts(count: u64) {
-    for _ in 0..count {
-        assert!(!sql::is_plain(black_box(CALLING)));
-        assert!(sql::facts(black_box(CALLING), true).is_harmless());
-    }
+fn read(texts: &mut Texts, sql: &[u8]) {
+    let text = Text { database: "bench", conforming: true, sql: black_box(sql) };
+    let (effects, run) = texts.read(text, &mut |_| {});
+    assert!(effects == 0 && run.is_some());
+}
+
+/// The same, and which statement it is, of a text that came before.
+fn same_text(count: u64) {
+    let mut texts = Texts::new(&Arc::new(Queries::new(1, 100)), 0);
+    (0..count).for_each(|_| read(&mut texts, PREPARED));
+}
+
+/// The same of one that came before with other values.
+fn same_skeleton(count: u64) {
+    let mut texts = Texts::new(&Arc::new(Queries::new(1, 100)), 0);
+    (0..count).for_each(|_| read(&mut texts, CALLING));
 }
 
 /// What of a text is the same whatever its values are.
@@ -74,7 +90,7 @@ fn skeleton(count: u64) {
     let mut out = Vec::new();
     for _ in 0..count {
         out.clear();
-        assert!(sql::skeleton(black_box(STATEMENT), &mut out));
+        assert!(sql::skeleton(black_box(STATEMENT), &mut out) == sql::Skeleton::Bare);
         black_box(&out);
     }
 }

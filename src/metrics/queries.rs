@@ -10,8 +10,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Keys that may lead to one statement, on average: texts that differ in their values or blanks.
-const KEYS_EACH: usize = 8;
 /// The part of the statements that makes room at a time.
 const EVICTED_PART: usize = 16;
 
@@ -179,8 +177,6 @@ pub struct Recorder {
     epoch: u64,
     slots: Vec<Slot>,
     by_form: HashMap<u64, u32, foldhash::fast::FixedState>,
-    /// What texts lead to. An entry whose generation has passed leads nowhere.
-    by_key: HashMap<u64, Run, foldhash::fast::FixedState>,
     generation: u32,
 }
 
@@ -193,7 +189,6 @@ impl Recorder {
             epoch: 0,
             slots: Vec::new(),
             by_form: HashMap::default(),
-            by_key: HashMap::default(),
             generation: 0,
         }
     }
@@ -209,16 +204,14 @@ impl Recorder {
             self.epoch = epoch;
             self.slots.clear();
             self.by_form.clear();
-            self.by_key.clear();
         }
     }
 
-    /// The statement that a key led to before.
+    /// Whether a statement still has its place.
     #[inline]
-    pub fn find(&mut self, key: u64) -> Option<Run> {
+    pub fn has(&mut self, run: Run) -> bool {
         self.refresh();
-        let run = *self.by_key.get(&key)?;
-        self.slot(run).map(|_| run)
+        self.slot(run).is_some()
     }
 
     fn slot(&mut self, run: Run) -> Option<&mut Slot> {
@@ -226,11 +219,10 @@ impl Recorder {
         (slot.generation == run.generation).then_some(slot)
     }
 
-    /// From now on the key leads to the statement of this normal form in this database, whose text
-    /// for people is asked for when it is new. `None` when nothing is counted.
+    /// The statement of this normal form in this database, whose text for people is asked for when
+    /// it is new. `None` when nothing is counted.
     pub fn add(
         &mut self,
-        key: u64,
         database: &str,
         normal: &[u8],
         text: impl FnOnce() -> String,
@@ -246,13 +238,8 @@ impl Recorder {
             Some(&slot) => slot,
             None => self.insert(form, fingerprint, database, text().into())?,
         };
-        if self.by_key.len() >= limit.saturating_mul(KEYS_EACH) {
-            self.by_key.clear();
-        }
         let generation = self.slots.get(usize::try_from(slot).ok()?)?.generation;
-        let run = Run { slot, generation };
-        self.by_key.insert(key, run);
-        Some(run)
+        Some(Run { slot, generation })
     }
 
     fn insert(
@@ -347,22 +334,21 @@ mod tests {
 
     const COST: Cost = Cost { micros: 100, waited: 7, rows: 3, bytes: 50, failed: false };
 
-    fn add(recorder: &mut Recorder, key: u64, normal: &str) -> Run {
+    fn add(recorder: &mut Recorder, normal: &str) -> Run {
         let text = || normal.to_uppercase();
-        recorder.add(key, "shop", normal.as_bytes(), text).expect("it is on")
+        recorder.add("shop", normal.as_bytes(), text).expect("it is on")
     }
 
     #[test]
     fn threads_add_up_and_the_longest_come_first() {
         let queries = Arc::new(Queries::new(2, 10));
         let (mut one, mut two) = (Recorder::new(&queries, 0), Recorder::new(&queries, 1));
-        let (a, b) = (add(&mut one, 1, "a"), add(&mut one, 2, "b"));
+        let (a, b) = (add(&mut one, "a"), add(&mut one, "b"));
         one.record(a, &COST);
         one.record(b, &Cost { micros: 1000, failed: true, ..COST });
-        assert_eq!(two.find(1), None);
-        let a = add(&mut two, 1, "a");
+        let a = add(&mut two, "a");
         two.record(a, &COST);
-        assert_eq!(two.find(1), Some(a));
+        assert!(two.has(a));
         let totals = queries.totals();
         let told: Vec<_> = totals.iter().map(|t| (&*t.text, t.calls, t.rows, t.errors)).collect();
         assert_eq!(told, [("B", 1, 3, 1), ("A", 2, 6, 0)]);
@@ -373,8 +359,8 @@ mod tests {
     fn the_same_text_elsewhere_is_another_statement() {
         let queries = Arc::new(Queries::new(1, 10));
         let mut one = Recorder::new(&queries, 0);
-        let here = add(&mut one, 1, "a");
-        let there = one.add(2, "elsewhere", b"a", || "A".to_owned()).expect("it is on");
+        let here = add(&mut one, "a");
+        let there = one.add("elsewhere", b"a", || "A".to_owned()).expect("it is on");
         assert_ne!(here, there);
         one.record(there, &COST);
         let totals = queries.totals();
@@ -386,13 +372,15 @@ mod tests {
     fn a_flood_of_statements_takes_a_bounded_place_and_leaves_those_that_are_used() {
         let queries = Arc::new(Queries::new(1, 100));
         let mut one = Recorder::new(&queries, 0);
-        add(&mut one, 0, "used");
+        let mut used = add(&mut one, "used");
         for n in 1..10_000u64 {
-            let used = one.find(0).unwrap_or_else(|| add(&mut one, 0, "used"));
+            if !one.has(used) {
+                used = add(&mut one, "used");
+            }
             one.record(used, &COST);
-            let other = add(&mut one, n, &format!("other {n}"));
+            let other = add(&mut one, &format!("other {n}"));
             one.record(other, &COST);
-            assert!(one.slots.len() <= 100 && one.by_key.len() <= 100 * KEYS_EACH);
+            assert!(one.slots.len() <= 100);
             assert_eq!(one.by_form.len(), one.slots.len());
         }
         let totals = queries.totals();
@@ -407,10 +395,10 @@ mod tests {
     fn a_handle_of_one_that_is_gone_counts_nothing() {
         let queries = Arc::new(Queries::new(1, 1));
         let mut one = Recorder::new(&queries, 0);
-        let a = add(&mut one, 1, "a");
-        let b = add(&mut one, 2, "b");
+        let a = add(&mut one, "a");
+        let b = add(&mut one, "b");
         one.record(a, &COST);
-        assert_eq!((one.find(1), one.find(2), one.text(a)), (None, Some(b), None));
+        assert_eq!((one.has(a), one.has(b), one.text(a)), (false, true, None));
         assert_eq!(queries.totals(), []);
     }
 
@@ -418,17 +406,17 @@ mod tests {
     fn a_reset_and_another_limit_begin_anew() {
         let queries = Arc::new(Queries::new(1, 10));
         let mut one = Recorder::new(&queries, 0);
-        let a = add(&mut one, 1, "a");
+        let a = add(&mut one, "a");
         one.record(a, &COST);
         queries.reset();
-        assert_eq!((queries.totals().len(), one.find(1)), (0, None));
+        assert_eq!((queries.totals().len(), one.has(a)), (0, false));
         one.record(a, &COST);
         assert_eq!(queries.totals(), []);
-        let a = add(&mut one, 1, "a");
+        let a = add(&mut one, "a");
         one.record(a, &COST);
         assert_eq!(queries.totals()[0].calls, 1);
         queries.set_limit(0);
         assert!(!queries.is_on() && queries.totals().is_empty());
-        assert_eq!(one.add(1, "shop", b"a", || "A".to_owned()), None);
+        assert_eq!(one.add("shop", b"a", || "A".to_owned()), None);
     }
 }

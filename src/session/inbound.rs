@@ -11,7 +11,8 @@ use super::route::{Mode, Options, StatePolicy};
 use super::run::{Clock, End, Passing, Phase, Session};
 use super::settings;
 use super::state::{HOLD_MAX, Step, unbound};
-use crate::backend::server::Server;
+use super::texts::Text;
+use crate::backend::server::{Note, Server};
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::fault::Fault;
 use crate::metrics::Traffic;
@@ -380,13 +381,14 @@ impl Session {
         let server = lease.server();
         let text = data.get(HEADER_LEN..header.total().saturating_sub(1));
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
-        let custom = &mut self.custom;
-        self.effects |= match text {
-            Some(text) => {
-                settings::effects_of(text, server.conforming, &mut |name| custom.note(name))
-            }
-            None => settings::UNSEEN,
+        let (database, conforming) = (&self.route.database, server.conforming);
+        let (mut texts, custom) = (self.worker.texts.borrow_mut(), &mut self.custom);
+        let (effects, run) = match text.map(|sql| Text { database, conforming, sql }) {
+            Some(text) => texts.read(text, &mut |name| custom.note(name)),
+            None => (settings::UNSEEN, texts.run_unread(database)),
         };
+        drop(texts);
+        self.effects |= effects;
         if self.effects & settings::TIES != 0 {
             self.effects &= !settings::TIES;
             if self.options.state_policy == StatePolicy::Error {
@@ -396,7 +398,7 @@ impl Session {
             }
         }
         self.names.query(server);
-        let note = Self::query_note(&self.worker, &self.route.database, text, server.conforming);
+        let note = run.map(Note::Run);
         let mut link = link(server, pieces, (&self.options, traffic));
         if let Some(sql) = text.and_then(|text| self.names.rewrite(&mut link, text)) {
             client::query(link.out, &sql);
@@ -445,12 +447,13 @@ impl Session {
         }
         let conforming = server.conforming;
         let can_fake = server.replies.status() != wire::FAILED && !server.replies.awaits_ready();
-        let custom = &mut self.custom;
+        let (database, custom) = (&self.route.database, &mut self.custom);
         let mut reading = Reading {
             table: &self.worker.common.statements,
             settings: &self.plan_settings,
-            effects_of: &mut |text| {
-                settings::effects_of(text, conforming, &mut |name| custom.note(name))
+            effects_of: &mut |sql| {
+                let text = Text { database, conforming, sql };
+                self.worker.texts.borrow_mut().effects(text, &mut |name| custom.note(name))
             },
         };
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));

@@ -6,71 +6,17 @@
 
 use super::names::Names;
 use super::run::Session;
+use super::texts::Text;
 use super::worker::Worker;
 use crate::backend::server::{Note, Server};
 use crate::backend::state::Kind;
-use crate::metrics::{Cost, Queries, Recorder, Run};
+use crate::metrics::{Cost, Run};
 use crate::pool::core::Tick;
-use crate::{sql, wire};
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use crate::wire;
 use wire::client;
 
-/// Bytes of a text that tell statements apart.
-const READ_MAX: usize = 64 * 1024;
-/// Characters of a statement that are shown.
-const SHOWN_MAX: usize = 1000;
 /// Named portals, and in session mode prepared statements, that are remembered for one client.
 const NAMES_MAX: usize = 256;
-/// Stands for texts that pass without being read.
-const UNREAD: &[u8] = b"(a statement too long to be read)";
-
-/// One worker's statements.
-#[derive(Debug)]
-pub(super) struct Book {
-    recorder: Recorder,
-    seed: foldhash::fast::RandomState,
-    scratch: Vec<u8>,
-}
-
-impl Book {
-    pub(super) fn new(queries: &Arc<Queries>, thread: usize) -> Self {
-        Self {
-            recorder: Recorder::new(queries, thread),
-            seed: foldhash::fast::RandomState::default(),
-            scratch: Vec::new(),
-        }
-    }
-
-    /// The statement that this text is in this database.
-    fn statement(&mut self, database: &str, text: &[u8], conforming: bool) -> Option<Run> {
-        let text = text.get(..READ_MAX).unwrap_or(text);
-        self.scratch.clear();
-        let mut hasher = self.seed.build_hasher();
-        if sql::skeleton(text, &mut self.scratch) {
-            hasher.write(&self.scratch);
-        } else {
-            hasher.write(text);
-            hasher.write_u8(if conforming { 1 } else { 2 });
-        }
-        hasher.write(database.as_bytes());
-        let key = hasher.finish();
-        if let Some(run) = self.recorder.find(key) {
-            return Some(run);
-        }
-        self.scratch.clear();
-        sql::normalise(text, conforming, &mut self.scratch);
-        self.recorder.add(key, database, &self.scratch, || shown(&self.scratch))
-    }
-}
-
-/// A normal form to be read by people, in one line.
-fn shown(normal: &[u8]) -> String {
-    let text = sql::readable(normal.get(..4 * SHOWN_MAX).unwrap_or(normal));
-    let one_line = |sign: char| if sign.is_control() { ' ' } else { sign };
-    text.chars().take(SHOWN_MAX).map(one_line).collect()
-}
-
 /// A name, and what it stands for.
 type Named = (Box<[u8]>, Run);
 
@@ -125,9 +71,13 @@ impl Insight {
         if !worker.common.queries.is_on() {
             return None;
         }
-        let find = |text: &[u8]| worker.book.borrow_mut().statement(database, text, conforming);
+        let find = |sql: &[u8]| worker.texts.borrow_mut().run(Text { database, conforming, sql });
         match tag {
-            client::QUERY => return find(body.strip_suffix(&[0]).unwrap_or(UNREAD)).map(Note::Run),
+            client::QUERY => {
+                let text = body.strip_suffix(&[0]);
+                let unread = || worker.texts.borrow_mut().run_unread(database);
+                return text.map_or_else(unread, find).map(Note::Run);
+            }
             client::PARSE => {
                 let view = client::read_parse(body)?;
                 set(&mut self.statements, view.name, find(view.sql));
@@ -181,30 +131,15 @@ fn asked(server: &Server) -> Option<Run> {
 }
 
 impl Session {
-    /// The statement of a Query.
-    pub(super) fn query_note(
-        worker: &Worker,
-        database: &str,
-        text: Option<&[u8]>,
-        conforming: bool,
-    ) -> Option<Note> {
-        if !worker.common.queries.is_on() {
-            return None;
-        }
-        let text = text.unwrap_or(UNREAD);
-        worker.book.borrow_mut().statement(database, text, conforming).map(Note::Run)
-    }
-
     /// A Bind was sent.
     pub(super) fn sees_bind(&mut self, view: &client::Bind<'_>, conforming: bool) {
         if !self.worker.common.queries.is_on() {
             return;
         }
         let names: &Names = &self.names;
-        let text = names.text_of(view.statement);
-        let mut book = self.worker.book.borrow_mut();
-        let run = text.and_then(|text| book.statement(&self.route.database, text, conforming));
-        drop(book);
+        let database = &self.route.database;
+        let text = names.text_of(view.statement).map(|sql| Text { database, conforming, sql });
+        let run = text.and_then(|text| self.worker.texts.borrow_mut().run(text));
         self.insight.binds(view.portal, run);
     }
 
@@ -266,13 +201,13 @@ impl Session {
         };
         insight.counted = insight.position;
         insight.since = now;
-        let mut book = self.worker.book.borrow_mut();
-        book.recorder.record(run, &cost);
+        let mut texts = self.worker.texts.borrow_mut();
+        texts.record(run, &cost);
         let Some(limit) = self.options.log_min_duration else { return };
         if u128::from(cost.micros) < limit.as_micros() {
             return;
         }
-        let text = book.recorder.text(run).unwrap_or_default();
+        let text = texts.shown(run).unwrap_or_default();
         let (millis, rest) = (cost.micros / 1000, cost.micros % 1000);
         tracing::info!(
             client = self.card.id, user = %self.route.user, database = %self.route.database,
@@ -284,6 +219,9 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Queries;
+    use crate::session::texts::Texts;
+    use std::sync::Arc;
 
     #[test]
     fn rows_of_tags() {
@@ -299,15 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_one_line_of_some_length() {
-        assert_eq!(shown(b"select \"a\nb\" = \x01"), "select \"a b\" = $1");
-        assert_eq!(shown(&[b'x'; 9000]).len(), SHOWN_MAX);
-    }
-
-    #[test]
     fn names_are_remembered_up_to_a_number() {
         let queries = Arc::new(Queries::new(1, 9));
-        let run = Book::new(&queries, 0).statement("a", b"SELECT 1", true);
+        let text = Text { database: "a", conforming: true, sql: b"SELECT 1" };
+        let run = Texts::new(&queries, 0).run(text);
         let mut names = Vec::new();
         (0..1000u32).for_each(|n| set(&mut names, &n.to_be_bytes(), run));
         assert_eq!(names.len(), NAMES_MAX);

@@ -23,6 +23,7 @@ mod settings;
 pub mod startup;
 pub mod state;
 mod suspended;
+pub mod texts;
 mod timing;
 pub mod worker;
 

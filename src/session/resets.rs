@@ -8,6 +8,7 @@
 use super::gate::Gate;
 use super::run::Session;
 use super::settings;
+use super::texts::Text;
 use crate::backend::state::Reply;
 use crate::wire::{self, HEADER_LEN, Header, client, server};
 
@@ -45,8 +46,11 @@ impl Session {
         }
         let view = (header.tag == client::PARSE).then(|| client::read_parse(body)).flatten();
         let text = view.map_or_else(|| body.strip_suffix(&[0]), |view| Some(view.sql));
-        let effects = text
-            .map_or(0, |text| settings::effects_of(text, true, &mut |name| self.custom.note(name)));
+        let (database, custom) = (&self.route.database, &mut self.custom);
+        let effects = text.map_or(0, |sql| {
+            let text = Text { database, conforming: true, sql };
+            self.worker.texts.borrow_mut().effects(text, &mut |name| custom.note(name))
+        });
         let resets = effects & settings::RESETS != 0;
         if resets {
             self.effects |= effects & (settings::RESETS | settings::SETTINGS);

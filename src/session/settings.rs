@@ -68,15 +68,22 @@ impl Resetting {
     }
 }
 
+/// What running a text may do to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub effects: Effects,
+    /// It names settings, which are to be remembered.
+    pub by_name: bool,
+    /// Something was read out of a string.
+    pub by_value: bool,
+}
+
 /// What running a text may do to the session. `custom` is told each setting that it names.
 pub(super) fn effects_of(
     text: &[u8],
     standard_conforming_strings: bool,
     custom: &mut dyn FnMut(&str),
-) -> Effects {
-    if sql::is_plain(text) {
-        return 0;
-    }
+) -> Found {
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
     match &facts.settings {
@@ -113,7 +120,8 @@ pub(super) fn effects_of(
     if facts.pins.contains(sql::PinSet::LOAD) {
         effects |= PINS_FOR_GOOD;
     }
-    effects
+    let by_name = matches!(facts.settings, sql::Settings::Names(_));
+    Found { effects, by_name, by_value: facts.by_value }
 }
 
 /// What a statement whose text was not seen may do.
@@ -200,7 +208,7 @@ mod tests {
     use super::*;
 
     fn effects(text: &str) -> Effects {
-        effects_of(text.as_bytes(), true, &mut |_| {})
+        effects_of(text.as_bytes(), true, &mut |_| {}).effects
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! other threads but the cards.
 
 use super::card::{Card, NEVER, Order};
-use super::insight::Book;
 use super::route::Common;
+use super::texts::Texts;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
 use crate::pool::WorkerId;
 use crate::pool::core::Tick;
@@ -31,8 +31,8 @@ pub struct Worker {
     draining: Cell<bool>,
     /// What one poll reads into.
     pub(super) scratch: RefCell<Box<[u8]>>,
-    /// The statements that its clients run.
-    pub(super) book: RefCell<Book>,
+    /// The texts that its clients send.
+    pub(super) texts: RefCell<Texts>,
     /// What is put together for one write.
     pub(super) assembly: RefCell<Vec<u8>>,
 }
@@ -44,7 +44,7 @@ impl Worker {
     /// Without clients.
     pub fn new(id: WorkerId, common: Arc<Common>, reach: (Resolver, TcpOptions)) -> Self {
         let coarse = Cell::new(common.pools.now());
-        let book = RefCell::new(Book::new(&common.queries, usize::from(id.0)));
+        let texts = RefCell::new(Texts::new(&common.queries, usize::from(id.0)));
         Self {
             id,
             common,
@@ -54,7 +54,7 @@ impl Worker {
             coarse,
             next_alarm: Cell::new(NEVER),
             draining: Cell::new(false),
-            book,
+            texts,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             assembly: RefCell::default(),
         }

@@ -162,6 +162,7 @@ impl Scan<'_> {
     }
 
     fn config_call(&mut self) {
+        self.facts.by_value = true;
         if self.here.mode == Mode::Plan {
             return;
         }

@@ -81,6 +81,9 @@ pub struct Facts {
     pub copy: bool,
     /// One of its statements begins, ends or nests a transaction.
     pub transaction: bool,
+    /// Something of this was read out of a string: the text with another value in that place may do
+    /// something else.
+    pub by_value: bool,
     /// It ends inside a comment, a string, a quoted name, parentheses or a function body.
     /// PostgreSQL refuses such text, or reads it otherwise than we do; hence it also taints, and
     /// its settings are unknown.

@@ -339,6 +339,7 @@ impl Scan<'_> {
     fn rest_of_definition(&mut self) {
         while let Some(token) = self.next() {
             if self.is(self.recent(2), b"language") {
+                self.facts.by_value = true;
                 let language = token.bytes(self.text);
                 if matches!(language, b"c" | b"C" | b"'c'" | b"'C'" | b"\"c\"") {
                     self.pin(PinSet::LOAD);

@@ -1,0 +1,365 @@
+//! What a worker knows of the texts that its clients send.
+//!
+//! Owns, for texts that come again, what running them may do to the session and which statement they
+//! are. A text is known as it is, or by its skeleton: values may differ then, and what is told of it
+//! must not depend on them. Texts are compared whole, never by their hashes alone. Bounded: when it
+//! is full it begins anew.
+
+use super::names::Effects;
+use super::settings;
+use crate::metrics::{Cost, Queries, Recorder, Run};
+use crate::sql;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+/// Bytes of a text that tell statements apart.
+const READ_MAX: usize = 64 * 1024;
+/// Characters of a statement that are shown.
+const SHOWN_MAX: usize = 1000;
+/// Texts that are known at a time, and their bytes in all.
+const KNOWN_MAX: usize = 8 * 1024;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Stands for texts that pass without being read.
+const UNREAD: &[u8] = b"(a statement too long to be read)";
+
+/// Which texts an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// This very text, whatever `standard_conforming_strings` is.
+    Text,
+    /// This very text under that setting.
+    TextUnder(bool),
+    /// Every text of this skeleton, which has values in it.
+    Skeleton,
+}
+
+impl Form {
+    fn is_text(self, conforming: bool) -> bool {
+        matches!(self, Self::Text) || self == Self::TextUnder(conforming)
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    hash: u64,
+    form: Form,
+    text: Box<[u8]>,
+    database: Box<str>,
+    /// What running it may do, once that was asked for, if that is all there is to say of every such
+    /// text.
+    effects: Option<Effects>,
+    run: Option<Run>,
+}
+
+/// A text and what else its meaning depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    /// The database that the client asked for.
+    pub database: &'a str,
+    /// `standard_conforming_strings`.
+    pub conforming: bool,
+    /// The text.
+    pub sql: &'a [u8],
+}
+
+/// One worker's texts and statements.
+#[derive(Debug)]
+pub struct Texts {
+    queries: Arc<Queries>,
+    recorder: Recorder,
+    seed: foldhash::fast::RandomState,
+    known: Vec<Known>,
+    places: HashTable<usize>,
+    bytes: usize,
+    scratch: Vec<u8>,
+}
+
+impl Texts {
+    /// Of this thread, without any.
+    pub fn new(queries: &Arc<Queries>, thread: usize) -> Self {
+        Self {
+            queries: Arc::clone(queries),
+            recorder: Recorder::new(queries, thread),
+            seed: foldhash::fast::RandomState::default(),
+            known: Vec::new(),
+            places: HashTable::new(),
+            bytes: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// What running a text may do to the session. `custom` is told each setting that it names.
+    pub fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str)) -> Effects {
+        if text.sql.len() > READ_MAX {
+            return settings::effects_of(text.sql, text.conforming, custom).effects;
+        }
+        let place = self.place(text);
+        let known = self.known.get(place);
+        if let Some(effects) = known.and_then(|known| known.effects) {
+            return effects;
+        }
+        let found = settings::effects_of(text.sql, text.conforming, custom);
+        if let Some(known) = self.known.get_mut(place) {
+            let lasts = !found.by_name && (!found.by_value || known.form != Form::Skeleton);
+            known.effects = lasts.then_some(found.effects);
+        }
+        found.effects
+    }
+
+    /// Both of a text: what running it may do, and the statement that it is.
+    #[inline]
+    pub fn read(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str)) -> (Effects, Option<Run>) {
+        if self.queries.is_on() && text.sql.len() <= READ_MAX {
+            let place = self.place(text);
+            if let Some(&Known { effects: Some(effects), run: Some(run), .. }) =
+                self.known.get(place)
+                && self.recorder.has(run)
+            {
+                return (effects, Some(run));
+            }
+        }
+        (self.effects(text, custom), self.run(text))
+    }
+
+    /// The statement that a text is, if statements are counted.
+    pub fn run(&mut self, text: Text<'_>) -> Option<Run> {
+        if !self.queries.is_on() {
+            return None;
+        }
+        let text = Text { sql: text.sql.get(..READ_MAX).unwrap_or(text.sql), ..text };
+        let place = self.place(text);
+        let known = self.known.get(place).and_then(|known| known.run);
+        if let Some(run) = known.filter(|run| self.recorder.has(*run)) {
+            return Some(run);
+        }
+        self.scratch.clear();
+        sql::normalise(text.sql, text.conforming, &mut self.scratch);
+        let run = self.recorder.add(text.database, &self.scratch, || shown(&self.scratch));
+        if let Some(known) = self.known.get_mut(place) {
+            known.run = run;
+        }
+        run
+    }
+
+    /// The statement that stands for texts which were not read.
+    pub fn run_unread(&mut self, database: &str) -> Option<Run> {
+        self.run(Text { database, conforming: true, sql: UNREAD })
+    }
+
+    /// Counts what a statement cost.
+    #[inline]
+    pub fn record(&mut self, run: Run, cost: &Cost) {
+        self.recorder.record(run, cost);
+    }
+
+    /// The statement's text for people.
+    pub fn shown(&mut self, run: Run) -> Option<&str> {
+        self.recorder.text(run)
+    }
+
+    fn hash(&self, database: &str, text: &[u8]) -> u64 {
+        let mut hasher = self.seed.build_hasher();
+        hasher.write(text);
+        hasher.write(database.as_bytes());
+        hasher.finish()
+    }
+
+    /// Where a text is known; if it is new, from now on.
+    fn place(&mut self, text: Text<'_>) -> usize {
+        let Text { database, conforming, sql } = text;
+        let hash = self.hash(database, sql);
+        let found = self.find(hash, text, |form| form.is_text(conforming));
+        found.unwrap_or_else(|| {
+            let mut bones = std::mem::take(&mut self.scratch);
+            bones.clear();
+            let form = match sql::skeleton(sql, &mut bones) {
+                sql::Skeleton::Whole => Form::Text,
+                sql::Skeleton::None => Form::TextUnder(conforming),
+                sql::Skeleton::Bare => Form::Skeleton,
+            };
+            let place = if form == Form::Skeleton {
+                let (hash, text) = (self.hash(database, &bones), Text { sql: &bones, ..text });
+                let known = self.find(hash, text, |other| other == form);
+                known.unwrap_or_else(|| self.learn(hash, text, form))
+            } else {
+                self.learn(hash, text, form)
+            };
+            self.scratch = bones;
+            place
+        })
+    }
+
+    fn find(&self, hash: u64, text: Text<'_>, is_form: impl Fn(Form) -> bool) -> Option<usize> {
+        let is_it = |place: &usize| {
+            self.known.get(*place).is_some_and(|known| {
+                *known.text == *text.sql && is_form(known.form) && *known.database == *text.database
+            })
+        };
+        self.places.find(hash, is_it).copied()
+    }
+
+    #[cold]
+    fn learn(&mut self, hash: u64, text: Text<'_>, form: Form) -> usize {
+        let size = text.sql.len() + text.database.len() + size_of::<Known>();
+        if self.known.len() >= KNOWN_MAX || self.bytes + size > BYTES_MAX {
+            self.known.clear();
+            self.places.clear();
+            self.bytes = 0;
+        }
+        self.bytes += size;
+        let place = self.known.len();
+        self.known.push(Known {
+            hash,
+            form,
+            text: text.sql.into(),
+            database: text.database.into(),
+            effects: None,
+            run: None,
+        });
+        let hash_of = |place: &usize| self.known.get(*place).map_or(0, |known| known.hash);
+        self.places.insert_unique(hash, place, hash_of);
+        place
+    }
+}
+
+/// A normal form to be read by people, in one line.
+fn shown(normal: &[u8]) -> String {
+    let text = sql::readable(normal.get(..4 * SHOWN_MAX).unwrap_or(normal));
+    let one_line = |sign: char| if sign.is_control() { ' ' } else { sign };
+    text.chars().take(SHOWN_MAX).map(one_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::settings::{POSSESSIONS, SETTINGS, UNKNOWN};
+    use proptest::prelude::*;
+
+    fn texts() -> Texts {
+        Texts::new(&Arc::new(Queries::new(1, 100)), 0)
+    }
+
+    fn text(sql: &str) -> Text<'_> {
+        Text { database: "shop", conforming: true, sql: sql.as_bytes() }
+    }
+
+    fn effects(texts: &mut Texts, sql: &str) -> (Effects, Vec<String>) {
+        let mut names = Vec::new();
+        (texts.effects(text(sql), &mut |name| names.push(name.to_owned())), names)
+    }
+
+    #[test]
+    fn one_statement_whatever_its_values_are() {
+        let mut texts = texts();
+        let mut run = |sql: &str| texts.run(text(sql)).expect("it is counted");
+        let first = run("SELECT a FROM t WHERE b = 1 AND c = 'x'");
+        assert_eq!(run("SELECT a FROM t WHERE b = 27 AND c = 'it''s'"), first);
+        assert_eq!(run("select a  from t where b = $1 and c = E'\\n'"), first);
+        assert_eq!(run("SELECT a FROM t WHERE b = 1 AND c = 'x' /* 17 */"), first);
+        assert_ne!(run("SELECT a FROM t WHERE b = 1 AND d = 'x'"), first);
+        let elsewhere =
+            Text { database: "other", ..text("SELECT a FROM t WHERE b = 1 AND c = 'x'") };
+        assert_ne!(texts.run(elsewhere), Some(first));
+    }
+
+    #[test]
+    fn what_is_read_out_of_a_value_is_read_each_time() {
+        let mut texts = texts();
+        for _ in 0..3 {
+            for (sql, expected, names) in [
+                ("SELECT set_config('work_mem', '1', false)", SETTINGS, &["work_mem"][..]),
+                ("SELECT set_config('app.x', '1', false)", SETTINGS, &["app.x"]),
+                ("SELECT set_config('app.x', '1', true)", 0, &[]),
+                ("SELECT set_config('app.x', '1', 'f')", SETTINGS, &["app.x"]),
+                ("SELECT set_config('app.x', '1', 't')", 0, &[]),
+                ("SET app.y = '1'", SETTINGS, &["app.y"]),
+                ("SELECT 'a'", 0, &[]),
+                ("DO 'a'", SETTINGS | POSSESSIONS | UNKNOWN, &[]),
+            ] {
+                let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+                assert_eq!(effects(&mut texts, sql), (expected, names), "{sql}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_not_taken_for_a_skeleton_nor_for_itself_under_another_setting() {
+        let mut texts = texts();
+        let bare = texts.place(text("SELECT 5"));
+        assert_ne!(texts.place(text("SELECT \u{1}")), bare);
+        assert_eq!(texts.place(text("SELECT 6")), bare);
+        let sql = "SELECT '\\', set_config('app.x', '1', false), '\\'";
+        let (mut here, mut there) = (0, 0);
+        for _ in 0..2 {
+            here = effects(&mut texts, sql).0;
+            let other = Text { conforming: false, ..text(sql) };
+            there = texts.effects(other, &mut |_| {});
+        }
+        assert_eq!(here, SETTINGS);
+        assert_ne!(there, here, "there the call is inside of a string that does not end");
+    }
+
+    #[test]
+    fn many_texts_take_a_bounded_place() {
+        let mut texts = texts();
+        let long = "x".repeat(READ_MAX / 2);
+        for n in 0..3 * KNOWN_MAX {
+            let sql =
+                if n % 97 == 0 { format!("SELECT {long}{n}y") } else { format!("SELECT a{n}") };
+            assert_eq!(effects(&mut texts, &sql).0, 0);
+            assert!(texts.run(text(&sql)).is_some());
+            assert!(texts.known.len() <= KNOWN_MAX && texts.bytes <= BYTES_MAX);
+            assert_eq!(texts.known.len(), texts.places.len());
+        }
+        let most = Text { sql: long.repeat(3).leak().as_bytes(), ..text("") };
+        assert_ne!(texts.effects(most, &mut |_| {}), 0, "an unknown command");
+        assert!(texts.run(most).is_some());
+    }
+
+    #[test]
+    fn a_statement_that_is_gone_is_found_anew_and_none_is_when_none_are_counted() {
+        let queries = Arc::new(Queries::new(1, 100));
+        let mut texts = Texts::new(&queries, 0);
+        let first = texts.run(text("SELECT 1")).expect("it is counted");
+        queries.reset();
+        let again = texts.run(text("SELECT 2")).expect("it is counted");
+        texts.record(first, &Cost::default());
+        assert_eq!(queries.totals().len(), usize::from(first == again));
+        texts.record(again, &Cost::default());
+        assert_eq!(queries.totals().len(), 1);
+        queries.set_limit(0);
+        assert_eq!(texts.run(text("SELECT 1")), None);
+    }
+
+    #[test]
+    fn what_is_shown_is_one_line_of_some_length() {
+        assert_eq!(shown(b"select \"a\nb\" = \x01"), "select \"a b\" = $1");
+        assert_eq!(shown(&[b'x'; 9000]).len(), SHOWN_MAX);
+    }
+
+    proptest! {
+        /// Whatever came before, a text's effects are those that reading it gives.
+        #[test]
+        fn remembering_changes_nothing(
+            pieces in prop::collection::vec(
+                prop::collection::vec(prop::sample::select(vec![
+                    "SELECT", "set_config", "(", ")", ",", "1", "2", "'a'", "'app.x'", "'app.y'", "true", "'t'", "false",
+                    "'f'", ";", "SET", "app.x", "=", "RESET", "ALL", "LISTEN", "x", "CREATE", "FUNCTION", "LANGUAGE",
+                    "'c'", "'sql'", "E'\\n'", "'\\'", "/* 1 */", "-- 2\n", "$1", "f", "INTO", "TEMP",
+                ]), 1..9),
+                1..40,
+            ),
+            conforming in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let mut texts = texts();
+            for (pieces, conforming) in pieces.iter().zip(conforming) {
+                let sql = pieces.join(" ");
+                let (mut one, mut two) = (Vec::new(), Vec::new());
+                let found = settings::effects_of(sql.as_bytes(), conforming, &mut |name| one.push(name.to_owned()));
+                let known = texts.effects(Text { conforming, ..text(&sql) }, &mut |name| two.push(name.to_owned()));
+                prop_assert_eq!((found.effects, one), (known, two), "{}", sql);
+            }
+        }
+    }
+}
