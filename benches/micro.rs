@@ -67,22 +67,27 @@ fn facts(count: u64) {
     }
 }
 
-fn read(texts: &mut Texts, sql: &[u8]) {
-    let text = Text { database: "bench", conforming: true, sql: black_box(sql) };
-    let (effects, run) = texts.read(text, &mut |_| {});
-    assert!(effects == 0 && run.is_some());
+fn texts() -> Texts {
+    Texts::new(&Arc::new(Queries::new(1, 100)), 0)
 }
 
-/// The same, and which statement it is, of a text that came before.
+/// The same, and which statement it is, of a prepared statement's text that came before.
 fn same_text(count: u64) {
-    let mut texts = Texts::new(&Arc::new(Queries::new(1, 100)), 0);
-    (0..count).for_each(|_| read(&mut texts, PREPARED));
+    let mut texts = texts();
+    for _ in 0..count {
+        let text = Text { database: "bench", conforming: true, sql: black_box(PREPARED) };
+        assert!(texts.effects(text, &mut |_| {}) == 0 && texts.run(text).is_some());
+    }
 }
 
-/// The same of one that came before with other values.
+/// The same of a Query that came before with other values.
 fn same_skeleton(count: u64) {
-    let mut texts = Texts::new(&Arc::new(Queries::new(1, 100)), 0);
-    (0..count).for_each(|_| read(&mut texts, CALLING));
+    let mut texts = texts();
+    for _ in 0..count {
+        let text = Text { database: "bench", conforming: true, sql: black_box(CALLING) };
+        let (effects, run) = texts.read(text, &mut |_| {});
+        assert!(effects == 0 && run.is_some());
+    }
 }
 
 /// What of a text is the same whatever its values are.

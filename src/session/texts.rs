@@ -107,11 +107,11 @@ impl Texts {
         found.effects
     }
 
-    /// Both of a text: what running it may do, and the statement that it is.
+    /// Both of a Query's text: what running it may do, and the statement that it is.
     #[inline]
     pub fn read(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str)) -> (Effects, Option<Run>) {
         if self.queries.is_on() && text.sql.len() <= READ_MAX {
-            let place = self.place(text);
+            let place = self.place_of_any(text);
             if let Some(&Known { effects: Some(effects), run: Some(run), .. }) =
                 self.known.get(place)
                 && self.recorder.has(run)
@@ -165,29 +165,28 @@ impl Texts {
         hasher.finish()
     }
 
-    /// Where a text is known; if it is new, from now on.
+    /// Where a text is known, which is likely to come as it is; if it is new, from now on.
     fn place(&mut self, text: Text<'_>) -> usize {
-        let Text { database, conforming, sql } = text;
-        let hash = self.hash(database, sql);
-        let found = self.find(hash, text, |form| form.is_text(conforming));
-        found.unwrap_or_else(|| {
-            let mut bones = std::mem::take(&mut self.scratch);
-            bones.clear();
-            let form = match sql::skeleton(sql, &mut bones) {
-                sql::Skeleton::Whole => Form::Text,
-                sql::Skeleton::None => Form::TextUnder(conforming),
-                sql::Skeleton::Bare => Form::Skeleton,
-            };
-            let place = if form == Form::Skeleton {
-                let (hash, text) = (self.hash(database, &bones), Text { sql: &bones, ..text });
-                let known = self.find(hash, text, |other| other == form);
-                known.unwrap_or_else(|| self.learn(hash, text, form))
-            } else {
-                self.learn(hash, text, form)
-            };
-            self.scratch = bones;
-            place
-        })
+        let hash = self.hash(text.database, text.sql);
+        let known = self.find(hash, text, |form| form.is_text(text.conforming));
+        known.unwrap_or_else(|| self.place_of_any(text))
+    }
+
+    /// The same of a text that is likely to come with other values each time.
+    #[inline]
+    fn place_of_any(&mut self, text: Text<'_>) -> usize {
+        let mut bones = std::mem::take(&mut self.scratch);
+        bones.clear();
+        let (form, sql) = match sql::skeleton(text.sql, &mut bones) {
+            sql::Skeleton::Whole => (Form::Text, text.sql),
+            sql::Skeleton::None => (Form::TextUnder(text.conforming), text.sql),
+            sql::Skeleton::Bare => (Form::Skeleton, &bones[..]),
+        };
+        let (hash, text) = (self.hash(text.database, sql), Text { sql, ..text });
+        let known = self.find(hash, text, |other| other == form);
+        let place = known.unwrap_or_else(|| self.learn(hash, text, form));
+        self.scratch = bones;
+        place
     }
 
     fn find(&self, hash: u64, text: Text<'_>, is_form: impl Fn(Form) -> bool) -> Option<usize> {
