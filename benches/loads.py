@@ -1,5 +1,5 @@
 """The loads of the benchmark. Each takes a running proxy and returns what one round of it measured."""
-import glob, os, re, subprocess, sys, time
+import concurrent.futures, glob, os, re, subprocess, sys, threading, time, urllib.request
 
 import client
 
@@ -58,6 +58,29 @@ def pgbench(program, proxy, args, seconds):
         raise Failed(f"pgbench: {failed:.0f} failed transactions; {done.stderr[-300:]}")
     tps = number(r"tps = ([\d.]+) \(without initial") or number(r"tps = ([\d.]+)")
     return {"tps": tps, "us": used / count * 1e6, "ms": number(r"latency average = ([\d.]+)")}
+
+
+def scrape(port, until):
+    """Reads /metrics once a second, as Prometheus does at its shortest, until the event is set."""
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            if b"howdah_" not in answer.read():
+                raise Failed("/metrics has no metrics")
+        if until.wait(1):
+            return
+
+
+def watched(program, proxy, kind, seconds):
+    """As pgbench() at full load; of a proxy with HTTP, while somebody reads its metrics."""
+    end = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(scrape, proxy.extra_port, end) if proxy.watched else None
+        try:
+            return pgbench(program, proxy, PGBENCH[kind], seconds)
+        finally:
+            end.set()
+            if reader:
+                reader.result()
 
 
 def stream(proxy, kind):

@@ -21,6 +21,10 @@ def howdah(binary, p):
     for key, value in {"port": p.port, "pgport": p.pgport, "dir": p.dir, "workers": p.workers,
                        "auth_type": p.auth}.items():
         text = text.replace("{%s}" % key, str(value))
+    if p.watched is False:
+        text = text.replace("[howdah]", "[howdah]\nmax_tracked_queries = 0")
+    elif p.watched:
+        text += f'\n[http]\nlisten = "127.0.0.1:{p.extra_port}"\n'
     return [binary, "run", write(f"{p.dir}/howdah.toml", text)]
 
 
@@ -170,8 +174,8 @@ def too_old(name, row, numbers):
 class Proxy:
     """One running program in a folder of its own."""
 
-    def __init__(self, name, binary, base, ports, workers=1, auth="trust"):
-        self.name, self.workers, self.auth = name, workers, auth
+    def __init__(self, name, binary, base, ports, workers=1, auth="trust", watched=None):
+        self.name, self.workers, self.auth, self.watched = name, workers, auth, watched
         self.port, self.extra_port, self.pgport = ports
         self.dir = os.path.join(base, f"{name}-{self.port}")
         os.mkdir(self.dir)

@@ -61,6 +61,13 @@ class Budgets:
         self.hold(f"{row}: {unit} <= {factor} x {peer}", self.value(row, "howdah", key),
                   None if other is None else other * factor, unit)
 
+    def pairs(self, row, peer, key="us"):
+        """The median of howdah's rounds, each divided by the peer's beside it: a drift of the machine meets both."""
+        ours, theirs = (self.results.get(row, {}).get(name) for name in ("howdah", peer))
+        if not isinstance(ours, list) or not isinstance(theirs, list):
+            return None
+        return statistics.median(a[key] / b[key] for a, b in zip(ours, theirs))
+
     def judge(self, pgbouncer_is_new):
         for row in ("simple", "extended", "prepared", "rate"):
             for peer in POOLERS:
@@ -79,6 +86,9 @@ class Budgets:
         quiet = self.value("logins", "howdah", "quiet")
         self.hold("p99 under 200 logins/s: moves by < 20 %", self.value("logins", "howdah", "busy"),
                   None if quiet is None else quiet * 1.2, "ms")
+
+        for kind in ("simple", "prepared"):
+            self.hold(f"watched {kind}: <= 1.03 x unwatched", self.pairs(f"watched {kind}", "unwatched"), 1.03, "x")
 
     def show(self):
         print("\nBudgets")

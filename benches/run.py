@@ -8,7 +8,7 @@ import argparse, json, os, resource, shutil, statistics, subprocess, sys, tempfi
 
 import client, cluster, loads, peers, report
 
-ROWS = ("simple", "extended", "prepared", "rate", "one", "tpcb", "connect", "copy", "wide", "idle", "logins")
+ROWS = ("simple", "extended", "prepared", "rate", "one", "tpcb", "connect", "copy", "wide", "idle", "logins", "watched")
 
 
 class Direct:
@@ -37,9 +37,9 @@ class Bench:
                 continue
             self.binaries[name], self.versions[name] = path, peers.version(name, path)
 
-    def start(self, name, auth="trust"):
+    def start(self, name, auth="trust", watched=None):
         ports = (cluster.free_port(), cluster.free_port(), self.cluster.port)
-        return peers.Proxy(name, self.binaries[name], self.base, ports, self.o.workers, auth)
+        return peers.Proxy(name, self.binaries[name], self.base, ports, self.o.workers, auth, watched)
 
     def start_all(self):
         for name in list(self.binaries):
@@ -132,6 +132,25 @@ class Bench:
         self.show("logins", f"logins: p99 of pgbench -S at {loads.BACKGROUND_RATE}/s, alone and under "
                             f"{loads.LOGINS_EACH_SECOND} SCRAM logins a second")
 
+    def watched_row(self):
+        """What being watched costs: howdah against itself. Many rounds, because the difference is smaller than the noise."""
+        if "howdah" not in self.binaries:
+            return
+        fresh = {}
+        try:
+            for name, watched in (("howdah", True), ("unwatched", False)):
+                fresh[name] = self.start("howdah", watched=watched)
+                loads.watched(self.pgbench, fresh[name], "simple", 1)  # warm, unmeasured
+            for kind in ("simple", "prepared"):
+                row, rounds = f"watched {kind}", self.o.rounds
+                self.o.rounds = 3 * rounds
+                self.rounds(row, lambda p: loads.watched(self.pgbench, p, kind, self.o.seconds), fresh)
+                self.o.rounds = rounds
+                self.show(row, f"{row}: as {kind}, with statistics of statements and a scrape of /metrics a second, and without both")
+        finally:
+            for proxy in fresh.values():
+                proxy.stop()
+
     def show(self, row, title):
         for name in self.results.get(row, {}):
             rounds = self.results[row][name]
@@ -152,6 +171,8 @@ class Bench:
                 self.idle_row("idle TLS", tls=True)
             elif row == "logins":
                 self.logins_row()
+            elif row == "watched":
+                self.watched_row()
         print("\nmemory after the load (PSS): " + ", ".join(f"{n} {p.memory() / 1024:.1f} MiB" for n, p in self.running.items()))
 
     def stop(self):
