@@ -28,6 +28,29 @@ pub enum Scope {
     Session,
 }
 
+/// Whose words errors, and lines of the log that tools read, are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Words {
+    /// PostgreSQL's, with its codes and with hints.
+    #[default]
+    PostgreSql,
+    /// PgBouncer's where it has any, for those who run its configuration.
+    PgBouncer,
+}
+
+impl Words {
+    /// One of two texts for the same thing.
+    pub fn choose<T>(self, postgresql: T, pgbouncer: T) -> T {
+        match self {
+            Self::PostgreSql => postgresql,
+            Self::PgBouncer => pgbouncer,
+        }
+    }
+}
+
+/// PgBouncer's code for every error of its own, whatever the cause.
+const PGBOUNCER_CODE: &str = "08P01";
+
 /// An error that a client is going to be told about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -44,13 +67,15 @@ pub struct Fault {
     /// File and function of PostgreSQL that report the same error: drivers that repair it look for
     /// the function.
     pub origin: Option<(&'static str, &'static str)>,
+    /// What PgBouncer says in this case, if it knows it.
+    pub pgbouncer: Option<Cow<'static, str>>,
 }
 
 impl Fault {
     /// An error that ends one statement or batch.
     pub fn query(side: Side, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let (message, hint) = (message.into(), Cow::Borrowed(""));
-        Self { side, scope: Scope::Query, code, message, hint, origin: None }
+        Self { side, scope: Scope::Query, code, message, hint, origin: None, pgbouncer: None }
     }
 
     /// An error that ends the session.
@@ -70,6 +95,29 @@ impl Fault {
     pub fn origin(mut self, file: &'static str, routine: &'static str) -> Self {
         self.origin = Some((file, routine));
         self
+    }
+
+    /// The same with what PgBouncer says in this case.
+    #[must_use]
+    pub fn pgbouncer(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.pgbouncer = Some(message.into());
+        self
+    }
+
+    /// The same in these words.
+    #[must_use]
+    pub fn in_words(self, words: Words) -> Self {
+        match (words, self.pgbouncer) {
+            (Words::PgBouncer, Some(message)) => Self {
+                code: PGBOUNCER_CODE,
+                message,
+                hint: Cow::Borrowed(""),
+                origin: None,
+                pgbouncer: None,
+                ..self
+            },
+            (_, pgbouncer) => Self { pgbouncer, ..self },
+        }
     }
 
     /// PostgreSQL's word for how bad it is: `ERROR` leaves the session alive, `FATAL` ends it.
@@ -93,3 +141,19 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_pgbouncers_words_there_is_one_code_and_no_hint() {
+        let fault = Fault::session(Side::Operator, "57P05", "idle").hint("H.").pgbouncer("idle!");
+        assert_eq!(fault.clone().in_words(Words::PostgreSql), fault);
+        let said = fault.in_words(Words::PgBouncer);
+        assert_eq!((said.code, &*said.message, &*said.hint), ("08P01", "idle!", ""));
+        assert_eq!(said.severity(), "FATAL");
+        let unknown = Fault::query(Side::Client, "22023", "no").hint("H.");
+        assert_eq!(unknown.clone().in_words(Words::PgBouncer), unknown);
+    }
+}

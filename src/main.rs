@@ -25,10 +25,6 @@ const USAGE: u8 = 2;
 /// Wrong usage of PgBouncer's.
 const BOUNCER_USAGE: u8 = 1;
 
-/// What scripts read the version of PgBouncer from: the one whose files and command line are
-/// understood.
-const BOUNCER_VERSION: &str = concat!("PgBouncer 1.25.2\nhowdah ", env!("CARGO_PKG_VERSION"), "\n");
-
 fn main() -> ExitCode {
     let name = std::env::args_os().next().map(PathBuf::from);
     let done = if name.is_some_and(|name| name.file_name() == Some("pgbouncer".as_ref())) {
@@ -89,7 +85,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
 /// What PgBouncer does with the same command line.
 fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
     let Some(file) = cli.file.as_ref().filter(|_| !cli.version) else {
-        return print(BOUNCER_VERSION);
+        // Scripts read the version from the first line.
+        return print(&format!("{}\n{}\n", howdah::app::PGBOUNCER, howdah::app::HOWDAH));
     };
     anyhow::ensure!(
         !cli.reboot,
@@ -113,8 +110,7 @@ fn as_pgbouncer(cli: &BouncerCli) -> anyhow::Result<()> {
     if cli.detached {
         howdah::app::leave_terminal()?;
     }
-    let start =
-        Start { quiet: cli.quiet || cli.detached, announce: cli.detached, gentle_interrupt: true };
+    let start = Start { quiet: cli.quiet || cli.detached, announce: cli.detached };
     Ok(howdah::app::run(Arc::new(config), start)?)
 }
 

@@ -204,6 +204,8 @@ fn d_leaves_a_process_behind() {
     let second = command.arg("-d").arg(&file).current_dir(folder.path()).output().expect("starts");
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     assert!(String::from_utf8_lossy(&second.stderr).contains("cannot listen on"), "{second:?}");
+    // SIGTERM waits for clients to leave.
+    wire.disconnect();
     kill_process(pid, Signal::TERM).expect("a process of ours");
     eventually("it has ended", || test_kill_process(pid).is_err() || is_dead(number));
     drop(watchdog);

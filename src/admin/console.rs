@@ -12,7 +12,7 @@ mod batch;
 
 use super::command::{Command, Harmless};
 use super::table::{self, Value, framed};
-use crate::fault::{Fault, Side};
+use crate::fault::{Fault, Side, Words};
 use crate::sql;
 use crate::wire::{self, client, server};
 use batch::Portal;
@@ -68,6 +68,7 @@ enum Running {
 #[derive(Debug)]
 pub struct Console {
     may_order: bool,
+    words: Words,
     statements: HashMap<Box<[u8]>, Option<Command>>,
     portals: HashMap<Box<[u8]>, Portal>,
     running: Option<Running>,
@@ -77,9 +78,10 @@ pub struct Console {
 
 impl Console {
     /// A client that may only look, or also order.
-    pub fn new(may_order: bool) -> Self {
+    pub fn new(may_order: bool, words: Words) -> Self {
         Self {
             may_order,
+            words,
             statements: HashMap::new(),
             portals: HashMap::new(),
             running: None,
@@ -155,7 +157,9 @@ impl Console {
         if self.status == wire::IN_TRANSACTION {
             self.status = wire::FAILED;
         }
-        wire::fault(out, fault);
+        // PgBouncer's console has one code, too, and ours has its texts.
+        let said = fault.clone().pgbouncer(fault.message.clone()).in_words(self.words);
+        wire::fault(out, &said);
     }
 
     fn query(&mut self, body: &[u8], out: &mut Vec<u8>) -> Step {
@@ -325,7 +329,7 @@ mod tests {
 
     #[test]
     fn queries_one_or_several() {
-        let console = &mut Console::new(true);
+        let console = &mut Console::new(true, Words::default());
         assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
         assert_eq!(ask(console, "SHOW POOLS; PAUSE;"), "T D D D C:SHOW C:PAUSE Z:I");
         assert_eq!(ask(console, ""), "I Z:I");
@@ -335,7 +339,7 @@ mod tests {
 
     #[test]
     fn batches() {
-        let console = &mut Console::new(true);
+        let console = &mut Console::new(true, Words::default());
         let all = talk(console, &batch("SHOW POOLS", &[0, 0], 0));
         assert_eq!(all, "1 2 T D D D C:SHOW Z:I");
         assert_eq!(talk(console, &batch("SHOW POOLS", &[0, 1, 0, 1], 2)), "1 2 T D D s Z:I");
@@ -347,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_only_the_driver_needs() {
-        let console = &mut Console::new(true);
+        let console = &mut Console::new(true, Words::default());
         assert_eq!(ask(console, "BEGIN"), "C:BEGIN Z:T");
         assert_eq!(ask(console, "NONSENSE"), "E42601 Z:E");
         assert_eq!(ask(console, "SHOW POOLS"), "E25P02 Z:E");
@@ -356,7 +360,7 @@ mod tests {
 
     #[test]
     fn who_may_only_look_orders_nothing() {
-        let console = &mut Console::new(false);
+        let console = &mut Console::new(false, Words::default());
         assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
         assert_eq!(ask(console, "PAUSE"), "E42501 Z:I");
         assert_eq!(talk(console, &batch("RELOAD", &[0, 0], 0)), "1 2 T E42501 Z:I");
@@ -364,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_ends_the_query() {
-        let mut console = Console::new(true);
+        let mut console = Console::new(true, Words::default());
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
         client::query(&mut bytes, b"PAUSE; SHOW STATE");
         let body = &bytes[wire::HEADER_LEN..];
@@ -377,7 +381,7 @@ mod tests {
 
     #[test]
     fn names_as_postgresql_knows_them() {
-        let console = &mut Console::new(true);
+        let console = &mut Console::new(true, Words::default());
         let mut bytes = Vec::new();
         client::parse(&mut bytes, b"a", b"SHOW POOLS", &[0, 0]);
         client::target(&mut bytes, client::DESCRIBE, b'S', b"a");

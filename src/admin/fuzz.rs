@@ -7,7 +7,7 @@ use crate::wire;
 /// Any messages give well-formed answers and no panic.
 #[cfg_attr(not(fuzzing), expect(unreachable_pub, reason = "for the fuzz target"))]
 pub fn fuzz(messages: &[(u8, Vec<u8>)]) {
-    let mut console = Console::new(true);
+    let mut console = Console::new(true, Default::default());
     for (tag, body) in messages {
         let mut out = Vec::new();
         let mut step = console.take(*tag, body, &mut out);

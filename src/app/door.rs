@@ -9,7 +9,7 @@ use super::routes::{Destination, Routes};
 use super::signals::Asked;
 use super::workers::Workers;
 use crate::auth::{Account, Credential, Method, MockKey, Secret, Terms, UnknownShape, Users};
-use crate::fault::{Fault, Side};
+use crate::fault::{Fault, Side, Words};
 use crate::metrics::EventKind;
 use crate::net::{Framed, Peer, Stream};
 use crate::pool::admission::{Admission, Admitted, Candidate, Login, Refused};
@@ -22,7 +22,7 @@ use crate::session::startup::Wish;
 use crate::wire::{self, server};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Sender;
@@ -58,6 +58,8 @@ pub(super) struct Door {
     pub started: SystemTime,
     /// No new client is let in any more.
     pub ending: Cell<bool>,
+    /// Whether the ends of servers are logged (`log_disconnections`).
+    pub tells_of_servers: Arc<AtomicBool>,
 }
 
 impl Door {
@@ -116,6 +118,22 @@ impl Door {
         self.common.events.note(SystemTime::now(), what, names, message);
     }
 
+    /// Somebody has logged in: one line of the log, if it tells of connections. `how`: the method,
+    /// and TLS version and cipher.
+    pub(super) fn logged_in(&self, who: (u64, &Peer), wish: &Wish, (method, tls): (&str, &str)) {
+        if !self.now().config.log.log_connections {
+            return;
+        }
+        let ((id, peer), Wish { user, database, .. }) = (who, wish);
+        match self.common.words {
+            Words::PostgreSql => tracing::info!(
+                client = id, %peer, user, database, method, tls = !tls.is_empty(),
+                tls_version = tls, "login attempt succeeded"
+            ),
+            Words::PgBouncer => attempted(who, wish, tls),
+        }
+    }
+
     /// A login failed: one line of the log, and an event. `cause`: what the client is not told.
     pub(super) fn login_failed(
         &self,
@@ -130,13 +148,50 @@ impl Door {
             None => fault.message.clone().into_owned(),
         };
         self.happened(("warn", kind), (&wish.database, &wish.user), &message);
-        tracing::warn!(
-            client = id, %peer, user = wish.user, database = wish.database,
-            method = connection.0.config.auth.auth_type.as_str(), tls = !connection.1.is_empty(),
-            tls_version = connection.1,
-            code = fault.code, "login failed: {message}"
-        );
+        match self.common.words {
+            Words::PostgreSql => tracing::warn!(
+                client = id, %peer, user = wish.user, database = wish.database,
+                method = connection.0.config.auth.auth_type.as_str(), tls = !connection.1.is_empty(),
+                tls_version = connection.1,
+                code = fault.code, "login failed: {message}"
+            ),
+            Words::PgBouncer => {
+                if self.now().config.log.log_connections {
+                    attempted((id, peer), wish, connection.1);
+                }
+                self.refused_aloud((id, peer), (&wish.database, &wish.user), fault);
+                if let Some(cause) = cause {
+                    tracing::debug!(client = id, %peer, "login failed: {cause}");
+                }
+            }
+        }
     }
+
+    /// A client that has not been let in is told something: the lines that PgBouncer writes.
+    fn refused_aloud(&self, (id, peer): (u64, &Peer), names: (&str, &str), fault: &Fault) {
+        let (database, user) = names;
+        let (said, log) = (fault.clone().in_words(self.common.words), &self.now().config.log);
+        if log.log_disconnections {
+            tracing::info!(
+                client = id, %peer, user, database, age = 0u64, "closing because: {}", said.message
+            );
+        }
+        if log.log_pooler_errors {
+            tracing::warn!(client = id, %peer, user, database, "pooler error: {}", said.message);
+        }
+    }
+}
+
+/// PgBouncer's line for a login, whatever becomes of it.
+fn attempted((id, peer): (u64, &Peer), wish: &Wish, tls: &str) {
+    let Wish { user, database, .. } = wish;
+    let replication = wish.extras.iter().find(|(name, _)| name == "replication");
+    let replication = replication.map_or("no", |(_, value)| value.as_str());
+    let tls = if tls.is_empty() { "no" } else { tls };
+    tracing::info!(
+        client = id, %peer, user, database,
+        "login attempt: db={database} user={user} tls={tls} replication={replication}"
+    );
 }
 
 /// Counts a login as long as it is in progress.
@@ -205,8 +260,14 @@ fn refused(refused: &Refused) -> Fault {
         Refused::User => "max_user_client_connections",
         Refused::Logins => "max_client_conn",
     };
+    let others = match refused {
+        Refused::Clients | Refused::Logins => "no more connections allowed (max_client_conn)",
+        Refused::Database => "client connections exceeded (max_db_client_connections)",
+        Refused::User => "client connections exceeded (max_user_client_connections)",
+    };
     Fault::session(Side::Proxy, "53300", refused.to_string())
         .hint(format!("Raise {key}, or close connections."))
+        .pgbouncer(others)
 }
 
 fn too_many_names() -> Fault {
@@ -218,12 +279,15 @@ fn too_many_names() -> Fault {
 
 fn disabled(database: &str) -> Fault {
     let text = format!("database \"{database}\" is disabled");
-    Fault::session(Side::Operator, "55000", text).hint("ENABLE on the console lets clients in.")
+    Fault::session(Side::Operator, "55000", text.clone())
+        .hint("ENABLE on the console lets clients in.")
+        .pgbouncer(text)
 }
 
 fn too_late() -> Fault {
     Fault::session(Side::Client, "57014", "canceling authentication due to timeout")
         .hint("The login took longer than client_login_timeout.")
+        .pgbouncer("client_login_timeout")
 }
 
 /// Serves one accepted connection until it is handed to a worker, or over.
@@ -234,8 +298,9 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Ok(login) => LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) },
         Err(limit) => {
             let fault = refused(&limit);
+            door.refused_aloud((id, &peer), ("", ""), &fault);
             door.happened(("warn", EventKind::Limit), ("", ""), &fault.message);
-            dismiss(Framed::new(stream), fault).await;
+            dismiss(&door, Framed::new(stream), fault).await;
             return;
         }
     };
@@ -253,8 +318,8 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
         Ok(Hello::Cancel(connection, key)) => cancel(&door, id, connection, &key).await,
         Ok(Hello::Refused(framed, fault)) => {
-            tracing::info!(client = id, %peer, "closing because: {}", fault.message);
-            dismiss(framed, fault).await;
+            door.refused_aloud((id, &peer), ("", ""), &fault);
+            dismiss(&door, framed, fault).await;
         }
         Ok(Hello::Session(framed, wish)) if console::is_meant(&wish.database) => {
             let who = console::Visitor { id, peer, wish };
@@ -290,15 +355,15 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
             let ((fault, cause), tls) = (ended, tls_of(&mut framed));
             let told = (&fault, cause.as_deref());
             door.login_failed((id, &peer), &wish, (&now, &tls), told);
-            dismiss(framed, fault).await;
+            dismiss(&door, framed, fault).await;
         }
     }
 }
 
 /// Tells a stranger why and closes, without waiting for somebody who does not read.
-pub(super) async fn dismiss(mut framed: Framed, fault: Fault) {
+pub(super) async fn dismiss(door: &Door, mut framed: Framed, fault: Fault) {
     let mut out = Vec::new();
-    wire::fault(&mut out, &fault);
+    wire::fault(&mut out, &fault.in_words(door.common.words));
     let told = async {
         framed.send(&out).await?;
         std::future::poll_fn(|cx| framed.stream().poll_close(cx)).await
@@ -337,7 +402,8 @@ pub(super) async fn prove(
     let stored = now.users.as_ref().and_then(|users| users.secret(user));
     if method == Method::Trust && now.users.is_some() && stored.is_none() {
         let text = format!("role \"{}\" is not in auth_file", wish.user);
-        return Err(Ended::Refused(Fault::session(Side::Client, "28000", text)));
+        let fault = Fault::session(Side::Client, "28000", text);
+        return Err(Ended::Refused(fault.pgbouncer("\"trust\" authentication failed")));
     }
     let iterations = now.config.auth.scram_iterations.get();
     let derived = match stored {
@@ -379,7 +445,8 @@ async fn admit(
     let Some(destination) = destination else {
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
-            .hint("The configuration has no [databases] entry for it.");
+            .hint("The configuration has no [databases] entry for it.")
+            .pgbouncer(format!("no such database: {}", wish.database));
         // PostgreSQL too says so only to those whom it has let in.
         let mut ok = Vec::new();
         server::authentication(&mut ok, 0, b"");
@@ -431,14 +498,9 @@ async fn hand_over(
     // This thread counts behind the workers.
     destination.route.traffic.of(usize::from(door.workers.count())).logins.add(1);
     let listed = CardGuard { common: Arc::clone(&door.common), card: Arc::clone(&card) };
-    if door.now().config.log.log_connections {
-        let tls = tls_of(&mut framed);
-        tracing::info!(
-            client = who.0, peer = %who.1, user = wish.user, database = wish.database,
-            method = door.now().config.auth.auth_type.as_str(), tls = !tls.is_empty(),
-            tls_version = tls, "login attempt succeeded"
-        );
-    }
+    let (tls, now) = (tls_of(&mut framed), door.now());
+    let how = (now.config.auth.auth_type.as_str(), &*tls);
+    door.logged_in((who.0, &who.1), &wish, how);
     let settings = session_settings(door, &destination, &wish, &who.1);
     let mut extras: Vec<_> = wish.extras.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
     if !extras.is_empty() {

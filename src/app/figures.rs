@@ -48,12 +48,13 @@ pub(super) fn log(happened: &Totals, period: Duration) {
     let seconds = period.as_secs().max(1);
     tracing::info!(
         "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, {} binds/s, \
-         in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
+         {} client logins/s, in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
         happened.transaction.count() / seconds,
         happened.query.count() / seconds,
         happened.client_parses / seconds,
         happened.server_parses / seconds,
         happened.binds / seconds,
+        happened.logins / seconds,
         happened.received / seconds,
         happened.sent / seconds,
         happened.transaction.mean(),

@@ -93,7 +93,10 @@ pub(super) async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
     let (mut listeners, mut missing) = (Vec::new(), None);
     for address in addresses(config).await? {
         match Listener::tcp(address, &options) {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => {
+                tracing::info!("listening on {address}");
+                listeners.push(listener);
+            }
             Err(error)
                 if address.is_ipv6()
                     && (error.kind() == io::ErrorKind::AddrNotAvailable
@@ -114,6 +117,7 @@ pub(super) async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {
         listeners.push(opened.map_err(|error| {
             AppError::Setup(format!("cannot listen on unix socket {}: {error}", path.display()))
         })?);
+        tracing::info!("listening on unix:{}", path.display());
     }
     match (listeners.is_empty(), missing) {
         (true, Some(reason)) => Err(AppError::Setup(reason)),

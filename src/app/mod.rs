@@ -20,19 +20,21 @@ mod routes;
 mod run;
 mod service;
 mod signals;
+mod version;
 mod watch;
 mod workers;
 
 pub use compare::check_against;
 pub use process::{detach, leave_terminal, refuse_root};
 pub use run::run;
+pub use version::{HOWDAH, PGBOUNCER};
 
 use std::io;
 
 use crate::config::Config;
 
 use limits::TooFewFiles;
-use logging::{Destination, Logging, LoggingError};
+use logging::{Destination, Lines, Logging, LoggingError};
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +66,6 @@ pub struct Start {
     pub quiet: bool,
     /// A byte on standard output says that clients may come.
     pub announce: bool,
-    /// SIGINT lets clients end their transactions, as in PgBouncer.
-    pub gentle_interrupt: bool,
 }
 
 /// What is kept until the process ends.
@@ -89,7 +89,9 @@ pub fn prepare(config: &Config, start: Start) -> Result<Prepared, AppError> {
     limits::check_open_files(config, limit)?;
     let pid_file = config.process.pid_file.as_deref().map(process::PidFile::create).transpose()?;
     let destination = Destination { file: config.process.log_file.as_deref(), quiet: start.quiet };
-    let logging = logging::start(config.log.level, config.log.format, destination)?;
+    let lines =
+        if config.process.is_pgbouncer { Lines::PgBouncer } else { Lines::Own(config.log.format) };
+    let logging = logging::start(config.log.level, lines, destination)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -7,6 +7,7 @@ use super::run::limits_of_clients;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
 use crate::metrics::EventKind;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// What a reload would change.
@@ -67,6 +68,7 @@ fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
     }
     log(&changes);
     door.logging.set_level(new.config.log.level);
+    door.tells_of_servers.store(new.config.log.log_disconnections, Ordering::Relaxed);
     door.common.queries.set_limit(new.config.howdah.max_tracked_queries);
     let limits = limits_of_clients(&new.config);
     door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);

@@ -104,6 +104,11 @@ impl Routes {
         self.accounts.get(&pool).cloned()
     }
 
+    /// The database of a pool, and the user that its servers are logged in as.
+    pub(super) fn names(&self, pool: PoolId) -> Option<(&str, &str)> {
+        self.known.names(pool)
+    }
+
     /// Every pool that has clients or servers, or could have, by database and user.
     pub(super) fn pools(&self) -> Vec<PoolView> {
         self.known.views(|pool| self.accounts.contains_key(&pool))

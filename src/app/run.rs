@@ -11,19 +11,23 @@ use super::reload::reload;
 use super::routes::Routes;
 use super::service;
 use super::signals::{Asked, Signals};
+use super::version;
 use super::watch::watch;
 use super::workers::Workers;
 use super::{AppError, Prepared, Start, prepare};
 use crate::auth::MockKey;
 use crate::backend::card::ServerCard;
-use crate::backend::login::open;
+use crate::backend::life::{Life, Name};
+use crate::backend::login::{Account, open};
+use crate::backend::server::Server;
 use crate::backend::statements::StatementTable;
 use crate::config::Config;
+use crate::fault::Words;
 use crate::metrics::{EventKind, Totals};
 use crate::net::Listener;
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
-use crate::pool::{Pools, WorkerId};
+use crate::pool::{PoolId, Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
 use std::cell::{Cell, RefCell};
@@ -75,6 +79,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         statements: Arc::new(StatementTable::default()),
         settings: crate::backend::settings::SettingsTable::default(),
         clients: Clients::default(),
+        words: if config.process.is_pgbouncer { Words::PgBouncer } else { Words::default() },
         suspended: false.into(),
         events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(
@@ -99,6 +104,7 @@ fn door(config: &Arc<Config>, logging: Logging, asked: Sender<Asked>) -> Result<
         period: RefCell::default(),
         started: SystemTime::now(),
         ending: Cell::new(false),
+        tells_of_servers: Arc::new(config.log.log_disconnections.into()),
     })
 }
 
@@ -120,7 +126,8 @@ fn figures_door(config: &Config) -> Result<Option<tokio::net::TcpListener>, AppE
 
 async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<(), AppError> {
     let (sender, receiver) = channel(ASKED_MAX);
-    let mut signals = Signals::new(receiver, start.gentle_interrupt)?;
+    let is_pgbouncer = config.process.is_pgbouncer;
+    let mut signals = Signals::new(receiver, is_pgbouncer)?;
     let door = Rc::new(door(&config, logging, sender)?);
     let http = figures_door(&config)?;
     let entrance = Entrance::open(&door, listen(&config).await?);
@@ -137,8 +144,8 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     tracing::info!(
         port = config.howdah.listen_port,
         workers = config.howdah.workers.get(),
-        "process up: howdah {}",
-        env!("CARGO_PKG_VERSION")
+        "process up: {}",
+        door.common.words.choose(version::HOWDAH, version::PGBOUNCER_UP)
     );
     service::ready();
     door.happened(("info", EventKind::Start), ("", ""), "process up");
@@ -199,7 +206,10 @@ async fn until_end(door: &Door, signals: &mut Signals) -> (Asked, &'static str) 
     loop {
         match signals.next().await {
             // What is wrong is in the log.
-            (Asked::Reload, _) => {
+            (Asked::Reload, by) => {
+                if door.common.words == Words::PgBouncer {
+                    tracing::info!("{by}re-reading config");
+                }
                 service::reloading();
                 drop(reload(door));
                 service::ready();
@@ -213,22 +223,37 @@ async fn until_end(door: &Door, signals: &mut Signals) -> (Asked, &'static str) 
 
 /// The end of all sessions. The door is closed before the first client is told to leave.
 async fn wind_up(door: &Door, signals: &mut Signals, (asked, by): (Asked, &'static str)) {
+    let words = door.common.words;
+    let log = |ours: &str, others: &str| tracing::info!("{by}{}", words.choose(ours, others));
+    let dropped = |what: &str| {
+        if words == Words::PgBouncer {
+            tracing::info!("{what} connections dropped, exiting");
+        }
+    };
     match asked {
         Asked::Drain => {
-            tracing::info!("{by}shutting down, waiting for clients to end their transactions");
+            log(
+                "shutting down, waiting for clients to end their transactions",
+                "shutting down, waiting for all servers connections to be released",
+            );
             door.workers.dismiss(Order::Drain).await;
             let limit = door.now().config.howdah.shutdown_timeout;
             drain(door, signals, limit, has_clients).await;
+            dropped("server");
         }
         Asked::Wait => {
-            tracing::info!("{by}shutting down, waiting for clients to leave");
+            log(
+                "shutting down, waiting for clients to leave",
+                "shutting down, waiting for all clients disconnect",
+            );
             // Whoever was let in has its turn.
             drain(door, signals, None, Door::has_visitors).await;
+            dropped("client");
         }
         Asked::Stop | Asked::Reload | Asked::Pause | Asked::Resume => {
-            tracing::info!("{by}shutting down");
+            log("shutting down", "shutting down immediately");
         }
-        Asked::Quit => return tracing::info!("{by}fast exit"),
+        Asked::Quit => return log("fast exit", "fast exit"),
     }
     door.workers.dismiss(Order::Stop).await;
     until_empty(door, Some(LAST_MOMENT), has_clients).await;
@@ -246,13 +271,18 @@ async fn drain(
     is_there: fn(&Door) -> bool,
 ) {
     let another = async {
-        while let (Asked::Reload | Asked::Pause | Asked::Resume, by) = signals.next().await {
-            tracing::warn!("{by}while shutting down: it is ignored");
+        loop {
+            let (asked, by) = signals.next().await;
+            if !matches!(asked, Asked::Reload | Asked::Pause | Asked::Resume) {
+                break by;
+            }
+            let said = "while shutting down, ignoring";
+            tracing::warn!("{}{said}", by.replace(',', ""));
         }
     };
     tokio::select! {
         () = until_empty(door, limit, is_there) => {}
-        () = another => tracing::info!("got another signal, stopping at once"),
+        by = another => tracing::info!("{}while shutting down, fast exit", by.replace(',', "")),
     }
 }
 
@@ -311,16 +341,14 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     let card = Arc::new(ServerCard::new(door.common.clients.next_id()));
     pools.introduce(opening.slot, &card);
     match open(&account, &door.now().context, extras).await {
-        Ok(server) => {
+        Ok(mut server) => {
             if let Some(traffic) = door.routes.borrow().traffic(opening.pool) {
                 // This thread counts behind the workers.
                 let here = traffic.of(usize::from(door.workers.count()));
                 here.connect.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
             }
-            tracing::debug!(
-                pid = server.cancel.process_id(), user = %account.user,
-                database = %account.dbname, "new connection to server {}", account.address
-            );
+            server.life =
+                Some(Box::new(begin_life(&door, opening.pool, (card.id, &account), &server)));
             if extras.is_empty() {
                 account.welcomes.logged_in(&server);
             }
@@ -329,8 +357,9 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             pools.opened(opening.slot, server, here);
         }
         Err(failure) => {
+            let said = failure.in_words(door.common.words);
             tracing::warn!(
-                user = %account.user, database = %account.dbname, "server login failed: {failure}"
+                user = %account.user, database = %account.dbname, "server login failed: {said}"
             );
             let what = format!("server login failed: {failure}");
             let names = (&*account.dbname, &*account.user);
@@ -338,6 +367,20 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
             pools.open_failed(opening.slot, Arc::new(failure));
         }
     }
+}
+
+/// The server's place in the log.
+fn begin_life(door: &Door, pool: PoolId, (id, account): (u64, &Account), server: &Server) -> Life {
+    let routes = door.routes.borrow();
+    let names = routes.names(pool);
+    let (database, user) = names.unwrap_or((&account.dbname, &account.user));
+    let address = account.address.to_string();
+    let pid = server.cancel.process_id();
+    let name = Name { id, pid, database, user, address: &address };
+    let local = server.stream.endpoints().local;
+    let local = local.map_or_else(|| "unix".to_owned(), |local| local.to_string());
+    let told = (door.now().config.log.log_connections, &door.tells_of_servers);
+    Life::begin(&name, &local, told)
 }
 
 /// The periodic line of figures.

@@ -31,8 +31,8 @@ pub(super) struct Signals {
     hup: Signal,
     usr1: Signal,
     usr2: Signal,
-    /// SIGINT drains.
-    gentle_interrupt: bool,
+    /// SIGTERM waits for clients, and SIGINT drains.
+    as_pgbouncer: bool,
     console: Receiver<Asked>,
 }
 
@@ -41,7 +41,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses one.
-    pub(super) fn new(console: Receiver<Asked>, gentle_interrupt: bool) -> Result<Self, AppError> {
+    pub(super) fn new(console: Receiver<Asked>, as_pgbouncer: bool) -> Result<Self, AppError> {
         let catch = |kind| signal(kind).map_err(AppError::Runtime);
         Ok(Self {
             term: catch(SignalKind::terminate())?,
@@ -51,16 +51,19 @@ impl Signals {
             usr1: catch(SignalKind::user_defined1())?,
             usr2: catch(SignalKind::user_defined2())?,
             console,
-            gentle_interrupt,
+            as_pgbouncer,
         })
     }
 
     /// What is asked, and how the log begins to tell of it.
     pub(super) async fn next(&mut self) -> (Asked, &'static str) {
         tokio::select! {
-            _ = self.term.recv() => (Asked::Drain, "got SIGTERM, "),
+            _ = self.term.recv() => {
+                let asked = if self.as_pgbouncer { Asked::Wait } else { Asked::Drain };
+                (asked, "got SIGTERM, ")
+            }
             _ = self.int.recv() => {
-                let asked = if self.gentle_interrupt { Asked::Drain } else { Asked::Stop };
+                let asked = if self.as_pgbouncer { Asked::Drain } else { Asked::Stop };
                 (asked, "got SIGINT, ")
             }
             _ = self.quit.recv() => (Asked::Quit, "got SIGQUIT, "),

@@ -12,7 +12,7 @@ use super::welcome::Welcomes;
 use crate::auth::{
     AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin,
 };
-use crate::fault::{Fault, Side};
+use crate::fault::{Fault, Side, Words};
 use crate::net::{
     FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
     dial, handshake, tls_server_end_point,
@@ -159,27 +159,48 @@ impl LoginFailure {
         }
     }
 
+    /// The failure for the log, in these words: PgBouncer's lines have the server's own.
+    pub fn in_words(&self, words: Words) -> String {
+        match self {
+            Self::Refused { message, .. } if words == Words::PgBouncer => {
+                format!("FATAL {message}")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// Appends the error as a client is told it: the server's own words where there are any.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>, words: Words) {
         let hint = "Check the database's nodes and the server's log.";
+        let cached = |what: &str| {
+            format!("server login has been failing, cached error: {what} (server_login_retry)")
+        };
         let fault = match self {
             Self::Refused { body, .. } => {
                 let fields = wire::error_fields(body);
                 return wire::with_message(out, body, fields.message);
             }
-            Self::Unreachable { .. } | Self::TimedOut(_) => {
-                Fault::session(Side::Server, "08006", "server connection failed").hint(hint)
+            Self::Unreachable { .. } => {
+                unreachable().hint(hint).pgbouncer(cached("connect failed"))
             }
-            Self::Password(_) | Self::Tls { .. } => {
-                Fault::session(Side::Operator, "28000", "server login failed")
-                    .hint("The reason is in howdah's log.")
-            }
+            Self::TimedOut(_) => unreachable().hint(hint).pgbouncer(cached("connect timeout")),
+            Self::Password(_) => not_let_in().pgbouncer("server login failed: wrong password type"),
+            Self::Tls { .. } => not_let_in().pgbouncer(cached("TLS startup failed")),
             Self::Protocol { .. } => {
                 Fault::session(Side::Server, "08P01", "server login failed").hint(hint)
             }
         };
-        wire::fault(out, &fault);
+        wire::fault(out, &fault.in_words(words));
     }
+}
+
+fn unreachable() -> Fault {
+    Fault::session(Side::Server, "08006", "server connection failed")
+}
+
+fn not_let_in() -> Fault {
+    Fault::session(Side::Operator, "28000", "server login failed")
+        .hint("The reason is in howdah's log.")
 }
 
 /// Connects and logs in. Startup parameters beyond user and database are `extra`. Cancel safe:
@@ -330,6 +351,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),
         reported: Arc::new(reported),
         since: Instant::now(),
+        life: None,
     })
 }
 

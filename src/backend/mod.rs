@@ -5,6 +5,7 @@
 pub mod cancel;
 pub mod card;
 pub mod clean;
+pub mod life;
 pub mod login;
 pub mod server;
 pub mod settings;

@@ -6,12 +6,14 @@
 //! cancel request.
 
 use super::cancel::CancelTarget;
+use super::life::Life;
 use super::settings::{Baseline, Settings};
 use super::state::{Replies, Rest};
 use super::statements::{Known, Prepared, Statement};
 use crate::fault::Fault;
 use crate::metrics::Run;
 use crate::net::Stream;
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -121,9 +123,18 @@ pub struct Server {
     pub conforming: bool,
     /// When it logged in.
     pub since: Instant,
+    /// Its place in the log, once it has one.
+    pub life: Option<Box<Life>>,
 }
 
 impl Server {
+    /// It is about to be closed, for this reason: for the log.
+    pub fn ends(&mut self, reason: impl Into<Cow<'static, str>>) {
+        if let Some(life) = &mut self.life {
+            life.ends(reason);
+        }
+    }
+
     /// May it be given to somebody else?
     pub fn rest(&self) -> Rest {
         match self.replies.rest() {

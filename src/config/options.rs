@@ -302,6 +302,8 @@ pub struct ProcessOptions {
     pub pid_file: Option<PathBuf>,
     /// `user`: whom a process of root's becomes.
     pub user: Option<String>,
+    /// The configuration is PgBouncer's own file: the process behaves as its users expect.
+    pub is_pgbouncer: bool,
 }
 
 impl ProcessOptions {

@@ -6,7 +6,7 @@
 
 use super::Pools;
 use super::core::{
-    At, Checkout, Kind, PoolId, Ready, Refusal, SlotId, Tick, Wait, WaiterId, WorkerId,
+    At, Checkout, Kind, Placed, PoolId, Ready, Refusal, SlotId, Tick, Wait, WaiterId, WorkerId,
 };
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
@@ -134,7 +134,10 @@ impl Lease {
         match self.server.take() {
             Some(server) if server.rest() == Rest::AtRest => {
                 let at = At { worker: self.worker, now };
-                drop(self.pools.with(|core| core.put_back(self.slot, server, at)));
+                let placed = self.pools.with(|core| core.put_back(self.slot, server, at));
+                if let Placed::Close(mut server, reason) = placed {
+                    server.ends(reason.words());
+                }
                 Ok(())
             }
             server => {

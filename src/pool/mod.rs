@@ -87,8 +87,8 @@ impl Pools {
         for waker in effects.wakes {
             waker.wake();
         }
-        for closing in effects.closes {
-            tracing::debug!(pid = closing.server.cancel.process_id(), reason = ?closing.reason, "closing server");
+        for mut closing in effects.closes {
+            closing.server.ends(closing.reason.words());
         }
         if !effects.openings.is_empty() {
             let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,11 +167,9 @@ impl Pools {
     }
 
     fn examine(&self, mut lease: Lease) {
-        let server = lease.server();
-        let pid = server.cancel.process_id();
-        let is_alive = server.is_alive(&mut Context::from_waker(Waker::noop()));
-        if !is_alive || lease.try_return().is_err() {
-            tracing::info!(pid, "closing server: it ended while it was idle");
+        if lease.server().is_alive(&mut Context::from_waker(Waker::noop())) {
+            // One that cannot be given back, because it has said that it ends, is closed.
+            drop(lease.try_return());
         }
     }
 

@@ -210,7 +210,7 @@ impl Session {
             }
             Some(Gate::Shape | Gate::Batch) => {}
             Some(Gate::Check(answer)) if answer.error.is_some() => {
-                self.lease = None;
+                self.closes_server("test query failed");
                 return self.try_another(cx);
             }
             Some(Gate::Check(_)) => self.align(cx)?,
@@ -251,7 +251,7 @@ impl Session {
     /// The statement is answered with the server's error, and the server, which has a part of the
     /// settings, is closed. A client that has not been welcomed cannot be.
     fn alignment_failed(&mut self, cx: &mut Context<'_>, error: Vec<u8>) -> ControlFlow<End> {
-        self.lease = None;
+        self.closes_server("var change failed");
         let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
         if self.greeting || self.owes_ready || self.held.is_empty() {
             let message = wire::error_fields(body).message;

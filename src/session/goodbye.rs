@@ -14,7 +14,7 @@ use crate::wire;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A clean-up takes no longer, whatever `cancel_wait_timeout` says.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -42,27 +42,34 @@ impl Session {
         self.phase = Phase::Idle;
         let reason = self.part(end).await;
         if self.options.log_disconnections {
+            let about = &self.card.about;
             tracing::info!(
-                client = self.card.id, user = %self.route.user, database = %self.route.database,
+                client = self.card.id, peer = %about.peer, user = %self.route.user,
+                database = %self.route.database, age = age(about.since),
                 "closing because: {reason}"
             );
         }
     }
 
     async fn part(&mut self, end: End) -> String {
-        let mut unsent = None;
+        let (mut unsent, words) = (None, self.words());
         let reason = match end {
             End::Left => "client close request".to_owned(),
-            End::ClientLost(error) => return format!("client connection lost: {error}"),
+            End::ClientLost(error) => {
+                let lost = format!("client connection lost: {error}");
+                return words.choose(lost, "client unexpected eof".to_owned());
+            }
             End::Quietly(reason) => reason,
-            End::ServerSaid => "server closed the connection".to_owned(),
+            End::ServerSaid => {
+                words.choose("server closed the connection", "server conn crashed?").to_owned()
+            }
             End::Fault(fault) => {
                 self.log_fault(&fault);
                 debug_assert_eq!(fault.scope, Scope::Session);
-                let mut out = Vec::new();
-                wire::fault(&mut out, &fault);
+                let (mut out, said) = (Vec::new(), fault.in_words(words));
+                wire::fault(&mut out, &said);
                 unsent = Some(out);
-                fault.message.into_owned()
+                said.message.into_owned()
             }
             End::Told(out, reason) => {
                 unsent = Some(out);
@@ -83,13 +90,24 @@ impl Session {
     }
 }
 
+/// Whole seconds since then.
+fn age(since: SystemTime) -> u64 {
+    since.elapsed().unwrap_or_default().as_secs()
+}
+
 /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
 /// Whatever cannot be cleaned is closed.
 pub(super) fn release(session: &Session, mut lease: Lease) {
     let options = &session.options;
     let half_asked = session.gate.as_ref().is_some_and(Gate::is_ours);
-    if session.dedicated || session.server_said || half_asked {
+    if session.dedicated {
+        return lease.server().ends("replication client was closed");
+    }
+    if session.server_said {
         return;
+    }
+    if half_asked {
+        return lease.server().ends("client disconnect while server was not ready");
     }
     let whole_session = options.mode == Mode::Session;
     let left_behind = session.pinned || session.effects != 0 || session.gate.is_some();
@@ -100,7 +118,8 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
     };
     if session.passing > 0 && session.pass == super::run::Passing::Forward {
         // It waits for the rest of a message that nobody is going to send.
-        return;
+        let server = lease.server();
+        return server.ends("client disconnect before everything was sent to the server");
     }
     let reset_all = reset.as_deref() == Some(DISCARD_ALL);
     if whole_session && !reset_all {
@@ -120,8 +139,8 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
         let cleaning = clean(server, reach, reset.as_deref(), &neutral);
         match tokio::time::timeout(limit, cleaning).await {
             Ok(Ok(())) => drop(lease.try_return()),
-            Ok(Err(error)) => log(server.cancel.process_id(), &error),
-            Err(_) => log(server.cancel.process_id(), &CleanError::Unprovable),
+            Ok(Err(error)) => server.ends(format!("reset query failed: {error}")),
+            Err(_) => server.ends("client disconnected with query in progress"),
         }
     });
 }
@@ -133,7 +152,9 @@ pub(super) fn kill(session: &mut Session) {
     if is_busy {
         session.deliver_cancel();
     }
-    session.lease = None;
+    if let Some(mut lease) = session.lease.take() {
+        lease.server().ends("admin forced disconnect");
+    }
 }
 
 /// Brings the server to rest and runs the reset query. One of the operator's own may leave
@@ -151,8 +172,4 @@ async fn clean(
         Some(DISCARD_ALL) => server.renewed(neutral).await,
         Some(_) => server.run("DEALLOCATE ALL").await,
     }
-}
-
-fn log(pid: u32, error: &CleanError) {
-    tracing::info!(pid, "closing server: it could not be cleaned: {error}");
 }

@@ -80,7 +80,13 @@ impl From<MalformedStartup> for Ended {
             MalformedStartup::Version { .. } => "0A000",
             MalformedStartup::Layout => "08P01",
         };
-        Self::Refused(Fault::session(Side::Client, code, error.to_string()))
+        let fault = Fault::session(Side::Client, code, error.to_string());
+        Self::Refused(match error {
+            MalformedStartup::Layout => {
+                fault.pgbouncer("invalid startup packet layout: expected terminator as last byte")
+            }
+            MalformedStartup::Length | MalformedStartup::Version { .. } => fault,
+        })
     }
 }
 
@@ -165,7 +171,8 @@ fn require_encryption(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended>
     if tls.is_required() && framed.stream().tls().is_none() && !unix {
         return Err(Ended::Refused(
             Fault::session(Side::Client, "28000", "SSL connection is required")
-                .hint("Connect with sslmode=require."),
+                .hint("Connect with sslmode=require.")
+                .pgbouncer("SSL required"),
         ));
     }
     Ok(())

@@ -570,5 +570,6 @@ fn is_client_tag(tag: u8) -> bool {
 
 /// PostgreSQL's own words for a message that no client may send.
 fn invalid_type(tag: u8) -> End {
-    End::Fault(Fault::protocol(format!("invalid frontend message type {tag}")))
+    let fault = Fault::protocol(format!("invalid frontend message type {tag}"));
+    End::Fault(fault.pgbouncer("unknown pkt"))
 }

@@ -72,8 +72,9 @@ pub async fn authenticate(
             let text = format!("expected password response, got message type {}", answer.tag);
             return Err(LoginEnd::Refused(Fault::protocol(text)));
         }
-        challenge =
-            exchange.respond(&answer.body).map_err(|rejection| rejected(&rejection, &user))?;
+        let is_sasl = matches!(challenge, Challenge::Sasl { .. } | Challenge::SaslContinue(_));
+        let next = exchange.respond(&answer.body);
+        challenge = next.map_err(|rejection| rejected(&rejection, &user, is_sasl))?;
     }
 }
 
@@ -89,15 +90,23 @@ fn entropy() -> Result<Entropy, Fault> {
 }
 
 /// PostgreSQL's words; the true cause is for the log only.
-fn rejected(rejection: &Rejection, user: &str) -> LoginEnd {
+fn rejected(rejection: &Rejection, user: &str, is_sasl: bool) -> LoginEnd {
     if let Rejection::Denied(cause) = rejection {
         let cause: &Cause = cause;
         let text = format!("password authentication failed for user \"{user}\"");
-        let fault = Fault::session(Side::Client, rejection.sqlstate(), text);
+        let others =
+            if is_sasl { "SASL authentication failed" } else { "password authentication failed" };
+        let fault = Fault::session(Side::Client, rejection.sqlstate(), text).pgbouncer(others);
         return LoginEnd::Denied(Box::new(fault), cause.to_string());
     }
     let text = rejection.to_string();
-    LoginEnd::Refused(Fault::session(Side::Client, rejection.sqlstate(), text))
+    let fault = Fault::session(Side::Client, rejection.sqlstate(), text.clone());
+    // PgBouncer says more to nobody.
+    LoginEnd::Refused(fault.pgbouncer(if is_sasl {
+        "SASL authentication failed".into()
+    } else {
+        text
+    }))
 }
 
 /// The challenge as an Authentication message (manual, "Message Formats").

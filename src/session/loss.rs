@@ -18,6 +18,7 @@ const LOST_MAX: u32 = 3;
 
 fn lost() -> Fault {
     Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
+        .pgbouncer("server conn crashed?")
 }
 
 impl Session {

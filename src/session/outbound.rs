@@ -113,7 +113,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::error!(client = self.card.id, "{error}; closing both connections");
-                self.lease = None;
+                self.closes_server("bad packet");
                 let fault =
                     Fault::session(Side::Server, "08P01", "server sent an unexpected message");
                 ControlFlow::Break(End::Fault(fault))
@@ -301,10 +301,12 @@ impl Session {
         } else if let (Some(Note::Try(_)), false) = (note, fields.is_fatal()) {
             Reply::Swallow
         } else if let Some(Note::Refuse(fault)) = note {
-            wire::fault(pieces.insert(), fault);
+            let said = fault.as_ref().clone().in_words(self.worker.common.words);
+            wire::fault(pieces.insert(), &said);
             Reply::Swallow
         } else if self.clock == Clock::Cancelled && fields.code == b"57014" {
-            wire::fault(pieces.insert(), &query_timeout());
+            let said = query_timeout().in_words(self.worker.common.words);
+            wire::fault(pieces.insert(), &said);
             Reply::Swallow
         } else if let Some(message) = self.names.translate(fields.message, note) {
             wire::with_message(pieces.insert(), body, &message);
@@ -368,7 +370,7 @@ impl Session {
                 self.probe(cx)
             }
             Rest::Unprovable if !keeps_server => {
-                self.lease = None;
+                self.closes_server("unclean server");
                 self.card.unlinks();
                 self.unbind(cx)
             }
@@ -450,6 +452,7 @@ fn undo(server: &mut Server, names: &mut super::names::Names) {
 
 fn query_timeout() -> Fault {
     Fault::query(Side::Operator, "57014", "canceling statement due to query timeout")
+        .pgbouncer("query timeout")
         .hint("The statement took longer than query_timeout.")
 }
 

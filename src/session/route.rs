@@ -3,6 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::fault::Words;
 use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
 use arc_swap::ArcSwap;
@@ -84,6 +85,8 @@ pub struct Common {
     pub events: Events,
     /// All clients.
     pub clients: super::card::Clients,
+    /// Whose words errors are in.
+    pub words: Words,
     /// Sessions read nothing. Whoever changes it gives each of them [`Order::Look`].
     ///
     /// [`Order::Look`]: super::card::Order::Look

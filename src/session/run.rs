@@ -13,7 +13,7 @@ use super::timing::Moments;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
-use crate::fault::{Fault, Side};
+use crate::fault::{Fault, Side, Words};
 use crate::metrics::EventKind;
 use crate::net::Stream;
 use crate::pool::core::Tick;
@@ -272,8 +272,12 @@ impl Session {
     }
 }
 
-fn shutdown() -> Fault {
+fn dismissed() -> Fault {
     Fault::session(Side::Operator, "57P01", "terminating connection due to administrator command")
+}
+
+fn shutdown() -> Fault {
+    dismissed().pgbouncer("server shutting down")
 }
 
 impl Session {
@@ -394,8 +398,12 @@ impl Session {
         if self.card.take(Order::Look) {
             self.look(cx)?;
         }
-        if self.card.take(Order::Stop) || self.card.take(Order::Kill) {
+        if self.worker.is_draining() && self.card.take(Order::Stop) {
             return ControlFlow::Break(End::Fault(shutdown()));
+        }
+        if self.card.take(Order::Stop) || self.card.take(Order::Kill) {
+            let fault = dismissed().pgbouncer("admin forced disconnect");
+            return ControlFlow::Break(End::Fault(fault));
         }
         if self.card.take(Order::Drain) && self.is_between_transactions() {
             return ControlFlow::Break(End::Fault(shutdown()));
@@ -465,12 +473,19 @@ impl Session {
         match refused {
             Refused::Removed => End::Fault(
                 Fault::session(Side::Operator, "57P01", "database removed from the configuration")
-                    .hint("Reconnect to a database that the configuration has."),
+                    .hint("Reconnect to a database that the configuration has.")
+                    .pgbouncer("database removed"),
             ),
             Refused::Failing(failure) => {
                 let mut out = Vec::new();
-                failure.encode(&mut out);
-                End::Told(out, failure.to_string())
+                failure.encode(&mut out, self.words());
+                let body = out.get(wire::HEADER_LEN..).unwrap_or_default();
+                let said = String::from_utf8_lossy(wire::error_fields(body).message).into_owned();
+                if self.options.log_pooler_errors && self.words() == Words::PgBouncer {
+                    self.log_pooler_error("08P01", &said);
+                }
+                let reason = self.words().choose(failure.to_string(), said);
+                End::Told(out, reason)
             }
         }
     }
@@ -478,7 +493,7 @@ impl Session {
     /// An error of ours in the place of the answer to what is held. The session goes on.
     pub(super) fn refuse_batch(&mut self, cx: &mut Context<'_>, fault: &Fault) -> ControlFlow<End> {
         let mut out = Vec::new();
-        wire::fault(&mut out, fault);
+        wire::fault(&mut out, &fault.clone().in_words(self.words()));
         self.log_fault(fault);
         self.answer_batch(cx, out)
     }
@@ -496,11 +511,9 @@ impl Session {
         self.card.take(Order::Cancel);
         self.set_clock(Clock::Off, None);
         if self.greeting {
-            return ControlFlow::Break(End::Fault(Fault::session(
-                Side::Proxy,
-                "57P03",
-                "no server connection available for login",
-            )));
+            let text = "no server connection available for login";
+            let fault = Fault::session(Side::Proxy, "57P03", text);
+            return ControlFlow::Break(End::Fault(fault.pgbouncer("query_wait_timeout")));
         }
         match wire::header(&self.held, self.options.max_packet_size) {
             Ok(Some(found))
@@ -536,6 +549,18 @@ impl Session {
         self.worker.set_alarm(&self.card, at);
     }
 
+    /// The server is of no use to anybody, for this reason.
+    pub(super) fn closes_server(&mut self, reason: &'static str) {
+        if let Some(mut lease) = self.lease.take() {
+            lease.server().ends(reason);
+        }
+    }
+
+    /// Whose words the client is told errors in.
+    pub(super) fn words(&self) -> Words {
+        self.worker.common.words
+    }
+
     pub(super) fn log_fault(&self, fault: &Fault) {
         let kind = match fault.code {
             "53300" => Some(EventKind::Limit),
@@ -550,10 +575,15 @@ impl Session {
             self.worker.common.events.note(now, ("warn", kind), names, &fault.message);
         }
         if self.options.log_pooler_errors {
-            tracing::warn!(
-                client = self.card.id, user = %self.route.user, database = %self.route.database,
-                code = fault.code, "{}: {}", fault.severity(), fault.message
-            );
+            let said = fault.clone().in_words(self.words());
+            self.log_pooler_error(said.code, &said.message);
         }
+    }
+
+    fn log_pooler_error(&self, code: &'static str, message: &str) {
+        tracing::warn!(
+            client = self.card.id, peer = %self.card.about.peer, user = %self.route.user,
+            database = %self.route.database, code, "pooler error: {message}"
+        );
     }
 }

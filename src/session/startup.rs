@@ -96,7 +96,8 @@ pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wis
             Side::Client,
             "28000",
             "no PostgreSQL user name specified in startup packet",
-        ));
+        )
+        .pgbouncer("no username supplied"));
     }
     if wish.database.is_empty() {
         wish.database = wish.user.clone();

@@ -192,11 +192,13 @@ fn query_wait_timeout() -> Fault {
         "The statement waited for query_wait_timeout; raise default_pool_size if the server has \
          room.",
     )
+    .pgbouncer("query_wait_timeout")
 }
 
 fn transaction_timeout() -> Fault {
     Fault::session(Side::Operator, "25P04", "terminating connection due to transaction timeout")
         .hint("The transaction took longer than transaction_timeout.")
+        .pgbouncer("transaction timeout")
 }
 
 fn idle_transaction_timeout() -> Fault {
@@ -206,14 +208,17 @@ fn idle_transaction_timeout() -> Fault {
         "terminating connection due to idle-in-transaction timeout",
     )
     .hint("The client was silent inside a transaction for idle_transaction_timeout.")
+    .pgbouncer("idle transaction timeout")
 }
 
 fn client_idle_timeout() -> Fault {
     Fault::session(Side::Operator, "57P05", "terminating connection due to idle-session timeout")
         .hint("The client was silent for client_idle_timeout.")
+        .pgbouncer("client_idle_timeout")
 }
 
 fn cancel_failed() -> Fault {
     Fault::session(Side::Server, "57014", "canceling statement due to query timeout")
         .hint("The server did not end the statement within cancel_wait_timeout.")
+        .pgbouncer("query timeout")
 }

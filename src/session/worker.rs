@@ -116,6 +116,11 @@ impl Worker {
         }
     }
 
+    /// Whether every client has been ordered to leave.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// Gives a large assembly's memory back.
     pub(super) fn trim(assembly: &mut Vec<u8>) {
         assembly.clear();

@@ -126,6 +126,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
+            words: howdah::fault::Words::default(),
             suspended: false.into(),
             events: howdah::metrics::Events::default(),
             queries: Arc::new(howdah::metrics::Queries::new(1, 100)),

@@ -12,8 +12,9 @@ pub(super) use shown::{cards, rows, snapshots};
 
 use super::current::Current;
 use super::door::{CardGuard, Door, Ended, dismiss, prove, tls_of};
+use super::version::PGBOUNCER_SERVER;
 use crate::admin::{Console, Step, WELCOME};
-use crate::fault::{Fault, Side};
+use crate::fault::{Fault, Side, Words};
 use crate::net::{FrameError, Framed, Peer, Socket};
 use crate::session::card::{About, Card, Order, Replication};
 use crate::session::startup::Wish;
@@ -25,6 +26,12 @@ use std::task::Poll;
 
 /// The console's names, as databases.
 const NAMES: [&str; 2] = ["howdah", "pgbouncer"];
+
+/// What the console's database is called.
+pub(super) fn name(words: Words) -> &'static str {
+    words.choose("howdah", "pgbouncer")
+}
+
 /// Longest message of a client.
 const MESSAGE_MAX: usize = 64 * 1024;
 
@@ -61,7 +68,7 @@ pub(super) async fn enter(
     let fault = match admit(door, now, &mut framed, &who).await {
         Ok(may_order) => match welcome(door, &mut framed, &who).await {
             Ok(listed) => {
-                let (console, user) = (Console::new(may_order), who.wish.user);
+                let (console, user) = (Console::new(may_order, door.common.words), who.wish.user);
                 let method = now.config.auth.auth_type.as_str();
                 return Some(Visit { framed, method, console, listed, user });
             }
@@ -81,7 +88,7 @@ pub(super) async fn enter(
     let (fault, cause) = fault;
     let told = (&fault, cause.as_deref());
     door.login_failed((who.id, &who.peer), &who.wish, (now, &tls), told);
-    dismiss(framed, fault).await;
+    dismiss(door, framed, fault).await;
     None
 }
 
@@ -106,7 +113,8 @@ async fn admit(
     }
     let text = format!("user \"{user}\" may not use the console");
     let fault = Fault::session(Side::Client, "42501", text)
-        .hint("The users in admin_users and stats_users may.");
+        .hint("The users in admin_users and stats_users may.")
+        .pgbouncer("not allowed");
     Err(Ended::Refused(fault))
 }
 
@@ -133,6 +141,8 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Card
     let mut out = Vec::new();
     server::authentication(&mut out, 0, b"");
     for (name, value) in WELCOME {
+        let is_version = *name == "server_version" && door.common.words == Words::PgBouncer;
+        let value = if is_version { PGBOUNCER_SERVER } else { value };
         server::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
     server::backend_key(&mut out, listed.card.key());
@@ -145,19 +155,23 @@ async fn welcome(door: &Door, framed: &mut Framed, who: &Visitor) -> Result<Card
 pub(super) async fn serve(door: &Rc<Door>, visit: Visit) {
     let Visit { mut framed, method, mut console, listed, user } = visit;
     let card = &listed.card;
-    if door.now().config.log.log_connections {
-        let tls = tls_of(&mut framed);
-        tracing::info!(
-            client = card.id, peer = %card.about.peer, user, database = "howdah", method,
-            tls = !tls.is_empty(), tls_version = tls, "login attempt succeeded"
-        );
-    }
+    let tls = tls_of(&mut framed);
+    let database = name(door.common.words).to_owned();
+    let wish = Wish { user, database, ..Wish::default() };
+    door.logged_in((card.id, &card.about.peer), &wish, (method, &tls));
     let reason = converse(door, &mut framed, &mut console, card).await;
     if door.is_suspended_by(card.id) {
         door.go_on();
         tracing::info!(client = card.id, "resumed: the console that suspended has left");
     }
-    tracing::debug!(client = card.id, user, "closing because: {reason}");
+    if door.now().config.log.log_disconnections {
+        let about = &card.about;
+        let age = about.since.elapsed().unwrap_or_default().as_secs();
+        tracing::info!(
+            client = card.id, peer = %about.peer, user = wish.user, database = wish.database, age,
+            "closing because: {reason}"
+        );
+    }
 }
 
 async fn converse(
@@ -222,8 +236,9 @@ pub(super) fn pause_all(door: &Door) {
 
 /// SIGUSR2: as RESUME.
 pub(super) fn resume_all(door: &Door) {
+    let paused = if door.is_suspended() { "SUSPEND" } else { "PAUSE" };
     match orders::resume(door, None) {
-        Ok(_) => tracing::info!("got SIGUSR2, continuing from PAUSE or SUSPEND"),
+        Ok(_) => tracing::info!("got SIGUSR2, continuing from {paused}"),
         Err(_) => tracing::info!("got SIGUSR2, but not paused/suspended"),
     }
 }

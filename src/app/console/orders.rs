@@ -40,7 +40,10 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
             Err(fault) => Err(fault),
         },
         Command::Reload { check: true } => changed(preview(door)),
-        Command::Reload { check: false } => changed(reload(door)),
+        Command::Reload { check: false } => {
+            tracing::info!("RELOAD command issued");
+            changed(reload(door))
+        }
         Command::ResetQueries => {
             door.common.queries.reset();
             Ok(Outcome::Done)

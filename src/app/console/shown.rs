@@ -6,14 +6,18 @@ mod sockets;
 
 use super::super::door::Door;
 use super::super::known::PoolView;
+use super::super::version;
 use super::insight;
 use crate::admin::{HELP, Value, View};
 use crate::config::{Applies, EffectiveOptions, Limit};
+use crate::fault::Words;
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::PoolSnapshot;
 use crate::session::card::Card;
 pub(super) use figures::millis;
 use figures::{averages, stats, totals};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
@@ -59,7 +63,9 @@ pub(in crate::app) fn rows(door: &Door, view: View) -> Vec<Row> {
         }
         View::Totals => figures::all_totals(door),
         View::Users => users(door),
-        View::Version => vec![vec![concat!("howdah ", env!("CARGO_PKG_VERSION")).into()]],
+        View::Version => {
+            vec![vec![door.common.words.choose(version::HOWDAH, version::PGBOUNCER).into()]]
+        }
     }
 }
 
@@ -143,7 +149,54 @@ fn databases(door: &Door) -> Vec<Row> {
         ]);
         Some(row)
     };
-    names.into_iter().filter_map(row).collect()
+    let own = names.iter().take_while(|name| name.as_str() < OWN).count();
+    let mut rows: Vec<Row> = names.into_iter().filter_map(row).collect();
+    if door.common.words == Words::PgBouncer {
+        rows.insert(own.min(rows.len()), own_database(door));
+    }
+    rows
+}
+
+/// What PgBouncer calls the database of its console.
+const OWN: &str = "pgbouncer";
+
+/// The console as a database, which PgBouncer's tools expect among the others.
+fn own_database(door: &Door) -> Row {
+    let options = &door.now().config;
+    let lifetime = options.timeouts.server_lifetime.as_secs();
+    let zero = || Value::count(0);
+    vec![
+        OWN.into(),
+        Value::Null,
+        Value::count(options.howdah.listen_port),
+        OWN.into(),
+        OWN.into(),
+        Value::count(2),
+        zero(),
+        zero(),
+        Value::count(lifetime),
+        "statement".into(),
+        Value::Null,
+        zero(),
+        zero(),
+        zero(),
+        Value::count(of_console(door)),
+        false.into(),
+        false.into(),
+    ]
+}
+
+/// How many clients the console has.
+fn of_console(door: &Door) -> usize {
+    door.common.clients.len().saturating_sub(cards(door).len())
+}
+
+/// The console as a pool.
+fn own_pool(door: &Door) -> Row {
+    let mut row = vec![OWN.into(), OWN.into(), Value::count(of_console(door))];
+    row.extend((0..12).map(|_| Value::count(0)));
+    row.extend(["statement".into(), Value::Null]);
+    row
 }
 
 /// Host, port, database and forced user.
@@ -168,26 +221,14 @@ fn dns_hosts(door: &Door) -> Vec<Row> {
     door.now().context.resolver.known().into_iter().map(row).collect()
 }
 
-/// A moment in UTC, as PgBouncer writes moments.
+/// A moment, as PgBouncer writes moments: in the time zone of the system.
 pub(super) fn moment(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (since / 86_400, since % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    moment_in(time, TimeZone::system())
 }
 
-/// Year, month and day of a day since 1970: years begin in March here, so that the leap day is the
-/// last of them.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+fn moment_in(time: SystemTime, zone: TimeZone) -> String {
+    let moment = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    moment.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 fn users(door: &Door) -> Vec<Row> {
@@ -252,7 +293,6 @@ fn lists(door: &Door) -> Vec<Row> {
     let idle: u32 = counts.values().map(|one| one.idle).sum();
     let used: u32 = counts.values().map(|one| one.opening + one.granted + one.leased).sum();
     let resolver = &now.context.resolver;
-    let of_console = door.common.clients.len().saturating_sub(cards(door).len());
     let items: [(&str, usize); 15] = [
         ("databases", now.config.databases.len()),
         ("users", now.config.users.len()),
@@ -269,7 +309,7 @@ fn lists(door: &Door) -> Vec<Row> {
         ("dns_zones", 0),
         ("dns_queries", resolver.pending()),
         ("dns_pending", 0),
-        ("console_clients", of_console),
+        ("console_clients", of_console(door)),
     ];
     items.map(|(name, items)| vec![name.into(), Value::count(items)]).into()
 }
@@ -287,7 +327,8 @@ mod tests {
             (1_709_251_199, "2024-02-29 23:59:59 UTC"),
             (4_107_542_400, "2100-03-01 00:00:00 UTC"),
         ] {
-            assert_eq!(moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(moment_in(time, TimeZone::UTC), text);
         }
     }
 }

@@ -21,6 +21,7 @@ fn routes(invented_max: usize) -> Routes {
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
+        words: crate::fault::Words::default(),
         suspended: false.into(),
         events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(1, 0)),

@@ -115,7 +115,7 @@ pub(super) fn pgbouncer(
     for setting in config.settings.values_mut() {
         setting.origin = origin(&setting.origin, &written);
     }
-    config.process = process;
+    config.process = Process { is_pgbouncer: true, ..process };
     let missing = findings.iter().filter(|finding| matches!(finding.fate, Fate::Missing(_)));
     config.warnings = missing.map(ToString::to_string).collect();
     Ok(config)

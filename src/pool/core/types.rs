@@ -229,6 +229,22 @@ pub enum CloseReason {
     Unknown,
 }
 
+impl CloseReason {
+    /// PgBouncer's words for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Dedicated => "replication client was closed",
+            Self::PoolRemoved => "database removed",
+            Self::Reconnect => "database configuration changed",
+            Self::OverLimit | Self::Reserve => "too many servers in the pool",
+            Self::Lifetime => "server lifetime over",
+            Self::IdleTimeout => "server idle timeout",
+            Self::Evicted => "evicted",
+            Self::Unknown => "a server of nobody's",
+        }
+    }
+}
+
 /// A server the core gave up; its slot is gone already.
 #[derive(Debug)]
 pub struct Closing<S> {

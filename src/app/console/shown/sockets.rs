@@ -1,6 +1,6 @@
 //! Every connection by itself, and the pools: from the cards of clients and servers.
 
-use super::{Row, cards, moment, snapshots, views};
+use super::{Row, cards, moment, own_pool, snapshots, views};
 use crate::admin::Value;
 use crate::app::cancels::Underway;
 use crate::app::door::Door;
@@ -8,6 +8,7 @@ use crate::app::known::PoolView;
 use crate::backend::cancel::CancelTarget;
 use crate::backend::server::Reported;
 use crate::config::CheckQuery;
+use crate::fault::Words;
 use crate::net::Endpoints;
 use crate::pool::core::Tick;
 use crate::pool::{PoolId, ServerSnapshot, Stand};
@@ -367,5 +368,9 @@ pub(super) fn pools(door: &Door) -> Vec<Row> {
         ]);
         row
     };
-    views(door).into_iter().map(row).collect()
+    let mut rows: Vec<Row> = views(door).into_iter().map(row).collect();
+    if door.common.words == Words::PgBouncer {
+        rows.push(own_pool(door));
+    }
+    rows
 }
