@@ -248,4 +248,12 @@ fn it_obeys_signals_as_it_does() {
     assert_eq!(howdah.wait().code(), Some(0));
     let fast = "LOG got SIGINT while shutting down, fast exit";
     assert_eq!(line(&howdah, "got SIGINT while"), fast);
+    // While everything is suspended nobody is waited for.
+    let mut howdah = start("words_signals", "");
+    let mut admin = console(&howdah);
+    admin.run("SUSPEND");
+    howdah.signal(Signal::TERM);
+    assert_eq!(howdah.wait().code(), Some(1));
+    let down = "ERROR got SIGTERM, suspend was in progress, going down immediately";
+    assert_eq!(line(&howdah, "got SIGTERM"), down);
 }

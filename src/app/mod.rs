@@ -39,6 +39,9 @@ use logging::{Destination, Lines, Logging, LoggingError};
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// As PgBouncer ends when it is told to end while it is suspended.
+    #[error("ended by a signal while suspended")]
+    Suspended,
     /// The log.
     #[error(transparent)]
     Logging(#[from] LoggingError),

@@ -154,6 +154,11 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         _ = io::stdout().write_all(&[super::UP]).and_then(|()| io::stdout().flush());
     }
     let end = until_end(&door, &mut signals).await;
+    let by_signal = !end.1.is_empty() && matches!(end.0, Asked::Drain | Asked::Wait);
+    if is_pgbouncer && door.is_suspended() && by_signal {
+        tracing::error!("{}suspend was in progress, going down immediately", end.1);
+        return Err(AppError::Suspended);
+    }
     door.ending.set(true);
     door.happened(("info", EventKind::Shutdown), ("", ""), &format!("{}shutting down", end.1));
     service::stopping();
