@@ -68,7 +68,7 @@ pub struct Fault {
     /// the function.
     pub origin: Option<(&'static str, &'static str)>,
     /// What PgBouncer says in this case, if it knows it.
-    pub pgbouncer: Option<Cow<'static, str>>,
+    pub pgbouncer: Option<Box<str>>,
 }
 
 impl Fault {
@@ -99,7 +99,7 @@ impl Fault {
 
     /// The same with what PgBouncer says in this case.
     #[must_use]
-    pub fn pgbouncer(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn pgbouncer(mut self, message: impl Into<Box<str>>) -> Self {
         self.pgbouncer = Some(message.into());
         self
     }
@@ -110,7 +110,7 @@ impl Fault {
         match (words, self.pgbouncer) {
             (Words::PgBouncer, Some(message)) => Self {
                 code: PGBOUNCER_CODE,
-                message,
+                message: Cow::Owned(message.into()),
                 hint: Cow::Borrowed(""),
                 origin: None,
                 pgbouncer: None,

@@ -161,11 +161,9 @@ impl LoginFailure {
 
     /// The failure for the log, in these words: PgBouncer's lines have the server's own.
     pub fn in_words(&self, words: Words) -> String {
-        match self {
-            Self::Refused { message, .. } if words == Words::PgBouncer => {
-                format!("FATAL {message}")
-            }
-            _ => self.to_string(),
+        match (words, self) {
+            (Words::PgBouncer, Self::Refused { message, .. }) => format!("FATAL {message}"),
+            (Words::PgBouncer | Words::PostgreSql, _) => self.to_string(),
         }
     }
 
