@@ -8,6 +8,7 @@ use support::behaviour::{
     capacity, client, eventually, last_words, refusal, server_of, settings, succeeded, the_error,
     told, value,
 };
+use support::console::{console, rows_with, the_row};
 use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::postgres::{Postgres, RIDER};
@@ -217,4 +218,31 @@ fn users_and_certificates_count_from_the_next_login_on() {
     assert!(log_in(&one, "second").is_none(), "the old certificate");
     assert!(log_in(&two, "second").is_some(), "the new ones");
     eventually("a line in the log", || howdah.log().contains("(new contents)"));
+}
+
+#[test]
+fn what_was_counted_stays_when_the_servers_are_elsewhere() {
+    let before = settings("counted", "transaction").set("howdah.admin_users", vec![RIDER]);
+    let howdah = Howdah::start(&before);
+    let mut wire = client(&howdah, "counted");
+    (0..5).for_each(|_| wire.run("SELECT 1"));
+    let mut admin = console(&howdah);
+    let count = |admin: &mut Wire| {
+        the_row(admin, "stats_totals", &[("database", "counted")]).number("xact_count")
+    };
+    assert_eq!(count(&mut admin), 5.0);
+    let postgres = Postgres::shared();
+    let node = format!("{}:{}", postgres.socket_dir().display(), postgres.port());
+    reload(&howdah, &before.set("databases.counted.nodes", vec![node]));
+    assert_eq!(count(&mut admin), 5.0);
+    // What the old session does counts too, and what the old pool counted when it is gone.
+    wire.run("SELECT 1");
+    assert_eq!(count(&mut admin), 6.0);
+    wire.disconnect();
+    let mut fresh = client(&howdah, "counted");
+    fresh.run("SELECT 1");
+    eventually("the old pool is gone", || {
+        rows_with(&mut admin, "servers", &[("database", "counted")]).len() == 1
+    });
+    assert_eq!(count(&mut admin), 7.0);
 }

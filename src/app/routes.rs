@@ -36,11 +36,7 @@ pub(super) struct Routes {
     /// How many of them there may be.
     invented_max: usize,
     accounts: HashMap<PoolId, Arc<Account>>,
-    /// What is counted of each pool, by the workers and by this thread.
-    traffic: HashMap<PoolId, Arc<PoolTraffic>>,
     workers: u8,
-    /// What was counted of pools that are gone.
-    gone: Totals,
     /// Databases of which nobody gets a server.
     paused: Paused,
     /// Databases that let nobody in.
@@ -88,9 +84,7 @@ impl Routes {
             invented: HashMap::new(),
             invented_max: INVENTED_MAX,
             accounts: HashMap::new(),
-            traffic: HashMap::new(),
             workers,
-            gone: Totals::default(),
             paused: Paused::default(),
             disabled: HashSet::new(),
             verifiers: HashMap::new(),
@@ -121,12 +115,7 @@ impl Routes {
 
     /// What this process counts of a pool.
     pub(super) fn traffic(&self, pool: PoolId) -> Option<&Arc<PoolTraffic>> {
-        self.traffic.get(&pool)
-    }
-
-    /// What was counted of pools that are gone.
-    pub(super) fn gone(&self) -> &Totals {
-        &self.gone
+        self.known.traffic(pool)
     }
 
     /// Which databases are paused.
@@ -181,28 +170,10 @@ impl Routes {
         self.known.of(database).collect()
     }
 
-    /// What the clients of each database did.
-    pub(super) fn by_database(&self) -> HashMap<String, Totals> {
-        let mut totals = HashMap::<String, Totals>::new();
-        for (pool, traffic) in &self.traffic {
-            let Some((database, _)) = self.known.names(*pool) else { continue };
-            totals.entry(database.to_owned()).or_default().merge(&traffic.totals());
-        }
-        totals
-    }
-
-    /// The same, and what the clients of each pool did.
-    pub(super) fn by_database_and_pool(
-        &self,
-    ) -> (HashMap<String, Totals>, HashMap<PoolId, Totals>) {
-        let pools = self.traffic.iter().map(|(pool, traffic)| (*pool, traffic.totals()));
-        (self.by_database(), pools.collect())
-    }
-
     /// What all clients did since the start.
     pub(super) fn totals(&self) -> Totals {
-        let mut totals = self.gone.clone();
-        self.traffic.values().for_each(|traffic| totals.merge(&traffic.totals()));
+        let mut totals = self.known.gone();
+        self.known.by_pool().values().for_each(|one| totals.merge(one));
         totals
     }
 
@@ -281,14 +252,14 @@ impl Routes {
         oldest.sort_unstable();
         let unused = oldest.into_iter().map(|(_, key)| key).filter(|key| self.is_unused(key));
         let unused = unused.take(self.invented_max.div_ceil(4)).cloned().collect();
-        self.forget(&unused);
+        self.forget(config, &unused);
         self.invented.len() < self.invented_max
     }
 
     /// Forgets the routes that clients have made up and nobody has used for
     /// `autodb_idle_timeout`; to be called about every second.
     pub(super) fn forget_unused(&mut self, config: &Config, now: Instant) {
-        self.known.prune(&self.common.pools, |pool| self.accounts.contains_key(&pool));
+        self.prune(config);
         let Some(limit) = config.timeouts.autodb_idle_timeout else { return };
         if self.invented.is_empty() {
             return;
@@ -299,7 +270,7 @@ impl Routes {
         let unused: HashSet<Names> = due.filter(|key| self.is_unused(key)).cloned().collect();
         if !unused.is_empty() {
             tracing::info!("forgetting {} route(s): autodb_idle_timeout", unused.len());
-            self.forget(&unused);
+            self.forget(config, &unused);
         }
     }
 
@@ -323,7 +294,7 @@ impl Routes {
     }
 
     /// Forgets these routes, and the pools and numbers that no other route needs.
-    fn forget(&mut self, unused: &HashSet<Names>) {
+    fn forget(&mut self, config: &Config, unused: &HashSet<Names>) {
         self.routes.retain(|key, _| !unused.contains(key));
         self.invented.retain(|key, _| !unused.contains(key));
         let retired: Vec<_> =
@@ -344,9 +315,8 @@ impl Routes {
         let servers = self.accounts.values().map(|account| &*account.user);
         let users: HashSet<&str> = clients.chain(servers).collect();
         self.users.retain(|name| users.contains(name.as_str()));
-        self.forget_traffic();
         drop(retired);
-        self.known.prune(&self.common.pools, |pool| self.accounts.contains_key(&pool));
+        self.prune(config);
     }
 
     /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
@@ -400,13 +370,16 @@ impl Routes {
             }
             stays
         });
-        self.forget_traffic();
+        self.prune(config);
     }
 
-    /// Adds up what was counted of pools that are gone.
-    fn forget_traffic(&mut self) {
-        let gone = self.traffic.extract_if(|pool, _| !self.accounts.contains_key(pool));
-        gone.for_each(|(_, traffic)| self.gone.merge(&traffic.totals()));
+    /// Forgets pools that nobody uses or can come to use.
+    fn prune(&mut self, config: &Config) {
+        self.known.prune(
+            &self.common.pools,
+            |pool| self.accounts.contains_key(&pool),
+            |database| config.databases.contains_key(database),
+        );
     }
 
     fn add(
@@ -427,9 +400,8 @@ impl Routes {
         let account = self.account_of(pool, address, options);
         let session = Arc::new(session_options(config, options));
         let threads = usize::from(self.workers) + 1;
-        let traffic =
-            self.traffic.entry(pool).or_insert_with(|| Arc::new(PoolTraffic::new(threads)));
-        let traffic = Arc::clone(traffic);
+        let traffic = self.known.traffic(pool).cloned();
+        let traffic = traffic.unwrap_or_else(|| Arc::new(PoolTraffic::new(threads)));
         self.known.note(pool, names.0, options, &traffic);
         Some(Arc::new(Route::new(names, (pool, traffic), account, session)))
     }

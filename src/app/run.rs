@@ -400,7 +400,9 @@ async fn report(door: Rc<Door>) {
     loop {
         tick.tick().await;
         let now = door.routes.borrow().totals();
-        let totals = door.routes.borrow().by_database_and_pool();
+        let known = door.routes.borrow();
+        let totals = (known.known().by_database(), known.known().by_pool());
+        drop(known);
         door.period.borrow_mut().end(period, totals);
         if door.now().config.log.log_stats {
             super::figures::log(&now.since(&before), period);

@@ -91,7 +91,7 @@ fn series(door: &Door) -> Vec<Series> {
     let routes = door.routes.borrow();
     let mut all = Vec::new();
     let mut others = Series::new(OTHERS, OTHERS);
-    others.totals.merge(routes.gone());
+    others.totals.merge(&routes.known().gone());
     for view in routes.pools() {
         let here = |of: fn(&(u64, u64)) -> u64| -> u64 {
             view.pools.iter().filter_map(|pool| clients.get(pool)).map(of).sum()

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// A row for each database, from its totals and those of the last period.
 pub(super) fn stats(door: &Door, row: impl Fn(&str, &Totals, (&Totals, u64)) -> Row) -> Vec<Row> {
-    let totals: BTreeMap<_, _> = door.routes.borrow().by_database().into_iter().collect();
+    let totals: BTreeMap<_, _> = door.routes.borrow().known().by_database().into_iter().collect();
     let (period, none) = (door.period.borrow(), Totals::default());
     let seconds = period.length.as_secs().max(1);
     let one = |(name, all): (&String, &Totals)| {
