@@ -409,10 +409,16 @@ fn queries_are_counted_by_their_form_in_both_protocols_and_all_modes() {
         ];
         one.send(&wrong.concat());
         one.until(b'Z');
+        // What fails before it runs is not the fault of what is sent behind it.
+        let behind = messages::query("SELECT 1 + 2");
+        one.send(&[messages::parse("", "SELECT no_such", &[]), messages::sync(), behind].concat());
+        one.until(b'Z');
+        one.until(b'Z');
         for (query, expected) in [
             ("select * from t where a = $1", [3, 3, 0]),
             ("insert into t values ($1, ...), ...", [2, 5, 0]),
             ("select $1 / $2", [1, 0, 1]),
+            ("select $1 + $2", [1, 1, 0]),
             ("select * from t where a < $1", [2, 2, 1]),
             ("select b from t", [2, 10, 0]),
             ("(a statement too long to be read)", [1, 1, 0]),

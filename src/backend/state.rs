@@ -237,9 +237,10 @@ impl<N> Replies<N> {
         found && behind.any(|entry| entry.kind.ends_with_ready())
     }
 
-    /// Notes of everything that is still awaited, oldest first.
-    pub fn notes(&self) -> impl DoubleEndedIterator<Item = &N> {
-        self.queue.iter().filter_map(|entry| entry.note.as_ref())
+    /// Notes of what is still awaited of the batch in front, oldest first.
+    pub fn notes_of_batch(&self) -> impl Iterator<Item = &N> {
+        let batch = self.queue.iter().take_while(|entry| !entry.kind.ends_with_ready());
+        batch.filter_map(|entry| entry.note.as_ref())
     }
 
     /// A message was sent, or (with [`Reply::Fake`]) is to be answered in its turn without having

@@ -127,7 +127,7 @@ fn asked(server: &Server) -> Option<Run> {
     if matches!(front.kind, Kind::Query | Kind::Sync | Kind::FunctionCall) {
         return front.note.as_ref().and_then(run);
     }
-    server.replies.notes().find_map(run)
+    server.replies.notes_of_batch().find_map(run)
 }
 
 impl Session {
