@@ -204,9 +204,12 @@ fn its_log_has_the_lines_that_tools_read() {
     assert!(names.clone().count() > 10, "{stats}");
     assert_eq!(names.nth(2), Some("xacts/s,"));
     refused(&howdah, RIDER, "nowhere", "");
+    let timeout = format!("WARNING {client} pooler error: query timeout");
+    assert_eq!(line(&howdah, "pooler error: query timeout"), timeout);
     let nowhere = format!("C-0xID: nowhere/{RIDER}@127.0.0.1:PORT");
     let what = "no such database: nowhere";
-    assert_eq!(line(&howdah, "pooler error"), format!("WARNING {nowhere} pooler error: {what}"));
+    let refused_aloud = format!("WARNING {nowhere} pooler error: {what}");
+    assert_eq!(line(&howdah, &format!("pooler error: {what}")), refused_aloud);
     let closing = line(&howdah, &format!("closing because: {what}"));
     assert_eq!(closing, format!("LOG {nowhere} closing because: {what} (age="));
     refused(&howdah, RIDER, "words_log_nobody", "");

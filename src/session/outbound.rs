@@ -291,7 +291,7 @@ impl Session {
         let Some(lease) = &mut self.lease else { return Reply::Swallow };
         let server = lease.server();
         let note = server.replies.front().and_then(|front| front.note.as_ref());
-        let gate = self.gate.as_mut();
+        let (gate, mut timed_out) = (self.gate.as_mut(), false);
         let reply = if let (Some(answer), false) = (gate.and_then(Gate::answer), fields.is_fatal())
         {
             let mut error = Vec::new();
@@ -307,6 +307,7 @@ impl Session {
         } else if self.clock == Clock::Cancelled && fields.code == b"57014" {
             let said = query_timeout().in_words(self.worker.common.words);
             wire::fault(pieces.insert(), &said);
+            timed_out = true;
             Reply::Swallow
         } else if let Some(message) = self.names.translate(fields.message, note) {
             wire::with_message(pieces.insert(), body, &message);
@@ -321,6 +322,9 @@ impl Session {
             self.names.outdate();
         }
         undo(server, &mut self.names);
+        if timed_out {
+            self.log_fault(&query_timeout());
+        }
         reply
     }
 

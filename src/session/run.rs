@@ -566,6 +566,7 @@ impl Session {
             "53300" => Some(EventKind::Limit),
             "08006" => Some(EventKind::Server),
             "25P03" | "25P04" | "57P05" => Some(EventKind::Timeout),
+            "57014" if fault.side == Side::Operator => Some(EventKind::Timeout),
             // What clients do, and what operators know already.
             _ => None,
         };
