@@ -3,7 +3,7 @@
 //!     cargo run --release -- FOLDER…    every .sql file below, and every .txt file of tests/scripts
 //!
 //! `ORACLE_RUNS` changed texts follow (100000 if it is not set), from the seed `ORACLE_SEED`. Ends with 1 if there is a
-//! difference; each is cut down to what it needs. What counts as one: `compare.rs`, `form.rs`.
+//! difference; each is shown on as short a text as was found. What counts as one: `compare.rs`, `form.rs`.
 
 mod compare;
 mod corpus;
@@ -72,7 +72,7 @@ impl Oracle {
         println!("DIFFERENCE in {}\n  text: {least:?}\n  {detail}", difference.check);
     }
 
-    /// A text with the same difference from which nothing can be taken away.
+    /// A shorter text with the same difference, if there is one.
     fn least(&mut self, text: &str, check: &str) -> String {
         let mut least = text.to_owned();
         let mut size = least.len() / 2;

@@ -176,11 +176,18 @@ fn statements_end_at_semicolons() {
         ),
         (
             "CREATE FUNCTION f() BEGIN ATOMIC CREATE PROCEDURE g() BEGIN ATOMIC a; END; END; c",
-            &["CREATE FUNCTION f() BEGIN ATOMIC CREATE PROCEDURE g() BEGIN ATOMIC a; END; END", "c"],
+            &[
+                "CREATE FUNCTION f() BEGIN ATOMIC CREATE PROCEDURE g() BEGIN ATOMIC a; END; END",
+                "c",
+            ],
         ),
         (
             "CREATE FUNCTION f() BEGIN ATOMIC END; CREATE FUNCTION g() BEGIN ATOMIC ; END; c",
-            &["CREATE FUNCTION f() BEGIN ATOMIC END", "CREATE FUNCTION g() BEGIN ATOMIC ; END", "c"],
+            &[
+                "CREATE FUNCTION f() BEGIN ATOMIC END",
+                "CREATE FUNCTION g() BEGIN ATOMIC ; END",
+                "c",
+            ],
         ),
         ("CREATE FUNCTION begin() RETURN 1; c", &["CREATE FUNCTION begin() RETURN 1", "c"]),
         ("BEGIN; SELECT 1; END", &["BEGIN", "SELECT 1", "END"]),
