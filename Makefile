@@ -2,7 +2,7 @@
 
 HOWDAH := $(or $(CARGO_TARGET_DIR),target)/release/howdah
 
-.PHONY: help build demo test soak fuzz compat bench bench-quick deb micro check deny
+.PHONY: help build demo test soak fuzz oracle compat bench bench-quick deb micro check deny
 
 help:                ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ soak: postgresql     ## the long tests at their full counts
 
 fuzz:                ## a smoke run of every fuzz target (FUZZ_RUNS=20000)
 	scripts/fuzz.sh
+
+oracle:              ## howdah's reading of SQL against PostgreSQL's own scanner (ORACLE_RUNS=100000, ORACLE_SEED=1)
+	scripts/oracle.sh
 
 compat: postgresql   ## drivers and other programs from outside, each with its own pinned tools
 	bash tests/compat/run.sh

@@ -1,8 +1,9 @@
 //! Where statements end.
 //!
 //! A semicolon ends a statement unless it lies in parentheses (`CREATE RULE … DO (a; b)`) or in
-//! the `BEGIN ATOMIC … END` body of a function. The body is followed the way psql follows it,
-//! except that it must say ATOMIC, and that `AS end` and `x.end` are labels.
+//! the `BEGIN ATOMIC … END` body of a function. Each statement of a body ends in a semicolon and
+//! none begins with END, so the END that follows one is the body's; others belong to a CASE, or are
+//! labels as in `SELECT 1 end`. A statement of a body may create a function with a body of its own.
 
 use std::ops::Range;
 
@@ -30,14 +31,15 @@ enum Lead {
     Plain,
 }
 
-/// What the word before this one says about it.
+/// What the token before this one says about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Last {
     #[default]
     Any,
+    /// BEGIN, after which ATOMIC opens a body.
     Begin,
-    /// A name must follow, even if it is spelled like a keyword.
-    LabelFollows,
+    /// A statement of a body begins here, or the body ends.
+    InBody,
 }
 
 impl Boundary {
@@ -64,6 +66,9 @@ impl Boundary {
                 *self = Self::default();
                 return true;
             }
+            Kind::Semicolon if self.depth == 0 => {
+                (self.lead, self.last) = (Lead::Start, Last::InBody);
+            }
             _ => {}
         }
         false
@@ -72,6 +77,10 @@ impl Boundary {
     fn follow(&mut self, token: Token, text: &[u8]) {
         let word = token.bytes(text);
         let is = |wanted: &[u8]| token.kind == Kind::Word && is_word(word, wanted);
+        let last = std::mem::take(&mut self.last);
+        if last == Last::InBody && is(b"end") {
+            self.body = self.body.saturating_sub(1);
+        }
         self.lead = match self.lead {
             Lead::Start if is(b"create") => Lead::Create,
             Lead::Create if is(b"or") => Lead::CreateOr,
@@ -79,9 +88,14 @@ impl Boundary {
             Lead::Create | Lead::CreateOrReplace if is(b"function") || is(b"procedure") => {
                 Lead::Routine
             }
+            Lead::Routine if last == Last::Begin && is(b"atomic") => {
+                self.body = self.body.saturating_add(1);
+                self.last = Last::InBody;
+                Lead::Start
+            }
             Lead::Routine => {
-                if self.depth == 0 {
-                    self.follow_body(token, word);
+                if self.depth == 0 && is(b"begin") {
+                    self.last = Last::Begin;
                 }
                 Lead::Routine
             }
@@ -89,27 +103,6 @@ impl Boundary {
                 Lead::Plain
             }
         };
-    }
-
-    fn follow_body(&mut self, token: Token, word: &[u8]) {
-        let last = std::mem::take(&mut self.last);
-        if token.kind == Kind::Dot {
-            self.last = Last::LabelFollows;
-        }
-        if token.kind != Kind::Word || last == Last::LabelFollows {
-            return;
-        }
-        if is_word(word, b"begin") {
-            self.last = Last::Begin;
-        } else if is_word(word, b"as") {
-            self.last = Last::LabelFollows;
-        } else if (last == Last::Begin && is_word(word, b"atomic"))
-            || (self.body > 0 && is_word(word, b"case"))
-        {
-            self.body = self.body.saturating_add(1);
-        } else if is_word(word, b"end") {
-            self.body = self.body.saturating_sub(1);
-        }
     }
 }
 

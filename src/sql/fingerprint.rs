@@ -187,17 +187,22 @@ impl Form<'_> {
     }
 
     fn tight(&mut self, bytes: &[u8], before: Before) {
-        if bytes == b"." && self.before == Before::Tight && self.out.last() == Some(&b'.') {
-            // Two dots are not one sign of two.
-            self.out.push(b' ');
-        }
+        self.part_dots(bytes);
         self.out.extend_from_slice(bytes);
         self.mix();
         self.before = before;
     }
 
+    /// Two dots are not one sign of two, and three no mark of a list.
+    fn part_dots(&mut self, bytes: &[u8]) {
+        if bytes.first() == Some(&b'.') && self.out.last() == Some(&b'.') {
+            self.out.push(b' ');
+        }
+    }
+
     fn other(&mut self, bytes: &[u8]) {
         self.space();
+        self.part_dots(bytes);
         self.out.extend_from_slice(bytes);
         self.mix();
         self.before = Before::Other;
@@ -237,6 +242,9 @@ mod tests {
             ("ALTER ROLE a PASSWORD 'hunter2'", "alter role a password ?"),
             ("ALTER ROLE a PASSWORD 'hunter2", "alter role a password ?"),
             ("ALTER ROLE a PASSWORD $x$hunter2", "alter role a password ?"),
+            ("a . . b", "a. .b"),
+            ("a . .. b", "a. .. b"),
+            ("1, ... b", "?, .. .b"),
             ("", ""),
         ] {
             assert_eq!(normal(text), expected, "{text}");

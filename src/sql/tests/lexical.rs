@@ -163,6 +163,32 @@ fn statements_end_at_semicolons() {
             "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end, x.case; END; c",
             &["CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end, x.case; END", "c"],
         ),
+        (
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 end, 2 case; SELECT 3 end; END; c",
+            &[
+                "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 end, 2 case; SELECT 3 end; END",
+                "c",
+            ],
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT begin atomic; END; c",
+            &["CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT begin atomic; END", "c"],
+        ),
+        (
+            "CREATE FUNCTION f() BEGIN ATOMIC CREATE PROCEDURE g() BEGIN ATOMIC a; END; END; c",
+            &[
+                "CREATE FUNCTION f() BEGIN ATOMIC CREATE PROCEDURE g() BEGIN ATOMIC a; END; END",
+                "c",
+            ],
+        ),
+        (
+            "CREATE FUNCTION f() BEGIN ATOMIC END; CREATE FUNCTION g() BEGIN ATOMIC ; END; c",
+            &[
+                "CREATE FUNCTION f() BEGIN ATOMIC END",
+                "CREATE FUNCTION g() BEGIN ATOMIC ; END",
+                "c",
+            ],
+        ),
         ("CREATE FUNCTION begin() RETURN 1; c", &["CREATE FUNCTION begin() RETURN 1", "c"]),
         ("BEGIN; SELECT 1; END", &["BEGIN", "SELECT 1", "END"]),
         ("BEGIN ATOMIC; c", &["BEGIN ATOMIC", "c"]),
@@ -177,7 +203,7 @@ fn statements_end_at_semicolons() {
 
 #[test]
 fn a_statement_hidden_in_what_looks_like_a_body_is_seen() {
-    let text = b"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 case; END; SET x = 1";
+    let text = b"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 END; SET x = 1";
     let facts = facts(text, true);
     assert!(facts.broken && facts.taint);
     assert_eq!(facts.settings, crate::sql::Settings::Unknown);
