@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use howdah::sql::{Kind, Lexer, Token, facts, is_plain, normalise, skeleton, statements};
+use crate::sql::{Kind, Lexer, Skeleton, Token, facts, normalise, skeleton, statements};
 
 use crate::form;
 use crate::postgres::{self, Scan, Scanned};
@@ -115,9 +115,6 @@ fn boundaries(text: &str, theirs: &[Scanned]) -> Outcome<bool> {
     if let Some(parsed) = &parsed {
         let expected: Vec<_> = parsed.iter().filter_map(|range| trimmed(range, &tokens)).collect();
         same_ranges("statements by the grammar", text, &ours, &expected)?;
-        if is_plain(text.as_bytes()) && expected.len() != 1 {
-            return differ("plain statement", format!("{} statements", expected.len()));
-        }
     } else if may_be_split_by_tokens(text, &tokens)
         && let Some(scanned) = postgres::scanned_statements(text)
     {
@@ -221,7 +218,7 @@ fn backslashes(text: &str) -> Outcome {
 /// A skeleton, and the normal form that every text with it must have.
 pub fn skeleton_and_form(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut bones, mut form) = (Vec::new(), Vec::new());
-    if !skeleton(text.as_bytes(), &mut bones) {
+    if skeleton(text.as_bytes(), &mut bones) == Skeleton::None {
         return None;
     }
     normalise(text.as_bytes(), true, &mut form);

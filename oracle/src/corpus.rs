@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use howdah::sql::{Kind, Lexer, statements};
+use crate::sql::{Kind, Lexer, statements};
 
 /// The texts, and where they are from.
 #[derive(Default)]

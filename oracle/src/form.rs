@@ -13,7 +13,7 @@
 //!
 //! *The values*: every literal that PostgreSQL's scanner finds is replaced by another one; the form must stay.
 
-use howdah::sql::{Kind, Token, normalise};
+use crate::sql::{Kind, Token, normalise};
 
 use crate::compare::Difference;
 use crate::postgres::{self, Scan, Scanned};

@@ -10,6 +10,10 @@ mod corpus;
 mod form;
 mod mutate;
 mod postgres;
+/// The module itself, and not howdah, which takes minutes to build.
+#[path = "../../src/sql/mod.rs"]
+#[allow(dead_code, unused_imports, unfulfilled_lint_expectations, reason = "howdah uses all of it")]
+mod sql;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

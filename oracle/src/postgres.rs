@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use howdah::sql::{Kind, Token};
+use crate::sql::{Kind, Token};
 
 /// What PostgreSQL's scanner makes of a text.
 pub enum Scan {
