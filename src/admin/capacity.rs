@@ -36,10 +36,15 @@ impl Load {
             return 1.0;
         }
         // Erlang's B by its recursion, which neither overflows nor loses digits, and C from B.
-        let blocked = (1..=size).fold(1.0, |blocked, servers| {
+        let mut blocked = 1.0;
+        for servers in 1..=size {
             let carried = offered * blocked;
-            carried / (f64::from(servers) + carried)
-        });
+            blocked = carried / (f64::from(servers) + carried);
+            // A pool may have no limit at all; from here on each step only makes less of it.
+            if blocked < f64::MIN_POSITIVE {
+                return 0.0;
+            }
+        }
         let utilisation = self.utilisation(size);
         blocked / (1.0 - utilisation * (1.0 - blocked))
     }
@@ -140,6 +145,15 @@ mod tests {
         assert!((load.waiting_share(10) - 0.4092).abs() < 0.0001);
         assert!(load.wait(8, 0.99).is_infinite());
         assert_eq!(Load { arrivals: 0.0, service: 0.1 }.size_for(0.01), 1);
+    }
+
+    #[test]
+    fn a_pool_without_a_limit_is_thought_about_for_a_moment_only() {
+        let load = Load { arrivals: 2000.0, service: 0.1 };
+        let began = std::time::Instant::now();
+        assert_eq!((load.waiting_share(u32::MAX), load.wait(u32::MAX, 0.99)), (0.0, 0.0));
+        // Four billion steps take minutes in a debug build.
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
     }
 
     proptest! {

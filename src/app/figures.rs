@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What each database did in the last whole period.
 #[derive(Debug, Default)]
 pub(super) struct Period {
-    /// How long it was.
+    /// How long it really was: who measures is not always there in time.
     pub length: Duration,
     /// By database.
     pub databases: HashMap<String, Totals>,
@@ -43,21 +43,46 @@ impl Period {
     }
 }
 
+/// How often a second something happened that happened so often in a period, to the nearest.
+pub(super) fn per_second(count: u64, period: Duration) -> u64 {
+    let micros = period.as_micros().max(1);
+    u64::try_from((u128::from(count) * 1_000_000 + micros / 2) / micros).unwrap_or(u64::MAX)
+}
+
 /// Logs what happened in a period, per second.
 pub(super) fn log(happened: &Totals, period: Duration) {
-    let seconds = period.as_secs().max(1);
+    let rate = |count| per_second(count, period);
     tracing::info!(
         "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, {} binds/s, \
          in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
-        happened.transaction.count() / seconds,
-        happened.query.count() / seconds,
-        happened.client_parses / seconds,
-        happened.server_parses / seconds,
-        happened.binds / seconds,
-        happened.received / seconds,
-        happened.sent / seconds,
+        rate(happened.transaction.count()),
+        rate(happened.query.count()),
+        rate(happened.client_parses),
+        rate(happened.server_parses),
+        rate(happened.binds),
+        rate(happened.received),
+        rate(happened.sent),
         happened.transaction.mean(),
         happened.query.mean(),
         happened.wait.mean(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_time_that_has_passed() {
+        let late = Duration::from_micros(1_250_000);
+        for (count, period, rate) in [
+            (600, Duration::from_micros(60_000_400), 10),
+            (100, late, 80),
+            (0, late, 0),
+            (u64::MAX, Duration::from_secs(1), u64::MAX),
+            (5, Duration::ZERO, 5_000_000),
+        ] {
+            assert_eq!(per_second(count, period), rate, "{count} in {period:?}");
+        }
+    }
 }

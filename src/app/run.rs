@@ -348,15 +348,18 @@ async fn report(door: Rc<Door>) {
     }
     let mut tick = tokio::time::interval(period);
     tick.tick().await;
-    let mut before = Totals::default();
+    // A late end is not made up for by a short period.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut began) = (Totals::default(), Instant::now());
     loop {
         tick.tick().await;
-        let now = door.routes.borrow().totals();
+        let (now, ends) = (door.routes.borrow().totals(), Instant::now());
+        let length = ends.saturating_duration_since(began);
         let totals = door.routes.borrow().by_database_and_pool();
-        door.period.borrow_mut().end(period, totals);
+        door.period.borrow_mut().end(length, totals);
         if door.now().config.log.log_stats {
-            super::figures::log(&now.since(&before), period);
+            super::figures::log(&now.since(&before), length);
         }
-        before = now;
+        (before, began) = (now, ends);
     }
 }

@@ -115,7 +115,7 @@ impl Loads {
             for load in &mut self.0 {
                 assert!(load.runs(), "it gave up: {}", load.said());
             }
-            now(console).iter().zip(before).all(|(now, before)| *now >= before + 20.0)
+            now(console).iter().zip(before).all(|(now, before)| *now >= before + 8.0)
         });
     }
 
