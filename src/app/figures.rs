@@ -15,7 +15,10 @@ pub(super) struct Period {
     pub databases: HashMap<String, Totals>,
     /// By pool.
     pub pools: HashMap<PoolId, Totals>,
+    /// Microseconds that servers of each pool were out, all together.
+    pub held: HashMap<PoolId, u64>,
     at_end: (HashMap<String, Totals>, HashMap<PoolId, Totals>),
+    held_at_end: HashMap<PoolId, u64>,
 }
 
 /// What happened to each since it was `before`.
@@ -30,16 +33,22 @@ fn differences<K: Clone + Eq + Hash>(
 }
 
 impl Period {
-    /// A period of this length ends, with these totals by database and by pool.
+    /// A period of this length ends, with these totals by database and by pool, and servers of each
+    /// pool were out for so long since it was added.
     pub(super) fn end(
         &mut self,
         length: Duration,
         totals: (HashMap<String, Totals>, HashMap<PoolId, Totals>),
+        held: HashMap<PoolId, u64>,
     ) {
         self.length = length;
         self.databases = differences(&totals.0, &self.at_end.0);
         self.pools = differences(&totals.1, &self.at_end.1);
         self.at_end = totals;
+        let before = |pool| self.held_at_end.get(pool).copied().unwrap_or(0);
+        self.held =
+            held.iter().map(|(pool, now)| (*pool, now.saturating_sub(before(pool)))).collect();
+        self.held_at_end = held;
     }
 }
 

@@ -350,13 +350,14 @@ async fn report(door: Rc<Door>) {
     tick.tick().await;
     // A late end is not made up for by a short period.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut before, mut began) = (Totals::default(), Instant::now());
+    let (mut before, mut began) = (Totals::default(), door.common.pools.now());
     loop {
         tick.tick().await;
-        let (now, ends) = (door.routes.borrow().totals(), Instant::now());
-        let length = ends.saturating_duration_since(began);
+        let now = door.routes.borrow().totals();
         let totals = door.routes.borrow().by_database_and_pool();
-        door.period.borrow_mut().end(length, totals);
+        let (ends, held) = door.common.pools.held();
+        let length = Duration::from_micros(ends.since(began));
+        door.period.borrow_mut().end(length, totals, held);
         if door.now().config.log.log_stats {
             super::figures::log(&now.since(&before), length);
         }

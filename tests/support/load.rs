@@ -99,7 +99,8 @@ impl Loads {
         let connecting = Load::start(howdah, who, &["-C"], "SELECT 1;\n");
         let script = "\\set x random(1, 1000)\nSELECT :x + 1;\nBEGIN;\nSELECT :x::text || 'a';\n\
                       SELECT count(*) FROM generate_series(1, :x);\nEND;\n";
-        let prepared = Load::start(howdah, who, &["-M", "prepared"], script);
+        // Not as fast as it can: the machine has other things to do.
+        let prepared = Load::start(howdah, who, &["-M", "prepared", "-R", "200"], script);
         let mut loads = Self([connecting, prepared]);
         loads.go_on(console);
         loads

@@ -121,18 +121,16 @@ pub(super) fn capacity(door: &Door) -> Vec<Row> {
     let row = |view: PoolView| {
         let happened = period.pools.get(&view.pool)?;
         let size = view.options.pool_size.map_or(u32::MAX, NonZeroU32::get);
-        let transactions = &happened.transaction;
-        let load = Load {
-            arrivals: happened.assignments as f64 / seconds,
-            service: transactions.sum as f64 / transactions.count().max(1) as f64 / 1e6,
-        };
+        let held = period.held.get(&view.pool).copied().unwrap_or(0) as f64 / 1e6;
+        let load =
+            Load { arrivals: happened.assignments as f64 / seconds, offered: held / seconds };
         let predicted = |quantile| Value::Float(load.wait(size, quantile) * 1000.0);
         Some(vec![
             view.database.into(),
             view.user.into(),
             Value::Float(load.arrivals),
-            Value::Float(load.service * 1000.0),
-            Value::Float(load.offered()),
+            load.service().map_or(Value::Null, |service| Value::Float(service * 1000.0)),
+            Value::Float(load.offered),
             Value::count(view.options.pool_size.map_or(0, NonZeroU32::get)),
             Value::Float(load.utilisation(size)),
             millis(happened.wait.quantile(500)),
