@@ -227,11 +227,11 @@ fn databases_and_users_come_and_go_under_load() {
         guest.send(&messages::query("SELECT 1"));
         let error = told(&last_words(&mut guest));
         assert_eq!(error, "FATAL 57P01 database removed from the configuration");
-        let error = log_in(&bench.howdah, RIDER, PASSWORD, "load_extra").err().expect("it is gone");
+        let error = log_in(&bench.howdah, RIDER, PASSWORD, "load_extra").expect_err("it is gone");
         assert!(error.starts_with("FATAL 3D000 "), "{error}");
 
         let refused = log_in(&bench.howdah, "newcomer", "trot", "load_names");
-        assert!(refused.err().expect("nobody knows them").starts_with("FATAL 28P01 "));
+        assert!(refused.expect_err("nobody knows them").starts_with("FATAL 28P01 "));
         write_users(&users, &[(RIDER, PASSWORD), ("newcomer", "trot")]);
         bench.reload(trigger, &["auth.auth_file"]);
         let mut newcomer = log_in(&bench.howdah, "newcomer", "trot", "load_names").expect("known");
@@ -239,7 +239,7 @@ fn databases_and_users_come_and_go_under_load() {
         write_users(&users, &[(RIDER, PASSWORD)]);
         bench.reload(trigger, &["auth.auth_file"]);
         let refused = log_in(&bench.howdah, "newcomer", "trot", "load_names");
-        assert!(refused.err().expect("forgotten").starts_with("FATAL 28P01 "));
+        assert!(refused.expect_err("forgotten").starts_with("FATAL 28P01 "));
     }
     bench.loads.finish();
 }
