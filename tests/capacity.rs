@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::behaviour::{client, eventually, settings, settle};
 use support::console::{Row, console, rows_with, shows, the_row};
@@ -12,6 +12,7 @@ use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::postgres::RIDER;
 use support::wire::Wire;
+use tokio::time::Instant;
 
 /// Longer than a load that fits into one, many times.
 const PERIOD: &str = "2s";

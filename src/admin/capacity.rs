@@ -40,16 +40,8 @@ impl Load {
         if offered >= f64::from(size) {
             return 1.0;
         }
-        // Erlang's B by its recursion, which neither overflows nor loses digits, and C from B.
-        let mut blocked = 1.0;
-        for servers in 1..=size {
-            let carried = offered * blocked;
-            blocked = carried / (f64::from(servers) + carried);
-            // A pool may have no limit at all; from here on each step only makes less of it.
-            if blocked < f64::MIN_POSITIVE {
-                return 0.0;
-            }
-        }
+        let servers = usize::try_from(size).unwrap_or(usize::MAX);
+        let Some(blocked) = blocked(offered).nth(servers.saturating_sub(1)) else { return 0.0 };
         let utilisation = self.utilisation(size);
         blocked / (1.0 - utilisation * (1.0 - blocked))
     }
@@ -87,6 +79,18 @@ impl Load {
         }
         high
     }
+}
+
+/// Erlang's B for one server, two, three and so on, by its recursion, which neither overflows nor
+/// loses digits. Ends where it has vanished: a pool may have no limit at all.
+fn blocked(offered: f64) -> impl Iterator<Item = f64> {
+    let (mut blocked, mut servers) = (1.0, 0.0);
+    std::iter::from_fn(move || {
+        servers += 1.0;
+        let carried = offered * blocked;
+        blocked = carried / (servers + carried);
+        (blocked >= f64::MIN_POSITIVE).then_some(blocked)
+    })
 }
 
 #[cfg(test)]
@@ -168,12 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_without_a_limit_is_thought_about_for_a_moment_only() {
+    fn a_pool_without_a_limit_is_not_counted_through() {
+        assert!(blocked(200.0).take(10_000).count() < 10_000);
         let load = load(2000.0, 0.1);
-        let began = std::time::Instant::now();
         assert_eq!((load.waiting_share(u32::MAX), load.wait(u32::MAX, 0.99)), (0.0, 0.0));
-        // Four billion steps take minutes in a debug build.
-        assert!(began.elapsed() < std::time::Duration::from_secs(10));
     }
 
     proptest! {
