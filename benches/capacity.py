@@ -5,7 +5,7 @@ Transactions arrive at random (pgbench -R, a Poisson process) and keep a server 
 is what the prediction assumes. Each line is one window: what howdah measured in it, what it predicted from the rate and the mean
 service time alone, and, in a second window with the size that it recommended, whether waits were then as short as it promised.
 """
-import argparse, os, re, resource, shutil, subprocess, tempfile, threading, time
+import argparse, os, re, resource, shutil, subprocess, tempfile, time
 
 import client, cluster, loads, peers, run
 
@@ -22,33 +22,35 @@ class Pool:
         self.bench, self.size = bench, size
         with open(os.path.join(peers.HERE, "peer.toml")) as f:
             text = f.read()
-        text = re.sub(r"default_pool_size = \d+", f"default_pool_size = {size}", text)
+        text = re.sub(r"default_pool_size = \d+", f"default_pool_size = {size}\nmin_pool_size = {size}", text)
         text = text.replace("[howdah]\n", f'[howdah]\nadmin_users = ["{client.USER}"]\n')
+        text = text.replace("[databases.postgres]\n", f'[databases.postgres]\nuser = "{client.USER}"\n')
         text += f'\n[log]\nstats_period = "{bench.o.seconds}s"\n'
         os.environ["HOWDAH_BENCH_CONFIG"] = peers.write(os.path.join(bench.base, "peer.toml"), text)
         self.proxy = peers.Proxy("howdah", bench.binary, bench.base,
                                  (cluster.free_port(), cluster.free_port(), bench.cluster.port))
         self.began = time.monotonic()
-        self.open_servers()
+        self.await_servers()
 
-    def open_servers(self):
-        """Opening a server is no part of what is predicted."""
-        def hold():
-            c = client.Client(self.proxy.port)
-            c.drink("SELECT pg_sleep(0.1)")
-            c.close()
-        threads = [threading.Thread(target=hold) for _ in range(self.size)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+    def await_servers(self):
+        """min_pool_size opens them: who had to wait for that would count as one who waited in line."""
+        end = time.monotonic() + 10
+        while sum(row["sv_idle"] for row in self.show("POOLS") if row["database"] == client.DATABASE) < self.size:
+            if time.monotonic() > end:
+                raise SystemExit(f"howdah did not open {self.size} servers")
+            time.sleep(0.05)
 
-    def capacity(self):
-        """The pool's row, once the window is over."""
+    def show(self, view):
+        """A view of the console; numbers as such."""
         out = self.bench.cluster.run("psql", "-X", "-A", "-h", "127.0.0.1", "-p", str(self.proxy.port), "-U", client.USER,
-                                     "-c", "SHOW CAPACITY", "howdah").splitlines()
-        rows = [dict(zip(out[0].split("|"), line.split("|"))) for line in out[1:] if "|" in line]
-        return {k: float(v) for k, v in rows[0].items() if k not in ("database", "user")} if rows else None
+                                     "-c", f"SHOW {view}", "howdah").splitlines()
+        def value(text):
+            try:
+                return float(text)
+            except ValueError:
+                return text
+        names = out[0].split("|")
+        return [dict(zip(names, map(value, line.split("|")))) for line in out[1:] if "|" in line]
 
     def window(self, rate, script):
         """One window under load: the row, and the milliseconds by which pgbench was late on average."""
@@ -60,7 +62,7 @@ class Pool:
             time.sleep(max(0, self.began + seconds - time.monotonic()))
             row = None
             while row is None and load.poll() is None:
-                row = self.capacity()
+                row = next(iter(self.show("CAPACITY")), None)
                 time.sleep(0.1)
             said, _ = load.communicate(timeout=loads.GRACE)
         finally:
