@@ -823,8 +823,11 @@ fn what_a_reload_has_replaced_is_shown_while_it_is_used() {
     let mut old = client(&howdah, "moved");
     old.run("BEGIN");
     let pid = server_of(&mut old);
-    // The same database elsewhere: another pool.
-    reload(&howdah, &before.set("databases.moved.nodes", vec![relay.address().to_string()]));
+    // The same database elsewhere.
+    reload(
+        &howdah,
+        &before.clone().set("databases.moved.nodes", vec![relay.address().to_string()]),
+    );
     let mut new = client(&howdah, "moved");
     new.run("BEGIN");
     let both = [("pools.cl_active", "2"), ("pools.sv_active", "2")];
@@ -836,11 +839,20 @@ fn what_a_reload_has_replaced_is_shown_while_it_is_used() {
         rows_with(&mut console, "servers", &[("remote_pid", &pid)]).is_empty()
     });
     drop(old);
-    shows(
-        &mut console,
-        &[("database", "moved")],
-        &[("pools.cl_active", "1"), ("pools.sv_active", "1")],
-    );
+    let one = [("pools.cl_active", "1"), ("pools.sv_active", "1")];
+    shows(&mut console, &[("database", "moved")], &one);
+    // Removed, and there again: another pool.
+    let postgres = Postgres::shared();
+    postgres.create_database("stays");
+    let stays = before.database("stays", postgres.address());
+    let without = Settings::new("transaction")
+        .set("howdah.workers", 1)
+        .set("howdah.admin_users", vec![RIDER]);
+    reload(&howdah, &without.database("stays", postgres.address()));
+    reload(&howdah, &stays);
+    let mut newest = client(&howdah, "moved");
+    newest.run("BEGIN");
+    shows(&mut console, &[("database", "moved")], &both);
 }
 
 #[test]

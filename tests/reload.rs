@@ -12,6 +12,7 @@ use support::console::{console, rows_with, the_row};
 use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::postgres::{Postgres, RIDER};
+use support::relay::{Manner, Relay};
 use support::tls::{self, Certificates};
 use support::wire::Wire;
 
@@ -187,6 +188,38 @@ fn servers_are_replaced_when_they_would_be_opened_otherwise() {
             .set("tls.server.sslmode", "disable"),
     );
     assert_ne!(server_of(&mut wire), pid, "TLS towards servers changed");
+}
+
+#[test]
+fn a_database_moves_and_its_sessions_go_with_it() {
+    let relay = Relay::start(Postgres::shared().address(), Manner::Pass);
+    let before = settings("moves", "transaction").set("howdah.admin_users", vec![RIDER]);
+    let howdah = Howdah::start(&before);
+    let (mut idle, mut busy) = (client(&howdah, "moves"), client(&howdah, "moves"));
+    idle.send(&[messages::parse("kept", "SELECT 'kept'", &[]), messages::sync()].concat());
+    idle.until(b'Z');
+    busy.run("BEGIN");
+    let pid = server_of(&mut busy);
+    reload(&howdah, &before.set("databases.moves.nodes", vec![relay.address().to_string()]));
+    // A transaction ends where it began; the next one is there, and knows what was prepared here.
+    assert_eq!(server_of(&mut busy), pid);
+    busy.run("COMMIT");
+    let relayed = relay.address().port().to_string();
+    let mut console = console(&howdah);
+    for (wire, name) in [(&mut busy, None), (&mut idle, Some("kept"))] {
+        if let Some(name) = name {
+            let bind = messages::Bind { statement: name.to_owned(), ..Default::default() };
+            let all = [messages::bind(&bind), messages::execute("", 0), messages::sync()];
+            wire.send(&all.concat());
+            assert!(succeeded(&wire.until(b'Z')));
+        }
+        let pid = server_of(wire);
+        the_row(&mut console, "servers", &[("remote_pid", &pid), ("port", &relayed)]);
+    }
+    let mut admin = Postgres::shared().admin("postgres");
+    eventually("the servers of before are closed", || {
+        !support::behaviour::servers(&mut admin, "moves").contains(&pid)
+    });
 }
 
 #[test]

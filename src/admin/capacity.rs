@@ -8,44 +8,46 @@
 /// Work that a pool is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
-    /// Clients a second that want a server.
+    /// A: clients a second that get a server.
     pub arrivals: f64,
-    /// Seconds that a client keeps one, on average.
-    pub service: f64,
+    /// A·S: how many servers are busy on average. It, not S, is what can be measured in any period:
+    /// a client may keep its server for many.
+    pub offered: f64,
 }
 
 /// Largest pool that is thought about.
 const SIZE_MAX: u32 = 100_000;
 
 impl Load {
-    /// A·S: how many servers are busy on average.
-    pub fn offered(self) -> f64 {
-        self.arrivals * self.service
+    /// S: seconds that a client keeps a server, on average. Unknown when nobody came and those who
+    /// have one keep it.
+    pub fn service(self) -> Option<f64> {
+        if self.arrivals > 0.0 {
+            return Some(self.offered / self.arrivals);
+        }
+        (self.offered == 0.0).then_some(0.0)
     }
 
     /// A·S/W: the part of the time that a server of the pool is busy; above one the line grows
     /// without end.
     pub fn utilisation(self, size: u32) -> f64 {
-        self.offered() / f64::from(size.max(1))
+        self.offered / f64::from(size.max(1))
     }
 
     /// The share of clients that find no server free.
     pub fn waiting_share(self, size: u32) -> f64 {
-        let offered = self.offered();
+        let offered = self.offered;
         if offered >= f64::from(size) {
             return 1.0;
         }
-        // Erlang's B by its recursion, which neither overflows nor loses digits, and C from B.
-        let blocked = (1..=size).fold(1.0, |blocked, servers| {
-            let carried = offered * blocked;
-            carried / (f64::from(servers) + carried)
-        });
+        let servers = usize::try_from(size).unwrap_or(usize::MAX);
+        let Some(blocked) = blocked(offered).nth(servers.saturating_sub(1)) else { return 0.0 };
         let utilisation = self.utilisation(size);
         blocked / (1.0 - utilisation * (1.0 - blocked))
     }
 
     /// Seconds that a share `quantile` of the clients does not wait longer than. Infinite when the
-    /// pool is too small for the load.
+    /// pool is too small for the load, and when those who have a server keep it.
     pub fn wait(self, size: u32, quantile: f64) -> f64 {
         let share = self.waiting_share(size);
         if share >= 1.0 {
@@ -55,7 +57,8 @@ impl Load {
         if share <= longer {
             return 0.0;
         }
-        self.service / (f64::from(size) - self.offered()) * (share / longer).ln()
+        let service = self.service().unwrap_or(f64::INFINITY);
+        service / (f64::from(size) - self.offered) * (share / longer).ln()
     }
 
     /// The smallest pool in which 99 of 100 clients wait no longer than `target` seconds.
@@ -78,10 +81,27 @@ impl Load {
     }
 }
 
+/// Erlang's B for one server, two, three and so on, by its recursion, which neither overflows nor
+/// loses digits. Ends where it has vanished: a pool may have no limit at all.
+fn blocked(offered: f64) -> impl Iterator<Item = f64> {
+    let (mut blocked, mut servers) = (1.0, 0.0);
+    std::iter::from_fn(move || {
+        servers += 1.0;
+        let carried = offered * blocked;
+        blocked = carried / (servers + carried);
+        (blocked >= f64::MIN_POSITIVE).then_some(blocked)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// So many clients a second, each of whom keeps a server for so many seconds.
+    fn load(arrivals: f64, service: f64) -> Load {
+        Load { arrivals, offered: arrivals * service }
+    }
 
     /// Random numbers that are the same each time.
     struct Random(u64);
@@ -108,7 +128,7 @@ mod tests {
             let next = free_at.iter_mut().min_by(|a, b| a.total_cmp(b)).expect("a server");
             let start = next.max(now);
             waits.push(start - now);
-            *next = start + random.exponential(load.service);
+            *next = start + random.exponential(load.service().expect("somebody comes"));
         }
         waits.sort_by(f64::total_cmp);
         waits
@@ -119,7 +139,7 @@ mod tests {
         for (arrivals, service, size) in
             [(50.0, 0.1, 6), (50.0, 0.1, 8), (900.0, 0.01, 10), (30.0, 0.02, 1), (1500.0, 0.01, 16)]
         {
-            let load = Load { arrivals, service };
+            let load = load(arrivals, service);
             let waits = simulate(load, size, 400_000);
             let share =
                 waits.iter().filter(|wait| **wait > 0.0).count() as f64 / waits.len() as f64;
@@ -136,23 +156,39 @@ mod tests {
     #[test]
     fn known_values() {
         // Tables of the Erlang C formula: ten servers, eight erlangs.
-        let load = Load { arrivals: 8.0, service: 1.0 };
+        let load = load(8.0, 1.0);
         assert!((load.waiting_share(10) - 0.4092).abs() < 0.0001);
         assert!(load.wait(8, 0.99).is_infinite());
-        assert_eq!(Load { arrivals: 0.0, service: 0.1 }.size_for(0.01), 1);
+        assert_eq!(Load { arrivals: 0.0, offered: 0.0 }.size_for(0.01), 1);
+    }
+
+    #[test]
+    fn who_keeps_a_server_is_waited_for_without_end() {
+        let kept = Load { arrivals: 0.0, offered: 2.0 };
+        assert_eq!((kept.service(), kept.utilisation(4)), (None, 0.5));
+        assert!(kept.wait(2, 0.5).is_infinite() && kept.wait(3, 0.99).is_infinite());
+        let size = kept.size_for(0.001);
+        assert!(kept.wait(size, 0.99) == 0.0 && kept.wait(size - 1, 0.99).is_infinite(), "{size}");
+    }
+
+    #[test]
+    fn a_pool_without_a_limit_is_not_counted_through() {
+        assert!(blocked(200.0).take(10_000).count() < 10_000);
+        let load = load(2000.0, 0.1);
+        assert_eq!((load.waiting_share(u32::MAX), load.wait(u32::MAX, 0.99)), (0.0, 0.0));
     }
 
     proptest! {
         #[test]
         fn a_larger_pool_waits_less(arrivals in 0.1f64..5000.0, service in 0.0001f64..1.0, size in 1u32..500) {
-            let load = Load { arrivals, service };
+            let load = load(arrivals, service);
             prop_assert!(load.wait(size + 1, 0.99) <= load.wait(size, 0.99));
             prop_assert!((0.0..=1.0).contains(&load.waiting_share(size)));
         }
 
         #[test]
         fn the_size_is_the_smallest(arrivals in 0.1f64..2000.0, service in 0.0001f64..0.2, target in 0.0001f64..0.1) {
-            let load = Load { arrivals, service };
+            let load = load(arrivals, service);
             let size = load.size_for(target);
             prop_assert!(load.wait(size, 0.99) <= target);
             prop_assert!(size == 1 || load.wait(size - 1, 0.99) > target);

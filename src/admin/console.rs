@@ -157,8 +157,9 @@ impl Console {
         if self.status == wire::IN_TRANSACTION {
             self.status = wire::FAILED;
         }
-        // PgBouncer's console has one code, too, and ours has its texts.
+        // PgBouncer's console has one code, too, and ours has its texts. What to do stays.
         let said = fault.clone().pgbouncer(fault.message.clone()).in_words(self.words);
+        let said = said.hint(fault.hint.clone());
         wire::fault(out, &said);
     }
 

@@ -154,9 +154,18 @@ fn text(out: &mut Vec<u8>, value: &Value) -> bool {
         Value::Null => return false,
         Value::Text(text) => out.extend(text.as_bytes()),
         Value::Number(number) => out.extend(number.to_string().as_bytes()),
-        Value::Float(number) => out.extend(number.to_string().as_bytes()),
+        Value::Float(number) => out.extend(float(*number).as_bytes()),
     }
     true
+}
+
+/// As PostgreSQL writes a `float8`.
+fn float(number: f64) -> String {
+    if number.is_infinite() {
+        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    // Rust's word for what is not a number is PostgreSQL's too.
+    number.to_string()
 }
 
 /// Appends the value as its type's `send` function would; false for NULL.
@@ -236,6 +245,19 @@ mod tests {
             let mut out = Vec::new();
             numeric(&mut out, number);
             assert_eq!(out, bytes, "{number}");
+        }
+    }
+
+    #[test]
+    fn floats_as_postgresql_writes_them() {
+        for (number, text) in [
+            (0.5, "0.5"),
+            (-2.0, "-2"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(float(number), text);
         }
     }
 

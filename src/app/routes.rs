@@ -29,7 +29,6 @@ pub(super) struct Routes {
     neutral: Arc<Settings>,
     databases: Numbers<String>,
     users: Numbers<String>,
-    nodes: Numbers<NodeAddress>,
     routes: HashMap<Names, Arc<Route>>,
     /// Those that the configuration does not name, and when each was last seen in use.
     invented: HashMap<Names, Instant>,
@@ -79,7 +78,6 @@ impl Routes {
             neutral,
             databases: Numbers::default(),
             users: Numbers::default(),
-            nodes: Numbers::default(),
             routes: HashMap::new(),
             invented: HashMap::new(),
             invented_max: INVENTED_MAX,
@@ -329,8 +327,9 @@ impl Routes {
     }
 
     /// Brings a changed configuration to bear on sessions and pools. Sessions keep the mode they
-    /// logged in with; a database that is gone or elsewhere takes its sessions with it at their
-    /// next transaction. `reconnect`: every server is to be replaced when it is free.
+    /// logged in with, and are at a database's new address from their next transaction on; a
+    /// database that is gone takes its sessions with it then. `reconnect`: every server is to be
+    /// replaced when it is free.
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
         self.invented.clear();
@@ -390,9 +389,10 @@ impl Routes {
         database: DatabaseId,
     ) -> Option<Arc<Route>> {
         let address = options.nodes.first()?.clone();
-        let node = NodeId(self.nodes.of(address.clone()));
         let user = UserId(self.users.of(options.server_user.clone()));
-        let key = PoolKey { database, node, user };
+        // A node is its place in the list, not its address: who is in the pool stays there when the
+        // database moves.
+        let key = PoolKey { database, node: NodeId(0), user };
         let pool = self.common.pools.add(key, &pool_options(config, options));
         if self.paused.all || self.paused.databases.contains(names.0) {
             self.common.pools.pause(pool);
@@ -406,8 +406,8 @@ impl Routes {
         Some(Arc::new(Route::new(names, (pool, traffic), account, session)))
     }
 
-    /// Who logs in to the servers of this pool from now on. Servers of another database or with
-    /// another `connect_query` are replaced when they are free.
+    /// Where and as whom servers of this pool log in from now on. Servers at another address, of
+    /// another database or with another `connect_query` are replaced when they are free.
     fn account_of(
         &mut self,
         pool: PoolId,
@@ -416,7 +416,8 @@ impl Routes {
     ) -> Arc<Account> {
         let mut credential = Credential::None;
         if let Some(known) = self.accounts.get(&pool) {
-            if *known.dbname == *options.dbname
+            if known.address == address
+                && *known.dbname == *options.dbname
                 && known.connect_query.as_deref() == options.connect_query.as_deref()
             {
                 return Arc::clone(known);

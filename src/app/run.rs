@@ -396,17 +396,21 @@ async fn report(door: Rc<Door>) {
     }
     let mut tick = tokio::time::interval(period);
     tick.tick().await;
-    let mut before = Totals::default();
+    // A late end is not made up for by a short period.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut began) = (Totals::default(), door.common.pools.now());
     loop {
         tick.tick().await;
         let now = door.routes.borrow().totals();
         let known = door.routes.borrow();
         let totals = (known.known().by_database(), known.known().by_pool());
         drop(known);
-        door.period.borrow_mut().end(period, totals);
+        let (ends, held) = door.common.pools.held();
+        let length = Duration::from_micros(ends.since(began));
+        door.period.borrow_mut().end(length, totals, held);
         if door.now().config.log.log_stats {
-            super::figures::log(&now.since(&before), period);
+            super::figures::log(&now.since(&before), length);
         }
-        before = now;
+        (before, began) = (now, ends);
     }
 }

@@ -119,7 +119,7 @@ impl<S, F> Core<S, F> {
         match (record.phase, kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
-                if let Some(ready) = self.take_idle(pool.0.index, at.worker) {
+                if let Some(ready) = self.take_idle(pool.0.index, at) {
                     return Checkout::Ready(ready);
                 }
             }
@@ -136,7 +136,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// Has the waiter's turn come? Any answer but pending ends the wait and forgets the waiter.
-    pub fn poll_wait(&mut self, waiter: WaiterId, waker: &Waker) -> Wait<S, F> {
+    pub fn poll_wait(&mut self, waiter: WaiterId, waker: &Waker, now: Tick) -> Wait<S, F> {
         let Some(record) = self.waiters.get_mut(waiter.0) else {
             return Wait::Refused(Refusal::Answered);
         };
@@ -149,7 +149,7 @@ impl<S, F> Core<S, F> {
         }
         let worker = record.at.worker;
         match self.waiters.remove(waiter.0.index).map(|waiter| waiter.state) {
-            Some(Waiting::Granted(slot)) => match self.pick_up(slot, worker) {
+            Some(Waiting::Granted(slot)) => match self.pick_up(slot, At { worker, now }) {
                 Some(ready) => Wait::Ready(ready),
                 None => Wait::Refused(Refusal::Answered),
             },
@@ -183,8 +183,8 @@ impl<S, F> Core<S, F> {
         if !matches!(record.state, State::Leased) {
             return Placed::Close(server, CloseReason::Unknown);
         }
-        let pool = record.pool;
-        self.pools.at_mut(pool).counts.leased -= 1;
+        let (pool, held) = (record.pool, at.now.since(record.since));
+        self.pools.at_mut(pool).ends_lease(held);
         self.place(slot, server, at)
     }
 
@@ -192,9 +192,9 @@ impl<S, F> Core<S, F> {
     /// is free. False if there was no such lease or opening.
     pub fn discard(&mut self, slot: SlotId, now: Tick) -> bool {
         let Some(record) = self.slots.get(slot.0) else { return false };
-        let pool = record.pool;
+        let (pool, held) = (record.pool, now.since(record.since));
         match record.state {
-            State::Leased => self.pools.at_mut(pool).counts.leased -= 1,
+            State::Leased => self.pools.at_mut(pool).ends_lease(held),
             State::Opening { waiter } => {
                 self.end_opening(slot);
                 if let Some(waiter) = waiter {
@@ -297,9 +297,9 @@ impl<S, F> Core<S, F> {
             .fold(own, u32::max)
     }
 
-    fn take_idle(&mut self, pool: u32, worker: WorkerId) -> Option<Ready<S>> {
-        let (slot, server) = self.idle_for(pool, worker)?;
-        Some(self.lease(slot, server, worker))
+    fn take_idle(&mut self, pool: u32, at: At) -> Option<Ready<S>> {
+        let (slot, server) = self.idle_for(pool, at.worker)?;
+        Some(self.lease(slot, server, at))
     }
 
     /// The idle server this worker should use: its own used last, else one of the worker that has
@@ -346,15 +346,16 @@ impl<S, F> Core<S, F> {
     }
 
     /// From no state to leased.
-    fn lease(&mut self, id: SlotId, server: S, worker: WorkerId) -> Ready<S> {
+    fn lease(&mut self, id: SlotId, server: S, at: At) -> Ready<S> {
         let slot = self.slots.at_mut(id.0.index);
         slot.state = State::Leased;
-        let was_home = mem::replace(&mut slot.home, worker);
+        let was_home = mem::replace(&mut slot.home, at.worker);
+        let idle_since = mem::replace(&mut slot.since, at.now);
         let pool = self.pools.at_mut(slot.pool);
         pool.counts.leased += 1;
         pool.stats.checkouts += 1;
-        pool.stats.migrations += u64::from(was_home != worker);
-        Ready { slot: id, server, was_home, idle_since: slot.since }
+        pool.stats.migrations += u64::from(was_home != at.worker);
+        Ready { slot: id, server, was_home, idle_since }
     }
 
     /// From no state to granted.
@@ -380,9 +381,9 @@ impl<S, F> Core<S, F> {
         Some(server)
     }
 
-    fn pick_up(&mut self, id: SlotId, worker: WorkerId) -> Option<Ready<S>> {
+    fn pick_up(&mut self, id: SlotId, at: At) -> Option<Ready<S>> {
         let server = self.ungrant(id)?;
-        Some(self.lease(id, server, worker))
+        Some(self.lease(id, server, at))
     }
 
     /// A granted server that was not wanted after all goes on to the next.

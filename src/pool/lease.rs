@@ -177,7 +177,8 @@ impl Waiter {
     /// Has its turn come? Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, Refused>> {
         let Some(id) = self.id else { return Poll::Ready(Err(Refused::Removed)) };
-        let wait = self.pools.with(|core| core.poll_wait(id, cx.waker()));
+        let now = self.pools.now();
+        let wait = self.pools.with(|core| core.poll_wait(id, cx.waker(), now));
         if !matches!(wait, Wait::Pending) {
             self.id = None;
             self.forget_extras(id);
@@ -185,7 +186,7 @@ impl Waiter {
         match wait {
             Wait::Pending => Poll::Pending,
             Wait::Ready(ready) => {
-                let at = At { worker: self.worker, now: self.pools.now() };
+                let at = At { worker: self.worker, now };
                 let mut lease = Lease::new(&self.pools, at, ready);
                 // Handed over a moment ago: it was not idle.
                 lease.idle = Duration::ZERO;

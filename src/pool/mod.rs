@@ -220,6 +220,12 @@ impl Pools {
         self.lock().pool_snapshot(pool, now).is_some()
     }
 
+    /// Now, and for how many microseconds servers of each pool were out up to now.
+    pub fn held(&self) -> (Tick, HashMap<PoolId, u64>) {
+        let now = self.now();
+        (now, self.lock().held(now))
+    }
+
     /// The counts of all pools.
     pub fn snapshot(&self) -> Vec<PoolSnapshot> {
         let now = self.now();

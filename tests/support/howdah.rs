@@ -43,14 +43,16 @@ impl Settings {
 
     /// Writes `howdah.toml` into `folder`, which is for the Unix socket as well.
     fn write(&self, folder: &Path, port: u16) -> PathBuf {
-        let sockets = folder.to_str().expect("a UTF-8 path");
-        let settings = self
-            .clone()
-            .set("howdah.listen_port", i64::from(port))
-            .set("howdah.unix_socket_dir", sockets);
         let file = folder.join("howdah.toml");
-        std::fs::write(&file, settings.text()).expect("a writable folder");
+        std::fs::write(&file, self.placed(folder, port).text()).expect("a writable folder");
         file
+    }
+
+    /// With the port and the folder of the Unix socket.
+    fn placed(&self, folder: &Path, port: u16) -> Self {
+        self.clone()
+            .set("howdah.listen_port", i64::from(port))
+            .set("howdah.unix_socket_dir", folder.to_str().expect("a UTF-8 path"))
     }
 
     /// The file's text as it stands.
@@ -135,6 +137,16 @@ impl Howdah {
     /// Writes its configuration anew, for a reload.
     pub(crate) fn configure(&self, settings: &Settings) {
         settings.write(self.folder(), self.port);
+    }
+
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder().join("howdah.toml")
+    }
+
+    /// What [`Self::configure`] writes into its file.
+    pub(crate) fn text(&self, settings: &Settings) -> String {
+        settings.placed(self.folder(), self.port).text()
     }
 
     /// The loopback address it listens on.

@@ -5,6 +5,7 @@
 pub(crate) mod behaviour;
 pub(crate) mod console;
 pub(crate) mod howdah;
+pub(crate) mod load;
 pub(crate) mod messages;
 pub(crate) mod postgres;
 pub(crate) mod relay;

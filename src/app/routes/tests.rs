@@ -104,3 +104,17 @@ fn a_session_from_before_a_reload_keeps_its_pool() {
     routes.forget_unused(&config, start + LIMIT * 4);
     assert_eq!(sizes(&routes), [0, 0, 0, 0, 0]);
 }
+
+#[test]
+fn a_database_that_moves_keeps_its_pool_and_those_in_it() {
+    let mut routes = routes(100);
+    let before = log_in(&mut routes, "named", "known").expect("room");
+    let moved = TEXT.replacen("\"h\"", "\"elsewhere\"", 1);
+    let config = parse_bytes(moved.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    routes.reload(&config, None, false);
+    let after = routes.find(&config, None, ("named", "known"), None).expect("it is there");
+    assert_eq!(after.route.pool, before.route.pool);
+    let account = routes.account(before.route.pool).expect("it has one");
+    assert_eq!(account.address.to_string(), "elsewhere:5432");
+    assert_eq!(sizes(&routes), [1, 1, 1, 1, 1]);
+}

@@ -8,6 +8,7 @@ use super::Core;
 use super::model::{Phase, State};
 use super::types::{PoolKey, SlotId, Tick};
 use super::{PoolId, pool_id};
+use std::collections::HashMap;
 
 /// Where a server stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct ServerSnapshot<V> {
     pub key: PoolKey,
     /// Where it stands.
     pub stand: Stand,
-    /// Since when it rests, or has been opened.
+    /// Since when it rests or is out, or has been opened.
     pub since: Tick,
     /// It is closed as soon as it is free.
     pub is_outdated: bool,
@@ -56,6 +57,20 @@ impl<S, F> Core<S, F> {
     #[must_use]
     pub fn has(&self, slot: SlotId) -> bool {
         self.slots.get(slot.0).is_some()
+    }
+
+    /// For how many microseconds servers of each pool were out since it was added, up to now:
+    /// those too that are out.
+    #[must_use]
+    pub fn held(&self, now: Tick) -> HashMap<PoolId, u64> {
+        let id = |index| pool_id(&self.pools, index);
+        let back = self.pools.iter().map(|(index, pool)| (id(index), pool.stats.held));
+        let mut held: HashMap<PoolId, u64> = back.collect();
+        let out = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Leased));
+        for (_, slot) in out {
+            *held.entry(id(slot.pool)).or_default() += now.since(slot.since);
+        }
+        held
     }
 
     /// Every server whose opening has begun. `look` is called under the lock, with those at rest.
@@ -111,7 +126,9 @@ mod tests {
         assert_eq!(stands(&core), [(Stand::Opening, false, None)]);
         core.opened(slot, 9, at);
         assert_eq!(stands(&core), [(Stand::Granted, false, Some(9))]);
-        let Wait::Ready(ready) = core.poll_wait(waiter, Waker::noop()) else { panic!("granted") };
+        let Wait::Ready(ready) = core.poll_wait(waiter, Waker::noop(), at.now) else {
+            panic!("granted")
+        };
         assert_eq!(stands(&core), [(Stand::Leased, false, None)]);
         core.put_back(slot, ready.server, at);
         assert_eq!(stands(&core), [(Stand::Idle, false, Some(9))]);

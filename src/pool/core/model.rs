@@ -24,7 +24,7 @@ pub(super) struct Slot<S> {
     pub(super) lifetime_permille: u16,
     /// When its opening began, later when it was opened.
     pub(super) born: Tick,
-    /// Since when it rests.
+    /// Since when it rests, or is out.
     pub(super) since: Tick,
     pub(super) state: State<S>,
     /// Its card, once its opening has begun.
@@ -174,6 +174,12 @@ pub(super) struct Pool<F> {
 }
 
 impl<F> Pool<F> {
+    /// A server that was out for so many microseconds is back, or gone.
+    pub(super) fn ends_lease(&mut self, held: u64) {
+        self.counts.leased -= 1;
+        self.stats.held += held;
+    }
+
     pub(super) fn new(key: PoolKey, rules: Rules, workers: usize, shares: [usize; 2]) -> Self {
         Self {
             key,

@@ -45,6 +45,7 @@ impl<S, F> Core<S, F> {
             let (home, idle_since, pool) = (slot.home, slot.since, slot.pool);
             let id = SlotId(self.slots.key(index));
             let Some(server) = self.pop_idle(index) else { continue };
+            self.slots.at_mut(index).since = now;
             self.pools.at_mut(pool).counts.leased += 1;
             suspects.push(Ready { slot: id, server, was_home: home, idle_since });
         }

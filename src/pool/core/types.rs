@@ -321,6 +321,8 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Openings beyond `pool_size`.
     pub reserve_uses: u64,
+    /// Microseconds that servers were out, of those that have come back.
+    pub held: u64,
 }
 
 /// One pool at one moment.

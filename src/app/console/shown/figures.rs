@@ -3,17 +3,22 @@
 use super::{Row, views};
 use crate::admin::{Load, Value};
 use crate::app::door::Door;
+use crate::app::figures::per_second;
 use crate::app::known::PoolView;
 use crate::metrics::{Distribution, Totals};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// A row for each database, from its totals and those of the last period.
-pub(super) fn stats(door: &Door, row: impl Fn(&str, &Totals, (&Totals, u64)) -> Row) -> Vec<Row> {
+pub(super) fn stats(
+    door: &Door,
+    row: impl Fn(&str, &Totals, (&Totals, Duration)) -> Row,
+) -> Vec<Row> {
     let totals: BTreeMap<_, _> = door.routes.borrow().known().by_database().into_iter().collect();
     let (period, none) = (door.period.borrow(), Totals::default());
-    let seconds = period.length.as_secs().max(1);
     let one = |(name, all): (&String, &Totals)| {
-        row(name, all, (period.databases.get(name).unwrap_or(&none), seconds))
+        row(name, all, (period.databases.get(name).unwrap_or(&none), period.length))
     };
     totals.iter().map(one).collect()
 }
@@ -36,20 +41,21 @@ pub(super) fn totals(all: &Totals) -> [Value; 12] {
     .map(Value::count)
 }
 
-pub(super) fn averages((happened, seconds): (&Totals, u64)) -> [Value; 12] {
+pub(super) fn averages((happened, period): (&Totals, Duration)) -> [Value; 12] {
+    let rate = |count| per_second(count, period);
     [
-        happened.assignments / seconds,
-        happened.transaction.count() / seconds,
-        happened.query.count() / seconds,
-        happened.received / seconds,
-        happened.sent / seconds,
+        rate(happened.assignments),
+        rate(happened.transaction.count()),
+        rate(happened.query.count()),
+        rate(happened.received),
+        rate(happened.sent),
         happened.transaction.mean(),
         happened.query.mean(),
         happened.wait.mean(),
-        happened.client_parses / seconds,
-        happened.server_parses / seconds,
-        happened.binds / seconds,
-        happened.logins / seconds,
+        rate(happened.client_parses),
+        rate(happened.server_parses),
+        rate(happened.binds),
+        rate(happened.logins),
     ]
     .map(Value::count)
 }
@@ -73,7 +79,7 @@ pub(super) fn all_totals(door: &Door) -> Vec<Row> {
     let period = door.period.borrow();
     let mut happened = Totals::default();
     period.databases.values().for_each(|one| happened.merge(one));
-    let averages = averages((&happened, period.length.as_secs().max(1)));
+    let averages = averages((&happened, period.length));
     let total =
         NAMES.iter().zip(totals(&all)).map(|(name, value)| (format!("total_{name}"), value));
     let average = NAMES.iter().zip(averages).map(|(name, value)| (format!("avg_{name}"), value));
@@ -111,22 +117,21 @@ const TARGET: f64 = 0.001;
 #[expect(clippy::cast_precision_loss, reason = "rates and times to be read by people")]
 pub(super) fn capacity(door: &Door) -> Vec<Row> {
     let period = door.period.borrow();
-    let seconds = period.length.as_secs_f64().max(1.0);
+    let seconds = period.length.as_secs_f64();
     let row = |view: PoolView| {
         let happened = period.pools.get(&view.pool)?;
-        let size = view.options.pool_size.map_or(u32::MAX, std::num::NonZeroU32::get);
-        let load = Load {
-            arrivals: happened.assignments as f64 / seconds,
-            service: happened.transaction.mean() as f64 / 1e6,
-        };
+        let size = view.options.pool_size.map_or(u32::MAX, NonZeroU32::get);
+        let held = period.held.get(&view.pool).copied().unwrap_or(0) as f64 / 1e6;
+        let load =
+            Load { arrivals: happened.assignments as f64 / seconds, offered: held / seconds };
         let predicted = |quantile| Value::Float(load.wait(size, quantile) * 1000.0);
         Some(vec![
             view.database.into(),
             view.user.into(),
             Value::Float(load.arrivals),
-            Value::Float(load.service * 1000.0),
-            Value::Float(load.offered()),
-            Value::count(size),
+            load.service().map_or(Value::Null, |service| Value::Float(service * 1000.0)),
+            Value::Float(load.offered),
+            Value::count(view.options.pool_size.map_or(0, NonZeroU32::get)),
             Value::Float(load.utilisation(size)),
             millis(happened.wait.quantile(500)),
             millis(happened.wait.quantile(990)),

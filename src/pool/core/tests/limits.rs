@@ -184,3 +184,28 @@ fn a_paused_pool_hands_out_nothing_until_it_resumes() {
         bench.served(waiter);
     }
 }
+
+#[test]
+fn the_time_that_servers_are_out_is_counted_up_to_now() {
+    let (mut bench, pool) = Bench::with(size(2));
+    let held = |bench: &Bench| bench.core.held(bench.now)[&pool];
+    bench.fill(pool, 2, HERE);
+    let before = held(&bench);
+    bench.pass(50 * MS);
+    assert_eq!(held(&bench), before, "at rest is not out");
+    let (one, two) = (bench.take(pool, HERE), bench.take(pool, THERE));
+    bench.pass(3 * MS);
+    assert_eq!(held(&bench), before + 6 * MS);
+    // Who waits has a server from the moment on that it is taken.
+    let waiter = bench.wait(pool, HERE);
+    bench.give(one, HERE);
+    bench.pass(2 * MS);
+    let third = bench.served(waiter);
+    bench.pass(MS);
+    bench.discard(two.slot);
+    bench.pass(7 * MS);
+    assert_eq!(held(&bench), before + (3 + 6 + 8) * MS);
+    bench.give(third, HERE);
+    bench.pass(SECOND);
+    assert_eq!(held(&bench), before + (3 + 6 + 8) * MS);
+}
