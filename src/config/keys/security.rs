@@ -104,8 +104,16 @@ pub(super) const LOG: &[Key] = &[
     )
     .applies(Restart)
     .console("log_format"),
-    flag("log_connections", "true", "Log each login of a client."),
-    flag("log_disconnections", "true", "Log each client that leaves, and why."),
+    flag(
+        "log_connections",
+        "true",
+        "Log each login of a client, and each new connection to a server.",
+    ),
+    flag(
+        "log_disconnections",
+        "true",
+        "Log each client that leaves and each server that is closed, and why.",
+    ),
     flag("log_pooler_errors", "true", "Log the errors that howdah itself sends to clients."),
     unset(
         "log_min_duration",
