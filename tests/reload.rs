@@ -279,3 +279,34 @@ fn what_was_counted_stays_when_the_servers_are_elsewhere() {
     });
     assert_eq!(count(&mut admin), 7.0);
 }
+
+#[test]
+fn who_waits_for_a_node_that_does_not_answer_is_served_by_the_one_in_its_place() {
+    // It accepts connections, as the system does for it, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("an address");
+    let before = settings("silent", "transaction").set("timeouts.server_connect_timeout", "1h");
+    let good = before.clone();
+    let howdah = Howdah::start(&before.set("databases.silent.nodes", vec![address.to_string()]));
+    let mut wire = Wire::tcp(howdah.address());
+    wire.send(&messages::startup(0x0003_0000, &[("user", RIDER), ("database", "silent")]));
+    let _asked = silent.accept().expect("a connection of howdah's");
+    reload(&howdah, &good);
+    wire.until(b'Z');
+    assert_eq!(value(&mut wire, "SELECT 7"), "7");
+}
+
+#[test]
+fn a_custom_setting_behind_a_reset_of_all_is_its_clients_alone() {
+    let howdah =
+        Howdah::start(&settings("behind_reset", "transaction").set("pool.default_pool_size", 1));
+    let (mut one, mut two) = (client(&howdah, "behind_reset"), client(&howdah, "behind_reset"));
+    let seen = "SELECT coalesce(current_setting('app.tenant', true), '')";
+    for text in ["RESET ALL; SET app.tenant = '7'", "DISCARD TEMP; RESET ALL; SET app.tenant = '8'"]
+    {
+        one.run(text);
+        assert_eq!(value(&mut two, seen), "", "{text}");
+        assert_eq!(format!("app.tenant = '{}'", value(&mut one, seen)), text[text.len() - 16..]);
+        assert_eq!(value(&mut two, seen), "", "{text}");
+    }
+}

@@ -49,6 +49,7 @@ async fn ask(url: &str) -> Result<(Vec<Shown>, Vec<Shown>), AppError> {
         connect_query: None,
         neutral: SettingsTable::default().intern([]),
         welcomes: Welcomes::default(),
+        replaced: tokio::sync::Notify::new(),
     };
     let context = LoginContext {
         resolver: Resolver::new(PATIENCE),

@@ -14,6 +14,7 @@ use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Routes that clients may make up at a time: each is one or two KiB.
@@ -424,6 +425,7 @@ impl Routes {
             }
             credential = known.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.common.pools.reconnect(pool);
+            known.replaced.notify_waiters();
         }
         let account = Arc::new(Account {
             address,
@@ -433,6 +435,7 @@ impl Routes {
             connect_query: options.connect_query.as_deref().map(Into::into),
             neutral: Arc::clone(&self.neutral),
             welcomes: Welcomes::default(),
+            replaced: Notify::new(),
         });
         self.accounts.insert(pool, Arc::clone(&account));
         account

@@ -33,6 +33,7 @@ use crate::session::route::Common;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::{Sender, channel};
@@ -156,6 +157,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let end = until_end(&door, &mut signals).await;
     let by_signal = !end.1.is_empty() && matches!(end.0, Asked::Drain | Asked::Wait);
     if is_pgbouncer && door.is_suspended() && by_signal {
+        door.tells_of_servers.store(false, Ordering::Relaxed);
         tracing::error!("{}suspend was in progress, going down immediately", end.1);
         return Err(AppError::Suspended);
     }
@@ -167,6 +169,8 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let gently = matches!(end.0, Asked::Drain | Asked::Wait);
     entrance.close(gently && config.howdah.so_reuseport).await;
     wind_up(&door, &mut signals, end).await;
+    // Those that are left go with the process.
+    door.tells_of_servers.store(false, Ordering::Relaxed);
     for task in tasks.into_iter().chain(http) {
         task.abort();
     }
@@ -345,7 +349,13 @@ async fn open_server(door: Rc<Door>, opening: Opening) {
     let begun = Instant::now();
     let card = Arc::new(ServerCard::new(door.common.clients.next_id()));
     pools.introduce(opening.slot, &card);
-    match open(&account, &door.now().context, extras).await {
+    let now = door.now();
+    let opened = tokio::select! {
+        opened = open(&account, &now.context, extras) => opened,
+        // It may be on its way to a node that does not answer.
+        () = account.replaced.notified() => return pools.abandon(opening.slot),
+    };
+    match opened {
         Ok(mut server) => {
             if let Some(traffic) = door.routes.borrow().traffic(opening.pool) {
                 // This thread counts behind the workers.

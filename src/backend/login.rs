@@ -24,6 +24,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 /// Longest message that a server may send before it is ready.
@@ -48,6 +49,8 @@ pub struct Account {
     pub neutral: Arc<Settings>,
     /// What its servers say to whom.
     pub welcomes: Welcomes,
+    /// Told when another account has taken its place: nobody wants a server of this one any more.
+    pub replaced: Notify,
 }
 
 /// What all logins share.

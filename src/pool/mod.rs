@@ -14,7 +14,7 @@ pub use self::core::{
 };
 pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
 
-use self::core::{At, Core, Effects, FailureClass, Opening, Tick, WaiterId};
+use self::core::{At, Core, Effects, FailureClass, Opening, Placed, Tick, WaiterId};
 use crate::backend::card::ServerCard;
 use crate::backend::login::LoginFailure;
 use crate::backend::server::{Reported, Server};
@@ -126,7 +126,9 @@ impl Pools {
     /// A server was opened, by the thread that counts as `worker`.
     pub fn opened(&self, slot: SlotId, server: Box<Server>, worker: WorkerId) {
         let at = At { worker, now: self.now() };
-        drop(self.with(|core| core.opened(slot, server, at)));
+        if let Placed::Close(mut server, reason) = self.with(|core| core.opened(slot, server, at)) {
+            server.ends(reason.words());
+        }
     }
 
     /// A server could not be opened.

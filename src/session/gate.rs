@@ -242,8 +242,8 @@ impl Session {
     /// and goes back; should it not be at rest, because a request for it has just begun, it is
     /// closed.
     fn cancelled_in_line(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if let Some(lease) = self.lease.take() {
-            drop(lease.try_return());
+        if let Some(Err(mut lease)) = self.lease.take().map(Lease::try_return) {
+            lease.server().ends("client disconnect while server was not ready");
         }
         self.refuse_batch(cx, &cancelled())
     }

@@ -138,7 +138,11 @@ pub(super) fn release(session: &Session, mut lease: Lease) {
         let server = lease.server();
         let cleaning = clean(server, reach, reset.as_deref(), &neutral);
         match tokio::time::timeout(limit, cleaning).await {
-            Ok(Ok(())) => drop(lease.try_return()),
+            Ok(Ok(())) => {
+                if let Err(mut lease) = lease.try_return() {
+                    lease.server().ends("client disconnect while server was not ready");
+                }
+            }
             Ok(Err(error)) => server.ends(format!("reset query failed: {error}")),
             Err(_) => server.ends("client disconnected with query in progress"),
         }

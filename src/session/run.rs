@@ -206,7 +206,8 @@ pub fn run(mut arrival: Arrival, worker: Rc<Worker>) -> impl Future<Output = ()>
 /// The custom settings of a startup packet.
 fn custom_of(settings: &Settings) -> super::settings::Custom {
     let mut custom = super::settings::Custom::default();
-    settings.iter().for_each(|(name, _)| custom.note(name));
+    // A startup packet has no room for more than are remembered.
+    settings.iter().for_each(|(name, _)| _ = custom.note(name));
     custom
 }
 

@@ -34,13 +34,20 @@ pub(super) const NO_STATE: Effects = PINS_FOR_GOOD | FORGETS | TIES;
 pub(super) struct Custom(Vec<Box<str>>);
 
 impl Custom {
-    const MAX: usize = 256;
+    /// More than fit into a startup packet.
+    const MAX: usize = 2048;
 
-    /// Remembers a custom setting's name; others are listed by the server.
-    pub(super) fn note(&mut self, name: &str) {
-        if name.contains('.') && self.0.len() < Self::MAX && !self.0.iter().any(|n| **n == *name) {
+    /// Remembers a custom setting's name; others are listed by the server. False when there are too
+    /// many to be remembered.
+    pub(super) fn note(&mut self, name: &str) -> bool {
+        if !name.contains('.') || self.0.iter().any(|known| **known == *name) {
+            return true;
+        }
+        let fits = self.0.len() < Self::MAX;
+        if fits {
             self.0.push(name.into());
         }
+        fits
     }
 }
 
@@ -78,24 +85,26 @@ pub(super) struct Found {
     pub by_value: bool,
 }
 
-/// What running a text may do to the session. `custom` is told each setting that it names.
+/// What running a text may do to the session. `custom` is told each setting that it names, and says
+/// whether it can be asked for.
 pub(super) fn effects_of(
     text: &[u8],
     standard_conforming_strings: bool,
-    custom: &mut dyn FnMut(&str),
+    custom: &mut dyn FnMut(&str) -> bool,
 ) -> Found {
     let facts = sql::facts(text, standard_conforming_strings);
     let mut effects = 0;
     match &facts.settings {
         sql::Settings::Names(names) => {
-            names.iter().for_each(|name| custom(name));
-            // What it is called depends on the client's encoding.
-            if names.iter().any(|name| !name.is_ascii()) {
-                effects |= UNKNOWN;
+            for name in names {
+                // What it is called depends on the client's encoding.
+                if !custom(name) || !name.is_ascii() {
+                    effects |= UNKNOWN;
+                }
             }
         }
-        sql::Settings::Unknown if !facts.reset_all && !facts.discard_all => effects |= UNKNOWN,
-        sql::Settings::Unknown | sql::Settings::Unchanged => {}
+        sql::Settings::Unknown => effects |= UNKNOWN,
+        sql::Settings::Unchanged => {}
     }
     if facts.taint {
         effects |= UNKNOWN;
@@ -208,7 +217,7 @@ mod tests {
     use super::*;
 
     fn effects(text: &str) -> Effects {
-        effects_of(text.as_bytes(), true, &mut |_| {}).effects
+        effects_of(text.as_bytes(), true, &mut |_| true).effects
     }
 
     #[test]
@@ -227,6 +236,31 @@ mod tests {
         assert_eq!(effects("UNLISTEN a"), POSSESSIONS);
         assert_eq!(effects("LOAD 'x'") & PINS_FOR_GOOD, PINS_FOR_GOOD);
         assert_eq!(effects("DO $$BEGIN END$$"), SETTINGS | POSSESSIONS | UNKNOWN);
+    }
+
+    #[test]
+    fn what_is_set_behind_a_reset_of_all_is_told_of() {
+        for text in ["RESET ALL; SET app.x = '1'", "DISCARD ALL; SET app.x TO 1"] {
+            let mut names = Vec::new();
+            let mut note = |name: &str| {
+                names.push(name.to_owned());
+                true
+            };
+            let found = effects_of(text.as_bytes(), true, &mut note);
+            assert_eq!(found.effects & (SETTINGS | RESETS | UNKNOWN), SETTINGS | RESETS, "{text}");
+            assert_eq!(names, ["app.x"]);
+        }
+        let computed = "RESET ALL; SELECT set_config('app.' || 'x', '1', false)";
+        assert_ne!(effects(computed) & UNKNOWN, 0);
+    }
+
+    #[test]
+    fn names_beyond_those_that_are_remembered_make_a_text_unknown() {
+        let mut custom = Custom::default();
+        assert!((0..Custom::MAX).all(|n| custom.note(&format!("app.x{n}"))));
+        assert!(custom.note("app.x7") && custom.note("work_mem") && !custom.note("app.more"));
+        let found = effects_of(b"SET app.more = '1'", true, &mut |name| custom.note(name));
+        assert_eq!(found.effects, SETTINGS | UNKNOWN);
     }
 
     #[test]

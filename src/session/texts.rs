@@ -23,6 +23,13 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Stands for texts that pass without being read.
 const UNREAD: &[u8] = b"(a statement too long to be read)";
 
+impl std::fmt::Debug for Known {
+    /// Without its text, which may hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("form", &self.form).field("run", &self.run).finish()
+    }
+}
+
 /// Which texts an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -40,7 +47,6 @@ impl Form {
     }
 }
 
-#[derive(Debug)]
 struct Known {
     hash: u64,
     form: Form,
@@ -64,7 +70,6 @@ pub struct Text<'a> {
 }
 
 /// One worker's texts and statements.
-#[derive(Debug)]
 pub struct Texts {
     queries: Arc<Queries>,
     recorder: Recorder,
@@ -73,6 +78,13 @@ pub struct Texts {
     places: HashTable<usize>,
     bytes: usize,
     scratch: Vec<u8>,
+}
+
+impl std::fmt::Debug for Texts {
+    /// Without what was read last, which may hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Texts").field("known", &self.known).finish_non_exhaustive()
+    }
 }
 
 impl Texts {
@@ -89,8 +101,9 @@ impl Texts {
         }
     }
 
-    /// What running a text may do to the session. `custom` is told each setting that it names.
-    pub fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str)) -> Effects {
+    /// What running a text may do to the session. `custom` is told each setting that it names, and
+    /// says whether it can be asked for.
+    pub fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
         if text.sql.len() > READ_MAX {
             return settings::effects_of(text.sql, text.conforming, custom).effects;
         }
@@ -109,7 +122,11 @@ impl Texts {
 
     /// Both of a Query's text: what running it may do, and the statement that it is.
     #[inline]
-    pub fn read(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str)) -> (Effects, Option<Run>) {
+    pub fn read(
+        &mut self,
+        text: Text<'_>,
+        custom: &mut dyn FnMut(&str) -> bool,
+    ) -> (Effects, Option<Run>) {
         if self.queries.is_on() && text.sql.len() <= READ_MAX {
             let place = self.place_of_any(text);
             if let Some(&Known { effects: Some(effects), run: Some(run), .. }) =
@@ -245,7 +262,11 @@ mod tests {
 
     fn effects(texts: &mut Texts, sql: &str) -> (Effects, Vec<String>) {
         let mut names = Vec::new();
-        (texts.effects(text(sql), &mut |name| names.push(name.to_owned())), names)
+        let mut note = |name: &str| {
+            names.push(name.to_owned());
+            true
+        };
+        (texts.effects(text(sql), &mut note), names)
     }
 
     #[test]
@@ -293,7 +314,7 @@ mod tests {
         for _ in 0..2 {
             here = effects(&mut texts, sql).0;
             let other = Text { conforming: false, ..text(sql) };
-            there = texts.effects(other, &mut |_| {});
+            there = texts.effects(other, &mut |_| true);
         }
         assert_eq!(here, SETTINGS);
         assert_ne!(there, here, "there the call is inside of a string that does not end");
@@ -312,7 +333,7 @@ mod tests {
             assert_eq!(texts.known.len(), texts.places.len());
         }
         let most = Text { sql: long.repeat(3).leak().as_bytes(), ..text("") };
-        assert_ne!(texts.effects(most, &mut |_| {}), 0, "an unknown command");
+        assert_ne!(texts.effects(most, &mut |_| true), 0, "an unknown command");
         assert!(texts.run(most).is_some());
     }
 
@@ -355,8 +376,8 @@ mod tests {
             for (pieces, conforming) in pieces.iter().zip(conforming) {
                 let sql = pieces.join(" ");
                 let (mut one, mut two) = (Vec::new(), Vec::new());
-                let found = settings::effects_of(sql.as_bytes(), conforming, &mut |name| one.push(name.to_owned()));
-                let known = texts.effects(Text { conforming, ..text(&sql) }, &mut |name| two.push(name.to_owned()));
+                let found = settings::effects_of(sql.as_bytes(), conforming, &mut |name| { one.push(name.to_owned()); true });
+                let known = texts.effects(Text { conforming, ..text(&sql) }, &mut |name| { two.push(name.to_owned()); true });
                 prop_assert_eq!((found.effects, one), (known, two), "{}", sql);
             }
         }

@@ -59,12 +59,12 @@ pub struct Facts {
     pub statements: u32,
     /// What the first of them is.
     pub first: Command,
-    /// What it may set for the session.
+    /// What it may set for the session, but for `RESET ALL` and `DISCARD ALL`.
     pub settings: Settings,
     /// Which of them by `RESET x` or `SET x TO DEFAULT`, thus to the session's own default. Complete
     /// unless `settings` is unknown.
     pub reset: Names,
-    /// `RESET ALL`: all settings but `role` and `session_authorization`, which are unknown then.
+    /// `RESET ALL`: all settings but `role` and `session_authorization` return to their defaults.
     pub reset_all: bool,
     /// `DISCARD ALL`: all settings, and everything else of the session.
     pub discard_all: bool,
@@ -93,7 +93,8 @@ pub struct Facts {
 impl Facts {
     /// Whether the session is afterwards what it was before, as far as the text shows.
     pub fn is_harmless(&self) -> bool {
-        !self.taint && self.pins.is_empty() && self.settings == Settings::Unchanged
+        let resets = self.reset_all || self.discard_all;
+        !self.taint && self.pins.is_empty() && self.settings == Settings::Unchanged && !resets
     }
 
     pub(super) fn change(&mut self, name: &str) {

@@ -109,7 +109,6 @@ impl Scan<'_> {
         };
         if self.is(Some(word), b"all") && self.peek().is_none() {
             self.facts.reset_all = true;
-            self.unknown_setting();
         } else if follows(self, b"time", b"zone") {
             self.change(Some("timezone".to_owned()), true);
         } else if follows(self, b"session", b"authorization") {

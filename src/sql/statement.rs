@@ -277,7 +277,6 @@ impl Scan<'_> {
         if self.accept(b"all") {
             self.facts.discard_all = true;
             self.facts.releases = PinSet::all();
-            self.unknown_setting();
         } else if self.accept(b"temp") || self.accept(b"temporary") {
             self.facts.releases |= PinSet::TEMP_TABLE;
         } else if self.accept(b"sequences") {

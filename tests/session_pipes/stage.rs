@@ -148,6 +148,7 @@ impl Stage {
             connect_query: None,
             neutral: common.settings.intern([]),
             welcomes: Welcomes::default(),
+            replaced: tokio::sync::Notify::new(),
         });
         let (traffic, options) = (Arc::new(PoolTraffic::new(2)), Arc::new(setup.options.clone()));
         let route = Arc::new(Route::new(("shop", "bob"), (pool, traffic), account, options));

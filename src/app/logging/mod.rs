@@ -281,7 +281,7 @@ impl Write for Queue {
             None => false,
         });
         if !own {
-            self.send(Entry::Line(line.into()));
+            self.send(Entry::Line(one_line(line)));
         }
         Ok(line.len())
     }
@@ -289,6 +289,15 @@ impl Write for Queue {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line without what would begin another: a client may have put it into a name.
+fn one_line(line: &[u8]) -> Box<[u8]> {
+    let mut line: Box<[u8]> = line.into();
+    if let Some((_, text)) = line.split_last_mut() {
+        text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b'?');
+    }
+    line
 }
 
 impl<'a> MakeWriter<'a> for Queue {

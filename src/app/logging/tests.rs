@@ -204,3 +204,12 @@ fn lines_as_pgbouncers_say_whose_they_are_in_front() {
     assert_eq!(next()[4], "ERROR C-0x1: (nodb)/(nouser)@(unknown) again lines=5");
     assert_eq!(lines.count(), 99, "each is written");
 }
+
+#[test]
+fn nobody_begins_a_line_of_his_own() {
+    let text = logged(LogLevel::Info, LogFormat::Text, |_| {
+        let user = "x\n2026-11-25 INFO howdah: all is well\r";
+        tracing::info!(%user, "login failed: role \"{user}\" does not exist");
+    });
+    assert_eq!((text.lines().count(), text.contains('\r')), (1, false), "{text}");
+}

@@ -60,8 +60,13 @@ fn settings_of_the_session() {
             "1 Reset set=session_authorization,role reset=session_authorization",
         ),
         ("RESET ROLE", "1 Reset set=role reset=role"),
-        ("RESET ALL", "1 Reset set=? reset-all"),
-        ("DISCARD ALL", "1 Discard set=? discard-all"),
+        ("RESET ALL", "1 Reset reset-all"),
+        // What is set behind it has a name.
+        ("RESET ALL; SET app.x = '1'", "2 Reset set=app.x reset-all"),
+        ("DISCARD ALL; SELECT set_config('app.x', '1', false)", "2 Discard set=app.x discard-all"),
+        ("SET a = 1; RESET ALL", "2 Set set=a reset-all"),
+        ("RESET ALL; SELECT set_config('a' || 'b', '1', false)", "2 Reset set=? reset-all"),
+        ("DISCARD ALL", "1 Discard discard-all"),
     ]);
 }
 
