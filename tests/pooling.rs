@@ -82,7 +82,7 @@ fn servers_that_die_idle_are_noticed_and_replaced() {
     for pid in servers(&mut admin, "idle_deaths") {
         kill_server(&mut admin, &pid);
     }
-    let ends = || howdah.log().matches("it ended while it was idle").count();
+    let ends = || howdah.log().matches("closing because: server conn crashed?").count();
     eventually("three deaths are noticed", || ends() == 3);
     eventually("the least number of servers again", || three(&mut admin));
     assert_eq!(value(&mut wire, "SELECT 1"), "1");
