@@ -235,7 +235,7 @@ async fn wind_up(door: &Door, signals: &mut Signals, (asked, by): (Asked, &'stat
     let words = door.common.words;
     let log = |ours: &str, others: &str| tracing::info!("{by}{}", words.choose(ours, others));
     let dropped = |what: &str| {
-        if words == Words::PgBouncer {
+        if words == Words::PgBouncer && !has_clients(door) {
             tracing::info!("{what} connections dropped, exiting");
         }
     };

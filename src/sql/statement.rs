@@ -340,7 +340,13 @@ impl Scan<'_> {
             if self.is(self.recent(2), b"language") {
                 self.facts.by_value = true;
                 let language = token.bytes(self.text);
-                if matches!(language, b"c" | b"C" | b"'c'" | b"'C'" | b"\"c\"") {
+                let is_c = matches!(language, b"c" | b"C" | b"'c'" | b"'C'" | b"\"c\"");
+                // Written in one of these ways it may be any.
+                let may_be_c = matches!(
+                    token.kind,
+                    Kind::EscapeText | Kind::UnicodeText | Kind::DollarText | Kind::UnicodeName
+                );
+                if is_c || may_be_c {
                     self.pin(PinSet::LOAD);
                 }
             }

@@ -170,6 +170,8 @@ fn pins() {
         ("DEALLOCATE p", "1 Deallocate releases=[\"PREPARED\"]"),
         ("LOAD 'auto_explain'", "1 Load pins=[\"LOAD\"]"),
         ("CREATE FUNCTION f() RETURNS int AS 'lib', 'f' LANGUAGE C", "1 Create pins=[\"LOAD\"]"),
+        ("CREATE FUNCTION f() AS 'lib' LANGUAGE $$c$$", "1 Create pins=[\"LOAD\"]"),
+        ("CREATE FUNCTION f() AS 'lib' LANGUAGE E'\\x63'", "1 Create pins=[\"LOAD\"]"),
         ("SELECT nextval('s')", "1 Select pins=[\"SEQUENCE\"]"),
         ("SELECT currval('s'), lastval()", "1 Select currval"),
         ("SELECT setseed(0.5)", "1 Select pins=[\"SEED\"]"),
