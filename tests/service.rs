@@ -134,6 +134,8 @@ fn a_changed_file_is_read_again_and_a_broken_one_is_not() {
     let reloads = || howdah.log().matches("configuration reloaded").count();
     howdah.configure(&watching().set("pool.default_pool_size", 3));
     eventually("the reload", || howdah.log().contains("pool.default_pool_size changed"));
+    // Its last line, which comes after that of the change.
+    eventually("the end of the reload", || reloads() > 0);
     let before = reloads();
     fs::write(howdah.folder().join("howdah.toml"), "[pool]\npool_mode = 1\n").expect("writable");
     eventually("the refusal", || howdah.log().contains("configuration not reloaded"));
