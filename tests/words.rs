@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use support::behaviour::{eventually, hint, last_words, refusal, the_error, told, value};
 use support::console::{console, the_row};
 use support::howdah::Howdah;
+use support::messages;
 use support::postgres::{Postgres, RIDER};
 use support::wire::Wire;
 
@@ -215,6 +216,18 @@ fn its_log_has_the_lines_that_tools_read() {
     refused(&howdah, RIDER, "words_log_nobody", "");
     let failed = line(&howdah, "server login failed");
     assert!(failed.starts_with("WARNING server login failed: FATAL "), "{failed}");
+}
+
+#[test]
+fn who_takes_too_long_to_log_in_is_as_old_as_that() {
+    let more = "auth_type = scram-sha-256\nclient_login_timeout = 1\n";
+    let howdah = start("words_deadline", more);
+    let mut wire = Wire::tcp(howdah.address());
+    let who = [("user", RIDER), ("database", "words_deadline")];
+    wire.send(&messages::startup(messages::PROTOCOL_3_0, &who));
+    assert_eq!(told(&last_words(&mut wire)), "FATAL 08P01 client_login_timeout");
+    line(&howdah, "closing because: client_login_timeout");
+    assert!(!howdah.log().contains("(age=0s)"), "{}", howdah.log());
 }
 
 #[test]

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 
 /// Longest good-bye to a stranger.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -137,7 +138,7 @@ impl Door {
     /// A login failed: one line of the log, and an event. `cause`: what the client is not told.
     pub(super) fn login_failed(
         &self,
-        (id, peer): (u64, &Peer),
+        (id, peer, since): (u64, &Peer, Instant),
         wish: &Wish,
         connection: (&Current, &str),
         (fault, cause): (&Fault, Option<&str>),
@@ -159,7 +160,7 @@ impl Door {
                 if self.now().config.log.log_connections {
                     attempted((id, peer), wish, connection.1);
                 }
-                self.refused_aloud((id, peer), (&wish.database, &wish.user), fault);
+                self.refused_aloud((id, peer, since), (&wish.database, &wish.user), fault);
                 if let Some(cause) = cause {
                     tracing::debug!(client = id, %peer, "login failed: {cause}");
                 }
@@ -168,12 +169,17 @@ impl Door {
     }
 
     /// A client that has not been let in is told something: the lines that PgBouncer writes.
-    fn refused_aloud(&self, (id, peer): (u64, &Peer), names: (&str, &str), fault: &Fault) {
-        let (database, user) = names;
+    fn refused_aloud(
+        &self,
+        (id, peer, since): (u64, &Peer, Instant),
+        names: (&str, &str),
+        fault: &Fault,
+    ) {
+        let ((database, user), age) = (names, since.elapsed().as_secs());
         let (said, log) = (fault.clone().in_words(self.common.words), &self.now().config.log);
         if log.log_disconnections {
             tracing::info!(
-                client = id, %peer, user, database, age = 0u64, "closing because: {}", said.message
+                client = id, %peer, user, database, age, "closing because: {}", said.message
             );
         }
         if log.log_pooler_errors {
@@ -292,13 +298,13 @@ fn too_late() -> Fault {
 
 /// Serves one accepted connection until it is handed to a worker, or over.
 pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
-    let id = door.common.clients.next_id();
+    let (id, since) = (door.common.clients.next_id(), Instant::now());
     let begun = door.admission.lock().unwrap_or_else(PoisonError::into_inner).begin_login();
     let mut guard = match begun {
         Ok(login) => LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) },
         Err(limit) => {
             let fault = refused(&limit);
-            door.refused_aloud((id, &peer), ("", ""), &fault);
+            door.refused_aloud((id, &peer, since), ("", ""), &fault);
             door.happened(("warn", EventKind::Limit), ("", ""), &fault.message);
             dismiss(&door, Framed::new(stream), fault).await;
             return;
@@ -306,7 +312,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     };
     let now = door.now();
     let limit = now.config.timeouts.client_login_timeout.unwrap_or(Duration::MAX);
-    let deadline = tokio::time::Instant::now().checked_add(limit);
+    let deadline = since.checked_add(limit);
     let first = hello(stream, &now.tls, &now.config.pool.ignore_startup_parameters);
     let first = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline, first).await,
@@ -318,11 +324,11 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
         Ok(Hello::Cancel(connection, key)) => cancel(&door, id, connection, &key).await,
         Ok(Hello::Refused(framed, fault)) => {
-            door.refused_aloud((id, &peer), ("", ""), &fault);
+            door.refused_aloud((id, &peer, since), ("", ""), &fault);
             dismiss(&door, framed, fault).await;
         }
         Ok(Hello::Session(framed, wish)) if console::is_meant(&wish.database) => {
-            let who = console::Visitor { id, peer, wish };
+            let who = console::Visitor { id, peer, since, wish };
             let login = console::enter((&door, &now), framed, who);
             let entered = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, login).await,
@@ -354,7 +360,7 @@ pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
             };
             let ((fault, cause), tls) = (ended, tls_of(&mut framed));
             let told = (&fault, cause.as_deref());
-            door.login_failed((id, &peer), &wish, (&now, &tls), told);
+            door.login_failed((id, &peer, since), &wish, (&now, &tls), told);
             dismiss(&door, framed, fault).await;
         }
     }

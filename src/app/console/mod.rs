@@ -23,6 +23,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::time::Instant;
 
 /// The console's names, as databases.
 const NAMES: [&str; 2] = ["howdah", "pgbouncer"];
@@ -46,6 +47,8 @@ pub(super) struct Visitor {
     pub id: u64,
     /// Its end of the connection.
     pub peer: Peer,
+    /// When it came.
+    pub since: Instant,
     /// Its startup packet.
     pub wish: Wish,
 }
@@ -87,7 +90,7 @@ pub(super) async fn enter(
     let tls = tls_of(&mut framed);
     let (fault, cause) = fault;
     let told = (&fault, cause.as_deref());
-    door.login_failed((who.id, &who.peer), &who.wish, (now, &tls), told);
+    door.login_failed((who.id, &who.peer, who.since), &who.wish, (now, &tls), told);
     dismiss(door, framed, fault).await;
     None
 }
