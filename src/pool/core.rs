@@ -135,8 +135,14 @@ impl<S, F> Core<S, F> {
         Checkout::Waiting(waiter)
     }
 
-    /// Has the waiter's turn come? Any answer but pending ends the wait and forgets the waiter.
-    pub fn poll_wait(&mut self, waiter: WaiterId, waker: &Waker, now: Tick) -> Wait<S, F> {
+    /// Has the waiter's turn come? Any answer but pending ends the wait and forgets the waiter. `now`
+    /// is asked for if it has.
+    pub fn poll_wait(
+        &mut self,
+        waiter: WaiterId,
+        waker: &Waker,
+        now: impl FnOnce() -> Tick,
+    ) -> Wait<S, F> {
         let Some(record) = self.waiters.get_mut(waiter.0) else {
             return Wait::Refused(Refusal::Answered);
         };
@@ -149,7 +155,7 @@ impl<S, F> Core<S, F> {
         }
         let worker = record.at.worker;
         match self.waiters.remove(waiter.0.index).map(|waiter| waiter.state) {
-            Some(Waiting::Granted(slot)) => match self.pick_up(slot, At { worker, now }) {
+            Some(Waiting::Granted(slot)) => match self.pick_up(slot, At { worker, now: now() }) {
                 Some(ready) => Wait::Ready(ready),
                 None => Wait::Refused(Refusal::Answered),
             },

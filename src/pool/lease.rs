@@ -177,8 +177,12 @@ impl Waiter {
     /// Has its turn come? Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, Refused>> {
         let Some(id) = self.id else { return Poll::Ready(Err(Refused::Removed)) };
-        let now = self.pools.now();
-        let wait = self.pools.with(|core| core.poll_wait(id, cx.waker(), now));
+        let mut now = Tick::default();
+        let ask = || {
+            now = self.pools.now();
+            now
+        };
+        let wait = self.pools.with(|core| core.poll_wait(id, cx.waker(), ask));
         if !matches!(wait, Wait::Pending) {
             self.id = None;
             self.forget_extras(id);

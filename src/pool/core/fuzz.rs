@@ -270,7 +270,7 @@ impl World {
         for client in mem::take(&mut self.clients) {
             let woken = client.woken.0.load(Ordering::Relaxed);
             let waker = Waker::from(Arc::clone(&client.woken));
-            let answer = self.core.poll_wait(client.waiter, &waker, self.now);
+            let answer = self.core.poll_wait(client.waiter, &waker, || self.now);
             assert_eq!(woken, !matches!(answer, Wait::Pending), "woken and answered differ");
             match answer {
                 Wait::Pending => self.clients.push(client),

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(stands(&core), [(Stand::Opening, false, None)]);
         core.opened(slot, 9, at);
         assert_eq!(stands(&core), [(Stand::Granted, false, Some(9))]);
-        let Wait::Ready(ready) = core.poll_wait(waiter, Waker::noop(), at.now) else {
+        let Wait::Ready(ready) = core.poll_wait(waiter, Waker::noop(), || at.now) else {
             panic!("granted")
         };
         assert_eq!(stands(&core), [(Stand::Leased, false, None)]);

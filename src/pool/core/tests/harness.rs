@@ -123,7 +123,7 @@ impl Bench {
     /// `None` while pending.
     pub(super) fn poll(&mut self, waiter: WaiterId) -> Option<Asked> {
         let waker = self.waker();
-        let answer = self.core.poll_wait(waiter, &waker, self.now);
+        let answer = self.core.poll_wait(waiter, &waker, || self.now);
         self.run();
         match answer {
             Wait::Pending => None,
