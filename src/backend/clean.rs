@@ -3,7 +3,8 @@
 //! Cancels what runs, reads what is owed, rolls back, and runs a reset query. Every step must
 //! succeed; otherwise the caller closes the connection.
 
-use super::server::{Note, Server};
+use super::note::{Change, Note};
+use super::server::{Sequences, Server};
 use super::settings::{self, Baseline, Settings};
 use super::state::{Kind, OutOfStep, Reply, Rest};
 use crate::net::{Resolver, TcpOptions};
@@ -149,6 +150,7 @@ impl Server {
     /// When what `connect_query` has set cannot be made again.
     pub async fn renewed(&mut self, neutral: &Arc<Settings>) -> Result<(), CleanError> {
         self.settings = Arc::clone(neutral);
+        self.sequences = Sequences::None;
         self.tainted_by = None;
         self.baseline.undone();
         let sql = self.baseline.alignment(neutral, neutral, false).join(&b';');
@@ -304,7 +306,7 @@ impl Server {
                 heard.failed = Some(String::from_utf8_lossy(fields.code).into_owned());
                 let mut dropped = Vec::new();
                 self.replies.failed(|entry| dropped.extend(entry.note));
-                dropped.into_iter().for_each(|note| self.undo(note));
+                dropped.iter_mut().for_each(|note| self.undo(note));
             }
             server::PARAMETER_STATUS => self.report(body),
             _ => {
@@ -325,9 +327,6 @@ impl Server {
     /// Remembers a ParameterStatus.
     pub fn report(&mut self, body: &[u8]) {
         let Some((name, value)) = server::read_parameter_status(body) else { return };
-        if name == b"standard_conforming_strings" {
-            self.conforming = value == b"on";
-        }
         let reported = Arc::make_mut(&mut self.reported);
         match reported.iter_mut().find(|(known, _)| **known == *name) {
             Some((_, known)) => *known = value.into(),
@@ -336,20 +335,43 @@ impl Server {
     }
 
     /// The server's part of a note whose answer does not come.
-    fn undo(&mut self, note: Note) {
+    pub fn undo(&mut self, note: &mut Note) {
         match note {
-            Note::Parse { on_server: Some(id), .. } | Note::Try(id) => {
-                self.prepared.remove(id);
+            Note::Parse { on_server: id, .. } | Note::Prepare(id) | Note::Try(id) => {
+                self.prepared.remove(*id);
             }
-            Note::Evict(known) => self.prepared.restore(*known),
-            Note::Unnamed { .. } | Note::Again(_) | Note::Shape(_) => self.unnamed = u64::MAX,
-            Note::Parse { on_server: None, .. }
-            | Note::Duplicate(_)
+            Note::Evict(_) => {
+                if let Note::Evict(known) = std::mem::replace(note, Note::OfferUnnamed) {
+                    self.prepared.restore(*known);
+                }
+            }
+            Note::Unnamed { .. } | Note::Again(_) | Note::OfferUnnamed => self.unnamed = u64::MAX,
+            Note::Texts(texts) => {
+                texts.changes.iter_mut().rev().for_each(|change| self.undo_change(change));
+            }
+            Note::Duplicate(_)
             | Note::Close { .. }
+            | Note::Bind(_)
             | Note::Describe { .. }
             | Note::DescribePortal(_)
+            | Note::Shape(_)
+            | Note::Parameters(_)
             | Note::Run(_)
-            | Note::Refuse(_) => {}
+            | Note::Refuse(_)
+            | Note::Answer(_) => {}
+        }
+    }
+
+    /// The server's part of a change that does not come about.
+    pub fn undo_change(&mut self, change: &mut Change) {
+        match change {
+            Change::Prepare { id, .. } => drop(self.prepared.remove(*id)),
+            Change::Deallocate { known, .. } => {
+                known.take().into_iter().for_each(|known| self.prepared.restore(*known));
+            }
+            Change::All { known, .. } => {
+                std::mem::take(known).into_iter().for_each(|known| self.prepared.restore(known));
+            }
         }
     }
 }

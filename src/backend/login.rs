@@ -322,7 +322,10 @@ async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result
     if is_walsender {
         return Ok(());
     }
-    let custom = match sql::facts(query.as_bytes(), server.conforming).settings {
+    let custom = match sql::facts(
+        query.as_bytes(),
+        server.reported_parameter(b"standard_conforming_strings") != Some(b"off"),
+    ).settings {
         sql::Settings::Names(names) => names,
         sql::Settings::Unchanged | sql::Settings::Unknown => sql::Names::new(),
     };
@@ -333,11 +336,7 @@ async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result
 /// A server that has just logged in: also the start of tests that bring their own stream.
 #[doc(hidden)]
 pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8]) -> Box<Server> {
-    let conforming = |(name, value): &(Box<[u8]>, Box<[u8]>)| {
-        **name != *b"standard_conforming_strings" || **value == *b"on"
-    };
     Box::new(Server {
-        conforming: reported.iter().all(conforming),
         stream,
         replies: Replies::default(),
         prepared: Prepared::default(),
@@ -345,7 +344,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         settings: Arc::clone(&account.neutral),
         baseline: Baseline::new(Arc::clone(&account.neutral)),
         tainted_by: None,
-        is_strange: false,
+        sequences: Sequences::default(),
         is_closing: false,
         held: Vec::new(),
         rest_of_frame: 0,

@@ -7,6 +7,7 @@ pub mod card;
 pub mod clean;
 pub mod life;
 pub mod login;
+pub mod note;
 pub mod server;
 pub mod settings;
 pub mod state;

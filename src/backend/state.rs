@@ -62,8 +62,8 @@ pub enum Reply {
 
 /// One awaited answer. `note` is the caller's: what to commit when the answer comes, or to undo
 /// when it does not. Each note comes back exactly once: from [`Replies::sent`],
-/// [`Replies::received`], [`Replies::ready`], [`Replies::take_fake`], [`Replies::take_ignored`] or
-/// through the argument of [`Replies::failed`].
+/// [`Replies::received`], [`Replies::ready`], [`Replies::take_fake`] or through the argument of
+/// [`Replies::failed`]; but a Sync has none, since a copy may ignore it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected<N> {
     /// The message.
@@ -124,7 +124,8 @@ pub struct Replies<N> {
     open_batch: bool,
     /// Syncs were sent that the server ignored, if it read them during the copy that goes on.
     sync_in_copy: bool,
-    /// Those Syncs, until they are fetched.
+    /// The notes of those Syncs: the model gives notes to Syncs too.
+    #[cfg(any(test, fuzzing))]
     ignored: Vec<Expected<N>>,
     /// What is in front has been answered in part.
     begun: bool,
@@ -153,6 +154,7 @@ impl<N> Default for Replies<N> {
             skipping: false,
             open_batch: false,
             sync_in_copy: false,
+            #[cfg(any(test, fuzzing))]
             ignored: Vec::new(),
             begun: false,
             doubt: Doubt::No,
@@ -233,8 +235,10 @@ impl<N> Replies<N> {
     /// Whether a note of this kind is awaited in front of a ReadyForQuery that is awaited too.
     pub fn spans_ready(&self, is_such: impl Fn(&N) -> bool) -> bool {
         let mut behind = self.queue.iter();
-        let found = behind.any(|entry| entry.note.as_ref().is_some_and(&is_such));
-        found && behind.any(|entry| entry.kind.ends_with_ready())
+        let found = behind.find(|entry| entry.note.as_ref().is_some_and(&is_such));
+        found.is_some_and(|entry| {
+            entry.kind.ends_with_ready() || behind.any(|entry| entry.kind.ends_with_ready())
+        })
     }
 
     /// Notes of what is still awaited of the batch in front, oldest first.
@@ -244,7 +248,8 @@ impl<N> Replies<N> {
     }
 
     /// A message was sent, or (with [`Reply::Fake`]) is to be answered in its turn without having
-    /// been sent: so only what cannot fail may be made up. Gives the note back when no answer will
+    /// been sent: any answer may be made up, but one that says that the message failed would leave
+    /// the server in a batch that has not failed. Gives the note back when no answer will
     /// come, because the server is going to discard the message or because it is
     /// [`Kind::CopyEnd`]. A Flush has no answer and opens no batch: it is not told.
     #[inline]
@@ -267,7 +272,9 @@ impl<N> Replies<N> {
             }
             return note;
         }
-        self.open_batch = !kind.ends_with_ready();
+        if reply != Reply::Fake || !kind.ends_with_ready() {
+            self.open_batch = !kind.ends_with_ready();
+        }
         self.queue.push_back(Expected { kind, reply, note });
         None
     }
@@ -283,9 +290,9 @@ impl<N> Replies<N> {
     }
 
     /// The next Sync, oldest first, that had been sent when the server began the copy that made it
-    /// ignore it, if it has a note. To be asked after CopyInResponse, by callers whose Syncs carry
-    /// notes.
-    pub fn take_ignored(&mut self) -> Option<Expected<N>> {
+    /// ignore it, if it has a note.
+    #[cfg(any(test, fuzzing))]
+    fn take_ignored(&mut self) -> Option<Expected<N>> {
         self.ignored.pop()
     }
 
@@ -293,6 +300,11 @@ impl<N> Replies<N> {
     #[inline]
     pub fn front_reply(&self) -> Reply {
         self.queue.front().map_or(Reply::Forward, |front| front.reply)
+    }
+
+    /// The note of the front entry.
+    pub fn front_note_mut(&mut self) -> Option<&mut N> {
+        self.queue.front_mut().and_then(|front| front.note.as_mut())
     }
 
     /// The front entry's message and note.
@@ -467,7 +479,10 @@ impl<N> Replies<N> {
         for index in (1..upto).rev() {
             if self.queue.get(index).is_some_and(|entry| entry.kind == Kind::Sync) {
                 let sync = self.queue.remove(index);
+                #[cfg(any(test, fuzzing))]
                 self.ignored.extend(sync.filter(|sync| sync.note.is_some()));
+                #[cfg(not(any(test, fuzzing)))]
+                debug_assert!(sync.is_none_or(|sync| sync.note.is_none()), "a Sync has no note");
             }
         }
         if self.queue.len() < before {

@@ -1,18 +1,20 @@
 //! Prepared statements that many sessions and many servers share.
 //!
-//! Owns one text per distinct statement ([`StatementTable`]) and the list of those that one server
-//! knows ([`Prepared`]). A server knows a statement by a name of ours; each session keeps its own
-//! names. Two texts share a statement only if the text, the declared types and the settings under
-//! which it was prepared are the same, because PostgreSQL reads literals such as dates when it
-//! prepares, not when it executes.
+//! Owns one text for each distinct statement ([`StatementTable`]) and the list of those that one
+//! server knows ([`Prepared`]). A server knows a statement by a name of ours; each session keeps its
+//! own names. Two texts share a statement only if the text, the declared types, the rules by which
+//! the text is read and the settings under which it was prepared are the same, because PostgreSQL
+//! reads literals such as dates when it prepares, not when it executes.
 
 use super::settings::Settings;
 use crate::metrics::Cell;
+use crate::sql::Rules;
 use crate::wire::server::RowShape;
 use hashbrown::hash_table::{Entry, HashTable};
+use slab::Slab;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// What the statements that we prepare are called on servers.
 pub const NAME_PREFIX: &str = "howdah_";
@@ -28,29 +30,45 @@ pub struct Statement {
     pub sql: Box<[u8]>,
     /// Declared parameter types, as in Parse.
     pub types: Box<[u8]>,
+    /// The types in SQL, with their parentheses, if PREPARE has declared them.
+    pub sql_types: Option<Box<[u8]>>,
     /// What running it may do to the session, decided once from the text; the caller's meaning.
     pub effects: u32,
-    /// Raised when a server found its plan out of date: every server prepares it again.
-    generation: AtomicU32,
+    /// The parameter types that a server has found, as in Parse. Other servers are told these, so
+    /// that a client's parameters mean the same there.
+    parameters: OnceLock<Box<[u8]>>,
+    rules: Option<Rules>,
     settings: Arc<Settings>,
     hash: u64,
     table: Weak<StatementTable>,
 }
 
 impl Statement {
-    /// Raised by [`Statement::outdate`].
-    pub fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
+    /// The parameter types that a server has found, once it was asked.
+    pub fn parameters(&self) -> Option<&[u8]> {
+        self.parameters.get().map(|types| &**types)
     }
 
-    /// What servers have prepared of it no longer counts.
-    pub fn outdate(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+    /// A server has found these parameter types. False when another had found others: the
+    /// statement means something else now.
+    pub fn learn_parameters(&self, types: &[u8]) -> bool {
+        **self.parameters.get_or_init(|| types.into()) == *types
+    }
+
+    /// The parameter types with which it is to be prepared.
+    pub fn known_types(&self) -> &[u8] {
+        self.parameters().unwrap_or(&self.types)
+    }
+
+    /// The rules by which its text was read.
+    pub fn rules(&self) -> Option<Rules> {
+        self.rules
     }
 
     fn is(&self, key: &Key<'_>) -> bool {
         *self.sql == *key.sql
             && *self.types == *key.types
+            && self.rules == key.rules
             && Arc::ptr_eq(&self.settings, key.settings)
     }
 }
@@ -70,6 +88,8 @@ pub struct Key<'a> {
     pub sql: &'a [u8],
     /// Declared parameter types, as in Parse.
     pub types: &'a [u8],
+    /// The rules by which the server read it; `None` when they are not known.
+    pub rules: Option<Rules>,
     /// The session's settings.
     pub settings: &'a Arc<Settings>,
 }
@@ -116,25 +136,49 @@ impl StatementTable {
         match known.entry(hash, same, |(h, _, _)| *h) {
             Entry::Occupied(_) => {}
             Entry::Vacant(vacant) => {
-                let statement = self.statement(hash, &key, effects());
+                let statement = self.statement(hash, &key, None, effects());
                 vacant.insert((hash, statement.id, Arc::downgrade(&statement)));
                 found = Some(statement);
             }
         }
         drop(known);
         drop(losers);
-        found.unwrap_or_else(|| self.statement(hash, &key, 0))
+        found.unwrap_or_else(|| self.statement(hash, &key, None, 0))
     }
 
-    fn statement(self: &Arc<Self>, hash: u64, key: &Key<'_>, effects: u32) -> Arc<Statement> {
+    /// A statement that nobody else gets, whatever they prepare. `sql_types`: the types that
+    /// PREPARE has declared.
+    pub fn private(
+        self: &Arc<Self>,
+        key: Key<'_>,
+        sql_types: Option<&[u8]>,
+        effects: u32,
+    ) -> Arc<Statement> {
+        self.statement(0, &key, sql_types, effects)
+    }
+
+    /// From now on nobody else gets this statement: what it means has changed.
+    pub fn retire(&self, statement: &Statement) {
+        self.forget(statement.hash, statement.id);
+    }
+
+    fn statement(
+        self: &Arc<Self>,
+        hash: u64,
+        key: &Key<'_>,
+        sql_types: Option<&[u8]>,
+        effects: u32,
+    ) -> Arc<Statement> {
         let id = self.last.fetch_add(1, Ordering::Relaxed);
         Arc::new(Statement {
             id,
             name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
             sql: key.sql.into(),
             types: key.types.into(),
+            sql_types: sql_types.map(Into::into),
             effects,
-            generation: AtomicU32::new(0),
+            parameters: OnceLock::new(),
+            rules: key.rules,
             settings: Arc::clone(key.settings),
             hash,
             table: Arc::downgrade(self),
@@ -148,7 +192,7 @@ impl StatementTable {
         }
     }
 
-    /// Statements in use.
+    /// Statements in use by all who prepare the same.
     pub fn len(&self) -> usize {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -166,94 +210,141 @@ pub struct Known {
     pub statement: Arc<Statement>,
     /// What its rows look like there, once the server was asked.
     pub shape: Option<RowShape>,
-    generation: u32,
-    used: u64,
+    /// Nobody can tell whether the server still has it: it is closed before it is prepared again.
+    is_doubtful: bool,
 }
 
-/// The statements that one server has prepared, least recently used first to go.
+/// A place in the order of use; both ends refer to nothing.
+#[derive(Debug)]
+struct Place {
+    known: Known,
+    newer: Option<usize>,
+    older: Option<usize>,
+}
+
+/// The statements that one server has prepared, in the order of their last use.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    known: hashbrown::HashMap<u64, Known, foldhash::fast::FixedState>,
-    clock: u64,
-    batch_began: u64,
+    places: Slab<Place>,
+    by_id: hashbrown::HashMap<u64, usize, foldhash::fast::FixedState>,
+    newest: Option<usize>,
+    oldest: Option<usize>,
     /// How many there are, for other threads.
     count: Arc<Cell>,
 }
 
 impl Prepared {
-    /// A batch begins: what it uses stays until the next one begins.
-    pub fn begin_batch(&mut self) {
-        self.clock = self.clock.saturating_add(1);
-        self.batch_began = self.clock;
-    }
-
-    /// The server's own record of the statement, if it is there and up to date; it counts as used.
-    pub fn find(&mut self, statement: &Statement) -> Option<&mut Known> {
-        let clock = self.clock;
-        let known = self.known.get_mut(&statement.id)?;
-        known.used = clock;
-        (known.generation == statement.generation()).then_some(known)
+    /// The server's own record of the statement, if it certainly is there; it counts as used.
+    pub fn find(&mut self, id: u64) -> Option<&mut Known> {
+        let at = *self.by_id.get(&id)?;
+        if self.newest != Some(at) {
+            self.unlink(at);
+            self.link_newest(at);
+        }
+        self.places.get_mut(at).map(|place| &mut place.known).filter(|known| !known.is_doubtful)
     }
 
     /// The server said what the statement's rows look like there.
     pub fn set_shape(&mut self, id: u64, shape: Option<RowShape>) {
-        if let Some(known) = self.known.get_mut(&id) {
-            known.shape = shape;
+        let at = self.by_id.get(&id);
+        if let Some(place) = at.and_then(|at| self.places.get_mut(*at)) {
+            place.known.shape = shape;
         }
     }
 
-    /// Whether the server knows it by name, up to date or not.
+    /// Whether the server may know it by its name.
     pub fn has(&self, id: u64) -> bool {
-        self.known.contains_key(&id)
+        self.by_id.contains_key(&id)
     }
 
     /// The server is going to know it.
     pub fn insert(&mut self, statement: &Arc<Statement>) {
-        let known = Known {
-            statement: Arc::clone(statement),
-            shape: None,
-            generation: statement.generation(),
-            used: self.clock,
-        };
-        self.known.insert(statement.id, known);
-        self.tell();
+        let statement = Arc::clone(statement);
+        self.restore(Known { statement, shape: None, is_doubtful: false });
     }
 
-    /// Puts back what [`Prepared::remove`] took.
+    /// Puts back what [`Prepared::remove`] took, as the one used last.
     pub fn restore(&mut self, known: Known) {
-        self.known.insert(known.statement.id, known);
-        self.tell();
+        let id = known.statement.id;
+        self.remove(id);
+        let at = self.places.insert(Place { known, newer: None, older: None });
+        self.by_id.insert(id, at);
+        self.link_newest(at);
+        self.publish_count();
     }
 
     /// The server no longer knows it.
     pub fn remove(&mut self, id: u64) -> Option<Known> {
-        let removed = self.known.remove(&id);
-        self.tell();
-        removed
+        let at = self.by_id.remove(&id)?;
+        self.unlink(at);
+        let place = self.places.try_remove(at);
+        self.publish_count();
+        place.map(|place| place.known)
     }
 
-    /// Takes the one to close when there are more than `max`: the least recently used one that
-    /// the running batch does not use.
+    /// Takes the one to close when there are more than `max`: the one whose last use is longest
+    /// ago.
     pub fn evict(&mut self, max: usize) -> Option<Known> {
-        if self.known.len() <= max {
+        if self.by_id.len() <= max.max(1) {
             return None;
         }
-        let oldest = self.known.values().min_by_key(|known| known.used)?;
-        if oldest.used >= self.batch_began {
-            return None;
-        }
-        let id = oldest.statement.id;
-        self.remove(id)
+        let oldest = self.places.get(self.oldest?)?.known.statement.id;
+        self.remove(oldest)
+    }
+
+    /// The server dropped all of them; gives what it knew.
+    pub fn take_all(&mut self) -> Vec<Known> {
+        let all = std::mem::take(&mut self.places);
+        self.by_id.clear();
+        (self.newest, self.oldest) = (None, None);
+        self.publish_count();
+        all.into_iter().map(|(_, place)| place.known).collect()
     }
 
     /// The server dropped all of them.
     pub fn clear(&mut self) {
-        self.known.clear();
-        self.tell();
+        drop(self.take_all());
     }
 
-    fn tell(&self) {
-        self.count.set(self.known.len() as u64);
+    /// Nobody can tell which of them the server still has.
+    pub fn doubt_all(&mut self) {
+        self.places.iter_mut().for_each(|(_, place)| place.known.is_doubtful = true);
+    }
+
+    /// Nobody can tell whether the server still has this one.
+    pub fn doubt(&mut self, id: u64) {
+        let at = self.by_id.get(&id);
+        if let Some(place) = at.and_then(|at| self.places.get_mut(*at)) {
+            place.known.is_doubtful = true;
+        }
+    }
+
+    fn link_newest(&mut self, at: usize) {
+        let before = self.newest.replace(at);
+        if let Some(place) = self.places.get_mut(at) {
+            (place.newer, place.older) = (None, before);
+        }
+        match before.and_then(|before| self.places.get_mut(before)) {
+            Some(before) => before.newer = Some(at),
+            None => self.oldest = Some(at),
+        }
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let Some(place) = self.places.get(at) else { return };
+        let (newer, older) = (place.newer, place.older);
+        match newer.and_then(|newer| self.places.get_mut(newer)) {
+            Some(newer) => newer.older = older,
+            None => self.newest = older,
+        }
+        match older.and_then(|older| self.places.get_mut(older)) {
+            Some(older) => older.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn publish_count(&self) {
+        self.count.set(self.by_id.len() as u64);
     }
 
     /// How many the server knows, for threads that do not have it.
@@ -263,12 +354,12 @@ impl Prepared {
 
     /// How many the server knows.
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.by_id.len()
     }
 
     /// Whether it knows none.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.by_id.is_empty()
     }
 }
 
@@ -290,7 +381,8 @@ mod tests {
         types: &[u8],
         set: &Arc<Settings>,
     ) -> Arc<Statement> {
-        table.intern(Key { sql: sql.as_bytes(), types, settings: set }, || 0)
+        let rules = Some(Rules::STANDARD);
+        table.intern(Key { sql: sql.as_bytes(), types, rules, settings: set }, || 0)
     }
 
     #[test]
@@ -313,33 +405,96 @@ mod tests {
     }
 
     #[test]
-    fn eviction_spares_the_running_batch() {
+    fn rules_make_a_statement_and_private_ones_are_nobody_elses() {
+        let (table, none, _) = fixture();
+        let key = |rules| Key { sql: b"SELECT 1", types: &[0, 0], rules, settings: &none };
+        let known = table.intern(key(Some(Rules::STANDARD)), || 0);
+        let backslashes = table.intern(key(Some(Rules::safe(false))), || 0);
+        let unknown = table.intern(key(None), || 0);
+        let private = table.private(key(Some(Rules::STANDARD)), None, 0);
+        let all = [&known, &backslashes, &unknown, &private].map(|statement| statement.id);
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        table.retire(&known);
+        assert_ne!(table.intern(key(Some(Rules::STANDARD)), || 0).id, known.id);
+    }
+
+    #[test]
+    fn found_parameter_types_are_kept_and_others_are_noticed() {
+        let (table, none, _) = fixture();
+        let statement = intern(&table, "SELECT $1", &[0, 0], &none);
+        assert_eq!(statement.known_types(), [0, 0]);
+        assert!(statement.learn_parameters(&[0, 1, 0, 0, 0, 23]));
+        assert!(statement.learn_parameters(&[0, 1, 0, 0, 0, 23]));
+        assert!(!statement.learn_parameters(&[0, 1, 0, 0, 0, 25]));
+        assert_eq!(statement.known_types(), [0, 1, 0, 0, 0, 23]);
+    }
+
+    #[test]
+    fn the_statement_that_was_used_longest_ago_is_evicted() {
         let (table, none, _) = fixture();
         let all: Vec<_> =
             (0..4).map(|n| intern(&table, &format!("SELECT {n}"), &[0, 0], &none)).collect();
         let mut prepared = Prepared::default();
-        prepared.begin_batch();
-        prepared.insert(&all[0]);
-        prepared.begin_batch();
-        prepared.insert(&all[1]);
-        prepared.insert(&all[2]);
-        assert_eq!(prepared.evict(2).unwrap().statement.id, all[0].id);
-        prepared.insert(&all[3]);
-        assert!(prepared.evict(2).is_none(), "the batch uses all that are left");
-        prepared.begin_batch();
-        assert!(prepared.evict(2).is_some());
-        assert!(prepared.evict(2).is_none());
+        all.iter().for_each(|statement| prepared.insert(statement));
+        assert!(prepared.find(all[0].id).is_some());
+        assert_eq!(prepared.evict(3).unwrap().statement.id, all[1].id);
+        assert!(prepared.evict(3).is_none());
+        assert!(prepared.find(all[2].id).is_some());
+        assert_eq!(prepared.evict(0).unwrap().statement.id, all[3].id);
+        assert_eq!(prepared.evict(0).unwrap().statement.id, all[0].id);
+        assert!(prepared.evict(0).is_none(), "the last one is in use");
+        assert_eq!(prepared.take_all().len(), 1);
+        assert!(prepared.is_empty());
     }
 
     #[test]
-    fn an_outdated_statement_has_to_be_prepared_again() {
+    fn a_doubtful_statement_has_to_be_prepared_again() {
         let (table, none, _) = fixture();
         let statement = intern(&table, "SELECT 1", &[0, 0], &none);
         let mut prepared = Prepared::default();
         prepared.insert(&statement);
-        assert!(prepared.find(&statement).is_some());
-        statement.outdate();
-        assert!(prepared.find(&statement).is_none());
+        assert!(prepared.find(statement.id).is_some());
+        prepared.doubt_all();
+        assert!(prepared.find(statement.id).is_none());
         assert!(prepared.has(statement.id));
+        prepared.insert(&statement);
+        assert!(prepared.find(statement.id).is_some());
+    }
+
+    proptest::proptest! {
+        /// The order of use is that of a list, and nothing is lost.
+        #[test]
+        fn the_order_of_use_is_kept(steps in proptest::collection::vec((0usize..8, 0u8..4), 0..60)) {
+            let (table, none, _) = fixture();
+            let all: Vec<_> =
+                (0..8).map(|n| intern(&table, &format!("SELECT {n}"), &[0, 0], &none)).collect();
+            let (mut prepared, mut model) = (Prepared::default(), Vec::<usize>::new());
+            for (n, step) in steps {
+                let was_there = model.contains(&n);
+                match step {
+                    0 | 1 => {
+                        prepared.insert(&all[n]);
+                        model.retain(|other| *other != n);
+                        model.push(n);
+                    }
+                    2 => {
+                        proptest::prop_assert_eq!(prepared.find(all[n].id).is_some(), was_there);
+                        if was_there {
+                            model.retain(|other| *other != n);
+                            model.push(n);
+                        }
+                    }
+                    _ => {
+                        proptest::prop_assert_eq!(prepared.remove(all[n].id).is_some(), was_there);
+                        model.retain(|other| *other != n);
+                    }
+                }
+                proptest::prop_assert_eq!(prepared.len(), model.len());
+            }
+            while model.len() > 1 {
+                let evicted = prepared.evict(model.len() - 1).unwrap().statement.id;
+                proptest::prop_assert_eq!(evicted, all[model.remove(0)].id);
+            }
+        }
     }
 }

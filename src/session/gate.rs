@@ -4,50 +4,55 @@
 //! each question is answered before the next byte of the client's is looked at, so that a failed
 //! alignment can never let a query run under somebody else's settings.
 
+use super::bound::Bound;
 use super::card::Order;
+use super::check::{self, Pin};
+use super::client::Client;
+use super::effects::Effects;
+use super::reading::Reading;
 use super::route::StatePolicy;
-use super::run::{Clock, End, Phase, Session};
-use super::settings;
-use super::timing::{Moments, cancelled};
+use super::run::{End, Flow, Leave, Phase, Session, Stop};
+use super::timing::Clock;
 use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
-use crate::pool::Lease;
 use crate::wire::{self, client, server};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 /// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
 const GATE_MAX: Duration = Duration::from_secs(60);
+/// Checks that the session's own limits may cut off, one after the other, before the server is
+/// given up.
+const CHECKS_MAX: u8 = 4;
 
 /// A question to the server.
 #[derive(Debug)]
 pub(super) enum Gate {
     /// `server_check_query`: is it alive?
-    Check(Answer),
+    Alive(Answer),
     /// Be given the session's settings.
     Align(Answer),
-    /// Which settings and possessions does the session have there now?
-    Probe(Answer),
+    /// Which settings and objects does the session have there now?
+    Check(Answer),
     /// What do a statement's rows look like? The answer goes to the statements.
     Shape,
-    /// No question: the client's own batch changes what the messages behind it mean.
-    Batch,
+    /// No question: what the client has sent changes what the messages behind it mean.
+    Answers,
 }
 
 impl Gate {
     /// Where the answer to a question of ours goes.
     pub(super) fn answer(&mut self) -> Option<&mut Answer> {
         match self {
-            Self::Check(answer) | Self::Align(answer) | Self::Probe(answer) => Some(answer),
-            Self::Shape | Self::Batch => None,
+            Self::Alive(answer) | Self::Align(answer) | Self::Check(answer) => Some(answer),
+            Self::Shape | Self::Answers => None,
         }
     }
 
     /// Whether all that is awaited was asked by us.
     pub(super) fn is_ours(&self) -> bool {
-        !matches!(self, Self::Shape | Self::Batch)
+        !matches!(self, Self::Shape | Self::Answers)
     }
 }
 
@@ -55,266 +60,229 @@ impl Gate {
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     /// The columns of each row.
-    pub rows: Vec<Vec<Option<Vec<u8>>>>,
+    pub(super) rows: Vec<Vec<Option<Vec<u8>>>>,
     /// The whole ErrorResponse, if it failed.
-    pub error: Option<Vec<u8>>,
+    pub(super) error: Option<Vec<u8>>,
 }
 
-impl Session {
-    /// Binds a leased server to the session; false when it turned out to be dead.
-    pub(super) fn attach(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut lease: Lease,
-    ) -> ControlFlow<End, bool> {
-        let must_move = lease.must_move();
-        let idle = lease.idle();
-        let server = lease.server();
-        if must_move && server.stream.rehome().is_err() {
-            return ControlFlow::Continue(false);
-        }
-        if !server.is_alive(cx) {
-            return ControlFlow::Continue(false);
-        }
-        server.prepared.begin_batch();
-        self.card.links(&server.cancel);
-        self.moments = Moments::at(lease.since());
-        self.card.requests(lease.since());
-        self.traffic().assignments.add(1);
-        self.traffic().wait.record(lease.waited());
-        self.insight.waited = lease.waited();
-        self.lease = Some(lease);
-        self.phase = Phase::Bound;
-        self.server_said = false;
-        self.touched = false;
-        if self.dedicated {
-            // Its startup packet has given it everything, but connect_query came behind.
-            if let Some(lease) = &mut self.lease
-                && lease.server().baseline.settings().is_empty()
-            {
-                lease.server().settings = Arc::clone(&self.settings);
-            }
-        }
-        match &self.options.server_check_query {
-            Some(sql) if idle >= self.options.server_check_delay => {
-                let sql = sql.as_bytes().to_vec();
-                self.ask(cx, Gate::Check(Answer::default()), &[sql])?;
-            }
-            Some(_) | None => self.align(cx)?,
-        }
-        ControlFlow::Continue(true)
-    }
-
+impl Client {
     /// Sends statements of our own.
-    fn ask(&mut self, cx: &mut Context<'_>, gate: Gate, sql: &[Vec<u8>]) -> ControlFlow<End> {
-        let keeps_unnamed = self.touched && self.keeps_server();
-        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
-        let server = lease.server();
-        let out = if keeps_unnamed { named(server, sql) } else { simple(server, sql) };
-        self.gate = Some(gate);
+    pub(super) fn ask(
+        &mut self,
+        bound: &mut Bound,
+        cx: &mut Context<'_>,
+        gate: Gate,
+        sql: &[Vec<u8>],
+    ) {
+        let keeps_unnamed = bound.is_used && self.keeps_server();
         // A cancel request is not meant for a query of ours, but for the client's that waits behind
         // it; when that was answered before, the request is late.
-        if self.touched || matches!(self.gate, Some(Gate::Probe(_))) {
+        if bound.is_used || matches!(gate, Gate::Check(_)) {
             self.card.unlinks();
         } else {
             self.card.waits();
         }
+        bound.gate = Some(gate);
         let limit = self.options.query_wait_timeout.unwrap_or(GATE_MAX);
         self.set_clock(Clock::Gate, Some(limit));
-        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
-        let server = lease.server();
+        let server = bound.server();
+        let out = if keeps_unnamed { named(server, sql) } else { simple(server, sql) };
         if server.stream.write(cx, &out).is_err() {
-            return self.server_lost(cx);
+            // What the server said last is still to be read.
+            cx.waker().wake_by_ref();
         }
-        ControlFlow::Continue(())
     }
 
     /// Gives the server the session's settings, if it has others.
-    fn align(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
-        let server = lease.server();
-        let strange = server.tainted_by.is_some_and(|client| client != self.card.id);
+    pub(super) fn align(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        let (settings, id) = (&self.state.settings, self.card.id);
+        let server = bound.server();
+        let strange = server.tainted_by.is_some_and(|client| client != id);
         let is_whole = server.baseline.is_whole() && !strange;
-        if is_whole && Arc::ptr_eq(&server.settings, &self.settings) {
-            return self.aligned(cx);
+        if is_whole && Arc::ptr_eq(&server.settings, settings) {
+            return self.aligned(bound, cx);
         }
-        match server.baseline.alignment(&server.settings, &self.settings, strange) {
+        match server.baseline.alignment(&server.settings, settings, strange) {
             sql if sql.is_empty() => {
-                server.settings = Arc::clone(&self.settings);
+                server.settings = Arc::clone(settings);
                 server.baseline.restored();
-                self.aligned(cx)
+                self.aligned(bound, cx)
             }
-            sql => self.ask(cx, Gate::Align(Answer::default()), &sql),
+            sql => {
+                self.ask(bound, cx, Gate::Align(Answer::default()), &sql);
+                Ok(())
+            }
         }
     }
 
     /// The server has the session's settings.
-    fn aligned(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if std::mem::take(&mut self.owes_ready) {
-            self.withheld = Vec::new();
+    fn aligned(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        if std::mem::take(&mut bound.owes_ready) {
+            bound.withheld = Vec::new();
             let mut out = Vec::new();
             server::ready(&mut out, wire::IDLE);
-            self.tell(cx, &out)?;
+            self.tell(cx, &out).map_err(End::ClientLost)?;
+            bound.settle_is_due = true;
         }
         if !self.greeting {
-            return ControlFlow::Continue(());
+            return Ok(());
         }
-        if let (Some(lease), false) = (&mut self.lease, self.dedicated) {
-            self.route.account.welcomes.remember(lease.server());
+        if !self.is_dedicated() {
+            self.route.account.welcomes.remember(bound.server());
         }
-        self.welcome(cx)?;
-        self.settle(cx)
-    }
-
-    /// Greets the client, or asks a server how to.
-    pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if !self.dedicated && self.route.account.welcomes.find(&self.settings).is_some() {
-            return self.welcome(cx);
-        }
-        self.acquire(cx)
+        let reported = Arc::clone(&bound.server().reported);
+        self.welcome(cx, &reported)?;
+        bound.settle_is_due = true;
+        Ok(())
     }
 
     /// The first messages behind AuthenticationOk (manual, "Start-up").
-    fn welcome(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let reported = match &mut self.lease {
-            Some(lease) => Some(Arc::clone(&lease.server().reported)),
-            None => self.route.account.welcomes.find(&self.settings),
-        };
+    fn welcome(
+        &mut self,
+        cx: &mut Context<'_>,
+        reported: &crate::backend::server::Reported,
+    ) -> Flow {
         let mut out = Vec::new();
-        for (name, value) in reported.iter().flat_map(|reported| reported.iter()) {
+        for (name, value) in reported {
             // Who is asked for decides what the client may do, not whom we log in as.
             server::parameter_status(&mut out, name, value);
         }
+        self.state.reading = Reading::of(|name| {
+            reported.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
+        });
         server::backend_key(&mut out, self.card.key());
         server::ready(&mut out, wire::IDLE);
         self.greeting = false;
-        self.set_clock(Clock::Idle, self.options.client_idle_timeout);
-        self.tell(cx, &out)?;
-        self.process_held(cx)
-    }
-
-    /// The server owes nothing any more: what it was asked is answered.
-    pub(super) fn gate_opens(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.set_clock(Clock::Off, None);
-        if let Some(lease) = &mut self.lease {
-            self.card.links(&lease.server().cancel);
-        }
-        match self.gate.take() {
-            None => {}
-            Some(Gate::Shape | Gate::Batch) if self.owes_ready => {
-                // The defaults come first.
-                self.settle(cx)?;
-                if self.owes_ready {
-                    return ControlFlow::Continue(());
-                }
-            }
-            Some(Gate::Shape | Gate::Batch) => {}
-            Some(Gate::Check(answer)) if answer.error.is_some() => {
-                self.closes_server("test query failed");
-                return self.try_another(cx);
-            }
-            Some(Gate::Check(_)) => self.align(cx)?,
-            Some(Gate::Align(answer)) => match answer.error {
-                None => {
-                    if let Some(lease) = &mut self.lease {
-                        let server = lease.server();
-                        server.settings = Arc::clone(&self.settings);
-                        server.baseline.restored();
-                        server.tainted_by = server.tainted_by.filter(|id| *id == self.card.id);
-                    }
-                    self.aligned(cx)?;
-                }
-                Some(error) => return self.alignment_failed(cx, error),
-            },
-            Some(Gate::Probe(answer)) => self.probed(cx, answer)?,
-        }
-        if self.gate.is_some() {
-            return ControlFlow::Continue(());
-        }
-        if !self.touched && self.card.take(Order::Cancel) {
-            return self.cancelled_in_line(cx);
-        }
-        self.process_held(cx)?;
-        self.settle(cx)
-    }
-
-    /// A cancel request came while the server was made ready. It has got nothing of the client's
-    /// and goes back; should it not be at rest, because a request for it has just begun, it is
-    /// closed.
-    fn cancelled_in_line(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        if let Some(Err(mut lease)) = self.lease.take().map(Lease::try_return) {
-            lease.server().ends("client disconnect while server was not ready");
-        }
-        self.refuse_batch(cx, &cancelled())
-    }
-
-    /// The statement is answered with the server's error, and the server, which has a part of the
-    /// settings, is closed. A client that has not been welcomed cannot be.
-    fn alignment_failed(&mut self, cx: &mut Context<'_>, error: Vec<u8>) -> ControlFlow<End> {
-        self.closes_server("var change failed");
-        let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
-        if self.greeting || self.owes_ready || self.held.is_empty() {
-            let message = wire::error_fields(body).message;
-            let reason = String::from_utf8_lossy(message).into_owned();
-            return ControlFlow::Break(End::Told(wire::as_fatal(body), reason));
-        }
-        self.answer_batch(cx, error)
+        self.set_idle_clock();
+        self.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 
     /// Before the server goes back: asks what the transaction has done to the session.
-    pub(super) fn probe(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+    pub(super) fn check(&mut self, bound: &mut Bound, cx: &mut Context<'_>) {
         // A cancel request that began a moment ago must not hit a question of ours. From here on
         // none begins.
         self.card.unlinks();
-        let Some(lease) = &mut self.lease else { return ControlFlow::Continue(()) };
-        if lease.server().cancel.wake_when_clear(cx.waker()) {
-            self.unsettled = true;
-            return ControlFlow::Continue(());
+        if bound.server().cancel.wake_when_clear(cx.waker()) {
+            bound.settle_is_due = true;
+            return;
         }
-        let sql = settings::probe(&self.custom, lease.server().baseline.settings());
-        self.ask(cx, Gate::Probe(Answer::default()), &[sql])
+        let sql = self.check_query(bound);
+        self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
     }
 
-    fn probed(&mut self, cx: &mut Context<'_>, answer: Answer) -> ControlFlow<End> {
+    fn check_query(&self, bound: &mut Bound) -> Vec<Vec<u8>> {
+        let sql = check::query(&self.state.custom, bound.server().baseline.settings(), &[]);
+        if bound.failed_checks == 0 { vec![sql] } else { check::without_limits(sql) }
+    }
+
+    /// The server owes nothing any more: what it was asked is answered.
+    pub(super) fn gate_opens(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        self.set_clock(Clock::Off, None);
+        self.card.links(&bound.server().cancel);
+        bound.settle_is_due = true;
+        match bound.gate.take() {
+            None | Some(Gate::Shape | Gate::Answers) => {}
+            Some(Gate::Alive(answer)) if answer.error.is_some() => {
+                return Err(Stop::Leave(Leave::TryAnother("test query failed")));
+            }
+            Some(Gate::Alive(_)) => self.align(bound, cx)?,
+            Some(Gate::Align(answer)) => {
+                if let Some(error) = answer.error {
+                    return Err(Stop::Leave(Leave::NotAligned(error)));
+                }
+                let id = self.card.id;
+                let server = bound.lease.server();
+                server.settings = Arc::clone(&self.state.settings);
+                server.baseline.restored();
+                server.tainted_by = server.tainted_by.filter(|client| *client == id);
+                self.aligned(bound, cx)?;
+            }
+            Some(Gate::Check(answer)) => self.checked(bound, cx, answer)?,
+        }
+        if bound.gate.is_none() && !bound.is_used && self.card.take(Order::Cancel) {
+            return Err(Stop::Leave(Leave::Cancelled));
+        }
+        Ok(())
+    }
+
+    fn checked(&mut self, bound: &mut Bound, cx: &mut Context<'_>, answer: Answer) -> Flow {
         let state = match answer.error {
-            None => settings::read_probe(answer.rows),
-            Some(_) => None,
+            None => check::read(answer.rows),
+            Some(error) => return self.check_failed(bound, cx, &error),
         };
         let Some(mut state) = state else {
-            // What cannot be known must not be given to anybody else, nor be taken away.
-            self.pinned = true;
-            self.effects = settings::PINS_FOR_GOOD;
-            return self.aligned(cx);
+            return Err(self.check_is_unusable("its answer cannot be understood"));
         };
+        bound.failed_checks = 0;
+        let effects = bound.effects;
+        bound.effects &= Effects::KEEPS_SERVER;
         let may_pin = self.options.state_policy != StatePolicy::Ignore;
-        let for_good = self.effects & settings::PINS_FOR_GOOD != 0;
-        self.pinned = may_pin && (state.pinned || for_good);
-        let reset = self.effects & settings::RESETS != 0;
-        let unknown = self.effects & settings::UNKNOWN != 0;
-        self.effects &= settings::PINS_FOR_GOOD;
-        if let Some(lease) = &mut self.lease {
-            lease.server().baseline.take_from(&mut state.settings, &self.settings);
+        let for_good = match effects {
+            effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
+            effects if effects.contains(Effects::SEEDS) => Some(Pin::Seed),
+            _ => bound.pin.filter(|pin| *pin == Pin::Sequence),
+        };
+        bound.pin = state.pin.or(for_good).filter(|_| may_pin);
+        let server = bound.lease.server();
+        if state.statements != server.prepared.len() {
+            // Something has dropped statements behind our back.
+            server.prepared.doubt_all();
         }
+        server.baseline.take_from(&mut state.settings, &self.state.settings);
         let table = &self.worker.common.settings;
         let now = table.intern(state.settings);
+        let resets = effects.contains(Effects::RESETS);
+        let startup = &self.state.startup;
         let wanted =
-            if reset { settings::with_startup(table, &now, &self.startup) } else { now.clone() };
-        if let Some(lease) = &mut self.lease {
-            let server = lease.server();
-            server.settings = now;
-            if unknown {
-                server.tainted_by = Some(self.card.id);
-            }
+            if resets { check::with_startup(table, &now, startup) } else { Arc::clone(&now) };
+        server.settings = now;
+        if effects.contains(Effects::UNKNOWN_SETTINGS) {
+            server.tainted_by = Some(self.card.id);
         }
-        if !Arc::ptr_eq(&wanted, &self.settings) {
-            self.plan_settings = settings::for_plans(table, &wanted);
-            self.settings = wanted;
-        }
-        if (self.pinned || self.keeps_server() || self.owes_ready) && self.lease.is_some() {
+        self.set_settings(wanted);
+        if bound.pin.is_some() || self.keeps_server() || bound.owes_ready {
             // The session stays here, so what RESET returned to has to be right here too.
-            return self.align(cx);
+            return self.align(bound, cx);
         }
-        self.settle(cx)
+        Ok(())
+    }
+
+    /// A check failed. One that ran into the session's own `statement_timeout` is asked again without
+    /// it.
+    fn check_failed(&mut self, bound: &mut Bound, cx: &mut Context<'_>, error: &[u8]) -> Flow {
+        let fields = wire::error_fields(error.get(wire::HEADER_LEN..).unwrap_or_default());
+        if fields.code == b"57014" && bound.failed_checks < CHECKS_MAX {
+            bound.failed_checks += 1;
+            let sql = self.check_query(bound);
+            self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
+            return Ok(());
+        }
+        let reason = String::from_utf8_lossy(fields.message).into_owned();
+        Err(self.check_is_unusable(&reason))
+    }
+
+    /// The server is closed, and with it goes what only the server knows of the session.
+    fn check_is_unusable(&self, reason: &str) -> Stop {
+        let text = format!("what the session has set on its server is not known: {reason}");
+        self.record_event(crate::metrics::EventKind::Server, &text);
+        let fault = crate::fault::Fault::session(crate::fault::Side::Server, "08006", text);
+        Stop::End(End::Fault(fault.pgbouncer("server conn crashed?")))
+    }
+}
+
+impl Session {
+    /// Greets the client, or asks a server how to.
+    pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> Flow {
+        let client = &mut self.client;
+        if !client.is_dedicated()
+            && let Some(reported) = client.route.account.welcomes.find(&client.state.settings)
+        {
+            return client.welcome(cx, &reported);
+        }
+        match self.phase {
+            Phase::Idle => self.acquire(cx),
+            Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
+        }
     }
 }
 

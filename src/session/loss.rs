@@ -1,97 +1,109 @@
-//! Servers that end while a session has them.
+//! A server that ends while a session has it: what the client loses by it. Pure.
 //!
-//! Decides whether the client loses anything by it. If nothing of the client's has reached the
-//! server since its last transaction, and the session is as it was, another server does as well and
-//! the client never knows; otherwise it is told, once. Never opens a server.
+//! If nothing of the client's has reached the server since its last transaction, and the session is as
+//! it was, another server does as well and the client never knows; otherwise it is told, once.
 
-use super::gate::Gate;
-use super::run::{Clock, End, Phase, Session};
-use super::settings::NO_STATE;
-use crate::backend::state::Rest;
-use crate::fault::{Fault, Side};
-use crate::wire;
-use std::ops::ControlFlow;
-use std::task::Context;
-
-/// Servers that may be lost one after the other before the client is told.
-const LOST_MAX: u32 = 3;
-
-fn lost() -> Fault {
-    Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
-        .pgbouncer("server conn crashed?")
+/// What is asked on our own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nothing,
+    /// What the session has left on the server.
+    Check,
+    /// The client's own messages are awaited.
+    Client,
+    /// Anything else.
+    Other,
 }
 
-impl Session {
-    /// The connection to the server ended while it was leased, or is said to.
-    pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let (is_ours, over) = (self.only_we_ask(), self.has_nothing_there());
-        self.lease = None;
-        self.card.unlinks();
-        if self.server_said {
-            return ControlFlow::Break(End::ServerSaid);
-        }
-        if is_ours {
-            return self.try_another(cx);
-        }
-        if over {
-            self.gate = None;
-            self.transaction_since = None;
-            self.set_clock(Clock::Idle, self.options.client_idle_timeout);
-            return self.unbind(cx);
-        }
-        ControlFlow::Break(End::Fault(lost()))
-    }
+/// What the decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    /// The client has been told by the server itself.
+    pub(super) server_said: bool,
+    /// A question of ours is all that the server was ever asked.
+    pub(super) only_we_ask: bool,
+    pub(super) asked: Asked,
+    /// ReadyForQuery is withheld, or the client has a part of a message.
+    pub(super) owes_client: bool,
+    /// The server was sent something of the client's.
+    pub(super) is_used: bool,
+    /// The server is at rest by what it owes.
+    pub(super) is_at_rest: bool,
+    /// Nothing but a transaction ties the client to its server.
+    pub(super) is_free: bool,
+}
 
-    /// Whether a question of ours is all that the server was ever asked for this client.
-    pub(super) fn only_we_ask(&self) -> bool {
-        let ours = matches!(self.gate, Some(Gate::Check(_) | Gate::Align(_)));
-        ours && !self.owes_ready && !self.touched
-    }
+/// What becomes of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It asks for another server, in its place in line.
+    TryAnother,
+    /// It goes on without a server.
+    GoOn,
+    /// It ends; the client has been told why.
+    EndSilently,
+    /// It ends, and the client is told.
+    End,
+}
 
+impl Loss {
     /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
     /// is outside a transaction and may go to anybody else.
-    pub(super) fn has_nothing_there(&mut self) -> bool {
-        if self.owes_ready || self.mid_frame {
+    pub(super) fn loses_nothing(self) -> bool {
+        if self.owes_client {
             return false;
         }
-        let (touched, free) = (self.touched, self.is_free());
-        match &self.gate {
+        match self.asked {
             // It is asked whether it owes anything, and not what the client has there.
-            Some(Gate::Probe(_)) if free => true,
-            Some(gate) if gate.is_ours() => false,
-            Some(_) | None => self.lease.as_mut().is_some_and(|lease| {
-                !touched || free && lease.server().replies.rest() == Rest::AtRest
-            }),
+            Asked::Check if self.is_free => true,
+            Asked::Check | Asked::Other => false,
+            Asked::Nothing | Asked::Client => !self.is_used || (self.is_free && self.is_at_rest),
         }
     }
 
-    /// Whether nothing but a transaction ties the client to its server.
-    pub(super) fn is_free(&self) -> bool {
-        !self.keeps_server() && !self.pinned && self.passing == 0 && self.effects & !NO_STATE == 0
-    }
-
-    /// Nothing of the client's has been sent to the server that is gone: another one does as well.
-    pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        self.gate = None;
-        self.lost_in_a_row += 1;
-        if self.lost_in_a_row > LOST_MAX {
-            return ControlFlow::Break(End::Fault(lost()));
+    /// Decides.
+    pub(super) fn verdict(self) -> Verdict {
+        if self.server_said {
+            Verdict::EndSilently
+        } else if self.only_we_ask {
+            Verdict::TryAnother
+        } else if self.loses_nothing() {
+            Verdict::GoOn
+        } else {
+            Verdict::End
         }
-        self.server_said = false;
-        self.phase = Phase::Idle;
-        self.acquire(cx)?;
-        self.process_held(cx)
     }
+}
 
-    /// A transaction is over. What the client has sent since then may have gone no further: until
-    /// it does, the server can be replaced again.
-    pub(super) fn begins_anew(&mut self, status: u8) {
-        if status == wire::IDLE
-            && self.is_free()
-            && let Some(lease) = &mut self.lease
-            && lease.server().replies.are_made_up()
-        {
-            self.touched = false;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss() {
+        let used = Loss {
+            server_said: false,
+            only_we_ask: false,
+            asked: Asked::Nothing,
+            owes_client: false,
+            is_used: true,
+            is_at_rest: true,
+            is_free: true,
+        };
+        for (loss, expected) in [
+            (used, Verdict::GoOn),
+            (Loss { is_at_rest: false, ..used }, Verdict::End),
+            (Loss { is_free: false, ..used }, Verdict::End),
+            (Loss { is_used: false, is_at_rest: false, is_free: false, ..used }, Verdict::GoOn),
+            (Loss { owes_client: true, is_used: false, ..used }, Verdict::End),
+            (Loss { asked: Asked::Check, ..used }, Verdict::GoOn),
+            (Loss { asked: Asked::Check, is_free: false, ..used }, Verdict::End),
+            (Loss { asked: Asked::Other, ..used }, Verdict::End),
+            (Loss { asked: Asked::Client, is_at_rest: false, ..used }, Verdict::End),
+            (Loss { only_we_ask: true, asked: Asked::Other, ..used }, Verdict::TryAnother),
+            (Loss { server_said: true, only_we_ask: true, ..used }, Verdict::EndSilently),
+        ] {
+            assert_eq!(loss.verdict(), expected, "{loss:?}");
         }
     }
 }

@@ -3,26 +3,35 @@
 //! Owns a client's session from its first byte to its last. Never opens server sockets and never
 //! edits a pool's counters.
 
+mod acquire;
+mod batch;
+mod bound;
 pub mod card;
+mod check;
+mod client;
+mod custom;
+mod defaults;
+mod departure;
+mod effects;
+mod ending;
+mod forward;
+mod frames;
 mod gate;
-mod goodbye;
 pub mod hello;
 mod inbound;
-mod insight;
-mod link;
 pub mod login;
 mod loss;
-mod named;
-mod names;
 mod outbound;
 pub mod peers;
-mod resets;
+mod pieces;
+mod query_stats;
+mod reading;
 pub mod route;
 mod run;
-mod settings;
+mod settle;
 pub mod startup;
 pub mod state;
-mod suspended;
+mod statements;
 pub mod texts;
 mod timing;
 pub mod worker;

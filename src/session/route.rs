@@ -60,6 +60,8 @@ pub struct Options {
     pub idle_transaction_timeout: Option<Duration>,
     /// Longest silence outside.
     pub client_idle_timeout: Option<Duration>,
+    /// Longest time that a statement of a client that is gone may still run, if it may write.
+    pub abandoned_query_timeout: Option<Duration>,
     /// Longest clean-up of a server whose client left.
     pub cancel_wait_timeout: Option<Duration>,
     /// Whether errors of our own are logged.
@@ -93,6 +95,36 @@ pub struct Common {
     pub suspended: AtomicBool,
 }
 
+/// Statements that move a sequence, after which nobody is expected to ask what it gave.
+const UNREAD_MOVES: u32 = 10_000;
+
+/// Whether the clients of a route ask for what `nextval` gave them (`currval`, `lastval`).
+///
+/// PostgreSQL remembers that by connection, for all clients that have used it. Where it is asked for, a
+/// server forgets what others have done before a client moves a sequence there. That costs a statement,
+/// so it is given up where many sequences were moved and nobody has asked.
+#[derive(Debug, Default)]
+pub struct SequenceUse {
+    was_read: AtomicBool,
+    moves: AtomicU32,
+}
+
+impl SequenceUse {
+    /// A text is sent that may do this.
+    pub(super) fn count(&self, reads: bool, moves: bool) {
+        if reads {
+            self.was_read.store(true, Ordering::Relaxed);
+        } else if moves && self.moves.load(Ordering::Relaxed) < UNREAD_MOVES {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a server has to forget what others have done.
+    pub(super) fn must_be_exact(&self) -> bool {
+        self.was_read.load(Ordering::Relaxed) || self.moves.load(Ordering::Relaxed) < UNREAD_MOVES
+    }
+}
+
 /// One database and user.
 #[derive(Debug)]
 pub struct Route {
@@ -106,6 +138,8 @@ pub struct Route {
     pub account: Arc<Account>,
     /// What is counted of its pool.
     pub traffic: Arc<PoolTraffic>,
+    /// Whether its clients ask what `nextval` gave them.
+    pub sequences: SequenceUse,
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
@@ -125,6 +159,7 @@ impl Route {
             pool: pool.0,
             traffic: pool.1,
             account,
+            sequences: SequenceUse::default(),
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
         }

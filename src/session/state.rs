@@ -12,10 +12,13 @@
 //! sends behind an error of ours is dropped until its Sync, as PostgreSQL does behind an error of
 //! its own (manual, "Extended Query").
 
-use crate::wire::{Header, client};
+use crate::wire::{HEADER_LEN, Header, client};
 
 /// Bytes of a message that are held until it is whole.
 pub const HOLD_MAX: usize = 64 * 1024;
+/// The same of a Parse, whose text may be needed again on another server. One with a name is held
+/// whatever its length.
+pub const PARSE_MAX: usize = 1024 * 1024;
 
 /// What to do with a message while no server is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,38 +37,40 @@ pub enum Step {
     Refuse,
 }
 
+/// Whether a server could take its next step with these bytes of a message. Until then no server is
+/// taken for it: one that waits for its client's bytes is missing elsewhere.
+pub fn is_due(header: Header, bytes: &[u8]) -> bool {
+    let there = bytes.len();
+    if there >= header.total() {
+        return true;
+    }
+    match header.tag {
+        // It is never opened.
+        client::COPY_DATA => true,
+        // A longer one without a name passes by length.
+        client::PARSE => bytes.get(HEADER_LEN) == Some(&0) && header.total() > PARSE_MAX,
+        // Its two names come first; what follows them passes by length.
+        client::BIND => {
+            let start = bytes.get(HEADER_LEN..).unwrap_or_default();
+            client::read_bind(start).is_some() || there >= HOLD_MAX
+        }
+        _ => header.total() > HOLD_MAX,
+    }
+}
+
 /// The message in front of `bytes`, with this header. `skipping`: an error of ours was sent in the
 /// middle of a batch.
 pub fn unbound(header: Header, bytes: &[u8], skipping: bool) -> Step {
-    // What cannot be told apart from its beginning has to be whole, unless it is large.
-    let due = bytes.len() >= header.total() || header.total() > HOLD_MAX;
-    let acquire = if due { Step::Acquire } else { Step::Hold };
+    let Some(kind) = client::message_type(header.tag) else { return Step::Refuse };
+    let acquire = if is_due(header, bytes) { Step::Acquire } else { Step::Hold };
     match header.tag {
         client::TERMINATE => Step::Leave,
         client::SYNC if header.body == 0 => Step::AnswerReady,
         client::FLUSH if header.body == 0 => Step::Drop,
-        client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Step::Drop,
-        client::PARSE
-        | client::BIND
-        | client::DESCRIBE
-        | client::EXECUTE
-        | client::CLOSE
-        | client::QUERY
-        | client::FUNCTION_CALL
-            if skipping =>
-        {
-            Step::Drop
-        }
-        client::QUERY
-        | client::FUNCTION_CALL
-        | client::PARSE
-        | client::BIND
-        | client::DESCRIBE
-        | client::EXECUTE
-        | client::CLOSE
-        | client::SYNC
-        | client::FLUSH => acquire,
-        _ => Step::Refuse,
+        _ if skipping && header.tag != client::SYNC => Step::Drop,
+        client::SYNC | client::FLUSH => acquire,
+        _ if kind.needs_server => acquire,
+        _ => Step::Drop,
     }
 }
 
@@ -96,7 +101,7 @@ mod tests {
             .filter(|line| !line.ends_with("Refuse Refuse"))
             .collect();
         let expected = "B Acquire Drop,C Acquire Drop,D Acquire Drop,E Acquire Drop,\
-            F Acquire Drop,H Acquire Acquire,P Acquire Drop,Q Acquire Drop,S Acquire Acquire,\
+            F Acquire Drop,H Acquire Drop,P Acquire Drop,Q Acquire Drop,S Acquire Acquire,\
             X Leave Leave,c Drop Drop,d Drop Drop,f Drop Drop";
         assert_eq!(table.join(","), expected);
     }
@@ -112,10 +117,31 @@ mod tests {
 
     #[test]
     fn a_part_of_a_message_waits_unless_it_is_large() {
-        for (body, step) in [(100, Step::Hold), (HOLD_MAX, Step::Acquire)] {
-            let bytes = message(client::QUERY, body);
-            let found = header(&bytes, MAX).unwrap().unwrap();
-            assert_eq!(unbound(found, &bytes[..10], false), step);
+        for (tag, body, step) in [
+            (client::QUERY, 100, Step::Hold),
+            (client::QUERY, HOLD_MAX, Step::Acquire),
+            (client::PARSE, HOLD_MAX, Step::Hold),
+            (client::PARSE, PARSE_MAX, Step::Acquire),
+            (client::FUNCTION_CALL, 100, Step::Hold),
+        ] {
+            let bytes = message(tag, body);
+            let found = header(&bytes, 2 * MAX).unwrap().unwrap();
+            assert_eq!(unbound(found, &bytes[..6], false), step);
         }
+        let mut named = message(client::PARSE, PARSE_MAX);
+        named[5] = b's';
+        let found = header(&named, 2 * MAX).unwrap().unwrap();
+        assert_eq!(unbound(found, &named[..6], false), Step::Hold);
+    }
+
+    #[test]
+    fn a_bind_is_due_with_its_names() {
+        let mut bytes = message(client::BIND, 100_000);
+        let found = header(&bytes, MAX).unwrap().unwrap();
+        assert_eq!(unbound(found, &bytes[..6], false), Step::Hold);
+        assert_eq!(unbound(found, &bytes[..7], false), Step::Acquire);
+        bytes[5..].fill(b'x');
+        assert_eq!(unbound(found, &bytes[..HOLD_MAX - 1], false), Step::Hold);
+        assert_eq!(unbound(found, &bytes[..HOLD_MAX], false), Step::Acquire);
     }
 }

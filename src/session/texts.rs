@@ -5,10 +5,9 @@
 //! must not depend on them. Texts are compared whole, never by their hashes alone. Bounded: when it
 //! is full it begins anew.
 
-use super::names::Effects;
-use super::settings;
+use super::effects::{Effects, effects_of};
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::sql;
+use crate::sql::{self, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -63,9 +62,9 @@ struct Known {
 pub struct Text<'a> {
     /// The database that the client asked for.
     pub database: &'a str,
-    /// `standard_conforming_strings`.
-    pub conforming: bool,
-    /// The text.
+    /// By which rules it is read.
+    pub rules: Rules,
+    /// The text, which may be masked.
     pub sql: &'a [u8],
 }
 
@@ -103,16 +102,16 @@ impl Texts {
 
     /// What running a text may do to the session. `custom` is told each setting that it names, and
     /// says whether it can be asked for.
-    pub fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
+    pub(super) fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
         if text.sql.len() > READ_MAX {
-            return settings::effects_of(text.sql, text.conforming, custom).effects;
+            return effects_of(text.sql, text.rules, custom).effects;
         }
         let place = self.place(text);
         let known = self.known.get(place);
         if let Some(effects) = known.and_then(|known| known.effects) {
             return effects;
         }
-        let found = settings::effects_of(text.sql, text.conforming, custom);
+        let found = effects_of(text.sql, text.rules, custom);
         if let Some(known) = self.known.get_mut(place) {
             let lasts = !found.by_name && (!found.by_value || known.form != Form::Skeleton);
             known.effects = lasts.then_some(found.effects);
@@ -122,7 +121,7 @@ impl Texts {
 
     /// Both of a Query's text: what running it may do, and the statement that it is.
     #[inline]
-    pub fn read(
+    pub(super) fn read(
         &mut self,
         text: Text<'_>,
         custom: &mut dyn FnMut(&str) -> bool,
@@ -151,7 +150,7 @@ impl Texts {
             return Some(run);
         }
         self.scratch.clear();
-        sql::normalise(text.sql, text.conforming, &mut self.scratch);
+        sql::normalise(text.sql, text.rules.are_conforming(), &mut self.scratch);
         let run = self.recorder.add(text.database, &self.scratch, || shown(&self.scratch));
         if let Some(known) = self.known.get_mut(place) {
             known.run = run;
@@ -159,9 +158,15 @@ impl Texts {
         run
     }
 
+    /// Whether this is still the number of a statement.
+    #[inline]
+    pub(super) fn has(&mut self, run: Run) -> bool {
+        self.recorder.has(run)
+    }
+
     /// The statement that stands for texts which were not read.
     pub fn run_unread(&mut self, database: &str) -> Option<Run> {
-        self.run(Text { database, conforming: true, sql: UNREAD })
+        self.run(Text { database, rules: Rules::STANDARD, sql: UNREAD })
     }
 
     /// Counts what a statement cost.
@@ -185,7 +190,7 @@ impl Texts {
     /// Where a text is known, which is likely to come as it is; if it is new, from now on.
     fn place(&mut self, text: Text<'_>) -> usize {
         let hash = self.hash(text.database, text.sql);
-        let known = self.find(hash, text, |form| form.is_text(text.conforming));
+        let known = self.find(hash, text, |form| form.is_text(text.rules.are_conforming()));
         known.unwrap_or_else(|| self.place_of_any(text))
     }
 
@@ -196,7 +201,7 @@ impl Texts {
         bones.clear();
         let (form, sql) = match sql::skeleton(text.sql, &mut bones) {
             sql::Skeleton::Whole => (Form::Text, text.sql),
-            sql::Skeleton::None => (Form::TextUnder(text.conforming), text.sql),
+            sql::Skeleton::None => (Form::TextUnder(text.rules.are_conforming()), text.sql),
             sql::Skeleton::Bare => (Form::Skeleton, &bones[..]),
         };
         let (hash, text) = (self.hash(text.database, sql), Text { sql, ..text });
@@ -249,15 +254,14 @@ fn shown(normal: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::settings::{POSSESSIONS, SETTINGS, UNKNOWN};
-    use proptest::prelude::*;
+        use proptest::prelude::*;
 
     fn texts() -> Texts {
         Texts::new(&Arc::new(Queries::new(1, 100)), 0)
     }
 
     fn text(sql: &str) -> Text<'_> {
-        Text { database: "shop", conforming: true, sql: sql.as_bytes() }
+        Text { database: "shop", rules: Rules::STANDARD, sql: sql.as_bytes() }
     }
 
     fn effects(texts: &mut Texts, sql: &str) -> (Effects, Vec<String>) {
@@ -266,7 +270,7 @@ mod tests {
             names.push(name.to_owned());
             true
         };
-        (texts.effects(text(sql), &mut note), names)
+        (texts.effects(text(sql), &mut note) & Effects::CHECKED, names)
     }
 
     #[test]
@@ -288,14 +292,14 @@ mod tests {
         let mut texts = texts();
         for _ in 0..3 {
             for (sql, expected, names) in [
-                ("SELECT set_config('work_mem', '1', false)", SETTINGS, &["work_mem"][..]),
-                ("SELECT set_config('app.x', '1', false)", SETTINGS, &["app.x"]),
-                ("SELECT set_config('app.x', '1', true)", 0, &[]),
-                ("SELECT set_config('app.x', '1', 'f')", SETTINGS, &["app.x"]),
-                ("SELECT set_config('app.x', '1', 't')", 0, &[]),
-                ("SET app.y = '1'", SETTINGS, &["app.y"]),
-                ("SELECT 'a'", 0, &[]),
-                ("DO 'a'", SETTINGS | POSSESSIONS | UNKNOWN, &[]),
+                ("SELECT set_config('work_mem', '1', false)", Effects::SETTINGS, &["work_mem"][..]),
+                ("SELECT set_config('app.x', '1', false)", Effects::SETTINGS, &["app.x"]),
+                ("SELECT set_config('app.x', '1', true)", Effects::empty(), &[]),
+                ("SELECT set_config('app.x', '1', 'f')", Effects::SETTINGS, &["app.x"]),
+                ("SELECT set_config('app.x', '1', 't')", Effects::empty(), &[]),
+                ("SET app.y = '1'", Effects::SETTINGS, &["app.y"]),
+                ("SELECT 'a'", Effects::empty(), &[]),
+                ("DO 'a'", Effects::SETTINGS | Effects::OBJECTS | Effects::UNKNOWN_SETTINGS, &[]),
             ] {
                 let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
                 assert_eq!(effects(&mut texts, sql), (expected, names), "{sql}");
@@ -310,13 +314,13 @@ mod tests {
         assert_ne!(texts.place(text("SELECT \u{1}")), bare);
         assert_eq!(texts.place(text("SELECT 6")), bare);
         let sql = "SELECT '\\', set_config('app.x', '1', false), '\\'";
-        let (mut here, mut there) = (0, 0);
+        let (mut here, mut there) = (Effects::empty(), Effects::empty());
         for _ in 0..2 {
             here = effects(&mut texts, sql).0;
-            let other = Text { conforming: false, ..text(sql) };
+            let other = Text { rules: Rules::safe(false), ..text(sql) };
             there = texts.effects(other, &mut |_| true);
         }
-        assert_eq!(here, SETTINGS);
+        assert_eq!(here, Effects::SETTINGS);
         assert_ne!(there, here, "there the call is inside of a string that does not end");
     }
 
@@ -327,13 +331,13 @@ mod tests {
         for n in 0..3 * KNOWN_MAX {
             let sql =
                 if n % 97 == 0 { format!("SELECT {long}{n}y") } else { format!("SELECT a{n}") };
-            assert_eq!(effects(&mut texts, &sql).0, 0);
+            assert_eq!(effects(&mut texts, &sql).0, Effects::empty());
             assert!(texts.run(text(&sql)).is_some());
             assert!(texts.known.len() <= KNOWN_MAX && texts.bytes <= BYTES_MAX);
             assert_eq!(texts.known.len(), texts.places.len());
         }
         let most = Text { sql: long.repeat(3).leak().as_bytes(), ..text("") };
-        assert_ne!(texts.effects(most, &mut |_| true), 0, "an unknown command");
+        assert_ne!(texts.effects(most, &mut |_| true), Effects::empty(), "an unknown command");
         assert!(texts.run(most).is_some());
     }
 
@@ -376,8 +380,8 @@ mod tests {
             for (pieces, conforming) in pieces.iter().zip(conforming) {
                 let sql = pieces.join(" ");
                 let (mut one, mut two) = (Vec::new(), Vec::new());
-                let found = settings::effects_of(sql.as_bytes(), conforming, &mut |name| { one.push(name.to_owned()); true });
-                let known = texts.effects(Text { conforming, ..text(&sql) }, &mut |name| { two.push(name.to_owned()); true });
+                let found = effects_of(sql.as_bytes(), Rules::safe(conforming), &mut |name| { one.push(name.to_owned()); true });
+                let known = texts.effects(Text { rules: Rules::safe(conforming), ..text(&sql) }, &mut |name| { two.push(name.to_owned()); true });
                 prop_assert_eq!((found.effects, one), (known, two), "{}", sql);
             }
         }

@@ -1,19 +1,57 @@
 //! A session's time-outs, and the cancelling of its statements. The worker's tick rings; nothing here
 //! arms a timer.
 
-use super::run::{Clock, End, Phase, Session};
-use crate::backend::server::Note;
+use super::bound::Bound;
+use super::client::{Client, Presence};
+use super::run::{End, Flow, Leave, Phase, Session, Stop};
 use crate::fault::{Fault, Side};
-use crate::metrics::Traffic;
 use crate::pool::core::Tick;
 use crate::wire;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
 
 /// Longest wait for the end of a cancelled statement, where `cancel_wait_timeout` sets no limit.
 const CANCEL_MAX: Duration = Duration::from_secs(60);
+
+/// What a pending time-out is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// Nothing.
+    Off,
+    /// The client waits for a server.
+    Wait,
+    /// A statement runs.
+    Query,
+    /// A statement was cancelled and does not end.
+    Cancelled,
+    /// The client is silent inside a transaction.
+    IdleTransaction,
+    /// The client is silent outside.
+    Idle,
+    /// The client has closed its sending side: does it still hear?
+    Departed,
+    /// What a client that is gone has asked for still runs.
+    Abandoned,
+    /// The session ends when what was asked is answered.
+    Ending,
+    /// The server was asked something by us.
+    Gate,
+}
+
+/// A session's alarm, and what it is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timer {
+    pub(super) clock: Clock,
+    /// When the transaction began, if there are limits for it.
+    pub(super) transaction_since: Option<Tick>,
+}
+
+impl Timer {
+    pub(super) fn off() -> Self {
+        Self { clock: Clock::Off, transaction_since: None }
+    }
+}
 
 fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
@@ -26,11 +64,11 @@ fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moments {
     /// When what is being answered was sent to the server.
-    pub query: Tick,
+    pub(super) query: Tick,
     /// When the transaction began.
-    pub transaction: Tick,
+    pub(super) transaction: Tick,
     /// The last moment that is known.
-    pub known: Tick,
+    pub(super) known: Tick,
 }
 
 impl Moments {
@@ -39,63 +77,39 @@ impl Moments {
     }
 }
 
-impl Session {
-    /// What this thread counts of the session's pool.
-    #[inline]
-    pub(super) fn traffic(&self) -> &Traffic {
-        self.route.traffic.of(usize::from(self.worker.id.0))
-    }
-
-    /// A server that owed nothing is going to be asked something. A server that was leased for it
-    /// has brought the moment.
-    pub(super) fn begins_query(&mut self) {
-        let Some(lease) = &mut self.lease else { return };
-        let replies = &lease.server().replies;
-        if !self.touched || replies.outstanding() > 0 || replies.has_open_batch() {
+impl Client {
+    /// Sets the alarm, or stops it where there is no limit.
+    pub(super) fn set_clock(&mut self, clock: Clock, limit: Option<Duration>) {
+        if limit.is_none() && self.timer.clock == Clock::Off {
             return;
         }
-        let (now, idle) = (self.worker.common.pools.now(), replies.status() == wire::IDLE);
-        self.moments.query = now;
-        if idle {
-            self.moments.transaction = now;
-        }
-    }
-
-    /// ReadyForQuery came for the client. What is behind it in a pipeline begins now.
-    pub(super) fn ends_query(&mut self, status: u8, note: Option<Note>) {
-        let now = self.worker.common.pools.now();
-        if self.worker.common.queries.is_on() {
-            self.ends_statement(note, now);
-        }
-        let before = self.moments;
-        self.moments = Moments { query: now, known: now, ..before };
-        self.traffic().query.record(now.since(before.query));
-        if status == wire::IDLE {
-            self.traffic().transaction.record(now.since(before.transaction));
-            self.moments.transaction = now;
-        }
+        let at = limit.map(|limit| {
+            self.worker.coarse_now().after(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
+        });
+        self.timer.clock = if at.is_some() { clock } else { Clock::Off };
+        self.worker.set_alarm(&self.card, at);
     }
 
     /// What is left of `transaction_timeout`.
     fn transaction_left(&self) -> Option<Duration> {
         let limit = self.options.transaction_timeout?;
         let now: Tick = self.worker.coarse_now();
-        let spent = self.transaction_since.map_or(0, |since| now.since(since));
+        let spent = self.timer.transaction_since.map_or(0, |since| now.since(since));
         Some(limit.saturating_sub(Duration::from_micros(spent)))
     }
 
     /// The client has asked for something that the server has to answer.
     #[inline]
     pub(super) fn set_query_clock(&mut self) {
-        if self.clock == Clock::Cancelled {
+        if matches!(self.timer.clock, Clock::Cancelled | Clock::Departed | Clock::Abandoned) {
             return;
         }
         let options = &self.options;
         if options.query_timeout.is_none() && options.transaction_timeout.is_none() {
             return self.set_clock(Clock::Off, None);
         }
-        if self.transaction_since.is_none() {
-            self.transaction_since = Some(self.worker.coarse_now());
+        if self.timer.transaction_since.is_none() {
+            self.timer.transaction_since = Some(self.worker.coarse_now());
         }
         let limit = smaller(self.options.query_timeout, self.transaction_left());
         self.set_clock(Clock::Query, limit);
@@ -107,27 +121,25 @@ impl Session {
         self.set_clock(Clock::IdleTransaction, limit);
     }
 
-    /// The alarm went off.
-    pub(super) fn alarm(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        let clock = std::mem::replace(&mut self.clock, Clock::Off);
-        let transaction_over = self.transaction_left().is_some_and(|left| left.is_zero());
-        match clock {
-            Clock::Off => ControlFlow::Continue(()),
-            Clock::Wait => self.refuse_batch(cx, &query_wait_timeout()),
-            Clock::Query | Clock::IdleTransaction if transaction_over => {
-                ControlFlow::Break(End::Fault(transaction_timeout()))
-            }
-            Clock::Query => {
-                self.deliver_cancel();
-                let limit = self.options.cancel_wait_timeout.unwrap_or(CANCEL_MAX);
-                self.set_clock(Clock::Cancelled, Some(limit));
-                ControlFlow::Continue(())
-            }
-            Clock::Gate => self.server_lost(cx),
-            Clock::Cancelled => ControlFlow::Break(End::Fault(cancel_failed())),
-            Clock::IdleTransaction => ControlFlow::Break(End::Fault(idle_transaction_timeout())),
-            Clock::Parting => ControlFlow::Break(self.parting.take().unwrap_or(End::Left)),
-            Clock::Idle => ControlFlow::Break(End::Fault(client_idle_timeout())),
+    /// The client is silent between transactions.
+    pub(super) fn set_idle_clock(&mut self) {
+        self.timer.transaction_since = None;
+        self.set_clock(Clock::Idle, self.options.client_idle_timeout);
+    }
+
+    /// A server that owed nothing is going to be asked something. A server that was leased for it
+    /// has brought the moment.
+    #[inline]
+    pub(super) fn begins_query(&self, bound: &mut Bound) {
+        let is_used = bound.is_used;
+        let replies = &bound.server().replies;
+        if !is_used || replies.outstanding() > 0 || replies.has_open_batch() {
+            return;
+        }
+        let (now, idle) = (self.worker.common.pools.now(), replies.status() == wire::IDLE);
+        bound.moments.query = now;
+        if idle {
+            bound.moments.transaction = now;
         }
     }
 
@@ -135,30 +147,17 @@ impl Session {
     /// What the client sends next was never meant by it, and waits: PostgreSQL signals the process
     /// twice for one request, and the second signal may come when the first has long been answered.
     /// The session is woken when the request is through.
-    pub(super) fn awaits_cancel(&mut self, cx: &mut Context<'_>) -> bool {
-        self.lease.as_mut().is_some_and(|lease| {
-            let server = lease.server();
-            server.replies.outstanding() == 0
-                && server.cancel.is_in_flight()
-                && server.cancel.wake_when_clear(cx.waker())
-        })
-    }
-
-    /// A cancel request came while the client's statement waited for a server.
-    pub(super) fn cancel_ordered(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
-        match self.phase {
-            Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
-            // It came while a server was being granted.
-            Phase::Bound => self.deliver_cancel(),
-            Phase::Idle => {}
-        }
-        ControlFlow::Continue(())
+    #[inline]
+    pub(super) fn awaits_cancel(bound: &mut Bound, cx: &Context<'_>) -> bool {
+        let server = bound.server();
+        server.replies.outstanding() == 0
+            && server.cancel.is_in_flight()
+            && server.cancel.wake_when_clear(cx.waker())
     }
 
     /// Cancels what the server runs; its error reaches the client in its turn.
-    pub(super) fn deliver_cancel(&mut self) {
-        let Some(lease) = &mut self.lease else { return };
-        let request = lease.server().cancel.begin();
+    pub(super) fn deliver_cancel(&self, bound: &mut Bound) {
+        let request = bound.server().cancel.begin();
         let worker = Rc::clone(&self.worker);
         let limit = self.options.cancel_wait_timeout;
         tokio::task::spawn_local(async move {
@@ -167,6 +166,52 @@ impl Session {
                 tracing::warn!("cancel request failed: {error}");
             }
         });
+    }
+}
+
+impl Session {
+    /// The alarm went off.
+    pub(super) fn alarm(&mut self, cx: &mut Context<'_>) -> Flow {
+        let clock = std::mem::replace(&mut self.client.timer.clock, Clock::Off);
+        let transaction_over = self.client.transaction_left().is_some_and(|left| left.is_zero());
+        match clock {
+            Clock::Off => Ok(()),
+            Clock::Wait => self.waited_too_long(cx),
+            Clock::Query | Clock::IdleTransaction if transaction_over => {
+                Err(Stop::End(End::Fault(transaction_timeout())))
+            }
+            Clock::Query => {
+                if let Phase::Bound(bound) = &mut self.phase {
+                    self.client.deliver_cancel(bound);
+                }
+                let limit = self.client.options.cancel_wait_timeout.unwrap_or(CANCEL_MAX);
+                self.client.set_clock(Clock::Cancelled, Some(limit));
+                Ok(())
+            }
+            Clock::Gate => Err(Stop::Leave(Leave::Lost)),
+            Clock::Cancelled => Err(Stop::End(End::Fault(cancel_failed()))),
+            Clock::IdleTransaction => Err(Stop::End(End::Fault(idle_transaction_timeout()))),
+            Clock::Departed => self.look_for_client(cx),
+            Clock::Abandoned => Err(Stop::End(End::Left)),
+            Clock::Ending => Err(Stop::End(self.ending.take().unwrap_or(End::Left))),
+            Clock::Idle => Err(Stop::End(End::Fault(client_idle_timeout()))),
+        }
+    }
+
+    /// No server came in time. A client that is gone leaves without a word.
+    fn waited_too_long(&mut self, cx: &mut Context<'_>) -> Flow {
+        if self.client.pipe.presence == Presence::Gone {
+            return Err(Stop::End(End::Left));
+        }
+        let failure = match &self.phase {
+            Phase::Waiting(waiter) => waiter.last_failure(),
+            Phase::Idle | Phase::Bound(_) => None,
+        };
+        let mut fault = query_wait_timeout();
+        if let Some(failure) = failure {
+            fault.message = format!("{} (last failure: {failure})", fault.message).into();
+        }
+        self.refuse_batch(cx, &fault)
     }
 }
 
@@ -188,11 +233,12 @@ pub(super) fn cancelled() -> Fault {
 }
 
 fn query_wait_timeout() -> Fault {
-    Fault::query(Side::Proxy, "53300", "no server connection became available in time").hint(
-        "The statement waited for query_wait_timeout; raise default_pool_size if the server has \
-         room.",
-    )
-    .pgbouncer("query_wait_timeout")
+    Fault::query(Side::Proxy, "53300", "no server connection became available in time")
+        .hint(
+            "The statement waited for query_wait_timeout; raise default_pool_size if the server \
+             has room.",
+        )
+        .pgbouncer("query_wait_timeout")
 }
 
 fn transaction_timeout() -> Fault {

@@ -100,7 +100,7 @@ impl Scan<'_> {
                 let word = self.fold(before);
                 matches!(
                     word.bytes(),
-                    b"into" | b"references" | b"as" | b"with" | b"recursive" | b"only"
+                    b"into" | b"references" | b"as" | b"with" | b"recursive" | b"only" | b"execute"
                         | b"ordinality" | b"function" | b"procedure" | b"routine" | b"aggregate"
                         | b"table" | b"view"
                         // IF NOT EXISTS name: EXISTS itself takes a parenthesis.

@@ -77,6 +77,8 @@ pub struct Facts {
     /// It runs something whose effect on the session the text cannot show: DO, CALL, EXECUTE, a
     /// function that is not known to be harmless, an unknown command.
     pub taint: bool,
+    /// It runs a prepared statement by its name in SQL. What that does is not in the facts.
+    pub executes: bool,
     /// One of its statements is COPY.
     pub copy: bool,
     /// One of its statements begins, ends or nests a transaction.

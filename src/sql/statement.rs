@@ -81,9 +81,13 @@ impl Scan<'_> {
             Command::Copy => self.copy(),
             Command::Create => self.create(),
             Command::Alter => self.alter(),
-            Command::Do | Command::Call | Command::Execute => {
+            Command::Do | Command::Call => {
                 self.facts.taint = true;
                 self.skip();
+            }
+            Command::Execute => {
+                self.facts.executes = true;
+                self.rest();
             }
             Command::Discard => self.discard(),
             Command::Listen => self.only(PinSet::LISTEN, PinSet::empty()),
@@ -164,7 +168,7 @@ impl Scan<'_> {
             (2, Some(b'a')) if self.is(Some(token), b"as") => {
                 self.here.heading = false;
                 if self.here.command != Command::Select && self.is(self.peek(), b"execute") {
-                    self.facts.taint = true;
+                    self.facts.executes = true;
                 }
             }
             (5..=6, _) if self.here.with_lists != 0 => self.end_with_list(token),

@@ -31,6 +31,53 @@ pub const SYNC: u8 = b'S';
 /// Terminate.
 pub const TERMINATE: u8 = b'X';
 
+/// What the protocol says of a message type (manual, "Message Formats").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageType {
+    /// Whether its body may be large: PostgreSQL takes others up to 10,000 bytes only.
+    pub is_large: bool,
+    /// Whether the server has to see it to answer it. A Sync needs one only when a batch is open.
+    pub needs_server: bool,
+    /// Whether ReadyForQuery ends its answer.
+    pub ends_with_ready: bool,
+    /// Whether it belongs to a batch: behind an error the server skips it up to the next Sync.
+    pub is_extended: bool,
+}
+
+/// The message type of this tag; `None` when no client may send it after startup.
+pub fn message_type(tag: u8) -> Option<MessageType> {
+    let of = |is_large, needs_server, ends_with_ready, is_extended| {
+        Some(MessageType { is_large, needs_server, ends_with_ready, is_extended })
+    };
+    match tag {
+        PARSE | BIND => of(true, true, false, true),
+        DESCRIBE | EXECUTE | CLOSE => of(false, true, false, true),
+        FLUSH => of(false, false, false, true),
+        SYNC => of(false, false, true, false),
+        QUERY | FUNCTION_CALL => of(true, true, true, false),
+        COPY_DATA => of(true, false, false, false),
+        COPY_DONE | COPY_FAIL | TERMINATE => of(false, false, false, false),
+        _ => None,
+    }
+}
+
+/// Whether the server would take this whole body for a message of this type. Names and texts are
+/// not looked at, and of a Bind and a FunctionCall only the beginning is.
+pub fn is_well_formed(tag: u8, body: &[u8]) -> bool {
+    match tag {
+        FLUSH | SYNC => body.is_empty(),
+        QUERY => super::cstring(body).is_some_and(|(_, rest)| rest.is_empty()),
+        PARSE => read_parse(body).is_some(),
+        BIND => read_bind(body).is_some(),
+        EXECUTE => super::cstring(body).is_some_and(|(_, rest)| rest.len() == 4),
+        DESCRIBE | CLOSE => {
+            read_target(body).is_some_and(|target| matches!(target.kind, b'S' | b'P'))
+        }
+        // Outside of a copy they are ignored, and inside the server says what is wrong.
+        _ => true,
+    }
+}
+
 /// Appends Query.
 pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
     sized(out, QUERY, |out| {
@@ -136,6 +183,34 @@ pub fn read_bind(start: &[u8]) -> Option<Bind<'_>> {
     Some(Bind { portal, statement, names_len: start.len().checked_sub(rest.len())? })
 }
 
+/// Calls `value` with each parameter that a Bind's body passes as text, from the first on, as long as
+/// the body makes sense. NULL and binary values are left out.
+pub fn text_parameters<'a>(body: &'a [u8], mut value: impl FnMut(u16, &'a [u8])) -> Option<()> {
+    let names = read_bind(body)?;
+    let mut rest = body.get(names.names_len..)?;
+    let mut take = |n: usize| {
+        let (taken, behind) = rest.split_at_checked(n)?;
+        rest = behind;
+        Some(taken)
+    };
+    let number = |bytes: &[u8]| Some(u16::from_be_bytes(*bytes.first_chunk::<2>()?));
+    let count = number(take(2)?)?;
+    let formats = take(usize::from(count).checked_mul(2)?)?;
+    let format = |index: u16| {
+        let index = if count == 1 { 0 } else { usize::from(index) };
+        formats.get(index.saturating_mul(2)..).and_then(number).unwrap_or(0)
+    };
+    for index in 0..number(take(2)?)? {
+        let length = i32::from_be_bytes(*take(4)?.first_chunk::<4>()?);
+        let Ok(length) = usize::try_from(length) else { continue };
+        let bytes = take(length)?;
+        if format(index) == 0 {
+            value(index, bytes);
+        }
+    }
+    Some(())
+}
+
 /// What a Describe or Close names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -183,10 +258,64 @@ mod tests {
         assert_eq!((names.portal, names.statement, names.names_len), (&b"p"[..], &b"s"[..], 4));
     }
 
+    #[test]
+    fn every_message_type() {
+        let table: Vec<String> = (0..=255u8)
+            .filter_map(|tag| {
+                let found = message_type(tag)?;
+                let sign = |yes, sign: &'static str| if yes { sign } else { "" };
+                Some(format!(
+                    "{}{}{}{}{}",
+                    char::from(tag),
+                    sign(found.is_large, " large"),
+                    sign(found.needs_server, " server"),
+                    sign(found.ends_with_ready, " ready"),
+                    sign(found.is_extended, " batch"),
+                ))
+            })
+            .collect();
+        let expected = "B large server batch,C server batch,D server batch,E server batch,\
+            F large server ready,H batch,P large server batch,Q large server ready,S ready,X,c,d large,f";
+        assert_eq!(table.join(","), expected);
+    }
+
+    #[test]
+    fn malformed_bodies() {
+        for (tag, body) in [
+            (FLUSH, &b"\0"[..]),
+            (SYNC, b"x"),
+            (QUERY, b"SELECT 1"),
+            (QUERY, b"SELECT 1\0x\0"),
+            (PARSE, b"\0SELECT 1\0\0\x01"),
+            (BIND, b"\0s"),
+            (EXECUTE, b"\0\0\0\0"),
+            (EXECUTE, b"p"),
+            (DESCRIBE, b"X\0"),
+            (DESCRIBE, b"Sname"),
+            (CLOSE, b""),
+        ] {
+            assert!(!is_well_formed(tag, body), "{tag} {body:?}");
+        }
+        for (tag, body) in [
+            (FLUSH, &b""[..]),
+            (QUERY, b"\0"),
+            (PARSE, b"\0SELECT 1\0\0\0"),
+            (BIND, b"\0s\0\0\0\0\0\0\0"),
+            (EXECUTE, b"\0\0\0\0\0"),
+            (CLOSE, b"Pp\0"),
+            (COPY_FAIL, b"no end"),
+        ] {
+            assert!(is_well_formed(tag, body), "{tag} {body:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn views_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = (read_parse(&body), read_bind(&body), read_target(&body));
+            for tag in 0..=255 {
+                let _ = (message_type(tag), is_well_formed(tag, &body));
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct ErrorFields<'a> {
     pub code: &'a [u8],
     /// `M`, the primary message.
     pub message: &'a [u8],
+    /// `R`, the function of the server that reports it. No text of a user's can choose it.
+    pub routine: &'a [u8],
 }
 
 impl ErrorFields<'_> {
@@ -51,6 +53,7 @@ pub fn error_fields(body: &[u8]) -> ErrorFields<'_> {
             b'S' => localised = text,
             b'C' => found.code = text,
             b'M' => found.message = text,
+            b'R' => found.routine = text,
             _ => {}
         }
     }
@@ -93,12 +96,24 @@ pub fn notice(out: &mut Vec<u8>, notice: &Fault) {
     response(out, super::server::NOTICE, "NOTICE", notice);
 }
 
-/// Appends the error in `body` with other texts: for a statement that the client knows by another
-/// name. Fields that are not named stay as the server sent them.
+/// Appends the error in `body` with another message: for a statement that the client knows by
+/// another name. Other fields stay as the server sent them.
 pub fn with_message(out: &mut Vec<u8>, body: &[u8], message: &[u8]) {
+    with_fields(out, body, |kind, _| (kind == b'M').then(|| message.to_vec()));
+}
+
+/// Appends the error in `body` with other values for those fields for which `replace` gives one.
+pub fn with_fields(
+    out: &mut Vec<u8>,
+    body: &[u8],
+    mut replace: impl FnMut(u8, &[u8]) -> Option<Vec<u8>>,
+) {
     sized(out, super::server::ERROR, |out| {
         for (kind, text) in fields(body) {
-            field(out, kind, if kind == b'M' { message } else { text });
+            match replace(kind, text) {
+                Some(other) => field(out, kind, &other),
+                None => field(out, kind, text),
+            }
         }
         out.push(0);
     });

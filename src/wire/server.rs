@@ -112,6 +112,13 @@ pub fn read_command_tag(body: &[u8]) -> Option<&[u8]> {
     Some(super::cstring(body)?.0)
 }
 
+/// Opens a ParameterDescription: the types of a statement's parameters, as Parse declares them.
+pub fn read_parameter_types(body: &[u8]) -> Option<Vec<u8>> {
+    let (count, types) = body.split_first_chunk::<2>()?;
+    let expected = usize::from(u16::from_be_bytes(*count)).checked_mul(4)?;
+    (types.len() == expected).then(|| body.to_vec())
+}
+
 /// A digest of what a RowDescription promises: the names and types of its columns.
 ///
 /// PostgreSQL compares the same things before it says that a cached plan must not change its

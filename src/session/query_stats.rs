@@ -4,23 +4,21 @@
 //! statement travels with its message through the server's queue of expected replies, so that what
 //! answers it is counted for it. Figures only: nothing here decides what a client gets.
 
-use super::names::Names;
-use super::run::Session;
-use super::texts::Text;
-use super::worker::Worker;
-use crate::backend::server::{Note, Server};
+use super::bound::Bound;
+use super::client::Client;
+use crate::backend::note::Note;
+use crate::backend::server::Server;
 use crate::backend::state::Kind;
 use crate::metrics::{Cost, Run};
 use crate::pool::core::Tick;
 use crate::wire;
-use wire::client;
 
 /// Named portals, and in session mode prepared statements, that are remembered for one client.
 const NAMES_MAX: usize = 256;
 /// A name, and what it stands for.
-type Named = (Box<[u8]>, Run);
+type NamedRun = (Box<[u8]>, Run);
 
-fn set(names: &mut Vec<Named>, name: &[u8], run: Option<Run>) {
+fn set(names: &mut Vec<NamedRun>, name: &[u8], run: Option<Run>) {
     let known = names.iter().position(|(known, _)| **known == *name);
     match (known, run) {
         (Some(at), Some(run)) => {
@@ -34,66 +32,49 @@ fn set(names: &mut Vec<Named>, name: &[u8], run: Option<Run>) {
     }
 }
 
-fn get(names: &[Named], name: &[u8]) -> Option<Run> {
+fn get(names: &[NamedRun], name: &[u8]) -> Option<Run> {
     names.iter().find(|(known, _)| **known == *name).map(|(_, run)| *run)
 }
 
-/// What one session runs.
+/// What runs on one leased server.
 #[derive(Debug, Default)]
-pub(super) struct Insight {
+pub(super) struct Running {
     /// What the unnamed portal runs.
     bound: Option<Run>,
-    portals: Vec<Named>,
+    portals: Vec<NamedRun>,
     /// In session mode, where names pass unread: what they stand for.
-    statements: Vec<Named>,
+    statements: Vec<NamedRun>,
     /// An Execute that was answered, and whose end the next ReadyForQuery tells.
     answered: Option<Run>,
     failed: bool,
     rows: u64,
     /// Bytes that the server has sent, and how many of them were counted.
-    pub position: u64,
+    pub(super) position: u64,
     counted: u64,
     /// When the statement before this one ended.
     since: Tick,
-    /// How long the server was waited for.
-    pub waited: u64,
+    /// Microseconds that the server was waited for.
+    waited: u64,
 }
 
-impl Insight {
-    /// Any message, in session mode.
-    pub(super) fn sees(
-        &mut self,
-        worker: &Worker,
-        database: &str,
-        (tag, body): (u8, &[u8]),
-        conforming: bool,
-    ) -> Option<Note> {
-        if !worker.common.queries.is_on() {
-            return None;
-        }
-        let find = |sql: &[u8]| worker.texts.borrow_mut().run(Text { database, conforming, sql });
-        match tag {
-            client::QUERY => {
-                let text = body.strip_suffix(&[0]);
-                let unread = || worker.texts.borrow_mut().run_unread(database);
-                return text.map_or_else(unread, find).map(Note::Run);
-            }
-            client::PARSE => {
-                let view = client::read_parse(body)?;
-                set(&mut self.statements, view.name, find(view.sql));
-            }
-            client::BIND => {
-                let view = client::read_bind(body)?;
-                let run = get(&self.statements, view.statement);
-                self.binds(view.portal, run);
-            }
-            client::EXECUTE => return self.executes(body),
-            _ => {}
-        }
-        None
+impl Running {
+    /// On a server that the client waited for so many microseconds.
+    pub(super) fn new(waited: u64) -> Self {
+        Self { waited, ..Self::default() }
     }
 
-    fn binds(&mut self, portal: &[u8], run: Option<Run>) {
+    /// In session mode: a statement was prepared.
+    pub(super) fn prepares(&mut self, name: &[u8], run: Option<Run>) {
+        set(&mut self.statements, name, run);
+    }
+
+    /// In session mode: which statement has this name.
+    pub(super) fn run_of(&self, name: &[u8]) -> Option<Run> {
+        get(&self.statements, name)
+    }
+
+    #[inline]
+    pub(super) fn binds(&mut self, portal: &[u8], run: Option<Run>) {
         if portal.is_empty() {
             self.bound = run;
         } else {
@@ -102,10 +83,10 @@ impl Insight {
     }
 
     /// Execute, whose body may not be whole.
-    pub(super) fn executes(&self, body: &[u8]) -> Option<Note> {
+    #[inline]
+    pub(super) fn executes(&self, body: &[u8]) -> Option<Run> {
         let portal = wire::cstring(body).map_or(&[][..], |(name, _)| name);
-        let run = if portal.is_empty() { self.bound } else { get(&self.portals, portal) };
-        run.map(Note::Run)
+        if portal.is_empty() { self.bound } else { get(&self.portals, portal) }
     }
 }
 
@@ -122,85 +103,83 @@ fn rows_of(tag: &[u8]) -> u64 {
 /// What the server's queue says is being answered: the message in front, or the Execute behind it
 /// that its failure takes along.
 fn asked(server: &Server) -> Option<Run> {
-    let run = |note: &Note| if let Note::Run(run) = note { Some(*run) } else { None };
     let front = server.replies.front()?;
     if matches!(front.kind, Kind::Query | Kind::Sync | Kind::FunctionCall) {
-        return front.note.as_ref().and_then(run);
+        return front.note.as_ref().and_then(run_of);
     }
-    server.replies.notes_of_batch().find_map(run)
+    server.replies.notes_of_batch().find_map(run_of)
 }
 
-impl Session {
-    /// A Bind was sent.
-    pub(super) fn sees_bind(&mut self, view: &client::Bind<'_>, conforming: bool) {
-        if !self.worker.common.queries.is_on() {
-            return;
-        }
-        let names: &Names = &self.names;
-        let database = &self.route.database;
-        let text = names.text_of(view.statement).map(|sql| Text { database, conforming, sql });
-        let run = text.and_then(|text| self.worker.texts.borrow_mut().run(text));
-        self.insight.binds(view.portal, run);
+/// The statement that a note is about.
+pub(super) fn run_of(note: &Note) -> Option<Run> {
+    match note {
+        Note::Run(run) => Some(*run),
+        Note::Texts(texts) => texts.run,
+        _ => None,
     }
+}
 
+impl Client {
     /// CommandComplete for the client.
-    pub(super) fn counts_rows(&mut self, tag: &[u8]) {
+    #[inline]
+    pub(super) fn counts_rows(&self, bound: &mut Bound, tag: &[u8]) {
         if self.worker.common.queries.is_on() {
-            self.insight.rows = self.insight.rows.saturating_add(rows_of(tag));
+            bound.running.rows = bound.running.rows.saturating_add(rows_of(tag));
         }
     }
 
     /// An Execute was answered. If nothing but the end of its batch is behind it, ReadyForQuery
     /// brings the moment.
-    pub(super) fn executed(&mut self, run: Run) {
-        let front = self.lease.as_mut().and_then(|lease| lease.server().replies.front());
+    #[inline]
+    pub(super) fn executed(&self, bound: &mut Bound, run: Run) {
+        let front = bound.server().replies.front();
         if front.is_some_and(|front| front.kind == Kind::Sync) {
-            self.insight.answered = Some(run);
+            bound.running.answered = Some(run);
         } else {
             let now = self.worker.common.pools.now();
-            self.finishes(run, now);
+            self.finishes(bound, run, now);
         }
     }
 
     /// ReadyForQuery came for the client; with the statement, if it ends a Query.
-    pub(super) fn ends_statement(&mut self, note: Option<Note>, now: Tick) {
-        let run = if let Some(Note::Run(run)) = note { Some(run) } else { None };
-        if let Some(run) = run.or(self.insight.answered.take()) {
-            self.finishes(run, now);
+    #[inline]
+    pub(super) fn ends_statement(&self, bound: &mut Bound, run: Option<Run>, now: Tick) {
+        if let Some(run) = run.or(bound.running.answered.take()) {
+            self.finishes(bound, run, now);
         }
-        self.insight.counted = self.insight.position;
-        self.insight.rows = 0;
-        self.insight.failed = false;
-        if !self.insight.portals.is_empty() {
-            self.insight.portals.clear();
+        let running = &mut bound.running;
+        running.counted = running.position;
+        running.rows = 0;
+        running.failed = false;
+        if !running.portals.is_empty() {
+            running.portals.clear();
         }
     }
 
     /// ErrorResponse came for the client. A Query goes on to its ReadyForQuery.
-    pub(super) fn fails_statement(&mut self, is_fatal: bool) {
-        let Some(lease) = &mut self.lease else { return };
-        let server = lease.server();
-        let Some(run) = asked(server) else { return };
-        self.insight.failed = true;
-        let is_query = server.replies.front().is_some_and(|front| front.kind == Kind::Query);
+    pub(super) fn fails_statement(&self, bound: &mut Bound, is_fatal: bool) {
+        let Some(run) = asked(bound.server()) else { return };
+        bound.running.failed = true;
+        let front = bound.server().replies.front();
+        let is_query = front.is_some_and(|front| front.kind == Kind::Query);
         if !is_query || is_fatal {
             let now = self.worker.common.pools.now();
-            self.finishes(run, now);
+            self.finishes(bound, run, now);
         }
     }
 
-    fn finishes(&mut self, run: Run, now: Tick) {
-        let insight = &mut self.insight;
-        let since = Tick(self.moments.query.0.max(insight.since.0));
+    fn finishes(&self, bound: &mut Bound, run: Run, now: Tick) {
+        let running = &mut bound.running;
+        let since = Tick(bound.moments.query.0.max(running.since.0));
         let cost = Cost {
             micros: now.since(since),
-            waited: std::mem::take(&mut insight.waited),
-            rows: std::mem::take(&mut insight.rows),
-            bytes: insight.position.saturating_sub(insight.counted),
-            failed: std::mem::take(&mut insight.failed),
+            waited: std::mem::take(&mut running.waited),
+            rows: std::mem::take(&mut running.rows),
+            bytes: running.position.saturating_sub(running.counted),
+            failed: std::mem::take(&mut running.failed),
         };
-        insight.counted = insight.position;
-        insight.since = now;
+        running.counted = running.position;
+        running.since = now;
         let mut texts = self.worker.texts.borrow_mut();
         texts.record(run, &cost);
         let Some(limit) = self.options.log_min_duration else { return };
@@ -220,7 +199,8 @@ impl Session {
 mod tests {
     use super::*;
     use crate::metrics::Queries;
-    use crate::session::texts::Texts;
+    use crate::session::texts::{Text, Texts};
+    use crate::sql::Rules;
     use std::sync::Arc;
 
     #[test]
@@ -239,7 +219,7 @@ mod tests {
     #[test]
     fn names_are_remembered_up_to_a_number() {
         let queries = Arc::new(Queries::new(1, 9));
-        let text = Text { database: "a", conforming: true, sql: b"SELECT 1" };
+        let text = Text { database: "a", rules: Rules::STANDARD, sql: b"SELECT 1" };
         let run = Texts::new(&queries, 0).run(text);
         let mut names = Vec::new();
         (0..1000u32).for_each(|n| set(&mut names, &n.to_be_bytes(), run));

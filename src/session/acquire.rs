@@ -1,0 +1,370 @@
+//! How a session comes to a server, and how it leaves it.
+
+use super::bound::Bound;
+use super::card::Order;
+use super::client::{Client, Passing, Presence};
+use super::effects::Effects;
+use super::gate::Gate;
+use super::loss::{Asked, Loss, Verdict};
+use super::run::{End, Flow, Leave, Phase, Session, Stop};
+use super::settle::{Settle, Situation, settle};
+use super::timing::{Clock, cancelled};
+use super::route::Mode;
+use crate::backend::state::Rest;
+use crate::fault::{Fault, Side, Words};
+use crate::pool::{Lease, Line, Outcome, Refused};
+use crate::wire::{self, server};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+/// Servers that may fail their test one after the other before the client is told.
+const FAILED_TESTS_MAX: u32 = 3;
+
+fn lost() -> Fault {
+    Fault::session(Side::Server, "08006", "server closed the connection unexpectedly")
+        .pgbouncer("server conn crashed?")
+}
+
+fn no_transactions() -> Fault {
+    Fault::session(
+        Side::Client,
+        "0A000",
+        "transaction blocks not allowed in statement pooling mode",
+    )
+    .hint("Set pool_mode = \"transaction\" for this database or user.")
+}
+
+impl Session {
+    /// The line in which the session stands for its next server: the one place where that is chosen.
+    fn choose_line(&mut self) -> Line {
+        Line {
+            pool: self.client.route.pool,
+            worker: self.client.worker.id,
+            is_login: self.client.greeting,
+            place: self.client.place.take(),
+        }
+    }
+
+    /// Takes a server, or a place in line for one.
+    pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> Flow {
+        let client = &mut self.client;
+        if !client.route.is_current(client.options_version) {
+            (client.options, client.options_version) = client.route.options();
+        }
+        loop {
+            let line = self.choose_line();
+            let client = &mut self.client;
+            let pools = &client.worker.common.pools;
+            match pools.checkout(line, client.extras.as_ref(), cx) {
+                Outcome::Leased(lease) => {
+                    if self.attach(cx, lease)? {
+                        return Ok(());
+                    }
+                }
+                Outcome::Waiting(waiter) => {
+                    let since = waiter.since();
+                    client.card.requests(since);
+                    client.card.waits();
+                    // A session that asks again has waited before.
+                    let waited = Duration::from_micros(client.worker.coarse_now().since(since));
+                    let limit = client.options.query_wait_timeout;
+                    client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
+                    self.phase = Phase::Waiting(waiter);
+                    return Ok(());
+                }
+                Outcome::Refused(refused) => return Err(Stop::End(self.client.refused(&refused))),
+            }
+        }
+    }
+
+    pub(super) fn granted(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Result<Lease, Refused>,
+    ) -> Flow {
+        self.client.set_clock(Clock::Off, None);
+        match outcome {
+            Err(refused) => Err(Stop::End(self.client.refused(&refused))),
+            Ok(lease) => {
+                if !self.attach(cx, lease)? {
+                    self.acquire(cx)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Binds a leased server to the session; false when it turned out to be dead.
+    fn attach(&mut self, cx: &mut Context<'_>, mut lease: Lease) -> Flow<bool> {
+        let has_moved = lease.must_move() && lease.server().stream.rehome().is_err();
+        if has_moved || !lease.is_alive(cx) {
+            self.client.place = Some(lease.place());
+            return Ok(false);
+        }
+        let client = &mut self.client;
+        client.card.links(&lease.server().cancel);
+        client.card.requests(lease.since());
+        client.traffic().assignments.add(1);
+        client.traffic().wait.record(lease.waited());
+        let idle = lease.idle();
+        let mut bound = Bound::new(lease);
+        if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
+            // Its startup packet has given it everything, but connect_query came behind.
+            bound.server().settings = Arc::clone(&client.state.settings);
+        }
+        self.phase = Phase::Bound(bound);
+        let Phase::Bound(bound) = &mut self.phase else { return Ok(false) };
+        match &self.client.options.server_check_query {
+            Some(sql) if idle >= self.client.options.server_check_delay => {
+                let sql = sql.as_bytes().to_vec();
+                self.client.ask(bound, cx, Gate::Alive(super::gate::Answer::default()), &[sql]);
+            }
+            Some(_) | None => self.client.align(bound, cx)?,
+        }
+        Ok(true)
+    }
+
+    /// The question whether the server may go back, if it is due.
+    pub(super) fn settle_if_due(&mut self, cx: &mut Context<'_>) -> Flow {
+        let Phase::Bound(bound) = &mut self.phase else { return Ok(()) };
+        if !bound.settle_is_due || bound.gate.is_some() {
+            return Ok(());
+        }
+        bound.settle_is_due = false;
+        self.client.settle(bound, cx)
+    }
+
+    /// Leaves the server.
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>, leave: Leave) -> Flow {
+        let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return Ok(());
+        };
+        match leave {
+            Leave::GiveBack => self.give_back(cx, bound),
+            Leave::Close(reason) => self.client.close_server(bound, reason),
+            Leave::Lost => return self.server_lost(cx, bound),
+            Leave::TryAnother(reason) => {
+                self.client.place = Some(bound.lease.place());
+                self.client.close_server(bound, reason);
+                self.client.failed_tests += 1;
+                if self.client.failed_tests > FAILED_TESTS_MAX {
+                    // A test that fails on every server says nothing about them.
+                    return Err(Stop::End(End::Fault(lost())));
+                }
+                return self.acquire(cx);
+            }
+            Leave::NotAligned(error) => return self.alignment_failed(cx, bound, error),
+            Leave::Cancelled => {
+                // It has got nothing of the client's and goes back; should it not be at rest,
+                // because a request for it has just begun, it is closed.
+                if let Err(mut lease) = bound.lease.try_return() {
+                    lease.server().ends("client disconnect while server was not ready");
+                }
+                return self.refuse_batch(cx, &cancelled());
+            }
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, cx: &Context<'_>, bound: Bound) {
+        self.client.failed_tests = 0;
+        self.client.card.unlinks();
+        self.client.state.statements.forget_portals();
+        let Bound { lease, moments, effects, pin, .. } = bound;
+        debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
+        let Err(mut lease) = lease.try_return_at(moments.known) else { return };
+        // A cancel request began at the last moment.
+        let target = Arc::clone(&lease.server().cancel);
+        self.client.card.links(&target);
+        let mut bound = Bound::new(lease);
+        (bound.moments, bound.has_served, bound.settle_is_due) = (moments, true, true);
+        self.phase = Phase::Bound(bound);
+        if !target.wake_when_clear(cx.waker()) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The connection to the server ended while it was leased, or is said to.
+    fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Bound) -> Flow {
+        let verdict = self.client.loss(&mut bound).verdict();
+        self.client.card.unlinks();
+        match verdict {
+            Verdict::EndSilently => Err(Stop::End(End::ServerSaid)),
+            Verdict::End if self.ending.is_some() => {
+                Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
+            }
+            Verdict::End => Err(Stop::End(End::Fault(lost()))),
+            Verdict::TryAnother => {
+                self.client.place = Some(bound.lease.place());
+                drop(bound);
+                self.acquire(cx)
+            }
+            Verdict::GoOn => {
+                self.client.set_idle_clock();
+                Ok(())
+            }
+        }
+    }
+
+    /// The statement is answered with the server's error, and the server, which has a part of the
+    /// settings, is closed. A client that has not been welcomed cannot be.
+    fn alignment_failed(&mut self, cx: &mut Context<'_>, bound: Bound, error: Vec<u8>) -> Flow {
+        let owes_ready = bound.owes_ready;
+        self.client.close_server(bound, "var change failed");
+        if self.client.greeting || owes_ready || self.client.pipe.held.is_empty() {
+            let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
+            let message = wire::error_fields(body).message;
+            let reason = String::from_utf8_lossy(message).into_owned();
+            return Err(Stop::End(End::Told(wire::as_fatal(body), reason)));
+        }
+        self.answer_batch(cx, error)
+    }
+
+    /// An error of ours in the place of the answer to what is held. The session goes on.
+    pub(super) fn refuse_batch(&mut self, cx: &mut Context<'_>, fault: &Fault) -> Flow {
+        let mut out = Vec::new();
+        wire::fault(&mut out, &fault.clone().in_words(self.client.words()));
+        self.client.log_fault(fault);
+        self.answer_batch(cx, out)
+    }
+
+    /// Answers the message in front of what is held with the error in `out`, as PostgreSQL would:
+    /// a Query gets ReadyForQuery as well, a batch is dropped until its Sync.
+    fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
+        self.phase = Phase::Idle;
+        let client = &mut self.client;
+        client.card.unlinks();
+        // It was for what is answered here.
+        client.card.take(Order::Cancel);
+        client.set_clock(Clock::Off, None);
+        if client.greeting {
+            let text = "no server connection available for login";
+            let fault = Fault::session(Side::Proxy, "57P03", text);
+            return Err(Stop::End(End::Fault(fault.pgbouncer("query_wait_timeout"))));
+        }
+        let pipe = &mut client.pipe;
+        match wire::header(&pipe.held, client.options.max_packet_size) {
+            Ok(Some(found))
+                if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) =>
+            {
+                pipe.passing = found.total();
+                pipe.pass = Passing::Drop;
+                server::ready(&mut out, wire::IDLE);
+            }
+            Ok(_) | Err(_) => pipe.skipping = true,
+        }
+        client.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+    }
+
+    /// A cancel request came while the client's statement waited for a server.
+    pub(super) fn cancel_ordered(&mut self, cx: &mut Context<'_>) -> Flow {
+        match &mut self.phase {
+            Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
+            // It came while a server was being granted.
+            Phase::Bound(bound) => self.client.deliver_cancel(bound),
+            Phase::Idle => {}
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    fn refused(&self, refused: &Refused) -> End {
+        match refused {
+            Refused::Removed => End::Fault(
+                Fault::session(Side::Operator, "57P01", "database removed from the configuration")
+                    .hint("Reconnect to a database that the configuration has.")
+                    .pgbouncer("database removed"),
+            ),
+            Refused::Failing(failure) => {
+                let mut out = Vec::new();
+                failure.encode(&mut out, self.words());
+                let body = out.get(wire::HEADER_LEN..).unwrap_or_default();
+                let said = String::from_utf8_lossy(wire::error_fields(body).message).into_owned();
+                if self.options.log_pooler_errors && self.words() == Words::PgBouncer {
+                    self.log_pooler_error("08P01", &said);
+                }
+                let reason = self.words().choose(failure.to_string(), said);
+                End::Told(out, reason)
+            }
+        }
+    }
+
+    /// Closes the server, for this reason.
+    fn close_server(&mut self, mut bound: Bound, reason: &'static str) {
+        bound.server().ends(reason);
+        self.card.unlinks();
+    }
+
+    fn situation(&self, bound: &mut Bound) -> Situation {
+        let (effects, pin, owes_ready) = (bound.effects, bound.pin, bound.owes_ready);
+        let server = bound.server();
+        let pin = pin.or_else(|| self.state.statements.pin());
+        Situation {
+            rest: server.rest(),
+            owed: server.replies.rest(),
+            is_answering: server.replies.outstanding() > 0,
+            may_ask: server.may_ask(),
+            is_idle: server.replies.status() == wire::IDLE,
+            by_statement: self.options.mode == Mode::Statement,
+            keeps_server: self.keeps_server(),
+            is_passing: self.pipe.passing > 0,
+            owes_ready,
+            effects,
+            pin,
+        }
+    }
+
+    /// Gives the server back if nothing holds it, and sets the clock.
+    fn settle(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        match settle(self.situation(bound)) {
+            Settle::Stay => {}
+            Settle::StayInTransaction => self.set_transaction_clock(),
+            Settle::StayIdle => self.set_idle_clock(),
+            Settle::Wait => {
+                if !bound.server().cancel.wake_when_clear(cx.waker()) {
+                    cx.waker().wake_by_ref();
+                }
+                bound.settle_is_due = true;
+            }
+            Settle::Check => {
+                self.set_idle_clock();
+                self.check(bound, cx);
+            }
+            Settle::GiveBack => {
+                self.set_idle_clock();
+                return Err(Stop::Leave(Leave::GiveBack));
+            }
+            Settle::Close => return Err(Stop::Leave(Leave::Close("unclean server"))),
+            Settle::RefuseTransaction => return Err(Stop::End(End::Fault(no_transactions()))),
+        }
+        Ok(())
+    }
+
+    /// What the client loses if its server ends now.
+    pub(super) fn loss(&self, bound: &mut Bound) -> Loss {
+        let asked = match &bound.gate {
+            None => Asked::Nothing,
+            Some(Gate::Check(_)) => Asked::Check,
+            Some(Gate::Shape | Gate::Answers) => Asked::Client,
+            Some(Gate::Alive(_) | Gate::Align(_)) => Asked::Other,
+        };
+        let checked = bound.effects.intersects(Effects::CHECKED);
+        let has_pin = bound.pin.is_some() || self.state.statements.pin().is_some();
+        Loss {
+            server_said: bound.has_said_goodbye,
+            only_we_ask: bound.only_we_ask(),
+            asked,
+            owes_client: bound.owes_ready || self.pipe.mid_frame,
+            is_used: bound.is_used,
+            is_free: !self.keeps_server() && !has_pin && self.pipe.passing == 0 && !checked,
+            is_at_rest: bound.server().replies.rest() == Rest::AtRest,
+        }
+    }
+
+    /// Whether the client certainly does not hear any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.pipe.presence == Presence::Gone
+    }
+}

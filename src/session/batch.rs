@@ -1,0 +1,245 @@
+//! Messages of the extended protocol: their names are the client's own.
+
+use super::bound::Bound;
+use super::client::{Client, Passing};
+use super::effects::Effects;
+use super::forward::{ReadText, Taken};
+use super::gate::Gate;
+use super::pieces::Pieces;
+use super::route::StatePolicy;
+use super::statements::{Link, Outcome, ParseContext, ties_refused};
+use super::texts::Text;
+use crate::backend::note::Note;
+use crate::backend::state::{Kind, Reply, kind_of};
+use crate::sql::{self, Mention};
+use crate::wire::{self, HEADER_LEN, Header, client};
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Client {
+    /// Parse, Bind, Describe, Execute and Close.
+    pub(super) fn take_of_batch(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        if self.state.statements.are_in_doubt(bound.server()) {
+            return Self::wait_for_answers(bound, pieces);
+        }
+        match header.tag {
+            client::PARSE => self.take_parse(bound, header, body, pieces),
+            client::BIND => self.take_bind(bound, header, body, pieces),
+            client::EXECUTE => self.take_execute(bound, header, body, pieces),
+            _ => self.take_target(bound, header, body, pieces),
+        }
+    }
+
+    fn take_parse(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        let reading = self.state.reading.sign();
+        let is_named = body.first() != Some(&0);
+        if body.len() < header.body {
+            self.state.statements.parse_long(bound.server());
+            return self.pass(Passing::Forward, header);
+        }
+        let server = bound.lease.server();
+        if !is_named && self.state.statements.parse_again(server, body, reading).is_some() {
+            return self.pass(Passing::Forward, header);
+        }
+        let Some(view) = client::read_parse(body) else {
+            // The server says what is wrong with it.
+            drop(server.replies.sent(Kind::Parse, Reply::Forward, None));
+            return self.pass(Passing::Forward, header);
+        };
+        let Ok(text) = self.read_text(bound.lease.server(), view.sql) else {
+            return Self::wait_for_answers(bound, pieces);
+        };
+        let mentions = match &text.readable {
+            Some(readable) if text.effects.contains(Effects::NAMES) => {
+                sql::mentions(&readable.text, readable.rules)
+            }
+            _ => Vec::new(),
+        };
+        self.traffic().client_parses.add(u64::from(is_named));
+        self.with_statements(bound, pieces, (&text, &mentions), |statements, link, context| {
+            statements.parse(link, body, context);
+        });
+        Taken::Bytes(header.total())
+    }
+
+    /// Runs an operation on the client's statements.
+    fn with_statements<T>(
+        &mut self,
+        bound: &mut Bound,
+        pieces: &mut Pieces<'_>,
+        (text, mentions): (&ReadText<'_>, &[Mention]),
+        operation: impl FnOnce(
+            &mut super::statements::Statements,
+            &mut Link<'_>,
+            &ParseContext<'_>,
+        ) -> T,
+    ) -> T {
+        let worker = Rc::clone(&self.worker);
+        let settings = Arc::clone(&self.state.plan_settings);
+        let sets = bound.effects.intersects(Effects::SETS | Effects::SETTINGS);
+        let context = ParseContext {
+            table: &worker.common.statements,
+            settings: &settings,
+            rules: text.readable.as_ref().map(|readable| readable.rules),
+            mentions,
+            effects: text.effects,
+            is_private: sets || text.readable.is_none(),
+            run: text.run,
+            reading: self.state.reading.sign(),
+        };
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        let max = self.options.max_prepared_statements;
+        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic };
+        operation(&mut self.state.statements, &mut link, &context)
+    }
+
+    fn take_bind(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        let Some(view) = client::read_bind(body) else {
+            drop(bound.server().replies.sent(Kind::Bind, Reply::Forward, None));
+            return self.pass(Passing::Forward, header);
+        };
+        let effects = self.state.statements.effects_of(view.statement);
+        if effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
+            self.link(bound, pieces).refuse(ties_refused());
+            (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
+            return Taken::Bytes(0);
+        }
+        self.follow_sequences(bound, effects, pieces);
+        if effects.contains(Effects::UNKNOWN_SETTINGS) {
+            self.note_named_by_parameters(body);
+        }
+        let as_is = self.state.statements.bind_as_is(bound.lease.server(), &view);
+        if let Some((effects, run)) = as_is {
+            self.sends(bound, effects);
+            drop(bound.server().replies.sent(Kind::Bind, Reply::Forward, None));
+            self.binds(bound, &view, run);
+            return self.pass(Passing::Forward, header);
+        }
+        let rest = header.body - view.names_len;
+        self.traffic().binds.add(u64::from(!view.statement.is_empty()));
+        let text = ReadText { effects, run: None, readable: None };
+        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
+            statements.bind(link, &view, rest, context)
+        });
+        match outcome {
+            Outcome::AskedFirst => return Taken::Later(Gate::Shape),
+            Outcome::Refused => self.pipe.pass = Passing::Drop,
+            Outcome::Sent(effects) => {
+                self.sends(bound, effects);
+                let run = self.state.statements.run_of(view.statement);
+                self.binds(bound, &view, run);
+                self.pipe.pass = Passing::Forward;
+            }
+        }
+        self.pipe.passing = rest;
+        Taken::Bytes(HEADER_LEN + view.names_len)
+    }
+
+    /// The statement may set a setting that one of its parameters names.
+    fn note_named_by_parameters(&mut self, body: &[u8]) {
+        let custom = &mut self.state.custom;
+        // Of a Bind that is not whole, and of one that makes no sense, what is there counts.
+        _ = client::text_parameters(body, |_, value| {
+            if let Some(name) = sql::custom_setting_name(value) {
+                custom.note(&name);
+            }
+        });
+    }
+
+    /// A portal runs this statement, for the figures.
+    #[inline]
+    fn binds(&mut self, bound: &mut Bound, view: &client::Bind<'_>, run: Option<crate::metrics::Run>) {
+        if !self.worker.common.queries.is_on() {
+            return;
+        }
+        let mut texts = self.worker.texts.borrow_mut();
+        let mut run = run.filter(|run| texts.has(*run));
+        if run.is_none()
+            && let Some(sql) = self.state.statements.text_of(view.statement)
+            && let Some(readable) = self.state.reading.read(sql)
+        {
+            let database = &self.route.database;
+            run = texts.run(Text { database, rules: readable.rules, sql: &readable.text });
+            drop(texts);
+            self.state.statements.set_run(view.statement, run);
+        }
+        bound.running.binds(view.portal, run);
+    }
+
+    fn take_execute(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        let run = bound.running.executes(body);
+        let note = if self.state.statements.has_portals() {
+            let portal = wire::cstring(body).map_or(&[][..], |(name, _)| name);
+            let text = ReadText { effects: Effects::empty(), run, readable: None };
+            let changes =
+                self.with_statements(bound, pieces, (&text, &[]), |statements, link, _| {
+                    statements.execute(link, portal)
+                });
+            changes.map(|mut changes| {
+                changes.run = run;
+                Note::Texts(Box::new(changes))
+            })
+        } else {
+            None
+        };
+        let note = note.or(run.map(Note::Run));
+        drop(bound.server().replies.sent(Kind::Execute, Reply::Forward, note));
+        self.pass(Passing::Forward, header)
+    }
+
+    /// Describe and Close.
+    fn take_target(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        let Some(target) = client::read_target(body).filter(|target| target.kind == b'S') else {
+            if let Some(kind) = kind_of(header.tag, body.first().copied().unwrap_or(0)) {
+                let portal = client::read_target(body).filter(|_| kind == Kind::DescribePortal);
+                let statements = &mut self.state.statements;
+                let note = portal.and_then(|portal| statements.describe_portal(portal.name));
+                drop(bound.server().replies.sent(kind, Reply::Forward, note));
+            }
+            return self.pass(Passing::Forward, header);
+        };
+        let text = ReadText { effects: Effects::empty(), run: None, readable: None };
+        let is_close = header.tag == client::CLOSE;
+        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, _| {
+            if is_close {
+                statements.close(link, target.name);
+                return Outcome::Sent(Effects::empty());
+            }
+            statements.describe(link, target.name)
+        });
+        match outcome {
+            Outcome::AskedFirst => Taken::Later(Gate::Shape),
+            Outcome::Sent(_) | Outcome::Refused => Taken::Bytes(header.total()),
+        }
+    }
+}

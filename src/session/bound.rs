@@ -1,0 +1,83 @@
+//! Everything of a session that lives as long as it has a server.
+//!
+//! Owns the lease, and with it what was sent, what is asked on our own account, and what the running
+//! transaction may have done to the session. Keeps the invariant that none of it is left when the
+//! server is given back.
+
+use super::check::Pin;
+use super::defaults::ResettingStatements;
+use super::effects::Effects;
+use super::gate::Gate;
+use super::query_stats::Running;
+use super::timing::Moments;
+use crate::backend::server::Server;
+use crate::pool::Lease;
+
+/// A parameter's name and what the client knew of it.
+pub(super) type Withheld = (Box<[u8]>, Option<Box<[u8]>>);
+
+/// A session with a server.
+pub(super) struct Bound {
+    pub(super) lease: Lease,
+    /// What the server is asked on our own account.
+    pub(super) gate: Option<Gate>,
+    /// The server has been sent something of the client's, since the last transaction ended.
+    pub(super) is_used: bool,
+    /// It has been sent something of the client's at all.
+    pub(super) has_served: bool,
+    /// What was sent may have changed: the question whether the server may go back is due.
+    pub(super) settle_is_due: bool,
+    /// What the running transaction may have done to the session.
+    pub(super) effects: Effects,
+    /// Why the server stays with the session, between transactions too.
+    pub(super) pin: Option<Pin>,
+    /// Something that was sent may be seen by others once it is answered, even if the client is gone.
+    pub(super) may_last: bool,
+    /// Parameters of which the client was not told the server's default: what it knew before.
+    pub(super) withheld: Vec<Withheld>,
+    /// ReadyForQuery is due to the client when the server has been given its settings.
+    pub(super) owes_ready: bool,
+    /// The server has said to the client that it closes the connection.
+    pub(super) has_said_goodbye: bool,
+    /// Times that a check was cut off by the session's own limits.
+    pub(super) failed_checks: u8,
+    /// In session mode: its statements that reset settings.
+    pub(super) resetting: ResettingStatements,
+    pub(super) moments: Moments,
+    /// What its portals run, for the figures.
+    pub(super) running: Running,
+}
+
+impl Bound {
+    /// With a server of which nothing was asked yet.
+    pub(super) fn new(lease: Lease) -> Self {
+        Self {
+            moments: Moments::at(lease.since()),
+            running: Running::new(lease.waited()),
+            lease,
+            gate: None,
+            is_used: false,
+            has_served: false,
+            settle_is_due: false,
+            effects: Effects::empty(),
+            pin: None,
+            may_last: false,
+            withheld: Vec::new(),
+            owes_ready: false,
+            has_said_goodbye: false,
+            failed_checks: 0,
+            resetting: ResettingStatements::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn server(&mut self) -> &mut Server {
+        self.lease.server()
+    }
+
+    /// Whether a question of ours is all that the server was ever asked for this client.
+    pub(super) fn only_we_ask(&self) -> bool {
+        let ours = matches!(self.gate, Some(Gate::Alive(_) | Gate::Align(_)));
+        ours && !self.owes_ready && !self.is_used
+    }
+}

@@ -1,0 +1,184 @@
+//! Everything of a session that does not depend on a server.
+//!
+//! Owns the client's socket, what is known of its session, and under which options it runs. Never
+//! holds a server.
+
+use super::card::Card;
+use super::check;
+use super::custom::CustomSettings;
+use super::reading::Reading;
+use super::route::{Mode, Options, Route};
+use super::statements::Statements;
+use super::timing::Timer;
+use super::worker::Worker;
+use crate::backend::server::Server;
+use crate::backend::settings::Settings;
+use crate::fault::{Fault, Side, Words};
+use crate::metrics::{EventKind, Traffic};
+use crate::net::Stream;
+use crate::pool::{Extras, Place};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+
+/// What becomes of the rest of the client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// The server gets it.
+    Forward,
+    /// Nobody gets it.
+    Drop,
+}
+
+/// Whether anybody is still there to hear answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// The client sends, and hears.
+    Here,
+    /// It sends nothing more. Perhaps it still hears: this often it was written to, to find out.
+    Silent(u8),
+    /// It does not hear either.
+    Gone,
+}
+
+/// The client's side of the connection.
+pub(super) struct Pipe {
+    pub(super) stream: Stream,
+    /// Bytes that wait for the rest of a message, or for a server.
+    pub(super) held: Vec<u8>,
+    /// Bytes still to come of a message that passes by length.
+    pub(super) passing: usize,
+    pub(super) pass: Passing,
+    /// An error of ours was sent in the middle of a batch: what follows is dropped up to its Sync.
+    pub(super) skipping: bool,
+    /// The last bytes that the client got end in the middle of a message.
+    pub(super) mid_frame: bool,
+    pub(super) presence: Presence,
+}
+
+impl Pipe {
+    /// Whether the client has to take something before more is read for it.
+    #[inline]
+    pub(super) fn is_blocked(&self) -> bool {
+        self.stream.is_blocked() && self.presence != Presence::Gone
+    }
+}
+
+/// What follows the client from server to server.
+pub(super) struct State {
+    pub(super) settings: Arc<Settings>,
+    /// Those of its startup packet.
+    pub(super) startup: Arc<Settings>,
+    /// The settings that matter to a plan.
+    pub(super) plan_settings: Arc<Settings>,
+    pub(super) custom: CustomSettings,
+    pub(super) statements: Statements,
+    pub(super) reading: Reading,
+    /// It reads what `nextval` gave it: it stays with a server on which it has moved a sequence.
+    pub(super) keeps_sequences: bool,
+}
+
+/// A client, logged in.
+pub(super) struct Client {
+    pub(super) pipe: Pipe,
+    pub(super) state: State,
+    pub(super) route: Arc<Route>,
+    pub(super) options: Arc<Options>,
+    pub(super) options_version: u32,
+    pub(super) worker: Rc<Worker>,
+    pub(super) card: Arc<Card>,
+    /// Startup parameters that nothing else can set: its server is its own.
+    pub(super) extras: Option<Arc<Extras>>,
+    /// The client has not been welcomed.
+    pub(super) greeting: bool,
+    pub(super) timer: Timer,
+    /// It reads nothing, as no session does now.
+    pub(super) suspended: bool,
+    /// Its place in line, if its server was lost before it was of use.
+    pub(super) place: Option<Place>,
+    /// Servers that have failed their test since one was of use.
+    pub(super) failed_tests: u32,
+}
+
+impl Client {
+    /// Whether its server is opened for it, with its startup parameters.
+    pub(super) fn is_dedicated(&self) -> bool {
+        self.extras.is_some()
+    }
+
+    /// Whether the server stays until the client leaves.
+    #[inline]
+    pub(super) fn keeps_server(&self) -> bool {
+        self.options.mode == Mode::Session || self.is_dedicated()
+    }
+
+    /// Whether a RESET on the server returns to something else than the session's own defaults.
+    pub(super) fn has_defaults(&self, server: &Server) -> bool {
+        !self.state.startup.is_empty() || !server.baseline.settings().is_empty()
+    }
+
+    /// What this thread counts of the session's pool.
+    #[inline]
+    pub(super) fn traffic(&self) -> &Traffic {
+        self.route.traffic.of(usize::from(self.worker.id.0))
+    }
+
+    /// Sends bytes of ours to the client.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(super) fn tell(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        if self.pipe.presence == Presence::Gone {
+            return Ok(());
+        }
+        self.traffic().sent.add(bytes.len() as u64);
+        self.pipe.stream.write(cx, bytes)
+    }
+
+    /// The session's settings are these from now on.
+    pub(super) fn set_settings(&mut self, settings: Arc<Settings>) {
+        if !Arc::ptr_eq(&settings, &self.state.settings) {
+            let table = &self.worker.common.settings;
+            self.state.plan_settings = check::for_plans(table, &settings);
+            self.state.settings = settings;
+        }
+    }
+
+    /// Whose words the client is told errors in.
+    pub(super) fn words(&self) -> Words {
+        self.worker.common.words
+    }
+
+    /// Something happened that an operator should know.
+    pub(super) fn record_event(&self, kind: EventKind, message: &str) {
+        let names = (&*self.route.database, &*self.route.user);
+        let now = std::time::SystemTime::now();
+        self.worker.common.events.note(now, ("warn", kind), names, message);
+    }
+
+    pub(super) fn log_fault(&self, fault: &Fault) {
+        let kind = match fault.code {
+            "53300" => Some(EventKind::Limit),
+            "08006" => Some(EventKind::Server),
+            "25P03" | "25P04" | "57P05" => Some(EventKind::Timeout),
+            "57014" if fault.side == Side::Operator => Some(EventKind::Timeout),
+            // What clients do, and what operators know already.
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.record_event(kind, &fault.message);
+        }
+        if self.options.log_pooler_errors {
+            let said = fault.clone().in_words(self.words());
+            self.log_pooler_error(said.code, &said.message);
+        }
+    }
+
+    pub(super) fn log_pooler_error(&self, code: &'static str, message: &str) {
+        tracing::warn!(
+            client = self.card.id, peer = %self.card.about.peer, user = %self.route.user,
+            database = %self.route.database, code, "pooler error: {message}"
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! The end of a session: what the client is told, and what becomes of its server.
+
+use super::bound::Bound;
+use super::card::Order;
+use super::client::{Client, Passing};
+use super::effects::Effects;
+use super::gate::Gate;
+use super::route::Mode;
+use super::run::{End, Phase, Session};
+use crate::backend::clean::{CleanError, Reach};
+use crate::backend::server::Server;
+use crate::backend::settings::Settings;
+use crate::backend::state::Rest;
+use crate::fault::Scope;
+use crate::pool::Lease;
+use crate::wire;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A clean-up takes no longer, whatever `cancel_wait_timeout` says.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The one reset query after which everything is known.
+const DISCARD_ALL: &str = "DISCARD ALL";
+
+/// Longest good-bye to a client that does not read.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// No client has this number.
+const NOBODY: u64 = u64::MAX;
+
+impl Session {
+    /// The end of a session: the client is told why, and its server is cleaned for the next one.
+    pub(super) async fn farewell(&mut self, end: End) {
+        let client = &mut self.client;
+        client.card.set_alarm(None);
+        // From here on no cancel request of this client reaches the server, which others get next.
+        client.card.unlinks();
+        if let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            if client.card.take(Order::Kill) {
+                client.kill(bound);
+            } else {
+                client.release(bound);
+            }
+        }
+        let reason = client.part(end).await;
+        if client.options.log_disconnections {
+            let about = &client.card.about;
+            tracing::info!(
+                client = client.card.id, peer = %about.peer, user = %client.route.user,
+                database = %client.route.database, age = age(about.since),
+                "closing because: {reason}"
+            );
+        }
+    }
+}
+
+/// What is to be done with a server before others get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Release {
+    /// It is closed, for this reason.
+    Close(&'static str),
+    /// It goes back if it is at rest, else it is brought to rest.
+    Return,
+    /// It runs this first.
+    Reset(String),
+}
+
+/// What the decision rests on.
+#[derive(Clone, Copy, Debug)]
+struct Left<'a> {
+    is_dedicated: bool,
+    has_said_goodbye: bool,
+    /// A question of ours is not answered.
+    is_asked: bool,
+    /// It waits for the rest of a message that nobody is going to send.
+    is_mid_message: bool,
+    seeds: bool,
+    /// The session may have left something that the next one must not find.
+    has_left: bool,
+    mode: Mode,
+    reset_query: Option<&'a str>,
+}
+
+impl Left<'_> {
+    fn release(self) -> Release {
+        if self.is_dedicated {
+            return Release::Close("replication client was closed");
+        }
+        if self.has_said_goodbye {
+            return Release::Close("server closed the connection");
+        }
+        if self.is_asked {
+            return Release::Close("client disconnect while server was not ready");
+        }
+        if self.is_mid_message {
+            return Release::Close("client disconnect before everything was sent to the server");
+        }
+        if self.seeds {
+            return Release::Close("random() was seeded");
+        }
+        let reset = match self.mode {
+            Mode::Session => self.reset_query,
+            Mode::Transaction | Mode::Statement => self.has_left.then_some(DISCARD_ALL),
+        };
+        reset.map_or(Release::Return, |reset| Release::Reset(reset.to_owned()))
+    }
+}
+
+impl Client {
+    async fn part(&mut self, end: End) -> String {
+        let (mut unsent, words) = (None, self.words());
+        let reason = match end {
+            End::Left => "client close request".to_owned(),
+            End::ClientLost(error) => {
+                let lost = format!("client connection lost: {error}");
+                return words.choose(lost, "client unexpected eof".to_owned());
+            }
+            End::Quietly(reason) => reason,
+            End::ServerSaid => {
+                words.choose("server closed the connection", "server conn crashed?").to_owned()
+            }
+            End::Fault(fault) => {
+                self.log_fault(&fault);
+                debug_assert_eq!(fault.scope, Scope::Session);
+                let (mut out, said) = (Vec::new(), fault.in_words(words));
+                wire::fault(&mut out, &said);
+                unsent = Some(out);
+                said.message.into_owned()
+            }
+            End::Told(out, reason) => {
+                unsent = Some(out);
+                reason
+            }
+        };
+        // In the middle of a message nothing can be said any more.
+        unsent = unsent.filter(|_| !self.pipe.mid_frame);
+        let stream = &mut self.pipe.stream;
+        let closed = poll_fn(|cx| {
+            if let Some(out) = unsent.take() {
+                stream.write(cx, &out)?;
+            }
+            stream.poll_close(cx)
+        });
+        // A client that does not read what it is told is not waited for.
+        drop(tokio::time::timeout(FAREWELL, closed).await);
+        reason
+    }
+
+    /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
+    /// Whatever cannot be cleaned is closed.
+    fn release(&self, mut bound: Bound) {
+        let options = &self.options;
+        let checked = bound.effects.intersects(Effects::CHECKED | Effects::KEEPS_SERVER);
+        let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();
+        let left = Left {
+            is_dedicated: self.is_dedicated(),
+            has_said_goodbye: bound.has_said_goodbye,
+            is_asked: bound.gate.as_ref().is_some_and(Gate::is_ours),
+            is_mid_message: self.pipe.passing > 0 && self.pipe.pass == Passing::Forward,
+            seeds: bound.effects.contains(Effects::SEEDS),
+            has_left: checked || is_pinned || bound.gate.is_some(),
+            mode: options.mode,
+            reset_query: options.server_reset_query.as_deref(),
+        };
+        let reset = match left.release() {
+            Release::Close(reason) => return bound.server().ends(reason),
+            Release::Return => None,
+            Release::Reset(reset) => Some(reset),
+        };
+        if options.mode == Mode::Session && reset.as_deref() != Some(DISCARD_ALL) {
+            // The session may have changed any setting, and only DISCARD ALL is understood.
+            bound.server().tainted_by = Some(NOBODY);
+        }
+        let lease = bound.lease;
+        let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
+            return;
+        };
+        self.clean(lease, reset);
+    }
+
+    /// Cleans a server in a task of its own, for a limited time.
+    fn clean(&self, mut lease: Lease, reset: Option<String>) {
+        let worker = Rc::clone(&self.worker);
+        let limit = self.options.cancel_wait_timeout.unwrap_or(LONGEST).min(LONGEST);
+        let neutral = Arc::clone(&self.route.account.neutral);
+        tokio::task::spawn_local(async move {
+            let reach = Reach { resolver: &worker.resolver, tcp: &worker.tcp };
+            let server = lease.server();
+            let cleaning = clean(server, reach, reset.as_deref(), &neutral);
+            match tokio::time::timeout(limit, cleaning).await {
+                Ok(Ok(())) => {
+                    if let Err(mut lease) = lease.try_return() {
+                        lease.server().ends("client disconnect while server was not ready");
+                    }
+                }
+                Ok(Err(error)) => server.ends(format!("reset query failed: {error}")),
+                Err(_) => server.ends("client disconnected with query in progress"),
+            }
+        });
+    }
+
+    /// Closes the server, and cancels what it runs: PostgreSQL itself would find out only when it has
+    /// something to say.
+    fn kill(&self, mut bound: Bound) {
+        if bound.server().rest() != Rest::AtRest {
+            self.deliver_cancel(&mut bound);
+        }
+        bound.server().ends("admin forced disconnect");
+    }
+}
+
+/// Whole seconds since then.
+fn age(since: SystemTime) -> u64 {
+    since.elapsed().unwrap_or_default().as_secs()
+}
+
+/// Brings the server to rest and runs the reset query. One of the operator's own may leave
+/// prepared statements behind, ours and the client's: they go as well, since the next session
+/// would meet their names.
+async fn clean(
+    server: &mut Server,
+    reach: Reach<'_>,
+    reset: Option<&str>,
+    neutral: &Arc<Settings>,
+) -> Result<(), CleanError> {
+    server.clean(reach, reset).await?;
+    match reset {
+        None => Ok(()),
+        Some(DISCARD_ALL) => server.renewed(neutral).await,
+        Some(_) => server.run("DEALLOCATE ALL").await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_release() {
+        let left = Left {
+            is_dedicated: false,
+            has_said_goodbye: false,
+            is_asked: false,
+            is_mid_message: false,
+            seeds: false,
+            has_left: false,
+            mode: Mode::Transaction,
+            reset_query: Some("RESET ALL"),
+        };
+        let reset = |sql: &str| Release::Reset(sql.to_owned());
+        assert_eq!(left.release(), Release::Return);
+        assert_eq!(Left { has_left: true, ..left }.release(), reset(DISCARD_ALL));
+        let session = Left { mode: Mode::Session, ..left };
+        assert_eq!(session.release(), reset("RESET ALL"));
+        assert_eq!(Left { reset_query: None, ..session }.release(), Release::Return);
+        for closed in [
+            Left { is_dedicated: true, ..left },
+            Left { has_said_goodbye: true, ..left },
+            Left { is_asked: true, ..left },
+            Left { is_mid_message: true, ..left },
+            Left { seeds: true, ..left },
+        ] {
+            assert!(matches!(closed.release(), Release::Close(_)), "{closed:?}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! What the server gets of each message of the client's.
+//!
+//! A message is opened only if its name or text matters; everything else passes by length. Texts are
+//! read by the session's own rules.
+
+use super::bound::Bound;
+use super::client::{Client, Passing};
+use super::check::Pin;
+use super::effects::Effects;
+use super::gate::Gate;
+use super::pieces::Pieces;
+use super::route::StatePolicy;
+use super::run::End;
+use super::state::{HOLD_MAX, is_due};
+use super::statements::{Link, ParseContext, ties_refused};
+use super::texts::Text;
+use crate::backend::note::Note;
+use crate::backend::server::{Sequences, Server};
+use crate::backend::state::{Kind, Reply, kind_of};
+use crate::fault::{Fault, Side};
+use crate::metrics::{Run, Traffic};
+use crate::sql::{self, Readable};
+use crate::wire::{self, HEADER_LEN, Header, client};
+
+/// What became of a message.
+pub(super) enum Taken {
+    /// This many of its bytes; the rest passes by length.
+    Bytes(usize),
+    /// More of it has to be there.
+    Incomplete,
+    /// It has to wait behind this gate.
+    Later(Gate),
+}
+
+/// What is known of a text.
+pub(super) struct ReadText<'a> {
+    /// What running it may do.
+    pub(super) effects: Effects,
+    /// Which statement it is, for the figures.
+    pub(super) run: Option<Run>,
+    /// The text as it was read; `None` where the rules are not known.
+    pub(super) readable: Option<Readable<'a>>,
+}
+
+fn malformed() -> Fault {
+    Fault::query(Side::Client, "08P01", "invalid message format")
+}
+
+impl Client {
+    /// One message for the server. Its bytes that pass as they are, pass by length.
+    pub(super) fn take_message(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        data: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Result<Taken, End> {
+        let replies = &bound.server().replies;
+        match header.tag {
+            client::TERMINATE => return Err(End::Left),
+            client::SYNC => {}
+            _ if replies.is_skipping() => return Ok(self.pass(Passing::Drop, header)),
+            _ => {}
+        }
+        if !is_due(header, data) {
+            return Ok(Taken::Incomplete);
+        }
+        let body = data.get(HEADER_LEN..header.total().min(data.len())).unwrap_or_default();
+        if header.tag == client::FLUSH && header.body > 0 && !replies.is_copying_in() {
+            // The server would skip what follows, and nothing that it owes would tell.
+            self.link(bound, pieces).refuse(malformed());
+            return Ok(Taken::Bytes(header.total().min(data.len())));
+        }
+        if self.keeps_server() {
+            return Ok(self.take_any(bound, header, body));
+        }
+        Ok(match header.tag {
+            client::QUERY => self.take_query(bound, header, body, pieces),
+            client::PARSE | client::BIND | client::DESCRIBE | client::CLOSE | client::EXECUTE => {
+                self.take_of_batch(bound, header, body, pieces)
+            }
+            tag => {
+                if tag == client::FUNCTION_CALL {
+                    self.sends(bound, Effects::UNSEEN);
+                }
+                if let Some(kind) = kind_of(tag, 0) {
+                    drop(bound.server().replies.sent(kind, Reply::Forward, None));
+                }
+                if tag == client::SYNC {
+                    self.hold_what_follows(bound);
+                }
+                self.pass(Passing::Forward, header)
+            }
+        })
+    }
+
+    #[inline]
+    pub(super) fn pass(&mut self, pass: Passing, header: Header) -> Taken {
+        self.pipe.pass = pass;
+        self.pipe.passing = header.total();
+        Taken::Bytes(0)
+    }
+
+    /// The server's side of a translation.
+    pub(super) fn link<'a>(
+        &'a self,
+        bound: &'a mut Bound,
+        pieces: &'a mut Pieces<'_>,
+    ) -> Link<'a> {
+        let traffic: &Traffic = self.traffic();
+        let max = self.options.max_prepared_statements;
+        Link { server: bound.lease.server(), out: pieces.insert(), max, traffic }
+    }
+
+    /// A message of a session that keeps its server: nothing is translated.
+    fn take_any(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> Taken {
+        let (run, effects) = self.sees(bound, header, body);
+        let target = body.first().copied().unwrap_or(0);
+        if let Some(kind) = kind_of(header.tag, target) {
+            let runs = matches!(kind, Kind::Query | Kind::Execute);
+            let note = run.filter(|_| runs).map(Note::Run);
+            drop(bound.server().replies.sent(kind, Reply::Forward, note));
+        }
+        self.note_resets(bound, (header.tag, body), effects);
+        self.state.reading.sent(effects);
+        if bound.server().replies.status() == wire::IDLE {
+            bound.may_last |= effects.contains(Effects::WRITES);
+        }
+        bound.may_last |= effects.contains(Effects::COMMITS);
+        let is_whole = body.len() == header.body;
+        if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
+            self.hold_what_follows(bound);
+        }
+        self.pass(Passing::Forward, header)
+    }
+
+    /// A message of a session that keeps its server: the statement, for the figures, and what it may
+    /// do.
+    fn sees(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+    ) -> (Option<Run>, Effects) {
+        let is_whole = body.len() == header.body;
+        let running = &mut bound.running;
+        match header.tag {
+            client::QUERY => {
+                let sql = body.strip_suffix(&[0]).filter(|_| is_whole);
+                self.read_passing(sql)
+            }
+            client::PARSE => {
+                let view = client::read_parse(body).filter(|_| is_whole);
+                let (run, effects) = self.read_passing(view.map(|view| view.sql));
+                if let Some(view) = view {
+                    running.prepares(view.name, run);
+                }
+                // They are those of its Execute as well: a Parse alone is rare.
+                (run, effects)
+            }
+            client::BIND => {
+                if let Some(view) = client::read_bind(body) {
+                    let run = running.run_of(view.statement);
+                    running.binds(view.portal, run);
+                }
+                (None, Effects::empty())
+            }
+            // Which statement it runs may not be known.
+            client::EXECUTE => (running.executes(body), Effects::WRITES),
+            client::FUNCTION_CALL => (None, Effects::UNSEEN),
+            _ => (None, Effects::empty()),
+        }
+    }
+
+    fn read_passing(&mut self, sql: Option<&[u8]>) -> (Option<Run>, Effects) {
+        let database = &self.route.database;
+        let readable = sql.and_then(|sql| self.state.reading.read(sql));
+        let mut texts = self.worker.texts.borrow_mut();
+        let Some(readable) = readable else {
+            return (texts.run_unread(database), Effects::UNSEEN);
+        };
+        let text = Text { database, rules: readable.rules, sql: &readable.text };
+        let custom = &mut self.state.custom;
+        let (effects, run) = texts.read(text, &mut |name| custom.note(name));
+        (run, effects)
+    }
+
+    /// Reads a text. `Err`: what is on its way decides how.
+    pub(super) fn read_text<'a>(
+        &mut self,
+        server: &Server,
+        sql: &'a [u8],
+    ) -> Result<ReadText<'a>, ()> {
+        let readable = self.state.reading.read(sql);
+        if readable.is_none() && server.replies.awaits_ready() {
+            return Err(());
+        }
+        let database = &self.route.database;
+        let mut texts = self.worker.texts.borrow_mut();
+        let (effects, run) = match &readable {
+            Some(readable) => {
+                let text = Text { database, rules: readable.rules, sql: &readable.text };
+                let custom = &mut self.state.custom;
+                texts.read(text, &mut |name| custom.note(name))
+            }
+            None => (Effects::UNSEEN, texts.run_unread(database)),
+        };
+        Ok(ReadText { effects, run, readable })
+    }
+
+    /// Something that may do this is sent to the server.
+    #[inline]
+    pub(super) fn sends(&mut self, bound: &mut Bound, effects: Effects) {
+        self.state.reading.sent(effects);
+        if effects.is_empty() {
+            return;
+        }
+        bound.effects |= effects;
+        let is_idle = bound.lease.server().replies.status() == wire::IDLE;
+        bound.may_last |= (effects.contains(Effects::WRITES) && is_idle)
+            || effects.contains(Effects::COMMITS);
+        if self.options.state_policy != StatePolicy::Ignore {
+            if effects.contains(Effects::LOADS) {
+                bound.pin = Some(Pin::Library);
+            } else if effects.contains(Effects::SEEDS) {
+                bound.pin = Some(Pin::Seed);
+            }
+        }
+    }
+
+    /// Waits until everything that was sent is answered.
+    pub(super) fn wait_for_answers(bound: &mut Bound, pieces: &mut Pieces<'_>) -> Taken {
+        if bound.server().replies.has_open_batch() {
+            client::bare(pieces.insert(), client::FLUSH);
+        }
+        Taken::Later(Gate::Answers)
+    }
+
+    fn take_query(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        let is_whole = body.len() == header.body;
+        let sql = body.strip_suffix(&[0]).filter(|_| is_whole && header.body <= HOLD_MAX);
+        let text = match sql {
+            Some(sql) => match self.read_text(bound.server(), sql) {
+                Ok(text) => text,
+                Err(()) => return Self::wait_for_answers(bound, pieces),
+            },
+            None => {
+                let run = self.worker.texts.borrow_mut().run_unread(&self.route.database);
+                ReadText { effects: Effects::UNSEEN, run, readable: None }
+            }
+        };
+        if text.effects.contains(Effects::NAMES)
+            && self.state.statements.are_in_doubt(bound.server())
+        {
+            return Self::wait_for_answers(bound, pieces);
+        }
+        if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error
+        {
+            self.link(bound, pieces).refuse_query(ties_refused());
+            return Taken::Bytes(HEADER_LEN + body.len());
+        }
+        self.follow_sequences(bound, text.effects, pieces);
+        self.state.statements.query(bound.server());
+        if text.effects.contains(Effects::NAMES)
+            && let (Some(readable), Some(sql)) = (&text.readable, sql)
+        {
+            let mentions = sql::mentions(&readable.text, readable.rules);
+            if !mentions.is_empty() {
+                self.send_mentioning(bound, (sql, &text), &mentions, pieces);
+                return Taken::Bytes(header.total());
+            }
+        }
+        self.sends(bound, text.effects);
+        let note = text.run.map(Note::Run);
+        drop(bound.server().replies.sent(Kind::Query, Reply::Forward, note));
+        if is_whole {
+            self.hold_what_follows(bound);
+        }
+        self.pass(Passing::Forward, header)
+    }
+
+    /// A Query whose text mentions prepared statements.
+    fn send_mentioning(
+        &mut self,
+        bound: &mut Bound,
+        (sql, text): (&[u8], &ReadText<'_>),
+        mentions: &[sql::Mention],
+        pieces: &mut Pieces<'_>,
+    ) {
+        let is_private = bound.effects.intersects(Effects::SETS | Effects::SETTINGS);
+        let (worker, settings) =
+            (std::rc::Rc::clone(&self.worker), self.state.plan_settings.clone());
+        let context = ParseContext {
+            table: &worker.common.statements,
+            settings: &settings,
+            rules: text.readable.as_ref().map(|readable| readable.rules),
+            mentions,
+            effects: text.effects,
+            is_private,
+            run: text.run,
+            reading: self.state.reading.sign(),
+        };
+        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
+        let max = self.options.max_prepared_statements;
+        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic };
+        let query = self.state.statements.query_text(&mut link, sql, &context);
+        client::query(link.out, &query.sql);
+        link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));
+        self.sends(bound, text.effects | query.effects);
+        bound.gate = Some(Gate::Answers);
+    }
+
+    /// A batch has been sent whole. What is behind it may use defaults that are still to be restored.
+    /// Not of a message whose rest is still to come: behind a gate the client is not read.
+    #[inline]
+    pub(super) fn hold_what_follows(&mut self, bound: &mut Bound) {
+        if bound.effects.contains(Effects::RESETS) && self.has_defaults(bound.lease.server()) {
+            bound.gate = Some(Gate::Answers);
+        }
+    }
+
+    /// A text that moves a sequence, or reads what one gave, is going to be sent: it must not find
+    /// what another client's `nextval` has left.
+    #[inline]
+    pub(super) fn follow_sequences(
+        &mut self,
+        bound: &mut Bound,
+        effects: Effects,
+        pieces: &mut Pieces<'_>,
+    ) {
+        if !effects.intersects(Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES) {
+            return;
+        }
+        let id = self.card.id;
+        let reads = effects.contains(Effects::READS_SEQUENCES);
+        let moves = effects.contains(Effects::MOVES_SEQUENCES);
+        self.state.keeps_sequences |= reads;
+        let must_be_own =
+            reads || self.state.keeps_sequences || self.route.sequences.must_be_exact();
+        self.route.sequences.count(reads, moves);
+        let server = bound.lease.server();
+        let failed = server.replies.status() == wire::FAILED;
+        if !server.sequences.are_of(id) && must_be_own && !failed {
+            let in_batch = server.replies.has_open_batch();
+            let mut link = self.link(bound, pieces);
+            if in_batch {
+                link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed);
+            } else {
+                link.run_query(DISCARD_SEQUENCES, Note::Answer(Box::default()));
+            }
+            bound.server().sequences = Sequences::None;
+        }
+        if moves {
+            let server = bound.lease.server();
+            server.sequences = server.sequences.moved_by(id);
+            if self.state.keeps_sequences && self.options.state_policy != StatePolicy::Ignore {
+                bound.pin = bound.pin.or(Some(Pin::Sequence));
+            }
+        }
+    }
+}
+
+const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";

@@ -1,0 +1,222 @@
+//! What a frame of the server's means for its session.
+
+use super::bound::Bound;
+use super::client::Client;
+use super::effects::Effects;
+use super::gate::Gate;
+use super::pieces::Pieces;
+use super::query_stats::run_of;
+use super::timing::{Clock, Moments};
+use crate::backend::note::Note;
+use crate::backend::state::{Expected, OutOfStep, Reply};
+use crate::fault::{Fault, Side};
+use crate::wire::{self, ErrorFields, Header, server};
+
+impl Client {
+    /// Takes in one frame. `Forward`: its bytes go on as they are.
+    pub(super) fn frame(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Result<Reply, OutOfStep> {
+        match header.tag {
+            server::READY => return self.ready(bound, body),
+            server::ERROR => {
+                let is_whole = body.len() == header.body;
+                return Ok(self.error(bound, (body, is_whole), pieces));
+            }
+            server::COMMAND_COMPLETE => self.completed(bound, body),
+            server::PARAMETER_STATUS => return Ok(self.heard_of(bound, body)),
+            // A client that is being welcomed hears what its settings gave rise to.
+            server::NOTICE if self.greeting => return Ok(Reply::Forward),
+            server::NOTIFICATION => return Ok(Reply::Forward),
+            server::PARAMETER_DESCRIPTION => {
+                let known = (&self.worker.common.statements, &self.state.plan_settings);
+                self.state.statements.parameters(bound.lease.server(), body, known);
+            }
+            server::DATA_ROW => {
+                if let Some(Gate::Check(answer)) = &mut bound.gate {
+                    answer.rows.extend(server::columns(body));
+                }
+            }
+            _ => {}
+        }
+        let server = bound.lease.server();
+        let received = server.replies.received(header.tag)?;
+        if let Some(Expected { note: Some(note), .. }) = received.settled {
+            if let Some(run) = run_of(&note) {
+                self.executed(bound, run);
+            }
+            if !matches!(note, Note::Run(_)) {
+                let server = bound.lease.server();
+                self.state.statements.commit(server, note, (header.tag, body));
+            }
+        }
+        Ok(received.reply)
+    }
+
+    /// ReadyForQuery.
+    fn ready(&mut self, bound: &mut Bound, body: &[u8]) -> Result<Reply, OutOfStep> {
+        let status = body.first().copied().unwrap_or(0);
+        let server = bound.lease.server();
+        let received = server.replies.ready(status)?;
+        let note = received.settled.and_then(|settled| settled.note);
+        let is_answered = server.replies.outstanding() == 0;
+        if is_answered {
+            let server = &*server;
+            self.state
+                .reading
+                .answered(status == wire::IDLE, |name| server.reported_parameter(name));
+        }
+        if received.reply != Reply::Forward {
+            if let Some(note) = note {
+                self.state.statements.commit(bound.lease.server(), note, (server::READY, body));
+            }
+            return Ok(received.reply);
+        }
+        self.ends_query(bound, status, note.as_ref().and_then(run_of));
+        if let Some(note @ Note::Texts(_)) = note {
+            self.state.statements.commit(bound.lease.server(), note, (server::READY, body));
+        }
+        self.ends_transaction(bound, status);
+        let withheld = self.withholds_ready(bound, status);
+        Ok(if withheld { Reply::Swallow } else { Reply::Forward })
+    }
+
+    /// ReadyForQuery came for the client. What is behind it in a pipeline begins now.
+    fn ends_query(&mut self, bound: &mut Bound, status: u8, run: Option<crate::metrics::Run>) {
+        let now = self.worker.common.pools.now();
+        if self.worker.common.queries.is_on() {
+            self.ends_statement(bound, run, now);
+        }
+        let before = bound.moments;
+        bound.moments = Moments { query: now, known: now, ..before };
+        self.traffic().query.record(now.since(before.query));
+        if status == wire::IDLE {
+            self.traffic().transaction.record(now.since(before.transaction));
+            bound.moments.transaction = now;
+        }
+    }
+
+    /// A transaction may be over. What the client has sent since then may have gone no further: until
+    /// it does, the server can be replaced again.
+    fn ends_transaction(&self, bound: &mut Bound, status: u8) {
+        if status != wire::IDLE {
+            return;
+        }
+        if bound.server().replies.outstanding() == 0 {
+            bound.may_last = false;
+            bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER;
+        }
+        if self.loss(bound).is_free && bound.server().replies.are_made_up() {
+            bound.is_used = false;
+        }
+    }
+
+    /// CommandComplete.
+    fn completed(&mut self, bound: &mut Bound, body: &[u8]) {
+        if bound.server().replies.front_reply() == Reply::Forward {
+            self.counts_rows(bound, body);
+        }
+        if !self.keeps_server() {
+            self.state.statements.completed(bound.lease.server(), body);
+        }
+    }
+
+    /// ErrorResponse; of a long one only the head.
+    fn error(
+        &mut self,
+        bound: &mut Bound,
+        (body, is_whole): (&[u8], bool),
+        pieces: &mut Pieces<'_>,
+    ) -> Reply {
+        let fields = wire::error_fields(body);
+        let is_fatal = fields.is_fatal();
+        // A server that dies now is nobody's, or it was asked nothing of the client's.
+        let unnoticed =
+            is_fatal && (bound.only_we_ask() || self.loss(bound).loses_nothing());
+        bound.server().is_closing |= is_fatal;
+        if unnoticed {
+            return Reply::Swallow;
+        }
+        bound.has_said_goodbye |= is_fatal;
+        let is_clients = bound.server().replies.front_reply() == Reply::Forward;
+        self.traffic().errors.add(u64::from(is_clients));
+        if self.worker.common.queries.is_on() {
+            self.fails_statement(bound, is_fatal);
+        }
+        let is_unexplained = bound.server().replies.outstanding() == 0;
+        let reply = self.answer_to_error(bound, (body, is_whole), fields, pieces);
+        self.state.statements.heal(bound.lease.server(), fields);
+        self.state.statements.query_failed(bound.lease.server());
+        self.undo(bound);
+        if is_unexplained && !is_fatal && !self.keeps_server() {
+            // Whatever it was, the server skips what follows.
+            self.pipe.skipping = true;
+        }
+        reply
+    }
+
+    /// What the client gets in the place of an error.
+    fn answer_to_error(
+        &mut self,
+        bound: &mut Bound,
+        (body, is_whole): (&[u8], bool),
+        fields: ErrorFields<'_>,
+        pieces: &mut Pieces<'_>,
+    ) -> Reply {
+        let is_fatal = fields.is_fatal();
+        if let (Some(answer), false) = (bound.gate.as_mut().and_then(Gate::answer), is_fatal) {
+            let mut error = Vec::new();
+            wire::with_message(&mut error, body, fields.message);
+            answer.error = Some(error);
+            return Reply::Swallow;
+        }
+        let words = self.worker.common.words;
+        let note = bound.lease.server().replies.front().and_then(|front| front.note.as_ref());
+        match note {
+            Some(Note::Try(_) | Note::Answer(_)) if !is_fatal => return Reply::Swallow,
+            Some(Note::Refuse(fault)) => {
+                wire::fault(pieces.insert(), &fault.as_ref().clone().in_words(words));
+                return Reply::Swallow;
+            }
+            _ => {}
+        }
+        if self.timer.clock == Clock::Cancelled && fields.code == b"57014" {
+            wire::fault(pieces.insert(), &query_timeout().in_words(words));
+            self.log_fault(&query_timeout());
+            return Reply::Swallow;
+        }
+        if !is_whole || self.keeps_server() {
+            return Reply::Forward;
+        }
+        match self.state.statements.translate(body, fields, note) {
+            Some(translated) => {
+                pieces.insert().extend_from_slice(&translated);
+                Reply::Swallow
+            }
+            None => Reply::Forward,
+        }
+    }
+
+    /// Takes back what the messages noted that are not going to be answered.
+    fn undo(&mut self, bound: &mut Bound) {
+        let server = bound.lease.server();
+        let mut dropped = Vec::new();
+        server.replies.failed(|entry| dropped.push(entry.note));
+        let last = dropped.len().saturating_sub(1);
+        for (index, note) in dropped.into_iter().enumerate() {
+            if let Some(note) = note {
+                self.state.statements.undo(server, note, index == last);
+            }
+        }
+    }
+}
+
+fn query_timeout() -> Fault {
+    Fault::query(Side::Operator, "57014", "canceling statement due to query timeout")
+        .pgbouncer("query timeout")
+        .hint("The statement took longer than query_timeout.")
+}

@@ -1,0 +1,131 @@
+//! By which rules the client's texts are read, at this point of its pipeline.
+//!
+//! Pure. The rules are the session's: they follow it from server to server. A text that may change
+//! them makes them uncertain until the server has answered everything (ReadyForQuery), because only
+//! then it has said what it uses now (manual, "Asynchronous Operations"). A change inside of a
+//! transaction may be undone by any statement behind it that fails, and by its end.
+
+use super::effects::Effects;
+use crate::sql::{self, Encoding, Readable};
+
+/// How the server reads the texts of a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    encoding: Encoding,
+    conforming: bool,
+    /// Something on its way may change the rules.
+    is_uncertain: bool,
+    /// The running transaction has changed them, or may have.
+    changed_in_transaction: bool,
+}
+
+impl Reading {
+    /// What a server reports, by parameter.
+    pub(super) fn of<'a>(reported: impl Fn(&'static [u8]) -> Option<&'a [u8]>) -> Self {
+        Self {
+            encoding: reported(b"client_encoding").map_or(Encoding::Unknown, Encoding::of),
+            conforming: reported(b"standard_conforming_strings") != Some(b"off"),
+            is_uncertain: false,
+            changed_in_transaction: false,
+        }
+    }
+
+    /// Whether something on its way may change the rules.
+    #[inline]
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.is_uncertain
+    }
+
+    /// A sign of the rules: texts are read alike if it is the same.
+    #[inline]
+    pub(super) fn sign(&self) -> u8 {
+        if self.is_uncertain {
+            return u8::MAX;
+        }
+        (self.encoding as u8) << 1 | u8::from(self.conforming)
+    }
+
+    /// The text, to be read; `None` when the rules are not known.
+    #[inline]
+    pub(super) fn read<'a>(&self, text: &'a [u8]) -> Option<Readable<'a>> {
+        if self.is_uncertain {
+            return None;
+        }
+        sql::readable(text, self.encoding, self.conforming)
+    }
+
+    /// Something that may do this is sent to the server.
+    #[inline]
+    pub(super) fn sent(&mut self, effects: Effects) {
+        if effects.contains(Effects::RULES) {
+            self.changed_in_transaction = true;
+        }
+        self.is_uncertain |= self.changed_in_transaction;
+    }
+
+    /// The server has answered everything, and reports this now.
+    #[inline]
+    pub(super) fn answered<'a>(
+        &mut self,
+        is_idle: bool,
+        reported: impl Fn(&'static [u8]) -> Option<&'a [u8]>,
+    ) {
+        if !self.changed_in_transaction {
+            return;
+        }
+        let changed_in_transaction = !is_idle;
+        *self = Self { changed_in_transaction, ..Self::of(reported) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(
+        encoding: &'static str,
+        conforming: &'static str,
+    ) -> impl Fn(&'static [u8]) -> Option<&'static [u8]> {
+        move |name| match name {
+            b"client_encoding" => Some(encoding.as_bytes()),
+            b"standard_conforming_strings" => Some(conforming.as_bytes()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_change_is_uncertain_until_it_is_answered() {
+        let mut reading = Reading::of(reported("UTF8", "on"));
+        assert!(reading.read(b"'\\'").is_some_and(|text| text.rules.are_conforming()));
+        reading.sent(Effects::WRITES);
+        assert!(!reading.is_uncertain());
+        reading.sent(Effects::RULES);
+        assert!(reading.read(b"SELECT 1").is_none());
+        reading.answered(true, reported("UTF8", "off"));
+        assert!(reading.read(b"'\\'").is_some_and(|text| !text.rules.are_conforming()));
+        reading.sent(Effects::WRITES);
+        assert!(!reading.is_uncertain(), "the transaction that changed it is over");
+    }
+
+    #[test]
+    fn whatever_comes_behind_a_change_in_a_transaction_may_undo_it() {
+        let mut reading = Reading::of(reported("UTF8", "on"));
+        reading.sent(Effects::RULES);
+        reading.answered(false, reported("UTF8", "off"));
+        assert!(reading.read(b"SELECT 1").is_some());
+        reading.sent(Effects::empty());
+        assert!(reading.is_uncertain(), "it may fail, or end the transaction");
+        reading.answered(true, reported("UTF8", "on"));
+        assert!(reading.read(b"'\\'").is_some_and(|text| text.rules.are_conforming()));
+    }
+
+    #[test]
+    fn an_encoding_in_which_ascii_may_be_a_part_of_a_character() {
+        let reading = Reading::of(reported("SJIS", "on"));
+        let text = reading.read(b"E'\x95\\'").map(|text| text.text.into_owned());
+        assert_eq!(text, Some(b"E'\x95\xff'".to_vec()));
+        assert_ne!(reading.sign(), Reading::of(reported("UTF8", "on")).sign());
+        let nothing = Reading::of(|_| None);
+        assert!(nothing.read(b"SELECT '\\'").is_none());
+    }
+}

@@ -1,0 +1,137 @@
+//! What becomes of a server that has answered something: pure.
+//!
+//! ```text
+//!                 ┌─ in a transaction, or something is owed ──▶ Stay
+//!  answered ──────┼─ something may be left of the session ────▶ Check, and then again
+//!                 ├─ nothing is ──────────────────────────────▶ GiveBack
+//!                 └─ nobody can tell what it owes ────────────▶ Close
+//! ```
+
+use super::check::Pin;
+use super::effects::Effects;
+use crate::backend::state::Rest;
+
+/// What the decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation {
+    /// What the server owes.
+    pub(super) rest: Rest,
+    /// The queue of expected replies alone.
+    pub(super) owed: Rest,
+    /// Answers are outstanding.
+    pub(super) is_answering: bool,
+    /// A question asked now is answered.
+    pub(super) may_ask: bool,
+    /// The status byte says that no transaction is open.
+    pub(super) is_idle: bool,
+    /// The pool mode gives the server back with each statement.
+    pub(super) by_statement: bool,
+    /// The server stays until the client leaves.
+    pub(super) keeps_server: bool,
+    /// A part of a message of the client's is on its way.
+    pub(super) is_passing: bool,
+    /// ReadyForQuery is withheld from the client.
+    pub(super) owes_ready: bool,
+    pub(super) effects: Effects,
+    pub(super) pin: Option<Pin>,
+}
+
+/// What to do with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settle {
+    /// The client keeps it, in a transaction or because something is owed.
+    Stay,
+    /// The same, and the client is between transactions.
+    StayIdle,
+    /// The client keeps it, silent in a transaction.
+    StayInTransaction,
+    /// Only a cancel request on its way, or bytes that wait, hold it.
+    Wait,
+    /// Ask what the session has there.
+    Check,
+    /// It goes back.
+    GiveBack,
+    /// It is closed.
+    Close,
+    /// The client has begun a transaction where none is allowed.
+    RefuseTransaction,
+}
+
+/// Decides. To be asked when nothing is asked on our own account.
+pub(super) fn settle(now: Situation) -> Settle {
+    if now.by_statement && !now.is_idle && !now.is_answering {
+        return Settle::RefuseTransaction;
+    }
+    match now.rest {
+        Rest::AtRest if now.is_passing => Settle::StayIdle,
+        Rest::AtRest if now.keeps_server => {
+            if now.effects.contains(Effects::RESETS) { Settle::Check } else { Settle::StayIdle }
+        }
+        Rest::AtRest if now.effects.intersects(Effects::CHECKED) => Settle::Check,
+        Rest::AtRest if now.pin.is_some() => Settle::StayIdle,
+        Rest::AtRest => Settle::GiveBack,
+        // What the client has sent into a copy may have ended behind it.
+        Rest::Unprovable if !now.keeps_server && now.may_ask && !now.is_passing => Settle::Check,
+        Rest::Unprovable if !now.keeps_server => Settle::Close,
+        Rest::Unprovable if now.owes_ready && !now.is_passing => Settle::Check,
+        Rest::Busy | Rest::Unprovable if now.owed == Rest::AtRest => Settle::Wait,
+        Rest::Busy | Rest::Unprovable if !now.is_answering => Settle::StayInTransaction,
+        Rest::Busy | Rest::Unprovable => Settle::Stay,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Situation = Situation {
+        rest: Rest::AtRest,
+        owed: Rest::AtRest,
+        is_answering: false,
+        may_ask: true,
+        is_idle: true,
+        by_statement: false,
+        keeps_server: false,
+        is_passing: false,
+        owes_ready: false,
+        effects: Effects::empty(),
+        pin: None,
+    };
+
+    #[test]
+    fn every_situation() {
+        let busy = Situation { rest: Rest::Busy, owed: Rest::Busy, ..CALM };
+        let unprovable =
+            Situation { rest: Rest::Unprovable, owed: Rest::Unprovable, may_ask: false, ..CALM };
+        let in_transaction = Situation { is_idle: false, ..busy };
+        let set = Effects::SETTINGS;
+        for (situation, expected) in [
+            (CALM, Settle::GiveBack),
+            (Situation { effects: set, ..CALM }, Settle::Check),
+            (Situation { effects: Effects::WRITES | Effects::SETS, ..CALM }, Settle::GiveBack),
+            (Situation { pin: Some(Pin::Listen), ..CALM }, Settle::StayIdle),
+            (Situation { pin: Some(Pin::Listen), effects: set, ..CALM }, Settle::Check),
+            (Situation { is_passing: true, ..CALM }, Settle::StayIdle),
+            (Situation { keeps_server: true, effects: set, ..CALM }, Settle::StayIdle),
+            (
+                Situation { keeps_server: true, effects: Effects::RESETS, ..CALM },
+                Settle::Check,
+            ),
+            (Situation { rest: Rest::Busy, ..CALM }, Settle::Wait),
+            (in_transaction, Settle::StayInTransaction),
+            (Situation { is_answering: true, ..busy }, Settle::Stay),
+            (Situation { by_statement: true, ..in_transaction }, Settle::RefuseTransaction),
+            (Situation { by_statement: true, is_answering: true, ..in_transaction }, Settle::Stay),
+            (unprovable, Settle::Close),
+            (Situation { may_ask: true, ..unprovable }, Settle::Check),
+            (Situation { may_ask: true, is_passing: true, ..unprovable }, Settle::Close),
+            (Situation { keeps_server: true, ..unprovable }, Settle::StayInTransaction),
+            (
+                Situation { keeps_server: true, owes_ready: true, ..unprovable },
+                Settle::Check,
+            ),
+        ] {
+            assert_eq!(settle(situation), expected, "{situation:?}");
+        }
+    }
+}
