@@ -29,6 +29,7 @@ mod upkeep;
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 use std::task::Waker;
 
 use slab::Slab;
@@ -41,8 +42,8 @@ pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,
-    Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, SlotId, Tick,
-    UserId, Wait, WaiterId, WorkerId,
+    Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, Request, SlotId,
+    Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 /// A server that comes back goes to another worker's line only if somebody there has waited this
@@ -111,12 +112,19 @@ impl<S, F> Core<S, F> {
     /// Asks for a server. An idle one of the same worker comes first, then another worker's; the
     /// one used last is taken, so that those not needed grow old. Nobody overtakes: who finds
     /// others waiting joins the line.
-    pub fn checkout(&mut self, pool: PoolId, kind: Kind, at: At, waker: &Waker) -> Checkout<S, F> {
+    pub fn checkout(
+        &mut self,
+        pool: PoolId,
+        request: impl Into<Request>,
+        at: At,
+        waker: &Waker,
+    ) -> Checkout<S, F> {
+        let request = request.into();
         let Some(record) = self.pools.get_mut(pool.0) else {
             return Checkout::Refused(Refusal::Removed);
         };
         record.last_used = Some(at.now);
-        match (record.phase, kind) {
+        match (record.phase, request.kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
                 if let Some(ready) = self.take_idle(pool.0.index, at) {
@@ -126,11 +134,12 @@ impl<S, F> Core<S, F> {
             (Phase::Serving | Phase::Paused, Kind::Shared | Kind::Dedicated) => {}
         }
         let record = self.pools.at(pool.0.index);
-        if kind == Kind::Shared && record.is_hopeless(at.now) {
-            let failure = record.backoff.last().map(|failed| failed.failure.clone());
-            return Checkout::Refused(failure.map_or(Refusal::Removed, Refusal::Failing));
+        if record.refuses(request, at.now)
+            && let Some(failed) = record.backoff(request.kind).last()
+        {
+            return Checkout::Refused(Refusal::Failing(Arc::clone(&failed.failure)));
         }
-        let waiter = self.join_line(pool.0.index, kind, at, waker);
+        let waiter = self.join_line(pool.0.index, request.kind, at, waker);
         self.settle(pool.0.index, at.now);
         Checkout::Waiting(waiter)
     }

@@ -4,9 +4,10 @@
 //! [`Lease::try_return`] gives the server back, and only when the server itself says that it is at
 //! rest.
 
-use super::Pools;
+use super::{Pools, ServerCore};
 use super::core::{
-    At, Checkout, Kind, Placed, PoolId, Ready, Refusal, SlotId, Tick, Wait, WaiterId, WorkerId,
+    At, Checkout, Kind, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait, WaiterId,
+    WorkerId,
 };
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
@@ -22,6 +23,8 @@ pub struct Line {
     pub pool: PoolId,
     /// The worker that the socket is to live on.
     pub worker: WorkerId,
+    /// The client is logging in: while nobody answers at the node it is refused at once.
+    pub is_login: bool,
 }
 
 /// Startup parameters of a server that one session has to itself.
@@ -32,7 +35,7 @@ pub type Extras = Vec<(Box<str>, Box<str>)>;
 pub enum Refused {
     /// The database was removed from the configuration.
     Removed,
-    /// No server of the pool works.
+    /// No server of the pool works, and waiting does not help; or, for a login, nobody answers.
     Failing(Arc<LoginFailure>),
 }
 
@@ -162,9 +165,10 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub struct Waiter {
     pools: Arc<Pools>,
+    pool: PoolId,
     worker: WorkerId,
     id: Option<WaiterId>,
-    dedicated: bool,
+    kind: Kind,
     since: Tick,
 }
 
@@ -172,6 +176,11 @@ impl Waiter {
     /// When it began to wait.
     pub fn since(&self) -> Tick {
         self.since
+    }
+
+    /// Why the last attempt to open a server for it and others failed, if none has succeeded since.
+    pub fn last_failure(&self) -> Option<Arc<LoginFailure>> {
+        self.pools.lock().last_failure(self.pool, self.kind)
     }
 
     /// Has its turn come? Cancel safe.
@@ -204,7 +213,7 @@ impl Waiter {
 
 impl Waiter {
     fn forget_extras(&self, id: WaiterId) {
-        if self.dedicated {
+        if self.kind == Kind::Dedicated {
             self.pools.extras().remove(&id);
         }
     }
@@ -229,13 +238,15 @@ impl Pools {
         cx: &Context<'_>,
     ) -> Outcome {
         let at = At { worker: line.worker, now: self.now() };
+        let kind = if extras.is_some() { Kind::Dedicated } else { Kind::Shared };
+        let request = Request { kind, is_login: line.is_login };
+        let ask = |core: &mut ServerCore| core.checkout(line.pool, request, at, cx.waker());
         let answer = match extras {
-            None => self.with(|core| core.checkout(line.pool, Kind::Shared, at, cx.waker())),
+            None => self.with(ask),
             Some(extras) => {
                 // Locked around the request, so that who opens the server finds them.
                 let mut all = self.extras();
-                let answer =
-                    self.with(|core| core.checkout(line.pool, Kind::Dedicated, at, cx.waker()));
+                let answer = self.with(ask);
                 if let Checkout::Waiting(id) = answer {
                     all.insert(id, Arc::clone(extras));
                 }
@@ -245,10 +256,8 @@ impl Pools {
         match answer {
             Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, at, ready)),
             Checkout::Waiting(id) => {
-                let pools = Arc::clone(self);
-                let dedicated = extras.is_some();
-                let (worker, id, since) = (line.worker, Some(id), at.now);
-                Outcome::Waiting(Waiter { pools, worker, id, dedicated, since })
+                let (pools, Line { pool, worker, .. }) = (Arc::clone(self), line);
+                Outcome::Waiting(Waiter { pools, pool, worker, id: Some(id), kind, since: at.now })
             }
             Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
         }

@@ -14,9 +14,9 @@ pub use self::core::{
 };
 pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
 
-use self::core::{At, Core, Effects, FailureClass, Opening, Placed, Tick, WaiterId};
+use self::core::{At, Core, Effects, FailureClass, Kind, Opening, Placed, Tick, WaiterId};
 use crate::backend::card::ServerCard;
-use crate::backend::login::LoginFailure;
+use crate::backend::login::{LoginFailure, Outlook};
 use crate::backend::server::{Reported, Server};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,10 +133,19 @@ impl Pools {
 
     /// A server could not be opened.
     pub fn open_failed(&self, slot: SlotId, failure: Arc<LoginFailure>) {
-        let passing = failure.is_passing();
-        let class = if passing { FailureClass::Passing } else { FailureClass::Lasting };
+        let class = match failure.outlook() {
+            Outlook::Lasting => FailureClass::Lasting,
+            Outlook::Unreachable => FailureClass::Unreachable,
+            Outlook::Passing => FailureClass::Passing,
+        };
         let now = self.now();
         self.with(|core| core.open_failed(slot, failure, class, now));
+    }
+
+    /// Why the last attempt to open a server of the pool failed, if none has succeeded since.
+    /// [`Waiter::last_failure`] tells the same of the server that somebody waits for.
+    pub fn last_failure(&self, pool: PoolId) -> Option<Arc<LoginFailure>> {
+        self.lock().last_failure(pool, Kind::Shared)
     }
 
     /// An opening is given up without blaming the node.

@@ -433,7 +433,8 @@ impl Session {
         if !self.route.is_current(self.options_version) {
             (self.options, self.options_version) = self.route.options();
         }
-        let line = Line { pool: self.route.pool, worker: self.worker.id };
+        let (pool, worker) = (self.route.pool, self.worker.id);
+        let line = Line { pool, worker, is_login: self.greeting };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
                 Outcome::Leased(lease) => {

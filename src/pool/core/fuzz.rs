@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{
     At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Placed, PoolId, PoolKey,
-    PoolOptions, PoolSnapshot, Ready, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
+    PoolOptions, PoolSnapshot, Ready, Refusal, Request, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -58,6 +58,9 @@ struct Lease {
     server: u32,
     worker: WorkerId,
 }
+
+/// Told of failures that no waiting heals.
+const LASTING: &str = "wrong password";
 
 struct World {
     core: Core<u32, &'static str>,
@@ -211,13 +214,29 @@ impl World {
         let pool = self.pools[usize::from(argument % POOLS)];
         let at = self.at(argument / POOLS);
         let woken = Arc::new(Flag::default());
-        match self.core.checkout(pool, kind, at, &Waker::from(Arc::clone(&woken))) {
+        let request = Request { kind, is_login: argument & 128 != 0 };
+        let failing = self.core.last_failure(pool, kind);
+        match self.core.checkout(pool, request, at, &Waker::from(Arc::clone(&woken))) {
             Checkout::Ready(ready) => self.lease(ready, at.worker),
             Checkout::Waiting(waiter) => {
                 self.clients.push(Client { waiter, worker: at.worker, woken });
             }
-            Checkout::Refused(_) => {}
+            Checkout::Refused(refusal) => self.check_refusal(request, &refusal, failing),
         }
+    }
+
+    /// Who asks is refused only for a failure that is known, and a statement only for one that lasts.
+    fn check_refusal(
+        &self,
+        request: Request,
+        refusal: &Refusal<&'static str>,
+        failing: Option<Arc<&'static str>>,
+    ) {
+        let Refusal::Failing(told) = refusal else {
+            return assert!(matches!(refusal, Refusal::Removed), "an asker was not heard");
+        };
+        assert_eq!(Some(told), failing.as_ref(), "refused for another failure than the last");
+        assert!(request.is_login || **told == LASTING, "a statement was refused: {told}");
     }
 
     fn lease(&mut self, ready: Ready<u32>, worker: WorkerId) {
@@ -245,9 +264,13 @@ impl World {
         if operation & 15 == 8 {
             return self.open(opening);
         }
-        let class = if argument & 64 == 0 { FailureClass::Lasting } else { FailureClass::Passing };
+        let (class, told) = match argument & 96 {
+            0 | 32 => (FailureClass::Lasting, LASTING),
+            64 => (FailureClass::Unreachable, "nobody answers"),
+            _ => (FailureClass::Passing, "starting up"),
+        };
         if argument & 128 == 0 {
-            self.core.open_failed(opening.slot, Arc::new("refused"), class, self.now);
+            self.core.open_failed(opening.slot, Arc::new(told), class, self.now);
         } else {
             assert!(self.core.discard(opening.slot, self.now), "an opening was not known");
         }
@@ -275,6 +298,9 @@ impl World {
             match answer {
                 Wait::Pending => self.clients.push(client),
                 Wait::Ready(ready) => self.lease(ready, client.worker),
+                Wait::Refused(Refusal::Failing(told)) => {
+                    assert_eq!(*told, LASTING, "a waiter was refused though the failure passes");
+                }
                 Wait::Refused(_) => {}
             }
         }

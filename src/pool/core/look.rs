@@ -6,7 +6,7 @@ use crate::backend::card::ServerCard;
 
 use super::Core;
 use super::model::{Phase, State};
-use super::types::{PoolKey, SlotId, Tick};
+use super::types::{Kind, PoolKey, SlotId, Tick};
 use super::{PoolId, pool_id};
 use std::collections::HashMap;
 
@@ -51,6 +51,13 @@ impl<S, F> Core<S, F> {
         let Some(record) = self.slots.get_mut(slot.0) else { return false };
         record.card = Some(Arc::clone(card));
         true
+    }
+
+    /// Why the last attempt to open a server of this kind failed, if none has succeeded since.
+    #[must_use]
+    pub fn last_failure(&self, pool: PoolId, kind: Kind) -> Option<Arc<F>> {
+        let failed = self.pools.get(pool.0)?.backoff(kind).last()?;
+        Some(Arc::clone(&failed.failure))
     }
 
     /// Whether this server is still there.
@@ -101,7 +108,7 @@ impl<S, F> Core<S, F> {
 #[cfg(test)]
 mod tests {
     use super::super::types::{
-        At, Checkout, DatabaseId, Kind, NodeId, PoolOptions, UserId, Wait, WorkerId,
+        At, Checkout, DatabaseId, NodeId, PoolOptions, UserId, Wait, WorkerId,
     };
     use super::*;
     use std::task::Waker;

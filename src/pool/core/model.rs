@@ -8,8 +8,8 @@ use crate::backend::card::ServerCard;
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
 use super::types::{
-    At, DatabaseId, Kind, NodeId, PoolId, PoolKey, PoolOptions, PoolStats, Refusal, SlotId, Tick,
-    UserId, WaiterId, WorkerId, micros,
+    At, DatabaseId, FailureClass, Kind, NodeId, PoolId, PoolKey, PoolOptions, PoolStats, Refusal,
+    Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
 };
 
 /// A slot: one server connection, in whatever state.
@@ -203,12 +203,37 @@ impl<F> Pool<F> {
         &mut self.lines[usize::from(worker.0)]
     }
 
-    /// Is the node known not to accept us, so that waiting is pointless?
+    /// Is the node known not to accept us, whoever waits?
     pub(super) fn is_hopeless(&self, now: Tick) -> bool {
-        use super::types::FailureClass::Lasting;
-        self.counts.servers() == self.counts.opening_dedicated
+        self.has_no_server()
             && !self.backoff.may_try(now)
-            && self.backoff.last().is_some_and(|failed| failed.class == Lasting)
+            && self.backoff.last().is_some_and(|failed| failed.class == FailureClass::Lasting)
+    }
+
+    /// Is somebody who asks now refused at once? As in PgBouncer, a login is refused while nobody
+    /// answers at the node.
+    pub(super) fn refuses(&self, request: Request, now: Tick) -> bool {
+        if request.kind == Kind::Shared && self.is_hopeless(now) {
+            return true;
+        }
+        let backoff = self.backoff(request.kind);
+        request.is_login
+            && self.has_no_server()
+            && !backoff.may_try(now)
+            && backoff.last().is_some_and(|failed| failed.class == FailureClass::Unreachable)
+    }
+
+    /// Neither a server nor an opening that any waiter could use.
+    fn has_no_server(&self) -> bool {
+        self.counts.servers() == self.counts.opening_dedicated
+    }
+
+    /// The failures that concern this kind of servers.
+    pub(super) fn backoff(&self, kind: Kind) -> &Backoff<F> {
+        match kind {
+            Kind::Shared => &self.backoff,
+            Kind::Dedicated => &self.dedicated_backoff,
+        }
     }
 
     /// Is `min_pool_size` in force?

@@ -56,8 +56,9 @@ impl<S, F> Core<S, F> {
     }
 
     /// An opening failed. Starts or prolongs the pool's pause. If no server of the pool works, the
-    /// others in flight have ended too, and the failure will not pass, all its waiters are refused
-    /// with it; a dedicated opening concerns its own waiter only.
+    /// others in flight have ended too, and the failure lasts, all its waiters are refused with it; a
+    /// dedicated opening concerns its own waiter only. Who waits for another reason waits on: how
+    /// long is the waiter's own decision.
     pub fn open_failed(&mut self, slot: SlotId, failure: Arc<F>, class: FailureClass, now: Tick) {
         let Some(record) = self.slots.get(slot.0) else { return };
         let State::Opening { waiter } = record.state else { return };
@@ -72,7 +73,7 @@ impl<S, F> Core<S, F> {
         let failed = Failed { failure: Arc::clone(&failure), class };
         match (current, dedicated, class) {
             (false, _, _) | (true, true, FailureClass::Lasting) => {}
-            (true, true, FailureClass::Passing) => {
+            (true, true, FailureClass::Passing | FailureClass::Unreachable) => {
                 record.dedicated_backoff.fail(failed, born, pause);
             }
             (true, false, _) => {

@@ -138,6 +138,23 @@ pub enum Kind {
     Dedicated,
 }
 
+/// What is asked for, and who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Which kind of server.
+    pub kind: Kind,
+    /// The client is logging in: while nobody answers at the node it is refused at once, where a
+    /// statement waits.
+    pub is_login: bool,
+}
+
+impl From<Kind> for Request {
+    /// A statement asks.
+    fn from(kind: Kind) -> Self {
+        Self { kind, is_login: false }
+    }
+}
+
 /// A server handed to the caller, who must give it back with `put_back` or `discard`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ready<S> {
@@ -156,7 +173,7 @@ pub struct Ready<S> {
 pub enum Refusal<F> {
     /// The pool was removed, or never existed.
     Removed,
-    /// No server of this pool works and the last attempt failed like this.
+    /// No server of this pool works, and the last attempt failed like this: waiting does not help.
     Failing(Arc<F>),
     /// This waiter has already been answered or has left.
     Answered,
@@ -274,10 +291,14 @@ pub struct Opening {
 /// How an opening failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The next attempt will fail too, as far as one can tell (refused, wrong password).
+    /// The next attempt will fail too, until somebody changes something (wrong password, no such
+    /// database): all who wait are refused.
     Lasting,
-    /// It will pass (57P03 the database system is starting up, 53300 too many connections): waiters
-    /// wait on, attempts slow down.
+    /// Nobody answers at the node: who waits, waits on, and attempts slow down. During a pause a new
+    /// login is refused at once.
+    Unreachable,
+    /// The node answers, and takes us soon (57P03 the database system is starting up, 53300 too many
+    /// connections): everybody waits, and attempts slow down.
     Passing,
 }
 

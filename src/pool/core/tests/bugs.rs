@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::harness::*;
-use FailureClass::{Lasting, Passing};
+use FailureClass::{Lasting, Passing, Unreachable};
 
 fn size(pool_size: u32) -> PoolOptions {
     PoolOptions { pool_size, ..PoolOptions::default() }
@@ -196,6 +196,86 @@ fn a_node_that_starts_up_keeps_its_waiters() {
     bench.open_all();
     bench.served(waiter);
     bench.served(later);
+}
+
+fn login(bench: &mut Bench, pool: PoolId, kind: Kind) -> Asked {
+    bench.ask(pool, Request { kind, is_login: true }, HERE)
+}
+
+#[test]
+fn statements_wait_for_a_node_that_is_down_and_are_served_in_order_when_it_is_back() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let first = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(first), None, "how long it waits is its own decision");
+    let second = bench.wait(pool, HERE);
+    assert!(bench.openings.is_empty(), "the pause holds");
+    for _ in 0..40 {
+        bench.pass_with_upkeep(100 * MS);
+        bench.fail_all("connection refused", Unreachable);
+    }
+    assert_eq!((bench.poll(first), bench.poll(second)), (None, None));
+    let why = bench.core.last_failure(pool, Kind::Shared);
+    assert_eq!(why.as_deref(), Some(&"connection refused"));
+    bench.pass_with_upkeep(15 * SECOND);
+    bench.open_all();
+    let lease = bench.served(first);
+    assert_eq!(bench.core.last_failure(pool, Kind::Shared), None, "it works again");
+    assert_eq!(bench.poll(second), None);
+    bench.give(lease, HERE);
+    bench.served(second);
+}
+
+#[test]
+fn a_login_is_refused_at_once_while_nobody_answers_and_waits_for_the_attempt_behind_the_pause() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let Asked::Waiting(early) = login(&mut bench, pool, Kind::Shared) else { panic!("it waits") };
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(early), None, "it came before anybody knew");
+    assert_eq!(login(&mut bench, pool, Kind::Shared), Asked::Refused("connection refused"));
+    bench.pass(300 * MS);
+    assert!(matches!(login(&mut bench, pool, Kind::Shared), Asked::Waiting(_)));
+    assert_eq!(bench.openings.len(), 1);
+    bench.fail_all("starting up", Passing);
+    assert!(matches!(login(&mut bench, pool, Kind::Shared), Asked::Waiting(_)), "not for long");
+}
+
+#[test]
+fn a_login_that_needs_its_own_server_is_refused_at_once_while_nobody_answers() {
+    let (mut bench, pool) = Bench::with(size(2));
+    let dedicated = bench.wait_dedicated(pool);
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(dedicated), None);
+    let why = bench.core.last_failure(pool, Kind::Dedicated);
+    assert_eq!(why.as_deref(), Some(&"connection refused"));
+    assert_eq!(login(&mut bench, pool, Kind::Dedicated), Asked::Refused("connection refused"));
+    bench.pass_with_upkeep(SECOND);
+    bench.open_all();
+    bench.served(dedicated);
+}
+
+#[test]
+fn a_login_waits_while_a_server_works_though_no_other_can_be_opened() {
+    let (mut bench, pool) = Bench::with(size(2));
+    bench.fill(pool, 1, HERE);
+    let lease = bench.take(pool, HERE);
+    let waiter = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    let Asked::Waiting(late) = login(&mut bench, pool, Kind::Shared) else { panic!("it waits") };
+    bench.give(lease, HERE);
+    let lease = bench.served(waiter);
+    bench.give(lease, HERE);
+    bench.served(late);
+}
+
+#[test]
+fn a_password_that_turns_out_wrong_is_told_to_all_who_waited_for_the_node() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let waiter = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    bench.pass_with_upkeep(300 * MS);
+    assert_eq!(bench.fail_all("wrong password", Lasting), 1);
+    assert_eq!(bench.poll(waiter), Some(Asked::Refused("wrong password")));
 }
 
 #[test]
