@@ -42,8 +42,8 @@ pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,
-    Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, Request, SlotId,
-    Tick, UserId, Wait, WaiterId, WorkerId,
+    Place, Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, Request,
+    SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 /// A server that comes back goes to another worker's line only if somebody there has waited this
@@ -111,7 +111,7 @@ impl<S, F> Core<S, F> {
 
     /// Asks for a server. An idle one of the same worker comes first, then another worker's; the
     /// one used last is taken, so that those not needed grow old. Nobody overtakes: who finds
-    /// others waiting joins the line.
+    /// others waiting joins the line. Who asks again because its server was dead keeps its place.
     pub fn checkout(
         &mut self,
         pool: PoolId,
@@ -124,10 +124,14 @@ impl<S, F> Core<S, F> {
             return Checkout::Refused(Refusal::Removed);
         };
         record.last_used = Some(at.now);
+        let place = request.place.unwrap_or_else(|| {
+            self.next_sequence += 1;
+            Place { sequence: self.next_sequence, since: at.now }
+        });
         match (record.phase, request.kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
-                if let Some(ready) = self.take_idle(pool.0.index, at) {
+                if let Some(ready) = self.take_idle(pool.0.index, at, place) {
                     return Checkout::Ready(ready);
                 }
             }
@@ -139,7 +143,15 @@ impl<S, F> Core<S, F> {
         {
             return Checkout::Refused(Refusal::Failing(Arc::clone(&failed.failure)));
         }
-        let waiter = self.join_line(pool.0.index, request.kind, at, waker);
+        let waiter = self.join_line(Waiter {
+            pool: pool.0.index,
+            worker: at.worker,
+            kind: request.kind,
+            place,
+            is_back: request.place.is_some(),
+            waker: Some(waker.clone()),
+            state: Waiting::InLine,
+        });
         self.settle(pool.0.index, at.now);
         Checkout::Waiting(waiter)
     }
@@ -162,12 +174,14 @@ impl<S, F> Core<S, F> {
             }
             return Wait::Pending;
         }
-        let worker = record.at.worker;
+        let (worker, place) = (record.worker, record.place);
         match self.waiters.remove(waiter.0.index).map(|waiter| waiter.state) {
-            Some(Waiting::Granted(slot)) => match self.pick_up(slot, At { worker, now: now() }) {
-                Some(ready) => Wait::Ready(ready),
-                None => Wait::Refused(Refusal::Answered),
-            },
+            Some(Waiting::Granted(slot)) => {
+                match self.pick_up(slot, At { worker, now: now() }, place) {
+                    Some(ready) => Wait::Ready(ready),
+                    None => Wait::Refused(Refusal::Answered),
+                }
+            }
             Some(Waiting::Refused(refusal)) => Wait::Refused(refusal),
             Some(Waiting::InLine | Waiting::Opening(_)) | None => Wait::Refused(Refusal::Answered),
         }
@@ -258,7 +272,7 @@ impl<S, F> Core<S, F> {
             return Some(oldest);
         };
         let (own_since, oldest_since) =
-            (self.waiters.at(own).at.now, self.waiters.at(oldest).at.now);
+            (self.waiters.at(own).place.since, self.waiters.at(oldest).place.since);
         Some(if own_since.since(oldest_since) > MIGRATION_PATIENCE { oldest } else { own })
     }
 
@@ -312,9 +326,9 @@ impl<S, F> Core<S, F> {
             .fold(own, u32::max)
     }
 
-    fn take_idle(&mut self, pool: u32, at: At) -> Option<Ready<S>> {
+    fn take_idle(&mut self, pool: u32, at: At, place: Place) -> Option<Ready<S>> {
         let (slot, server) = self.idle_for(pool, at.worker)?;
-        Some(self.lease(slot, server, at))
+        Some(self.lease(slot, server, at, place))
     }
 
     /// The idle server this worker should use: its own used last, else one of the worker that has
@@ -361,7 +375,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// From no state to leased.
-    fn lease(&mut self, id: SlotId, server: S, at: At) -> Ready<S> {
+    fn lease(&mut self, id: SlotId, server: S, at: At, place: Place) -> Ready<S> {
         let slot = self.slots.at_mut(id.0.index);
         slot.state = State::Leased;
         let was_home = mem::replace(&mut slot.home, at.worker);
@@ -370,7 +384,7 @@ impl<S, F> Core<S, F> {
         pool.counts.leased += 1;
         pool.stats.checkouts += 1;
         pool.stats.migrations += u64::from(was_home != at.worker);
-        Ready { slot: id, server, was_home, idle_since }
+        Ready { slot: id, server, was_home, idle_since, place }
     }
 
     /// From no state to granted.
@@ -396,9 +410,9 @@ impl<S, F> Core<S, F> {
         Some(server)
     }
 
-    fn pick_up(&mut self, id: SlotId, at: At) -> Option<Ready<S>> {
+    fn pick_up(&mut self, id: SlotId, at: At, place: Place) -> Option<Ready<S>> {
         let server = self.ungrant(id)?;
-        Some(self.lease(id, server, at))
+        Some(self.lease(id, server, at, place))
     }
 
     /// A granted server that was not wanted after all goes on to the next.
@@ -414,19 +428,24 @@ impl<S, F> Core<S, F> {
         }
     }
 
-    fn join_line(&mut self, pool: u32, kind: Kind, at: At, waker: &Waker) -> WaiterId {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let waker = Some(waker.clone());
-        let key =
-            self.waiters.insert(Waiter { pool, at, kind, sequence, waker, state: Waiting::InLine });
+    /// Puts a waiter into its line: at the end, or, with a place that it had before, in front of all
+    /// who came later.
+    fn join_line(&mut self, waiter: Waiter<F>) -> WaiterId {
+        let (pool, worker, kind) = (waiter.pool, waiter.worker, waiter.kind);
+        let (place, is_back) = (waiter.place, waiter.is_back);
+        let key = self.waiters.insert(waiter);
         let record = self.pools.at_mut(pool);
-        match kind {
-            Kind::Shared => {
-                self.waiters.push_back(&mut record.line(at.worker).waiting, key.index);
-                record.counts.waiting += 1;
-            }
-            Kind::Dedicated => self.waiters.push_back(&mut record.dedicated, key.index),
+        record.counts.waiting += u32::from(kind == Kind::Shared);
+        let list = match kind {
+            Kind::Shared => &mut record.line(worker).waiting,
+            Kind::Dedicated => &mut record.dedicated,
+        };
+        // Only those who are back themselves came earlier: the walk is short.
+        let later = |&other: &u32| self.waiters.at(other).place > place;
+        let next = if is_back { self.waiters.walk(list).find(later) } else { None };
+        match next {
+            Some(next) => self.waiters.insert_before(list, key.index, next),
+            None => self.waiters.push_back(list, key.index),
         }
         for share in record.shares {
             self.shares[share].waiting += 1;
@@ -436,7 +455,7 @@ impl<S, F> Core<S, F> {
 
     fn leave_line(&mut self, waiter: u32) {
         let record = self.waiters.at(waiter);
-        let (worker, kind) = (record.at.worker, record.kind);
+        let (worker, kind) = (record.worker, record.kind);
         let pool = self.pools.at_mut(record.pool);
         match kind {
             Kind::Shared => {

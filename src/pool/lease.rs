@@ -6,7 +6,7 @@
 
 use super::{Pools, ServerCore};
 use super::core::{
-    At, Checkout, Kind, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait, WaiterId,
+    At, Checkout, Kind, Place, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait, WaiterId,
     WorkerId,
 };
 use crate::backend::login::LoginFailure;
@@ -25,6 +25,9 @@ pub struct Line {
     pub worker: WorkerId,
     /// The client is logging in: while nobody answers at the node it is refused at once.
     pub is_login: bool,
+    /// The place of a client whose server turned out to be dead before it was of use: it keeps the
+    /// place, and the time that it has waited. See [`Lease::place`].
+    pub place: Option<Place>,
 }
 
 /// Startup parameters of a server that one session has to itself.
@@ -74,6 +77,8 @@ pub struct Lease {
     since: Tick,
     /// Microseconds that the client waited for it.
     waited: u64,
+    /// The client's place in line.
+    place: Place,
 }
 
 impl Lease {
@@ -87,7 +92,8 @@ impl Lease {
             was_home: ready.was_home,
             idle: Duration::from_micros(idle),
             since: at.now,
-            waited: 0,
+            waited: at.now.since(ready.place.since()),
+            place: ready.place,
         }
     }
 
@@ -118,6 +124,12 @@ impl Lease {
     /// Microseconds that the client waited in line for it.
     pub fn waited(&self) -> u64 {
         self.waited
+    }
+
+    /// The place in line that led to it: who finds the server dead, before it was sent anything of
+    /// the client's, asks again with this place.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Gives the server back.
@@ -173,7 +185,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// When it began to wait.
+    /// When its client asked first.
     pub fn since(&self) -> Tick {
         self.since
     }
@@ -203,7 +215,6 @@ impl Waiter {
                 let mut lease = Lease::new(&self.pools, at, ready);
                 // Handed over a moment ago: it was not idle.
                 lease.idle = Duration::ZERO;
-                lease.waited = at.now.since(self.since);
                 Poll::Ready(Ok(lease))
             }
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
@@ -239,7 +250,7 @@ impl Pools {
     ) -> Outcome {
         let at = At { worker: line.worker, now: self.now() };
         let kind = if extras.is_some() { Kind::Dedicated } else { Kind::Shared };
-        let request = Request { kind, is_login: line.is_login };
+        let request = Request { kind, is_login: line.is_login, place: line.place };
         let ask = |core: &mut ServerCore| core.checkout(line.pool, request, at, cx.waker());
         let answer = match extras {
             None => self.with(ask),
@@ -257,7 +268,8 @@ impl Pools {
             Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, at, ready)),
             Checkout::Waiting(id) => {
                 let (pools, Line { pool, worker, .. }) = (Arc::clone(self), line);
-                Outcome::Waiting(Waiter { pools, pool, worker, id: Some(id), kind, since: at.now })
+                let since = line.place.map_or(at.now, Place::since);
+                Outcome::Waiting(Waiter { pools, pool, worker, id: Some(id), kind, since })
             }
             Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
         }

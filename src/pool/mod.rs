@@ -9,7 +9,7 @@ pub mod core;
 mod lease;
 
 pub use self::core::{
-    DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
+    DatabaseId, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
     UserId, WorkerId,
 };
 pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};

@@ -434,7 +434,7 @@ impl Session {
             (self.options, self.options_version) = self.route.options();
         }
         let (pool, worker) = (self.route.pool, self.worker.id);
-        let line = Line { pool, worker, is_login: self.greeting };
+        let line = Line { pool, worker, is_login: self.greeting, place: None };
         loop {
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
                 Outcome::Leased(lease) => {

@@ -3,7 +3,7 @@
 use super::Core;
 use super::arena::List;
 use super::model::{Counts, Phase, Pool, Share, State, Waiting};
-use super::types::{Kind, SlotId, Tick, WaiterId};
+use super::types::{Kind, Place, SlotId, Tick, WaiterId};
 
 macro_rules! ensure {
     ($holds:expr, $($text:tt)+) => {
@@ -99,7 +99,7 @@ impl<S, F> Core<S, F> {
             waiting += line.waiting.len();
             self.check_order(&what, &line_of)?;
             for waiter in line_of.iter().map(|&waiter| self.waiters.at(waiter)) {
-                let belongs = waiter.pool == index && usize::from(waiter.at.worker.0) == worker;
+                let belongs = waiter.pool == index && usize::from(waiter.worker.0) == worker;
                 ensure!(belongs && waiter.kind == Kind::Shared, "{what}: a stranger waits");
             }
         }
@@ -108,20 +108,21 @@ impl<S, F> Core<S, F> {
         self.check_list(&format!("pool {index}, dedicated"), &pool.dedicated, dedicated.len())
     }
 
-    /// Nobody overtakes: whoever of a line was served came before whoever is still in it.
+    /// Nobody overtakes: whoever of a line was served came before whoever is still in it, but for
+    /// those who were served before and are back.
     fn check_order(&self, what: &str, line: &[u32]) -> Result<(), String> {
-        let order: Vec<u64> = line.iter().map(|&w| self.waiters.at(w).sequence).collect();
+        let waiters = || line.iter().map(|&waiter| self.waiters.at(waiter));
+        let order: Vec<Place> = waiters().map(|waiter| waiter.place).collect();
         ensure!(order.is_sorted(), "{what}: the line is out of order");
-        let Some(&head) = line.first() else { return Ok(()) };
-        let head = self.waiters.at(head);
+        let Some(head) = waiters().find(|waiter| !waiter.is_back) else { return Ok(()) };
         for (_, other) in self.waiters.iter() {
-            let same_line = other.pool == head.pool && other.at.worker == head.at.worker;
+            let same_line = other.pool == head.pool && other.worker == head.worker;
             let served = matches!(other.state, Waiting::Granted(_)) && other.kind == Kind::Shared;
             ensure!(
-                !(same_line && served && other.sequence > head.sequence),
+                !(same_line && served && other.place > head.place),
                 "{what}: waiter {} was served before {}",
-                other.sequence,
-                head.sequence
+                other.place.sequence,
+                head.place.sequence
             );
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::{
-    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Placed, PoolId, PoolKey,
+    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Place, Placed, PoolId, PoolKey,
     PoolOptions, PoolSnapshot, Ready, Refusal, Request, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
@@ -57,6 +57,7 @@ struct Lease {
     slot: SlotId,
     server: u32,
     worker: WorkerId,
+    place: Place,
 }
 
 /// Told of failures that no waiting heals.
@@ -138,6 +139,10 @@ impl World {
                 let lease = self.leases.swap_remove(pick % self.leases.len());
                 self.close(lease.server);
                 assert!(self.core.discard(lease.slot, self.now), "a lease was not known");
+                if operation >> 4 != 0 {
+                    // It was dead: whoever had it asks again.
+                    self.ask(argument, lease.worker, Kind::Shared, Some(lease.place));
+                }
             }
             8 | 9 if !self.openings.is_empty() => {
                 let opening = self.openings.swap_remove(pick % self.openings.len());
@@ -211,10 +216,14 @@ impl World {
     }
 
     fn checkout(&mut self, argument: u8, kind: Kind) {
+        self.ask(argument, self.at(argument / POOLS).worker, kind, None);
+    }
+
+    fn ask(&mut self, argument: u8, worker: WorkerId, kind: Kind, place: Option<Place>) {
         let pool = self.pools[usize::from(argument % POOLS)];
-        let at = self.at(argument / POOLS);
+        let at = At { worker, now: self.now };
         let woken = Arc::new(Flag::default());
-        let request = Request { kind, is_login: argument & 128 != 0 };
+        let request = Request { kind, is_login: argument & 128 != 0, place };
         let failing = self.core.last_failure(pool, kind);
         match self.core.checkout(pool, request, at, &Waker::from(Arc::clone(&woken))) {
             Checkout::Ready(ready) => self.lease(ready, at.worker),
@@ -243,7 +252,8 @@ impl World {
         assert!(self.alive.contains(&ready.server), "a closed server was handed out");
         let twice = self.leases.iter().any(|lease| lease.server == ready.server);
         assert!(!twice, "a server was handed out twice");
-        self.leases.push(Lease { slot: ready.slot, server: ready.server, worker });
+        let Ready { slot, server, place, .. } = ready;
+        self.leases.push(Lease { slot, server, worker, place });
     }
 
     fn put_back(&mut self, lease: Lease) {

@@ -8,8 +8,8 @@ use crate::backend::card::ServerCard;
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
 use super::types::{
-    At, DatabaseId, FailureClass, Kind, NodeId, PoolId, PoolKey, PoolOptions, PoolStats, Refusal,
-    Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
+    DatabaseId, FailureClass, Kind, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolStats,
+    Refusal, Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
 };
 
 /// A slot: one server connection, in whatever state.
@@ -45,10 +45,11 @@ pub(super) enum State<S> {
 #[derive(Debug)]
 pub(super) struct Waiter<F> {
     pub(super) pool: u32,
-    pub(super) at: At,
+    pub(super) worker: WorkerId,
     pub(super) kind: Kind,
-    /// Order of arrival.
-    pub(super) sequence: u64,
+    pub(super) place: Place,
+    /// It asks again, with the place that it had before.
+    pub(super) is_back: bool,
     pub(super) waker: Option<Waker>,
     pub(super) state: Waiting<F>,
 }
@@ -252,7 +253,7 @@ impl<F> Pool<F> {
             return None;
         }
         let heads = self.lines.iter().filter_map(|line| line.waiting.first());
-        heads.min_by_key(|&head| waiters.at(head).sequence)
+        heads.min_by_key(|&head| waiters.at(head).place.sequence)
     }
 
     /// Which worker a shared server should be opened by: the one whose head waits longest, of those
@@ -261,7 +262,7 @@ impl<F> Pool<F> {
         let lines = || (0u8..).zip(self.lines.iter());
         let short = lines().filter(|(_, line)| line.waiting.len() > line.opening);
         let oldest = short
-            .filter_map(|(worker, line)| Some((waiters.at(line.waiting.first()?).sequence, worker)))
+            .filter_map(|(worker, line)| Some((waiters.at(line.waiting.first()?).place, worker)))
             .min();
         let calmest = || lines().min_by_key(|(_, line)| line.idle.len() + line.opening);
         let worker = oldest.map(|(_, worker)| worker).or_else(|| Some(calmest()?.0));
@@ -271,7 +272,7 @@ impl<F> Pool<F> {
     /// When the waiter in line longest, of whatever kind, joined.
     pub(super) fn oldest_wait(&self, waiters: &Arena<Waiter<F>>) -> Option<Tick> {
         let both = [self.oldest_shared(waiters), self.dedicated.first()];
-        both.into_iter().flatten().map(|waiter| waiters.at(waiter).at.now).min()
+        both.into_iter().flatten().map(|waiter| waiters.at(waiter).place.since).min()
     }
 
     /// The idle server that has idled longest.

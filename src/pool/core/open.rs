@@ -213,8 +213,8 @@ impl<S, F> Core<S, F> {
         let want = [(shared, Kind::Shared), (dedicated, Kind::Dedicated)]
             .into_iter()
             .filter_map(|(waiter, kind)| Some((waiter?, kind)))
-            .min_by_key(|&(waiter, _)| self.waiters.at(waiter).sequence)
-            .map(|(waiter, kind)| Want { since: self.waiters.at(waiter).at.now, waiter, kind })?;
+            .min_by_key(|&(waiter, _)| self.waiters.at(waiter).place)
+            .map(|(waiter, kind)| Want { since: self.waiters.at(waiter).place.since, waiter, kind })?;
         // One server for another leaves the count as it is, which must be right then.
         let evicts_own = want.kind == Kind::Dedicated
             && counts.idle > 0
@@ -318,7 +318,7 @@ impl<S, F> Core<S, F> {
             .filter(|want| want.kind == Kind::Dedicated)
             .map(|want| WaiterId(self.waiters.key(want.waiter)));
         let worker = match waiter {
-            Some(waiter) => self.waiters.at(waiter.0.index).at.worker,
+            Some(waiter) => self.waiters.at(waiter.0.index).worker,
             None => self.pools.at(index).opener(&self.waiters),
         };
         let pool = self.pools.at_mut(index);

@@ -138,6 +138,23 @@ pub enum Kind {
     Dedicated,
 }
 
+/// A place among all who ask for servers: who asked first is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Order of arrival.
+    pub(super) sequence: u64,
+    /// When it asked.
+    pub(super) since: Tick,
+}
+
+impl Place {
+    /// When whoever has the place asked for a server.
+    #[must_use]
+    pub fn since(self) -> Tick {
+        self.since
+    }
+}
+
 /// What is asked for, and who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -146,12 +163,14 @@ pub struct Request {
     /// The client is logging in: while nobody answers at the node it is refused at once, where a
     /// statement waits.
     pub is_login: bool,
+    /// Its earlier place, if it had a server that turned out to be dead: it keeps the place.
+    pub place: Option<Place>,
 }
 
 impl From<Kind> for Request {
-    /// A statement asks.
+    /// A statement asks for the first time.
     fn from(kind: Kind) -> Self {
-        Self { kind, is_login: false }
+        Self { kind, is_login: false, place: None }
     }
 }
 
@@ -166,6 +185,8 @@ pub struct Ready<S> {
     pub was_home: WorkerId,
     /// Since when it rests (the moment of the hand-over, if it never idled).
     pub idle_since: Tick,
+    /// The caller's place: to ask again with, if the server turns out to be dead.
+    pub place: Place,
 }
 
 /// Why there will be no server.

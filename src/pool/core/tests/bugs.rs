@@ -198,8 +198,57 @@ fn a_node_that_starts_up_keeps_its_waiters() {
     bench.served(later);
 }
 
+/// A client whose server is dead asks again.
+fn again(bench: &mut Bench, pool: PoolId, dead: &Ready<u32>, worker: WorkerId) -> Asked {
+    bench.discard(dead.slot);
+    let place = Some(dead.place);
+    bench.ask(pool, Request { place, ..Kind::Shared.into() }, worker)
+}
+
+#[test]
+fn a_client_whose_servers_were_all_dead_keeps_its_place_and_its_waiting_time() {
+    let (mut bench, pool) = Bench::with(size(10));
+    bench.fill(pool, 10, HERE);
+    let mut lease = bench.take(pool, HERE);
+    let asked_at = bench.now;
+    for _ in 0..9 {
+        bench.pass(MS);
+        lease = match again(&mut bench, pool, &lease, HERE) {
+            Asked::Ready(ready) => ready,
+            other => panic!("there are idle ones: {other:?}"),
+        };
+        assert_eq!(lease.place.since(), asked_at);
+    }
+    let others: Vec<_> = (0..12).map(|_| bench.wait(pool, HERE)).collect();
+    bench.pass(MS);
+    let Asked::Waiting(back) = again(&mut bench, pool, &lease, HERE) else { panic!("none idle") };
+    let opening = bench.openings.remove(0);
+    bench.open(opening);
+    assert_eq!(bench.poll(others[0]), None);
+    assert_eq!(bench.served(back).place, lease.place);
+    let opening = bench.openings.remove(0);
+    bench.open(opening);
+    bench.served(others[0]);
+}
+
+#[test]
+fn who_is_back_stands_behind_whoever_came_before_it() {
+    let (mut bench, pool) = Bench::with(size(2));
+    bench.fill(pool, 2, HERE);
+    let (first, second) = (bench.take(pool, HERE), bench.take(pool, HERE));
+    let late = bench.wait(pool, HERE);
+    let Asked::Waiting(second) = again(&mut bench, pool, &second, HERE) else { panic!("it waits") };
+    let Asked::Waiting(first) = again(&mut bench, pool, &first, HERE) else { panic!("it waits") };
+    for waiter in [first, second, late] {
+        let opening = bench.openings.remove(0);
+        bench.open(opening);
+        let ready = bench.served(waiter);
+        bench.discard(ready.slot);
+    }
+}
+
 fn login(bench: &mut Bench, pool: PoolId, kind: Kind) -> Asked {
-    bench.ask(pool, Request { kind, is_login: true }, HERE)
+    bench.ask(pool, Request { kind, is_login: true, place: None }, HERE)
 }
 
 #[test]
