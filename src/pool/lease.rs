@@ -16,6 +16,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// A server that was idle this long may have ended without the event loop having heard of it: a
+/// worker that is busy looks at its sockets only every few milliseconds.
+pub const KERNEL_ASKED_AFTER: Duration = Duration::from_millis(5);
+
+/// Whether the kernel is asked about a server before the first byte of a lease, after this idle time.
+/// A socket that has moved is new to the worker's event loop, which knows nothing of it.
+fn must_ask_kernel(idle: Duration, has_moved: bool) -> bool {
+    has_moved || idle >= KERNEL_ASKED_AFTER
+}
+
 /// Which line to stand in.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
@@ -109,6 +119,14 @@ impl Lease {
     /// Whether the socket has to move to this thread's runtime first.
     pub fn must_move(&self) -> bool {
         self.was_home != self.worker
+    }
+
+    /// Takes in what the server said while it was idle; false when it is of no use any more. Whoever
+    /// leases a server asks this before it sends the first byte, and after the socket has moved.
+    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let asks_kernel = must_ask_kernel(self.idle, self.must_move());
+        let server = self.server();
+        if asks_kernel { server.is_alive_in_kernel(cx) } else { server.is_alive(cx) }
     }
 
     /// How long the server had been idle when it was leased.

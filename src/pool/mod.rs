@@ -12,7 +12,7 @@ pub use self::core::{
     DatabaseId, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
     UserId, WorkerId,
 };
-pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
+pub use lease::{Extras, KERNEL_ASKED_AFTER, Lease, Line, Outcome, Refused, Waiter};
 
 use self::core::{At, Core, Effects, FailureClass, Kind, Opening, Placed, Tick, WaiterId};
 use crate::backend::card::ServerCard;
@@ -243,3 +243,6 @@ impl Pools {
         self.lock().snapshot(now)
     }
 }
+
+#[cfg(test)]
+mod tests;
