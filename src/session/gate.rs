@@ -71,11 +71,14 @@ impl Session {
         let idle = lease.idle();
         let server = lease.server();
         if must_move && server.stream.rehome().is_err() {
+            self.place = Some(lease.place());
             return ControlFlow::Continue(false);
         }
-        if !server.is_alive(cx) {
+        if !lease.is_alive(cx) {
+            self.place = Some(lease.place());
             return ControlFlow::Continue(false);
         }
+        let server = lease.server();
         server.prepared.begin_batch();
         self.card.links(&server.cancel);
         self.moments = Moments::at(lease.since());
@@ -210,8 +213,7 @@ impl Session {
             }
             Some(Gate::Shape | Gate::Batch) => {}
             Some(Gate::Check(answer)) if answer.error.is_some() => {
-                self.closes_server("test query failed");
-                return self.try_another(cx);
+                return self.test_failed(cx);
             }
             Some(Gate::Check(_)) => self.align(cx)?,
             Some(Gate::Align(answer)) => match answer.error {

@@ -13,7 +13,7 @@ use crate::wire;
 use std::ops::ControlFlow;
 use std::task::Context;
 
-/// Servers that may be lost one after the other before the client is told.
+/// Servers that may fail their test one after the other before the client is told.
 const LOST_MAX: u32 = 3;
 
 fn lost() -> Fault {
@@ -25,12 +25,13 @@ impl Session {
     /// The connection to the server ended while it was leased, or is said to.
     pub(super) fn server_lost(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         let (is_ours, over) = (self.only_we_ask(), self.has_nothing_there());
-        self.lease = None;
+        let place = self.lease.take().map(|lease| lease.place());
         self.card.unlinks();
         if self.server_said {
             return ControlFlow::Break(End::ServerSaid);
         }
         if is_ours {
+            self.place = place;
             return self.try_another(cx);
         }
         if over {
@@ -73,14 +74,20 @@ impl Session {
     /// Nothing of the client's has been sent to the server that is gone: another one does as well.
     pub(super) fn try_another(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
         self.gate = None;
-        self.lost_in_a_row += 1;
-        if self.lost_in_a_row > LOST_MAX {
-            return ControlFlow::Break(End::Fault(lost()));
-        }
         self.server_said = false;
         self.phase = Phase::Idle;
         self.acquire(cx)?;
         self.process_held(cx)
+    }
+
+    /// The server has failed its test. A test that fails on every server says nothing about them.
+    pub(super) fn test_failed(&mut self, cx: &mut Context<'_>) -> ControlFlow<End> {
+        self.closes_server("test query failed");
+        self.lost_in_a_row += 1;
+        if self.lost_in_a_row > LOST_MAX {
+            return ControlFlow::Break(End::Fault(lost()));
+        }
+        self.try_another(cx)
     }
 
     /// A transaction is over. What the client has sent since then may have gone no further: until

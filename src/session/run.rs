@@ -159,8 +159,10 @@ pub(super) struct Session {
     pub withheld: Vec<Withheld>,
     /// The server has been sent something of the client's.
     pub touched: bool,
-    /// Servers lost since one was of use.
+    /// Servers that have failed their test since one was of use.
     pub lost_in_a_row: u32,
+    /// The place in line of a client whose server was lost before it was of use.
+    pub place: Option<crate::pool::Place>,
     /// In session mode: its statements that reset settings.
     pub resetting: super::settings::Resetting,
     /// The last bytes that the client got end in the middle of a message.
@@ -244,6 +246,7 @@ impl Session {
             withheld: Vec::new(),
             touched: false,
             lost_in_a_row: 0,
+            place: None,
             resetting: super::settings::Resetting::default(),
             mid_frame: false,
             server_said: false,
@@ -434,8 +437,8 @@ impl Session {
             (self.options, self.options_version) = self.route.options();
         }
         let (pool, worker) = (self.route.pool, self.worker.id);
-        let line = Line { pool, worker, is_login: self.greeting, place: None };
         loop {
+            let line = Line { pool, worker, is_login: self.greeting, place: self.place.take() };
             match self.worker.common.pools.checkout(line, self.extras.as_ref(), cx) {
                 Outcome::Leased(lease) => {
                     if self.attach(cx, lease)? {
@@ -443,10 +446,15 @@ impl Session {
                     }
                 }
                 Outcome::Waiting(waiter) => {
-                    self.card.requests(waiter.since());
+                    let since = waiter.since();
+                    self.card.requests(since);
                     self.phase = Phase::Waiting(waiter);
                     self.card.waits();
-                    self.set_clock(Clock::Wait, self.options.query_wait_timeout);
+                    // Who asks again has waited before.
+                    let waited = self.worker.coarse_now().since(since);
+                    let limit = self.options.query_wait_timeout;
+                    let left = limit.map(|it| it.saturating_sub(Duration::from_micros(waited)));
+                    self.set_clock(Clock::Wait, left);
                     return ControlFlow::Continue(());
                 }
                 Outcome::Refused(refused) => return ControlFlow::Break(self.refused(&refused)),
