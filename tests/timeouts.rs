@@ -245,8 +245,7 @@ fn statements_wait_while_postgresql_is_down_and_are_answered_when_it_is_back() {
         .set("pool.default_pool_size", 1)
         .database("app", relay.address());
     let howdah = Howdah::start(&settings);
-    let mut clients: Vec<_> =
-        (0..3).map(|_| Wire::login(howdah.address(), RIDER, "app")).collect();
+    let mut clients: Vec<_> = (0..3).map(|_| Wire::login(howdah.address(), RIDER, "app")).collect();
     assert_eq!(value(&mut clients[0], "SELECT 1"), "1");
     relay.set(Manner::Refuse);
     relay.cut();

@@ -172,10 +172,9 @@ impl LoginFailure {
             }
             Self::TimedOut(_) => Outlook::Passing,
             Self::Unreachable { .. } => Outlook::Unreachable,
-            Self::Refused { .. }
-            | Self::Password(_)
-            | Self::Tls { .. }
-            | Self::Protocol { .. } => Outlook::Lasting,
+            Self::Refused { .. } | Self::Password(_) | Self::Tls { .. } | Self::Protocol { .. } => {
+                Outlook::Lasting
+            }
         }
     }
 

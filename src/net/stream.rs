@@ -170,7 +170,13 @@ fn gone() -> io::Error {
 impl Stream {
     /// Wraps a connected socket.
     pub fn new(socket: Socket) -> Self {
-        Self { socket: Some(socket), tls: None, unsent: BytesMut::new(), awaited_by: 0, asks_kernel: false }
+        Self {
+            socket: Some(socket),
+            tls: None,
+            unsent: BytesMut::new(),
+            awaited_by: 0,
+            asks_kernel: false,
+        }
     }
 
     /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that

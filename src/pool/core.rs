@@ -12,7 +12,8 @@
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
 //! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
-//! `upkeep`: age and idleness; `sweep`: idle servers that have something to say; `look`: what a console
+//! `upkeep`: age and idleness; `retire`: servers that are
+//! closed before their time; `sweep`: idle servers that have something to say; `look`: what a console
 //! sees of each; `check`: the proof.
 
 mod arena;
@@ -23,6 +24,7 @@ mod look;
 mod manage;
 mod model;
 mod open;
+mod retire;
 mod sweep;
 mod types;
 mod upkeep;
@@ -34,6 +36,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use crate::backend::card::ServerCard;
+
 use arena::Arena;
 use backoff::Jitter;
 #[doc(hidden)]
@@ -42,8 +46,8 @@ pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,
-    Place, Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, Request,
-    SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
+    Origin, Place, Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal,
+    Request, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 /// A server that comes back goes to another worker's line only if somebody there has waited this
@@ -285,6 +289,9 @@ impl<S, F> Core<S, F> {
         }
         if slot.epoch != pool.epoch {
             return Some(CloseReason::Reconnect);
+        }
+        if slot.is_retired {
+            return Some(CloseReason::Obsolete);
         }
         if slot.dedicated {
             return Some(CloseReason::Dedicated);

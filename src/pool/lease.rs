@@ -4,11 +4,11 @@
 //! [`Lease::try_return`] gives the server back, and only when the server itself says that it is at
 //! rest.
 
-use super::{Pools, ServerCore};
 use super::core::{
-    At, Checkout, Kind, Place, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait, WaiterId,
-    WorkerId,
+    At, Checkout, Kind, Place, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait,
+    WaiterId, WorkerId,
 };
+use super::{Pools, ServerCore};
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
 use crate::backend::state::Rest;

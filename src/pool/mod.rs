@@ -9,8 +9,8 @@ pub mod core;
 mod lease;
 
 pub use self::core::{
-    DatabaseId, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
-    UserId, WorkerId,
+    DatabaseId, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId,
+    Stand, UserId, WorkerId,
 };
 pub use lease::{Extras, KERNEL_ASKED_AFTER, Lease, Line, Outcome, Refused, Waiter};
 

@@ -12,8 +12,9 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::{
-    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Place, Placed, PoolId, PoolKey,
-    PoolOptions, PoolSnapshot, Ready, Refusal, Request, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
+    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Origin, Place, Placed,
+    PoolId, PoolKey, PoolOptions, PoolSnapshot, Ready, Refusal, Request, ServerCard, SlotId, Tick,
+    UserId, Wait, WaiterId, WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -73,6 +74,7 @@ struct World {
     openings: Vec<Opening>,
     alive: BTreeSet<u32>,
     next_server: u32,
+    next_card: u64,
     before: Vec<PoolSnapshot>,
 }
 
@@ -106,7 +108,11 @@ impl World {
         let mut core = Core::new(WORKERS, 7);
         let now = Tick(1_000_000);
         let options: Vec<_> = (0..POOLS).map(|_| options(0)).collect();
-        let pools = (0..POOLS).map(|pool| core.add_pool(key(pool), &options[0], now)).collect();
+        let pools: Vec<_> =
+            (0..POOLS).map(|pool| core.add_pool(key(pool), &options[0], now)).collect();
+        let origin = |database: &str| Origin { node: "db".into(), database: database.into() };
+        pools.iter().for_each(|pool| core.set_origin(*pool, origin("y")));
+        core.set_origin(pools[0], origin("x"));
         Self {
             core,
             now,
@@ -117,6 +123,7 @@ impl World {
             openings: Vec::new(),
             alive: BTreeSet::new(),
             next_server: 0,
+            next_card: 0,
             before: Vec::new(),
         }
     }
@@ -197,11 +204,23 @@ impl World {
         let pool = argument % POOLS;
         let index = usize::from(pool);
         let id = self.pools[index];
-        match argument / POOLS % 4 {
+        match argument / POOLS % 6 {
+            4 => {
+                let is_meant = |_, card: &ServerCard| card.id % 3 == u64::from(argument & 1);
+                self.core.retire(self.now, is_meant);
+            }
+            5 => {
+                self.core.vacate("x", None, self.now);
+                let idle = |pool: &PoolSnapshot| pool.idle == 0 || pool.pool != self.pools[0];
+                assert!(self.core.snapshot(self.now).iter().all(idle), "an idle server is left");
+            }
             0 => {
                 assert!(self.core.remove_pool(id, self.now), "a pool was not known");
                 assert!(!self.core.remove_pool(id, self.now), "a pool was removed twice");
                 self.pools[index] = self.core.add_pool(key(pool), &self.options[index], self.now);
+                let database = if pool == 0 { "x" } else { "y" };
+                let origin = Origin { node: "db".into(), database: database.into() };
+                self.core.set_origin(self.pools[index], origin);
                 assert_ne!(self.pools[index], id, "a removed pool came back");
                 self.before.clear();
             }
@@ -319,6 +338,11 @@ impl World {
     /// Runs the effects and compares accounts.
     fn settle(&mut self) {
         let effects = self.core.take_effects();
+        for opening in &effects.openings {
+            self.next_card += 1;
+            let card = Arc::new(ServerCard::new(self.next_card));
+            assert!(self.core.introduce(opening.slot, &card), "an opening was not known");
+        }
         self.openings.extend(effects.openings);
         for closing in effects.closes {
             self.close(closing.server);

@@ -96,7 +96,9 @@ impl<S, F> Core<S, F> {
                 key: pool.key,
                 stand,
                 since: slot.since,
-                is_outdated: slot.epoch != pool.epoch || pool.phase == Phase::Removed,
+                is_outdated: slot.epoch != pool.epoch
+                    || slot.is_retired
+                    || pool.phase == Phase::Removed,
                 card: Arc::clone(slot.card.as_ref()?),
                 seen,
             })

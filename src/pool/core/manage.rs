@@ -197,7 +197,7 @@ impl<S, F> Core<S, F> {
         }
     }
 
-    fn drop_all_idle(&mut self, pool: u32, reason: CloseReason) {
+    pub(super) fn drop_all_idle(&mut self, pool: u32, reason: CloseReason) {
         // The pool goes with its last server.
         while let Some(idle) = self
             .pools

@@ -8,7 +8,7 @@ use crate::backend::card::ServerCard;
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
 use super::types::{
-    DatabaseId, FailureClass, Kind, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolStats,
+    DatabaseId, FailureClass, Kind, NodeId, Origin, Place, PoolId, PoolKey, PoolOptions, PoolStats,
     Refusal, Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Slot<S> {
     pub(super) epoch: u32,
     pub(super) home: WorkerId,
     pub(super) dedicated: bool,
+    /// It is closed as soon as it is free.
+    pub(super) is_retired: bool,
     /// Its lifetime in thousandths of the pool's `server_lifetime`.
     pub(super) lifetime_permille: u16,
     /// When its opening began, later when it was opened.
@@ -171,6 +173,10 @@ pub(super) struct Pool<F> {
     /// No server is retired for its age before this.
     pub(super) next_retirement: Tick,
     pub(super) last_used: Option<Tick>,
+    /// What its servers are connected to, once that is said.
+    pub(super) origin: Option<Arc<Origin>>,
+    /// No server is opened before this that nobody waits for.
+    pub(super) no_spare_before: Tick,
     pub(super) stats: PoolStats,
 }
 
@@ -196,6 +202,8 @@ impl<F> Pool<F> {
             ramp: rules.parallel,
             next_retirement: Tick(0),
             last_used: None,
+            origin: None,
+            no_spare_before: Tick(0),
             stats: PoolStats::default(),
         }
     }

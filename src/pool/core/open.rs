@@ -214,7 +214,11 @@ impl<S, F> Core<S, F> {
             .into_iter()
             .filter_map(|(waiter, kind)| Some((waiter?, kind)))
             .min_by_key(|&(waiter, _)| self.waiters.at(waiter).place)
-            .map(|(waiter, kind)| Want { since: self.waiters.at(waiter).place.since, waiter, kind })?;
+            .map(|(waiter, kind)| Want {
+                since: self.waiters.at(waiter).place.since,
+                waiter,
+                kind,
+            })?;
         // One server for another leaves the count as it is, which must be right then.
         let evicts_own = want.kind == Kind::Dedicated
             && counts.idle > 0
@@ -253,6 +257,7 @@ impl<S, F> Core<S, F> {
         let fits = pool.phase == Phase::Serving
             && pool.backoff.may_try(now)
             && self.may_attempt(pool)
+            && now >= pool.no_spare_before
             && pool.counts.servers() < pool.rules.pool_size
             && !pool.shares.iter().any(|&share| self.shares[share].is_full());
         if fits {
@@ -327,6 +332,7 @@ impl<S, F> Core<S, F> {
             epoch: pool.epoch,
             home: worker,
             dedicated: waiter.is_some(),
+            is_retired: false,
             lifetime_permille,
             born: now,
             since: now,

@@ -5,4 +5,5 @@ mod fairness;
 mod harness;
 mod limits;
 mod random;
+mod retire;
 mod sweep;

@@ -82,6 +82,15 @@ pub struct SlotId(pub(super) Key);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(pub(super) Key);
 
+/// What the servers of a pool are connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node, as the configuration writes it.
+    pub node: Box<str>,
+    /// The database on the node, whatever clients call it.
+    pub database: Box<str>,
+}
+
 /// The settings of one pool. A size or limit of 0 means unlimited, a timeout of 0 means off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -263,6 +272,10 @@ pub enum CloseReason {
     Reserve,
     /// A waiter of another pool (or one that needs a server of its own) needs the room.
     Evicted,
+    /// It was retired: its node's name has other addresses now.
+    Obsolete,
+    /// Somebody wants its database for himself, to drop it for example.
+    Vacated,
     /// The core does not know this server: it was discarded or put back already.
     Unknown,
 }
@@ -278,6 +291,8 @@ impl CloseReason {
             Self::Lifetime => "server lifetime over",
             Self::IdleTimeout => "server idle timeout",
             Self::Evicted => "evicted",
+            Self::Obsolete => "obsolete connection",
+            Self::Vacated => "database is about to be dropped, renamed or copied",
             Self::Unknown => "a server of nobody's",
         }
     }
