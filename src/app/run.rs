@@ -7,6 +7,7 @@ use super::door::{Door, receive};
 use super::http;
 use super::listen::listen;
 use super::logging::Logging;
+use super::moves::follow_names;
 use super::reload::reload;
 use super::routes::Routes;
 use super::service;
@@ -138,6 +139,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         tokio::task::spawn_local(look_after(Rc::clone(&door))),
         tokio::task::spawn_local(report(Rc::clone(&door))),
         tokio::task::spawn_local(watch(Rc::clone(&door))),
+        tokio::task::spawn_local(follow_names(Rc::clone(&door))),
         tokio::task::spawn_local(service::pulse(Rc::clone(&door))),
     ];
     let http =

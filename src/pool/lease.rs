@@ -168,8 +168,8 @@ impl Lease {
             Some(server) if server.rest() == Rest::AtRest => {
                 let at = At { worker: self.worker, now };
                 let placed = self.pools.with(|core| core.put_back(self.slot, server, at));
-                if let Placed::Close(mut server, reason) = placed {
-                    server.ends(reason.words());
+                if let Placed::Close(server, reason) = placed {
+                    server.terminate(reason.words());
                 }
                 Ok(())
             }

@@ -5,6 +5,7 @@ use crate::auth::Credential;
 use crate::backend::login::{Account, assemble};
 use crate::backend::settings::SettingsTable;
 use crate::net::{NodeAddress, NodeHost, Socket, Stream};
+use std::io::Read;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -135,4 +136,31 @@ async fn a_server_that_rested_for_a_moment_only_is_not_asked_about() {
     tokio::time::advance(KERNEL_ASKED_AFTER).await;
     stage.far.clear();
     assert!(!stage.take().is_alive(&mut no_waker()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_servers_of_a_database_that_is_to_be_dropped_are_told_to_end() {
+    let mut stage = Stage::new(3);
+    let node = account().address;
+    stage.pools.set_origin(stage.pool, &node, "app");
+    stage.fill(3).await;
+    let busy = stage.take();
+    assert_eq!(stage.pools.close_idle_servers_of("other", Some(&node)), 0);
+    assert_eq!(stage.pools.close_idle_servers_of("app", Some(&node)), 2);
+    let mut told = 0;
+    for far in &mut stage.far {
+        let mut bytes = [0; 8];
+        far.writable().await.unwrap();
+        match far.try_io(tokio::io::Interest::WRITABLE, || {
+            (&*socket2::SockRef::from(&*far)).read(&mut bytes)
+        }) {
+            Ok(5) => {
+                assert_eq!(bytes[..5], *b"X\0\0\0\x04");
+                told += 1;
+            }
+            other => assert!(other.is_err(), "{other:?}"),
+        }
+    }
+    assert_eq!(told, 2);
+    drop(busy);
 }
