@@ -24,6 +24,7 @@ mod look;
 mod manage;
 mod model;
 mod open;
+mod pins;
 mod retire;
 mod sweep;
 mod types;
@@ -44,6 +45,7 @@ use backoff::Jitter;
 pub use fuzz::fuzz_ops;
 pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
+pub use pins::Holders;
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,
     Origin, Place, Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal,
@@ -71,6 +73,8 @@ pub struct Core<S, F> {
     by_key: HashMap<PoolKey, PoolId>,
     shares_by_key: HashMap<ShareKey, usize>,
     effects: Effects<S>,
+    /// Pools of which somebody is to be told that clients keep all their servers.
+    held_pools: Vec<PoolId>,
     jitter: Jitter,
     next_sequence: u64,
     /// Where the next round of upkeep begins.
@@ -93,6 +97,7 @@ impl<S, F> Core<S, F> {
             by_key: HashMap::new(),
             shares_by_key: HashMap::new(),
             effects: Effects::default(),
+            held_pools: Vec::new(),
             jitter: Jitter::new(seed),
             next_sequence: 0,
             upkeep_from: 0,
@@ -157,6 +162,7 @@ impl<S, F> Core<S, F> {
             state: Waiting::InLine,
         });
         self.settle(pool.0.index, at.now);
+        self.note_held(pool.0.index, at.now);
         Checkout::Waiting(waiter)
     }
 
@@ -216,8 +222,7 @@ impl<S, F> Core<S, F> {
         if !matches!(record.state, State::Leased) {
             return Placed::Close(server, CloseReason::Unknown);
         }
-        let (pool, held) = (record.pool, at.now.since(record.since));
-        self.pools.at_mut(pool).ends_lease(held);
+        self.end_lease(slot, at.now);
         self.place(slot, server, at)
     }
 
@@ -225,9 +230,8 @@ impl<S, F> Core<S, F> {
     /// is free. False if there was no such lease or opening.
     pub fn discard(&mut self, slot: SlotId, now: Tick) -> bool {
         let Some(record) = self.slots.get(slot.0) else { return false };
-        let (pool, held) = (record.pool, now.since(record.since));
         match record.state {
-            State::Leased => self.pools.at_mut(pool).ends_lease(held),
+            State::Leased => self.end_lease(slot, now),
             State::Opening { waiter } => {
                 self.end_opening(slot);
                 if let Some(waiter) = waiter {

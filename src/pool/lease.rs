@@ -89,6 +89,8 @@ pub struct Lease {
     waited: u64,
     /// The client's place in line.
     place: Place,
+    /// Why the client keeps the server between transactions.
+    pinned: Option<&'static str>,
 }
 
 impl Lease {
@@ -104,6 +106,7 @@ impl Lease {
             since: at.now,
             waited: at.now.since(ready.place.since()),
             place: ready.place,
+            pinned: None,
         }
     }
 
@@ -142,6 +145,16 @@ impl Lease {
     /// Microseconds that the client waited in line for it.
     pub fn waited(&self) -> u64 {
         self.waited
+    }
+
+    /// The client keeps the server between its transactions, for this reason, or does not any more.
+    /// Cheap unless that changes.
+    pub fn set_pinned(&mut self, reason: Option<&'static str>) {
+        if self.pinned != reason {
+            self.pinned = reason;
+            let now = self.pools.now();
+            self.pools.lock().set_pinned(self.slot, reason, now);
+        }
     }
 
     /// The place in line that led to it: who finds the server dead, before it was sent anything of

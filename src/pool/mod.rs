@@ -9,8 +9,8 @@ pub mod core;
 mod lease;
 
 pub use self::core::{
-    DatabaseId, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId,
-    Stand, UserId, WorkerId,
+    DatabaseId, Holders, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot,
+    SlotId, Stand, UserId, WorkerId,
 };
 pub use lease::{Extras, KERNEL_ASKED_AFTER, Lease, Line, Outcome, Refused, Waiter};
 
@@ -190,6 +190,17 @@ impl Pools {
     pub fn reconnect(&self, pool: PoolId) {
         let now = self.now();
         self.with(|core| core.reconnect(pool, now));
+    }
+
+    /// Who holds the servers of the pool: for the error of a client that has waited too long.
+    pub fn holders(&self, pool: PoolId) -> Option<Holders> {
+        self.lock().holders(pool)
+    }
+
+    /// The pools of which an operator is to be told that clients keep every server while others wait:
+    /// each at most once a minute.
+    pub fn take_held(&self) -> Vec<(PoolId, Holders)> {
+        self.lock().take_held()
     }
 
     /// What the servers of the pool are connected to from now on.

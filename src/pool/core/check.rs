@@ -29,6 +29,7 @@ impl<S, F> Core<S, F> {
         for (index, share) in &self.shares {
             self.check_share(index, share)?;
         }
+        self.check_pins()?;
         self.check_slots()?;
         self.check_waiters()
     }
@@ -142,6 +143,19 @@ impl<S, F> Core<S, F> {
             "share {:?}: a stranger",
             share.key
         );
+        Ok(())
+    }
+
+    fn check_pins(&self) -> Result<(), String> {
+        let mut seen = vec![0; self.pools.bound() as usize];
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.pinned.is_some()) {
+            ensure!(matches!(slot.state, State::Leased), "a server is pinned that nobody has");
+            seen[slot.pool as usize] += 1;
+        }
+        for (index, pool) in self.pools.iter() {
+            let (seen, noted) = (seen[index as usize], pool.pins.total());
+            ensure!(seen == noted, "pool {index}: {seen} pins, {noted} noted");
+        }
         Ok(())
     }
 

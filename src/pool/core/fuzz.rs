@@ -138,6 +138,14 @@ impl World {
         match operation & 15 {
             0..=3 => self.checkout(argument, Kind::Shared),
             4 => self.checkout(argument, Kind::Dedicated),
+            5 if argument >= 192 && !self.leases.is_empty() => {
+                let slot = self.leases[pick % self.leases.len()].slot;
+                let reasons = [None, Some("LISTEN"), Some("advisory lock")];
+                self.core.set_pinned(slot, reasons[usize::from(operation >> 4) % 3], self.now);
+                for (pool, holders) in self.core.take_held() {
+                    assert_eq!(self.core.holders(pool), Some(holders), "another's holders");
+                }
+            }
             5 | 6 if !self.leases.is_empty() => {
                 let lease = self.leases.swap_remove(pick % self.leases.len());
                 self.put_back(lease);

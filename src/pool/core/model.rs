@@ -7,6 +7,7 @@ use crate::backend::card::ServerCard;
 
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
+use super::pins::Pins;
 use super::types::{
     DatabaseId, FailureClass, Kind, NodeId, Origin, Place, PoolId, PoolKey, PoolOptions, PoolStats,
     Refusal, Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
@@ -22,6 +23,8 @@ pub(super) struct Slot<S> {
     pub(super) dedicated: bool,
     /// It is closed as soon as it is free.
     pub(super) is_retired: bool,
+    /// Why the client that has it keeps it between transactions.
+    pub(super) pinned: Option<&'static str>,
     /// Its lifetime in thousandths of the pool's `server_lifetime`.
     pub(super) lifetime_permille: u16,
     /// When its opening began, later when it was opened.
@@ -177,16 +180,14 @@ pub(super) struct Pool<F> {
     pub(super) origin: Option<Arc<Origin>>,
     /// No server is opened before this that nobody waits for.
     pub(super) no_spare_before: Tick,
+    /// Leases that their clients keep.
+    pub(super) pins: Pins,
+    /// Nobody is told before this that clients keep all servers.
+    pub(super) next_notice: Option<Tick>,
     pub(super) stats: PoolStats,
 }
 
 impl<F> Pool<F> {
-    /// A server that was out for so many microseconds is back, or gone.
-    pub(super) fn ends_lease(&mut self, held: u64) {
-        self.counts.leased -= 1;
-        self.stats.held += held;
-    }
-
     pub(super) fn new(key: PoolKey, rules: Rules, workers: usize, shares: [usize; 2]) -> Self {
         Self {
             key,
@@ -204,6 +205,8 @@ impl<F> Pool<F> {
             last_used: None,
             origin: None,
             no_spare_before: Tick(0),
+            pins: Pins::default(),
+            next_notice: None,
             stats: PoolStats::default(),
         }
     }

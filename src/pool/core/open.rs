@@ -333,6 +333,7 @@ impl<S, F> Core<S, F> {
             home: worker,
             dedicated: waiter.is_some(),
             is_retired: false,
+            pinned: None,
             lifetime_permille,
             born: now,
             since: now,
