@@ -291,6 +291,9 @@ impl Session {
         let may_pin = self.options.state_policy != StatePolicy::Ignore;
         let for_good = self.effects & settings::PINS_FOR_GOOD != 0;
         self.pinned = may_pin && (state.pinned || for_good);
+        if let Some(lease) = &mut self.lease {
+            lease.set_pinned(self.pinned.then_some("session state"));
+        }
         let reset = self.effects & settings::RESETS != 0;
         let unknown = self.effects & settings::UNKNOWN != 0;
         self.effects &= settings::PINS_FOR_GOOD;
