@@ -147,6 +147,21 @@ fn sizes_of_pools() {
 }
 
 #[test]
+fn a_pool_that_is_held_by_clients_which_keep_their_servers_says_so_when_another_waits() {
+    let settings = settings("held", "transaction").set("pool.default_pool_size", 2);
+    let howdah = Howdah::start(&settings);
+    let mut listeners: Vec<_> = (0..2).map(|_| client(&howdah, "held")).collect();
+    listeners.iter_mut().for_each(|wire| wire.run("LISTEN news"));
+    let mut waiting = client(&howdah, "held");
+    let said = "1 client(s) wait for a server, and 2 of 2 servers are kept by their clients";
+    assert!(!howdah.log().contains(said));
+    waiting.send(&messages::query("SELECT 1"));
+    eventually("a line in the log", || howdah.log().contains(said));
+    listeners.remove(0).disconnect();
+    assert!(succeeded(&waiting.until(b'Z')));
+}
+
+#[test]
 fn two_workers_share_a_pool_with_an_exact_limit() {
     let settings = settings("two_workers", "transaction")
         .set("howdah.workers", 2)

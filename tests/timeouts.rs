@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use support::behaviour::{
     await_statement, capacity, client, eventually, hint, is_silent, kill_server, last_words,
-    refusal, server_of, servers, settings, settle, succeeded, the_error, told, until_closed, value,
+    server_of, servers, settings, settle, succeeded, the_error, told, until_closed, value,
 };
 use support::howdah::{Howdah, Settings};
 use support::messages;
@@ -206,13 +206,75 @@ fn a_server_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_at_once() {
+fn a_login_waits_for_the_first_attempt_and_is_refused_at_once_while_nobody_answers() {
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], support::free_port()));
-    let howdah = Howdah::start(&Settings::new("transaction").database("app", nobody));
-    let mut wire = Wire::tcp(howdah.address());
-    let error = refusal(&mut wire, &[("user", RIDER), ("database", "app")], "");
+    let settings = Settings::new("transaction")
+        .database("app", nobody)
+        .set("timeouts.query_wait_timeout", "60s");
+    let howdah = Howdah::start(&settings);
+    let mut first = Wire::tcp(howdah.address());
+    first.send(&messages::startup(messages::PROTOCOL_3_0, &[("user", RIDER), ("database", "app")]));
+    // Between the first attempts there are short pauses, in which others are told.
+    let mut refused = None;
+    eventually("a login in a pause", || {
+        let mut wire = Wire::tcp(howdah.address());
+        wire.send(&messages::startup(
+            messages::PROTOCOL_3_0,
+            &[("user", RIDER), ("database", "app")],
+        ));
+        wire.until(b'R');
+        // One that comes behind a pause waits for the next attempt, as the first one does.
+        if let Received::Frame(frame) = wire.next(Instant::now() + Duration::from_millis(100)) {
+            refused = Some(frame);
+        }
+        refused.is_some()
+    });
+    let error = refused.expect("it was refused");
     assert_eq!(told(&error), "FATAL 08006 server connection failed");
     assert!(hint(&error).contains("nodes"), "{}", error.line());
+    first.until(b'R');
+    assert!(is_silent(&mut first), "who came before waits");
+}
+
+/// A statement does not know that PostgreSQL restarts.
+#[test]
+fn statements_wait_while_postgresql_is_down_and_are_answered_when_it_is_back() {
+    let relay = Relay::start(Postgres::shared().address(), Manner::Pass);
+    let settings = Settings::new("transaction")
+        .set("timeouts.server_login_retry", "300ms")
+        .set("pool.default_pool_size", 1)
+        .database("app", relay.address());
+    let howdah = Howdah::start(&settings);
+    let mut clients: Vec<_> = (0..3).map(|_| Wire::login(howdah.address(), RIDER, "app")).collect();
+    assert_eq!(value(&mut clients[0], "SELECT 1"), "1");
+    relay.set(Manner::Refuse);
+    relay.cut();
+    for client in &mut clients {
+        client.send(&messages::query("SELECT 2"));
+    }
+    let failures = || howdah.log().matches("server login failed").count();
+    eventually("attempts that fail", || failures() >= 3);
+    assert!(clients.iter_mut().all(is_silent), "they wait");
+    relay.set(Manner::Pass);
+    for client in &mut clients {
+        let frames = client.until(b'Z');
+        let row = frames.iter().find(|frame| frame.tag == b'D').and_then(|row| row.columns());
+        assert_eq!(row, Some(vec![Some(b"2".to_vec())]), "{}", lines(&frames));
+    }
+}
+
+#[test]
+fn a_statement_is_refused_at_once_when_the_server_does_not_know_the_password() {
+    let relay = Relay::start(Postgres::shared().address(), Manner::Pass);
+    let settings = Settings::new("transaction").database("app", relay.address());
+    let howdah = Howdah::start(&settings);
+    let mut wire = Wire::login(howdah.address(), RIDER, "app");
+    assert_eq!(value(&mut wire, "SELECT 1"), "1");
+    relay.set(Manner::WrongPassword);
+    relay.cut();
+    wire.send(&messages::query("SELECT 2"));
+    let error = last_words(&mut wire);
+    assert!(told(&error).contains("28P01"), "{}", error.line());
 }
 
 #[test]

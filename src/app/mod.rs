@@ -12,6 +12,7 @@ mod known;
 pub mod limits;
 mod listen;
 pub mod logging;
+mod moves;
 mod numbers;
 mod process;
 mod reload;

@@ -1,6 +1,7 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
 use super::known::{KnownPools, PoolView};
+use super::moves::PoolsByName;
 use super::numbers::Numbers;
 use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
 use crate::backend::login::Account;
@@ -8,7 +9,7 @@ use crate::backend::settings::Settings;
 use crate::backend::welcome::Welcomes;
 use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
 use crate::metrics::{PoolTraffic, Totals};
-use crate::net::NodeAddress;
+use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
 use std::collections::{HashMap, HashSet};
@@ -95,6 +96,17 @@ impl Routes {
     /// Who logs in to the servers of a pool.
     pub(super) fn account(&self, pool: PoolId) -> Option<Arc<Account>> {
         self.accounts.get(&pool).cloned()
+    }
+
+    /// The pools whose nodes are known by name.
+    pub(super) fn pools_by_name(&self) -> PoolsByName {
+        let mut pools = PoolsByName::new();
+        for (pool, account) in &self.accounts {
+            if let NodeHost::Name(name) = &account.address.host {
+                pools.entry(name.clone()).or_default().push(*pool);
+            }
+        }
+        pools
     }
 
     /// The database of a pool, and the user that its servers are logged in as.
@@ -437,6 +449,7 @@ impl Routes {
             welcomes: Welcomes::default(),
             replaced: Notify::new(),
         });
+        self.common.pools.set_origin(pool, &account.address, &account.dbname);
         self.accounts.insert(pool, Arc::clone(&account));
         account
     }

@@ -7,6 +7,7 @@ use super::door::{Door, receive};
 use super::http;
 use super::listen::listen;
 use super::logging::Logging;
+use super::moves::follow_names;
 use super::reload::reload;
 use super::routes::Routes;
 use super::service;
@@ -27,7 +28,7 @@ use crate::metrics::{EventKind, Totals};
 use crate::net::Listener;
 use crate::pool::admission::{Admission, AdmissionOptions};
 use crate::pool::core::Opening;
-use crate::pool::{PoolId, Pools, WorkerId};
+use crate::pool::{Holders, PoolId, Pools, WorkerId};
 use crate::session::card::{Clients, Order};
 use crate::session::route::Common;
 use std::cell::{Cell, RefCell};
@@ -138,6 +139,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         tokio::task::spawn_local(look_after(Rc::clone(&door))),
         tokio::task::spawn_local(report(Rc::clone(&door))),
         tokio::task::spawn_local(watch(Rc::clone(&door))),
+        tokio::task::spawn_local(follow_names(Rc::clone(&door))),
         tokio::task::spawn_local(service::pulse(Rc::clone(&door))),
     ];
     let http =
@@ -326,7 +328,20 @@ async fn look_after(door: Rc<Door>) {
         // First, so that the servers that are missing are opened at once.
         unconstrained(async { pools.sweep() }).await;
         pools.upkeep();
+        for (pool, holders) in pools.take_held() {
+            tell_of_held_pool(&door, pool, &holders);
+        }
     }
+}
+
+/// Clients wait, and every server of the pool is kept by another one.
+fn tell_of_held_pool(door: &Door, pool: PoolId, holders: &Holders) {
+    let routes = door.routes.borrow();
+    let Some((database, user)) = routes.names(pool) else { return };
+    let waiting = holders.waiting;
+    let said = format!("{waiting} client(s) wait for a server, and {holders}");
+    tracing::warn!(user, database, waiting, "{said}");
+    door.happened(("warn", EventKind::Limit), (database, user), &said);
 }
 
 /// Opens the servers that the pools ask for.

@@ -243,6 +243,16 @@ impl Server {
         Ok(())
     }
 
+    /// As [`Server::is_alive`], of a server in the idle list, but the kernel is asked instead of the
+    /// event loop, which may not have heard of the end yet. If the kernel has nothing, nothing is
+    /// read.
+    pub fn is_alive_in_kernel(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stream.kernel_has_input() {
+            return self.is_alive(cx);
+        }
+        !self.is_closing && self.held.is_empty() && self.rest_of_frame == 0
+    }
+
     /// Takes in what an idle server has said; false when it is of no use any more.
     pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut heard = Heard::default();

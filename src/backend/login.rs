@@ -148,17 +148,33 @@ pub enum LoginFailure {
     },
 }
 
+/// Whether it helps to try again although nobody has changed anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It does not: a wrong password, no such database, TLS refused.
+    Lasting,
+    /// Nobody answers there: down, no route, no such name. It may come back.
+    Unreachable,
+    /// The server answers, and will take us soon: it starts, stops, recovers, or is full.
+    Passing,
+}
+
+/// SQLSTATEs, or their classes, of servers that refuse only for now: 53 insufficient resources, 08
+/// connection exceptions, 57P01 to 57P03 shutdown and start, 57014 authentication_timeout.
+const PASSING_CODES: [&str; 6] = ["53", "08", "57P01", "57P02", "57P03", "57014"];
+
 impl LoginFailure {
-    /// Whether trying again soon may help although nobody changed anything: the server is starting
-    /// up, shutting down, or full.
-    pub fn is_passing(&self) -> bool {
+    /// Whether trying again may help although nobody has changed anything.
+    pub fn outlook(&self) -> Outlook {
         match self {
-            Self::Refused { code, .. } => code == "57P03" || code == "53300",
-            Self::TimedOut(_) => true,
-            Self::Unreachable { .. }
-            | Self::Password(_)
-            | Self::Tls { .. }
-            | Self::Protocol { .. } => false,
+            Self::Refused { code, .. } if PASSING_CODES.iter().any(|it| code.starts_with(it)) => {
+                Outlook::Passing
+            }
+            Self::TimedOut(_) => Outlook::Passing,
+            Self::Unreachable { .. } => Outlook::Unreachable,
+            Self::Refused { .. } | Self::Password(_) | Self::Tls { .. } | Self::Protocol { .. } => {
+                Outlook::Lasting
+            }
         }
     }
 
@@ -310,7 +326,7 @@ async fn log_in_once(
     server.held = held;
     if let Some(query) = &account.connect_query {
         let done = prepare(&mut server, query, is_walsender).await;
-        done.map_err(|error| broke(account, format!("connect_query: {error}")))?;
+        done.map_err(|error| connect_query_failed(account, &error))?;
     }
     Ok(server)
 }
@@ -364,6 +380,20 @@ fn unreachable_node(account: &Account, error: &io::Error) -> LoginFailure {
     LoginFailure::Unreachable { address, reason: error.to_string() }
 }
 
+/// A server that goes away meanwhile comes back; a query that fails does so again.
+fn connect_query_failed(account: &Account, error: &CleanError) -> LoginFailure {
+    let reason = format!("connect_query: {error}");
+    match error {
+        CleanError::Io(_) | CleanError::Closed => {
+            LoginFailure::Unreachable { address: account.address.to_string(), reason }
+        }
+        CleanError::Malformed(_)
+        | CleanError::OutOfStep(_)
+        | CleanError::Unprovable
+        | CleanError::Refused(_) => broke(account, reason),
+    }
+}
+
 fn broke(account: &Account, reason: String) -> LoginFailure {
     LoginFailure::Protocol { address: account.address.to_string(), reason }
 }
@@ -373,6 +403,10 @@ fn lost(account: &Account, error: FrameError) -> LoginFailure {
         FrameError::Closed => {
             let reason = "it closed the connection during login".to_owned();
             LoginFailure::Unreachable { address: account.address.to_string(), reason }
+        }
+        // A server that does not accept our certificate says so behind the handshake.
+        FrameError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            LoginFailure::Tls { address: account.address.to_string(), reason: error.to_string() }
         }
         FrameError::Io(error) => unreachable_node(account, &error),
         FrameError::Malformed(error) => broke(account, error.to_string()),

@@ -12,8 +12,10 @@ use super::state::{Replies, Rest};
 use super::note::Note;
 use super::statements::Prepared;
 use crate::net::Stream;
+use crate::wire::client;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use tokio::time::Instant;
 
 /// What a server reported of itself at login, as ParameterStatus.
@@ -92,6 +94,21 @@ impl Server {
     pub fn ends(&mut self, reason: impl Into<Cow<'static, str>>) {
         if let Some(life) = &mut self.life {
             life.ends(reason);
+        }
+    }
+
+    /// Closes the connection for this reason. A server at rest is told, so that its process ends at
+    /// once. Does not wait: what the kernel does not take at once is not sent, and the connection is
+    /// closed all the same.
+    pub fn terminate(mut self: Box<Self>, reason: impl Into<Cow<'static, str>>) {
+        self.ends(reason);
+        if self.rest() != Rest::AtRest {
+            return;
+        }
+        let (mut cx, mut out) = (Context::from_waker(Waker::noop()), Vec::new());
+        client::bare(&mut out, client::TERMINATE);
+        if self.stream.write(&mut cx, &out).is_ok() {
+            _ = self.stream.poll_close(&mut cx);
         }
     }
 

@@ -106,7 +106,17 @@ impl Resolver {
         self.pending.get()
     }
 
-    async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    /// Takes a name as resolved now.
+    #[cfg(test)]
+    pub(crate) fn set_known(&self, name: &str, addresses: Vec<IpAddr>) {
+        self.known.borrow_mut().insert(name.to_owned(), (Instant::now(), addresses));
+    }
+
+    /// The addresses of a name, from memory until `ttl` is over. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the name could not be resolved.
+    pub async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let now = Instant::now();
         let fresh = |(at, found): &(Instant, Vec<IpAddr>)| {
             (now.duration_since(*at) < self.ttl).then(|| found.clone())

@@ -8,7 +8,7 @@ use super::tls::TlsLayer;
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -43,6 +43,42 @@ impl Socket {
             Self::Memory(socket) => Pin::new(socket).poll_read(cx, &mut buf),
         };
         done.map_ok(|()| buf.filled().len())
+    }
+
+    /// As [`Socket::poll_read`]; while `asks_kernel`, the kernel is asked first, which may have more
+    /// than the event loop has heard of. That ends when the kernel has nothing.
+    #[inline]
+    pub(super) fn poll_read_fresh(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        asks_kernel: &mut bool,
+    ) -> Poll<io::Result<usize>> {
+        if *asks_kernel {
+            let read = match self {
+                Self::Tcp(socket) => (&*SockRef::from(&*socket)).read(buf),
+                Self::Unix(socket) => (&*SockRef::from(&*socket)).read(buf),
+                Self::Memory(_) => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            if !read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(read);
+            }
+            *asks_kernel = false;
+        }
+        self.poll_read(cx, buf)
+    }
+
+    /// Asks the kernel whether a read would give anything, its end included. One system call.
+    fn kernel_has_input(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        // The sockets don't block.
+        let peeked = match self {
+            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
+            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
+            // Nobody can tell without reading.
+            Self::Memory(_) => Ok(0),
+        };
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether a read would go as far as the kernel: false only when nothing has come since a read
@@ -123,6 +159,8 @@ pub struct Stream {
     /// The task that found the socket empty when it read last, and is woken when that changes; zero
     /// for none. See [`Stream::poll_read_plain`].
     awaited_by: usize,
+    /// The kernel has said that there is something to read.
+    asks_kernel: bool,
 }
 
 fn gone() -> io::Error {
@@ -132,7 +170,13 @@ fn gone() -> io::Error {
 impl Stream {
     /// Wraps a connected socket.
     pub fn new(socket: Socket) -> Self {
-        Self { socket: Some(socket), tls: None, unsent: BytesMut::new(), awaited_by: 0 }
+        Self {
+            socket: Some(socket),
+            tls: None,
+            unsent: BytesMut::new(),
+            awaited_by: 0,
+            asks_kernel: false,
+        }
     }
 
     /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that
@@ -193,10 +237,10 @@ impl Stream {
     fn poll_read_plain(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
         let task = cx.waker().data().addr();
-        if self.awaited_by == task && !socket.may_be_readable() {
+        if self.awaited_by == task && !self.asks_kernel && !socket.may_be_readable() {
             return Poll::Pending;
         }
-        let done = socket.poll_read(cx, buf);
+        let done = socket.poll_read_fresh(cx, buf, &mut self.asks_kernel);
         // Without a budget the runtime says "nothing yet" and registers nothing.
         let registered = done.is_pending() && has_budget_remaining();
         self.awaited_by = if registered { task } else { 0 };
@@ -268,6 +312,19 @@ impl Stream {
     /// asks the kernel only if the socket's runtime has heard of something; any thread may ask.
     pub fn has_spoken(&self) -> bool {
         self.socket.as_ref().is_none_or(Socket::is_readable)
+    }
+
+    /// Whether the kernel has anything to read for a quiet stream, its end included: asked of the
+    /// kernel itself, where [`Stream::has_spoken`] and reads rely on what the event loop has heard.
+    /// Takes nothing. If there is something, the next reads get it, whatever the event loop knows. A
+    /// stream in memory always says yes: a read tells.
+    pub fn kernel_has_input(&mut self) -> bool {
+        let has_input = self.socket.as_ref().is_none_or(Socket::kernel_has_input);
+        match &mut self.tls {
+            Some(tls) => tls.set_asks_kernel(has_input),
+            None => self.asks_kernel = has_input,
+        }
+        has_input
     }
 
     /// Whether the connection must be replaced soon: a TLS 1.2 connection cannot change its keys

@@ -12,7 +12,8 @@
 //! came first in a worker's line is served first. [`Core::check`] proves it in tests.
 //!
 //! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
-//! `upkeep`: age and idleness; `sweep`: idle servers that have something to say; `look`: what a console
+//! `upkeep`: age and idleness; `retire`: servers that are
+//! closed before their time; `sweep`: idle servers that have something to say; `look`: what a console
 //! sees of each; `check`: the proof.
 
 mod arena;
@@ -23,15 +24,20 @@ mod look;
 mod manage;
 mod model;
 mod open;
+mod pins;
+mod retire;
 mod sweep;
 mod types;
 mod upkeep;
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 use std::task::Waker;
 
 use slab::Slab;
+
+use crate::backend::card::ServerCard;
 
 use arena::Arena;
 use backoff::Jitter;
@@ -39,10 +45,11 @@ use backoff::Jitter;
 pub use fuzz::fuzz_ops;
 pub use look::{ServerSnapshot, Stand};
 use model::{Phase, Pool, Share, ShareKey, Slot, State, Waiter, Waiting, pool_id};
+pub use pins::Holders;
 pub use types::{
     At, Checkout, CloseReason, Closing, DatabaseId, Effects, FailureClass, Kind, NodeId, Opening,
-    Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal, SlotId, Tick,
-    UserId, Wait, WaiterId, WorkerId,
+    Origin, Place, Placed, PoolId, PoolKey, PoolOptions, PoolSnapshot, PoolStats, Ready, Refusal,
+    Request, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 /// A server that comes back goes to another worker's line only if somebody there has waited this
@@ -66,6 +73,8 @@ pub struct Core<S, F> {
     by_key: HashMap<PoolKey, PoolId>,
     shares_by_key: HashMap<ShareKey, usize>,
     effects: Effects<S>,
+    /// Pools of which somebody is to be told that clients keep all their servers.
+    held_pools: Vec<PoolId>,
     jitter: Jitter,
     next_sequence: u64,
     /// Where the next round of upkeep begins.
@@ -88,6 +97,7 @@ impl<S, F> Core<S, F> {
             by_key: HashMap::new(),
             shares_by_key: HashMap::new(),
             effects: Effects::default(),
+            held_pools: Vec::new(),
             jitter: Jitter::new(seed),
             next_sequence: 0,
             upkeep_from: 0,
@@ -110,28 +120,49 @@ impl<S, F> Core<S, F> {
 
     /// Asks for a server. An idle one of the same worker comes first, then another worker's; the
     /// one used last is taken, so that those not needed grow old. Nobody overtakes: who finds
-    /// others waiting joins the line.
-    pub fn checkout(&mut self, pool: PoolId, kind: Kind, at: At, waker: &Waker) -> Checkout<S, F> {
+    /// others waiting joins the line. Who asks again because its server was dead keeps its place.
+    pub fn checkout(
+        &mut self,
+        pool: PoolId,
+        request: impl Into<Request>,
+        at: At,
+        waker: &Waker,
+    ) -> Checkout<S, F> {
+        let request = request.into();
         let Some(record) = self.pools.get_mut(pool.0) else {
             return Checkout::Refused(Refusal::Removed);
         };
         record.last_used = Some(at.now);
-        match (record.phase, kind) {
+        let place = request.place.unwrap_or_else(|| {
+            self.next_sequence += 1;
+            Place { sequence: self.next_sequence, since: at.now }
+        });
+        match (record.phase, request.kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
-                if let Some(ready) = self.take_idle(pool.0.index, at) {
+                if let Some(ready) = self.take_idle(pool.0.index, at, place) {
                     return Checkout::Ready(ready);
                 }
             }
             (Phase::Serving | Phase::Paused, Kind::Shared | Kind::Dedicated) => {}
         }
         let record = self.pools.at(pool.0.index);
-        if kind == Kind::Shared && record.is_hopeless(at.now) {
-            let failure = record.backoff.last().map(|failed| failed.failure.clone());
-            return Checkout::Refused(failure.map_or(Refusal::Removed, Refusal::Failing));
+        if record.refuses(request, at.now)
+            && let Some(failed) = record.backoff(request.kind).last()
+        {
+            return Checkout::Refused(Refusal::Failing(Arc::clone(&failed.failure)));
         }
-        let waiter = self.join_line(pool.0.index, kind, at, waker);
+        let waiter = self.join_line(Waiter {
+            pool: pool.0.index,
+            worker: at.worker,
+            kind: request.kind,
+            place,
+            is_back: request.place.is_some(),
+            waker: Some(waker.clone()),
+            state: Waiting::InLine,
+        });
         self.settle(pool.0.index, at.now);
+        self.note_held(pool.0.index, at.now);
         Checkout::Waiting(waiter)
     }
 
@@ -153,12 +184,14 @@ impl<S, F> Core<S, F> {
             }
             return Wait::Pending;
         }
-        let worker = record.at.worker;
+        let (worker, place) = (record.worker, record.place);
         match self.waiters.remove(waiter.0.index).map(|waiter| waiter.state) {
-            Some(Waiting::Granted(slot)) => match self.pick_up(slot, At { worker, now: now() }) {
-                Some(ready) => Wait::Ready(ready),
-                None => Wait::Refused(Refusal::Answered),
-            },
+            Some(Waiting::Granted(slot)) => {
+                match self.pick_up(slot, At { worker, now: now() }, place) {
+                    Some(ready) => Wait::Ready(ready),
+                    None => Wait::Refused(Refusal::Answered),
+                }
+            }
             Some(Waiting::Refused(refusal)) => Wait::Refused(refusal),
             Some(Waiting::InLine | Waiting::Opening(_)) | None => Wait::Refused(Refusal::Answered),
         }
@@ -189,8 +222,7 @@ impl<S, F> Core<S, F> {
         if !matches!(record.state, State::Leased) {
             return Placed::Close(server, CloseReason::Unknown);
         }
-        let (pool, held) = (record.pool, at.now.since(record.since));
-        self.pools.at_mut(pool).ends_lease(held);
+        self.end_lease(slot, at.now);
         self.place(slot, server, at)
     }
 
@@ -198,9 +230,8 @@ impl<S, F> Core<S, F> {
     /// is free. False if there was no such lease or opening.
     pub fn discard(&mut self, slot: SlotId, now: Tick) -> bool {
         let Some(record) = self.slots.get(slot.0) else { return false };
-        let (pool, held) = (record.pool, now.since(record.since));
         match record.state {
-            State::Leased => self.pools.at_mut(pool).ends_lease(held),
+            State::Leased => self.end_lease(slot, now),
             State::Opening { waiter } => {
                 self.end_opening(slot);
                 if let Some(waiter) = waiter {
@@ -249,7 +280,7 @@ impl<S, F> Core<S, F> {
             return Some(oldest);
         };
         let (own_since, oldest_since) =
-            (self.waiters.at(own).at.now, self.waiters.at(oldest).at.now);
+            (self.waiters.at(own).place.since, self.waiters.at(oldest).place.since);
         Some(if own_since.since(oldest_since) > MIGRATION_PATIENCE { oldest } else { own })
     }
 
@@ -262,6 +293,9 @@ impl<S, F> Core<S, F> {
         }
         if slot.epoch != pool.epoch {
             return Some(CloseReason::Reconnect);
+        }
+        if slot.is_retired {
+            return Some(CloseReason::Obsolete);
         }
         if slot.dedicated {
             return Some(CloseReason::Dedicated);
@@ -303,9 +337,9 @@ impl<S, F> Core<S, F> {
             .fold(own, u32::max)
     }
 
-    fn take_idle(&mut self, pool: u32, at: At) -> Option<Ready<S>> {
+    fn take_idle(&mut self, pool: u32, at: At, place: Place) -> Option<Ready<S>> {
         let (slot, server) = self.idle_for(pool, at.worker)?;
-        Some(self.lease(slot, server, at))
+        Some(self.lease(slot, server, at, place))
     }
 
     /// The idle server this worker should use: its own used last, else one of the worker that has
@@ -352,7 +386,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// From no state to leased.
-    fn lease(&mut self, id: SlotId, server: S, at: At) -> Ready<S> {
+    fn lease(&mut self, id: SlotId, server: S, at: At, place: Place) -> Ready<S> {
         let slot = self.slots.at_mut(id.0.index);
         slot.state = State::Leased;
         let was_home = mem::replace(&mut slot.home, at.worker);
@@ -361,7 +395,7 @@ impl<S, F> Core<S, F> {
         pool.counts.leased += 1;
         pool.stats.checkouts += 1;
         pool.stats.migrations += u64::from(was_home != at.worker);
-        Ready { slot: id, server, was_home, idle_since }
+        Ready { slot: id, server, was_home, idle_since, place }
     }
 
     /// From no state to granted.
@@ -387,9 +421,9 @@ impl<S, F> Core<S, F> {
         Some(server)
     }
 
-    fn pick_up(&mut self, id: SlotId, at: At) -> Option<Ready<S>> {
+    fn pick_up(&mut self, id: SlotId, at: At, place: Place) -> Option<Ready<S>> {
         let server = self.ungrant(id)?;
-        Some(self.lease(id, server, at))
+        Some(self.lease(id, server, at, place))
     }
 
     /// A granted server that was not wanted after all goes on to the next.
@@ -405,19 +439,24 @@ impl<S, F> Core<S, F> {
         }
     }
 
-    fn join_line(&mut self, pool: u32, kind: Kind, at: At, waker: &Waker) -> WaiterId {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let waker = Some(waker.clone());
-        let key =
-            self.waiters.insert(Waiter { pool, at, kind, sequence, waker, state: Waiting::InLine });
+    /// Puts a waiter into its line: at the end, or, with a place that it had before, in front of all
+    /// who came later.
+    fn join_line(&mut self, waiter: Waiter<F>) -> WaiterId {
+        let (pool, worker, kind) = (waiter.pool, waiter.worker, waiter.kind);
+        let (place, is_back) = (waiter.place, waiter.is_back);
+        let key = self.waiters.insert(waiter);
         let record = self.pools.at_mut(pool);
-        match kind {
-            Kind::Shared => {
-                self.waiters.push_back(&mut record.line(at.worker).waiting, key.index);
-                record.counts.waiting += 1;
-            }
-            Kind::Dedicated => self.waiters.push_back(&mut record.dedicated, key.index),
+        record.counts.waiting += u32::from(kind == Kind::Shared);
+        let list = match kind {
+            Kind::Shared => &mut record.line(worker).waiting,
+            Kind::Dedicated => &mut record.dedicated,
+        };
+        // Only those who are back themselves came earlier: the walk is short.
+        let later = |&other: &u32| self.waiters.at(other).place > place;
+        let next = if is_back { self.waiters.walk(list).find(later) } else { None };
+        match next {
+            Some(next) => self.waiters.insert_before(list, key.index, next),
+            None => self.waiters.push_back(list, key.index),
         }
         for share in record.shares {
             self.shares[share].waiting += 1;
@@ -427,7 +466,7 @@ impl<S, F> Core<S, F> {
 
     fn leave_line(&mut self, waiter: u32) {
         let record = self.waiters.at(waiter);
-        let (worker, kind) = (record.at.worker, record.kind);
+        let (worker, kind) = (record.worker, record.kind);
         let pool = self.pools.at_mut(record.pool);
         match kind {
             Kind::Shared => {

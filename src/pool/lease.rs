@@ -4,16 +4,27 @@
 //! [`Lease::try_return`] gives the server back, and only when the server itself says that it is at
 //! rest.
 
-use super::Pools;
 use super::core::{
-    At, Checkout, Kind, Placed, PoolId, Ready, Refusal, SlotId, Tick, Wait, WaiterId, WorkerId,
+    At, Checkout, Kind, Place, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait,
+    WaiterId, WorkerId,
 };
+use super::{Pools, ServerCore};
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
 use crate::backend::state::Rest;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+/// A server that was idle this long may have ended without the event loop having heard of it: a
+/// worker that is busy looks at its sockets only every few milliseconds.
+pub const KERNEL_ASKED_AFTER: Duration = Duration::from_millis(5);
+
+/// Whether the kernel is asked about a server before the first byte of a lease, after this idle time.
+/// A socket that has moved is new to the worker's event loop, which knows nothing of it.
+fn must_ask_kernel(idle: Duration, has_moved: bool) -> bool {
+    has_moved || idle >= KERNEL_ASKED_AFTER
+}
 
 /// Which line to stand in.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +33,11 @@ pub struct Line {
     pub pool: PoolId,
     /// The worker that the socket is to live on.
     pub worker: WorkerId,
+    /// The client is logging in: while nobody answers at the node it is refused at once.
+    pub is_login: bool,
+    /// The place of a client whose server turned out to be dead before it was of use: it keeps the
+    /// place, and the time that it has waited. See [`Lease::place`].
+    pub place: Option<Place>,
 }
 
 /// Startup parameters of a server that one session has to itself.
@@ -32,7 +48,7 @@ pub type Extras = Vec<(Box<str>, Box<str>)>;
 pub enum Refused {
     /// The database was removed from the configuration.
     Removed,
-    /// No server of the pool works.
+    /// No server of the pool works, and waiting does not help; or, for a login, nobody answers.
     Failing(Arc<LoginFailure>),
 }
 
@@ -71,6 +87,10 @@ pub struct Lease {
     since: Tick,
     /// Microseconds that the client waited for it.
     waited: u64,
+    /// The client's place in line.
+    place: Place,
+    /// Why the client keeps the server between transactions.
+    pinned: Option<&'static str>,
 }
 
 impl Lease {
@@ -84,7 +104,9 @@ impl Lease {
             was_home: ready.was_home,
             idle: Duration::from_micros(idle),
             since: at.now,
-            waited: 0,
+            waited: at.now.since(ready.place.since()),
+            place: ready.place,
+            pinned: None,
         }
     }
 
@@ -102,6 +124,14 @@ impl Lease {
         self.was_home != self.worker
     }
 
+    /// Takes in what the server said while it was idle; false when it is of no use any more. Whoever
+    /// leases a server asks this before it sends the first byte, and after the socket has moved.
+    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let asks_kernel = must_ask_kernel(self.idle, self.must_move());
+        let server = self.server();
+        if asks_kernel { server.is_alive_in_kernel(cx) } else { server.is_alive(cx) }
+    }
+
     /// How long the server had been idle when it was leased.
     pub fn idle(&self) -> Duration {
         self.idle
@@ -115,6 +145,22 @@ impl Lease {
     /// Microseconds that the client waited in line for it.
     pub fn waited(&self) -> u64 {
         self.waited
+    }
+
+    /// The client keeps the server between its transactions, for this reason, or does not any more.
+    /// Cheap unless that changes.
+    pub fn set_pinned(&mut self, reason: Option<&'static str>) {
+        if self.pinned != reason {
+            self.pinned = reason;
+            let now = self.pools.now();
+            self.pools.lock().set_pinned(self.slot, reason, now);
+        }
+    }
+
+    /// The place in line that led to it: who finds the server dead, before it was sent anything of
+    /// the client's, asks again with this place.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Gives the server back.
@@ -135,8 +181,8 @@ impl Lease {
             Some(server) if server.rest() == Rest::AtRest => {
                 let at = At { worker: self.worker, now };
                 let placed = self.pools.with(|core| core.put_back(self.slot, server, at));
-                if let Placed::Close(mut server, reason) = placed {
-                    server.ends(reason.words());
+                if let Placed::Close(server, reason) = placed {
+                    server.terminate(reason.words());
                 }
                 Ok(())
             }
@@ -162,16 +208,22 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub struct Waiter {
     pools: Arc<Pools>,
+    pool: PoolId,
     worker: WorkerId,
     id: Option<WaiterId>,
-    dedicated: bool,
+    kind: Kind,
     since: Tick,
 }
 
 impl Waiter {
-    /// When it began to wait.
+    /// When its client asked first.
     pub fn since(&self) -> Tick {
         self.since
+    }
+
+    /// Why the last attempt to open a server for it and others failed, if none has succeeded since.
+    pub fn last_failure(&self) -> Option<Arc<LoginFailure>> {
+        self.pools.lock().last_failure(self.pool, self.kind)
     }
 
     /// Has its turn come? Cancel safe.
@@ -194,7 +246,6 @@ impl Waiter {
                 let mut lease = Lease::new(&self.pools, at, ready);
                 // Handed over a moment ago: it was not idle.
                 lease.idle = Duration::ZERO;
-                lease.waited = at.now.since(self.since);
                 Poll::Ready(Ok(lease))
             }
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),
@@ -204,7 +255,7 @@ impl Waiter {
 
 impl Waiter {
     fn forget_extras(&self, id: WaiterId) {
-        if self.dedicated {
+        if self.kind == Kind::Dedicated {
             self.pools.extras().remove(&id);
         }
     }
@@ -229,13 +280,15 @@ impl Pools {
         cx: &Context<'_>,
     ) -> Outcome {
         let at = At { worker: line.worker, now: self.now() };
+        let kind = if extras.is_some() { Kind::Dedicated } else { Kind::Shared };
+        let request = Request { kind, is_login: line.is_login, place: line.place };
+        let ask = |core: &mut ServerCore| core.checkout(line.pool, request, at, cx.waker());
         let answer = match extras {
-            None => self.with(|core| core.checkout(line.pool, Kind::Shared, at, cx.waker())),
+            None => self.with(ask),
             Some(extras) => {
                 // Locked around the request, so that who opens the server finds them.
                 let mut all = self.extras();
-                let answer =
-                    self.with(|core| core.checkout(line.pool, Kind::Dedicated, at, cx.waker()));
+                let answer = self.with(ask);
                 if let Checkout::Waiting(id) = answer {
                     all.insert(id, Arc::clone(extras));
                 }
@@ -245,10 +298,9 @@ impl Pools {
         match answer {
             Checkout::Ready(ready) => Outcome::Leased(Lease::new(self, at, ready)),
             Checkout::Waiting(id) => {
-                let pools = Arc::clone(self);
-                let dedicated = extras.is_some();
-                let (worker, id, since) = (line.worker, Some(id), at.now);
-                Outcome::Waiting(Waiter { pools, worker, id, dedicated, since })
+                let (pools, Line { pool, worker, .. }) = (Arc::clone(self), line);
+                let since = line.place.map_or(at.now, Place::since);
+                Outcome::Waiting(Waiter { pools, pool, worker, id: Some(id), kind, since })
             }
             Checkout::Refused(refusal) => Outcome::Refused(Refused::from(refusal)),
         }

@@ -9,16 +9,18 @@ pub mod core;
 mod lease;
 
 pub use self::core::{
-    DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Stand,
-    UserId, WorkerId,
+    DatabaseId, Holders, NodeId, Place, PoolId, PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot,
+    SlotId, Stand, UserId, WorkerId,
 };
-pub use lease::{Extras, Lease, Line, Outcome, Refused, Waiter};
+pub use lease::{Extras, KERNEL_ASKED_AFTER, Lease, Line, Outcome, Refused, Waiter};
 
-use self::core::{At, Core, Effects, FailureClass, Opening, Placed, Tick, WaiterId};
+use self::core::{At, Core, Effects, FailureClass, Kind, Opening, Origin, Placed, Tick, WaiterId};
 use crate::backend::card::ServerCard;
-use crate::backend::login::LoginFailure;
+use crate::backend::login::{LoginFailure, Outlook};
 use crate::backend::server::{Reported, Server};
+use crate::net::NodeAddress;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use tokio::sync::Notify;
@@ -87,8 +89,8 @@ impl Pools {
         for waker in effects.wakes {
             waker.wake();
         }
-        for mut closing in effects.closes {
-            closing.server.ends(closing.reason.words());
+        for closing in effects.closes {
+            closing.server.terminate(closing.reason.words());
         }
         if !effects.openings.is_empty() {
             let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,17 +128,26 @@ impl Pools {
     /// A server was opened, by the thread that counts as `worker`.
     pub fn opened(&self, slot: SlotId, server: Box<Server>, worker: WorkerId) {
         let at = At { worker, now: self.now() };
-        if let Placed::Close(mut server, reason) = self.with(|core| core.opened(slot, server, at)) {
-            server.ends(reason.words());
+        if let Placed::Close(server, reason) = self.with(|core| core.opened(slot, server, at)) {
+            server.terminate(reason.words());
         }
     }
 
     /// A server could not be opened.
     pub fn open_failed(&self, slot: SlotId, failure: Arc<LoginFailure>) {
-        let passing = failure.is_passing();
-        let class = if passing { FailureClass::Passing } else { FailureClass::Lasting };
+        let class = match failure.outlook() {
+            Outlook::Lasting => FailureClass::Lasting,
+            Outlook::Unreachable => FailureClass::Unreachable,
+            Outlook::Passing => FailureClass::Passing,
+        };
         let now = self.now();
         self.with(|core| core.open_failed(slot, failure, class, now));
+    }
+
+    /// Why the last attempt to open a server of the pool failed, if none has succeeded since.
+    /// [`Waiter::last_failure`] tells the same of the server that somebody waits for.
+    pub fn last_failure(&self, pool: PoolId) -> Option<Arc<LoginFailure>> {
+        self.lock().last_failure(pool, Kind::Shared)
     }
 
     /// An opening is given up without blaming the node.
@@ -179,6 +190,47 @@ impl Pools {
     pub fn reconnect(&self, pool: PoolId) {
         let now = self.now();
         self.with(|core| core.reconnect(pool, now));
+    }
+
+    /// Who holds the servers of the pool: for the error of a client that has waited too long.
+    pub fn holders(&self, pool: PoolId) -> Option<Holders> {
+        self.lock().holders(pool)
+    }
+
+    /// The pools of which an operator is to be told that clients keep every server while others wait:
+    /// each at most once a minute.
+    pub fn take_held(&self) -> Vec<(PoolId, Holders)> {
+        self.lock().take_held()
+    }
+
+    /// What the servers of the pool are connected to from now on.
+    pub fn set_origin(&self, pool: PoolId, node: &NodeAddress, database: &str) {
+        let origin = Origin { node: node.to_string().into(), database: database.into() };
+        self.lock().set_origin(pool, origin);
+    }
+
+    /// Closes the idle servers of every pool that are connected to this database, on this node or, if
+    /// none is given, on any; for a few seconds none is opened that no client waits for. To be called
+    /// before a DROP DATABASE and the like: PostgreSQL then waits for a moment until they are gone. How
+    /// many there were. Does not wait.
+    pub fn close_idle_servers_of(&self, database: &str, node: Option<&NodeAddress>) -> usize {
+        let (node, now) = (node.map(NodeAddress::to_string), self.now());
+        self.with(|core| core.vacate(database, node.as_deref(), now))
+    }
+
+    /// Retires the servers of these pools that are at other addresses than these: idle ones are closed
+    /// now, a few in each call, others when they come back. How many were closed.
+    pub fn retire_moved(&self, addresses: &HashMap<PoolId, Arc<[IpAddr]>>) -> usize {
+        let now = self.now();
+        let has_moved = |pool: PoolId, card: &ServerCard| {
+            let Some(current) = addresses.get(&pool) else { return false };
+            let remote = card.login().and_then(|login| login.ends.remote);
+            remote.is_some_and(|remote| {
+                let ip = remote.ip().to_canonical();
+                !current.iter().any(|known| known.to_canonical() == ip)
+            })
+        };
+        self.with(|core| core.retire(now, has_moved))
     }
 
     /// Nobody gets a server of the pool until it is resumed; free servers are closed, others when
@@ -234,3 +286,6 @@ impl Pools {
         self.lock().snapshot(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

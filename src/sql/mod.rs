@@ -14,6 +14,7 @@
 mod boundary;
 mod calls;
 mod command;
+mod databases;
 
 mod facts;
 mod fingerprint;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
+pub use databases::databases_vacated;
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};

@@ -16,6 +16,10 @@ pub(crate) enum Manner {
     Pass,
     /// They are told that the server is starting up (57P03).
     StartingUp,
+    /// They are told that their password is wrong (28P01).
+    WrongPassword,
+    /// Their connections are closed without a word.
+    Refuse,
     /// Their bytes are taken and never answered.
     Silence,
 }
@@ -92,7 +96,8 @@ fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
             }
             pump(stream, server);
         }
-        Manner::StartingUp => {
+        Manner::Refuse => _ = stream.shutdown(Shutdown::Both),
+        Manner::StartingUp | Manner::WrongPassword => {
             let mut packet = [0; 1024];
             let mut read = stream.read(&mut packet);
             // SSLRequest: a server that starts up answers it as usual.
@@ -100,7 +105,9 @@ fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
                 read = stream.read(&mut packet);
             }
             if read.is_ok() {
-                let body = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+                let starting = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+                let wrong = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed\0\0";
+                let body = if manner == Manner::StartingUp { &starting[..] } else { &wrong[..] };
                 stream.write_all(&messages::message(b'E', body)).ok();
             }
         }

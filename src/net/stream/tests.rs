@@ -441,3 +441,27 @@ async fn whether_a_silent_stream_has_spoken_is_seen_without_reading_and_from_any
         assert_eq!(read(&mut near, &mut [0]).await.unwrap(), 0);
     }
 }
+
+#[tokio::test]
+async fn what_the_event_loop_has_not_heard_of_is_asked_of_the_kernel_and_read() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let unix = (Stream::new(Socket::Unix(near)), Stream::new(Socket::Unix(far)));
+    for (mut near, mut far) in [unix, tcp().await, secured(tcp().await).await] {
+        let (mut cx, mut buf) = (no_waker(), [0; 8]);
+        far.flush(&mut cx).unwrap();
+        assert!(near.poll_read(&mut cx, &mut buf).is_pending(), "but for what TLS says itself");
+        assert!(!near.kernel_has_input());
+        // From here on nothing awaits, so the event loop hears of nothing.
+        far.write(&mut cx, b"xy").unwrap();
+        assert!(!near.has_spoken());
+        assert!(near.poll_read(&mut cx, &mut buf).is_pending());
+        assert!(near.kernel_has_input() && near.kernel_has_input(), "asking takes nothing");
+        assert!(matches!(near.poll_read(&mut cx, &mut buf), Poll::Ready(Ok(2))));
+        assert!(!near.kernel_has_input());
+        assert!(near.poll_read(&mut cx, &mut buf).is_pending());
+        drop(far);
+        assert!(near.poll_read(&mut cx, &mut buf).is_pending());
+        assert!(near.kernel_has_input());
+        assert!(matches!(near.poll_read(&mut cx, &mut buf), Poll::Ready(Ok(0))));
+    }
+}

@@ -44,6 +44,8 @@ pub(in crate::net) struct TlsLayer {
     records: RecordCursor,
     end: Option<End>,
     written_records: u64,
+    /// The kernel has said that there is something to read.
+    asks_kernel: bool,
 }
 
 impl TlsLayer {
@@ -64,7 +66,13 @@ impl TlsLayer {
             records: RecordCursor::default(),
             end: None,
             written_records: 0,
+            asks_kernel: false,
         }
+    }
+
+    /// Whether the next reads ask the kernel, whatever the event loop has heard.
+    pub(in crate::net) fn set_asks_kernel(&mut self, asks_kernel: bool) {
+        self.asks_kernel = asks_kernel;
     }
 
     /// The state of `rustls`.
@@ -103,7 +111,8 @@ impl TlsLayer {
                 let room = buf.get_mut(filled..).unwrap_or_default();
                 let want = room.len().clamp(CHUNK, scratch.len());
                 let scratch = scratch.get_mut(..want).unwrap_or_default();
-                let Poll::Ready(got) = socket.poll_read(cx, scratch) else { break };
+                let got = socket.poll_read_fresh(cx, scratch, &mut self.asks_kernel);
+                let Poll::Ready(got) = got else { break };
                 is_more_likely = self.on_read(got, scratch, |this, bytes| {
                     filled += this.digest(bytes, room);
                 });

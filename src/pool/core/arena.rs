@@ -155,6 +155,20 @@ impl<T> Arena<T> {
         list.len += 1;
     }
 
+    /// Inserts an entry in front of another one of the list.
+    pub(super) fn insert_before(&mut self, list: &mut List, index: u32, next: u32) {
+        let prev = self.entries[next as usize].prev;
+        if prev == NIL {
+            return self.push_front(list, index);
+        }
+        self.entries[prev as usize].next = index;
+        self.entries[next as usize].prev = index;
+        let entry = &mut self.entries[index as usize];
+        entry.prev = prev;
+        entry.next = next;
+        list.len += 1;
+    }
+
     /// Takes an entry out of the list it is in.
     pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
         let entry = &mut self.entries[index as usize];

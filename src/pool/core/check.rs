@@ -3,7 +3,7 @@
 use super::Core;
 use super::arena::List;
 use super::model::{Counts, Phase, Pool, Share, State, Waiting};
-use super::types::{Kind, SlotId, Tick, WaiterId};
+use super::types::{Kind, Place, SlotId, Tick, WaiterId};
 
 macro_rules! ensure {
     ($holds:expr, $($text:tt)+) => {
@@ -29,6 +29,7 @@ impl<S, F> Core<S, F> {
         for (index, share) in &self.shares {
             self.check_share(index, share)?;
         }
+        self.check_pins()?;
         self.check_slots()?;
         self.check_waiters()
     }
@@ -99,7 +100,7 @@ impl<S, F> Core<S, F> {
             waiting += line.waiting.len();
             self.check_order(&what, &line_of)?;
             for waiter in line_of.iter().map(|&waiter| self.waiters.at(waiter)) {
-                let belongs = waiter.pool == index && usize::from(waiter.at.worker.0) == worker;
+                let belongs = waiter.pool == index && usize::from(waiter.worker.0) == worker;
                 ensure!(belongs && waiter.kind == Kind::Shared, "{what}: a stranger waits");
             }
         }
@@ -108,20 +109,21 @@ impl<S, F> Core<S, F> {
         self.check_list(&format!("pool {index}, dedicated"), &pool.dedicated, dedicated.len())
     }
 
-    /// Nobody overtakes: whoever of a line was served came before whoever is still in it.
+    /// Nobody overtakes: whoever of a line was served came before whoever is still in it, but for
+    /// those who were served before and are back.
     fn check_order(&self, what: &str, line: &[u32]) -> Result<(), String> {
-        let order: Vec<u64> = line.iter().map(|&w| self.waiters.at(w).sequence).collect();
+        let waiters = || line.iter().map(|&waiter| self.waiters.at(waiter));
+        let order: Vec<Place> = waiters().map(|waiter| waiter.place).collect();
         ensure!(order.is_sorted(), "{what}: the line is out of order");
-        let Some(&head) = line.first() else { return Ok(()) };
-        let head = self.waiters.at(head);
+        let Some(head) = waiters().find(|waiter| !waiter.is_back) else { return Ok(()) };
         for (_, other) in self.waiters.iter() {
-            let same_line = other.pool == head.pool && other.at.worker == head.at.worker;
+            let same_line = other.pool == head.pool && other.worker == head.worker;
             let served = matches!(other.state, Waiting::Granted(_)) && other.kind == Kind::Shared;
             ensure!(
-                !(same_line && served && other.sequence > head.sequence),
+                !(same_line && served && other.place > head.place),
                 "{what}: waiter {} was served before {}",
-                other.sequence,
-                head.sequence
+                other.place.sequence,
+                head.place.sequence
             );
         }
         Ok(())
@@ -141,6 +143,19 @@ impl<S, F> Core<S, F> {
             "share {:?}: a stranger",
             share.key
         );
+        Ok(())
+    }
+
+    fn check_pins(&self) -> Result<(), String> {
+        let mut seen = vec![0; self.pools.bound() as usize];
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.pinned.is_some()) {
+            ensure!(matches!(slot.state, State::Leased), "a server is pinned that nobody has");
+            seen[slot.pool as usize] += 1;
+        }
+        for (index, pool) in self.pools.iter() {
+            let (seen, noted) = (seen[index as usize], pool.pins.total());
+            ensure!(seen == noted, "pool {index}: {seen} pins, {noted} noted");
+        }
         Ok(())
     }
 

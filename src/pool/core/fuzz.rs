@@ -12,8 +12,9 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::{
-    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Placed, PoolId, PoolKey,
-    PoolOptions, PoolSnapshot, Ready, SlotId, Tick, UserId, Wait, WaiterId, WorkerId,
+    At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Origin, Place, Placed,
+    PoolId, PoolKey, PoolOptions, PoolSnapshot, Ready, Refusal, Request, ServerCard, SlotId, Tick,
+    UserId, Wait, WaiterId, WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -57,7 +58,11 @@ struct Lease {
     slot: SlotId,
     server: u32,
     worker: WorkerId,
+    place: Place,
 }
+
+/// Told of failures that no waiting heals.
+const LASTING: &str = "wrong password";
 
 struct World {
     core: Core<u32, &'static str>,
@@ -69,6 +74,7 @@ struct World {
     openings: Vec<Opening>,
     alive: BTreeSet<u32>,
     next_server: u32,
+    next_card: u64,
     before: Vec<PoolSnapshot>,
 }
 
@@ -102,7 +108,11 @@ impl World {
         let mut core = Core::new(WORKERS, 7);
         let now = Tick(1_000_000);
         let options: Vec<_> = (0..POOLS).map(|_| options(0)).collect();
-        let pools = (0..POOLS).map(|pool| core.add_pool(key(pool), &options[0], now)).collect();
+        let pools: Vec<_> =
+            (0..POOLS).map(|pool| core.add_pool(key(pool), &options[0], now)).collect();
+        let origin = |database: &str| Origin { node: "db".into(), database: database.into() };
+        pools.iter().for_each(|pool| core.set_origin(*pool, origin("y")));
+        core.set_origin(pools[0], origin("x"));
         Self {
             core,
             now,
@@ -113,6 +123,7 @@ impl World {
             openings: Vec::new(),
             alive: BTreeSet::new(),
             next_server: 0,
+            next_card: 0,
             before: Vec::new(),
         }
     }
@@ -127,6 +138,14 @@ impl World {
         match operation & 15 {
             0..=3 => self.checkout(argument, Kind::Shared),
             4 => self.checkout(argument, Kind::Dedicated),
+            5 if argument >= 192 && !self.leases.is_empty() => {
+                let slot = self.leases[pick % self.leases.len()].slot;
+                let reasons = [None, Some("LISTEN"), Some("advisory lock")];
+                self.core.set_pinned(slot, reasons[usize::from(operation >> 4) % 3], self.now);
+                for (pool, holders) in self.core.take_held() {
+                    assert_eq!(self.core.holders(pool), Some(holders), "another's holders");
+                }
+            }
             5 | 6 if !self.leases.is_empty() => {
                 let lease = self.leases.swap_remove(pick % self.leases.len());
                 self.put_back(lease);
@@ -135,6 +154,10 @@ impl World {
                 let lease = self.leases.swap_remove(pick % self.leases.len());
                 self.close(lease.server);
                 assert!(self.core.discard(lease.slot, self.now), "a lease was not known");
+                if operation >> 4 != 0 {
+                    // It was dead: whoever had it asks again.
+                    self.ask(argument, lease.worker, Kind::Shared, Some(lease.place));
+                }
             }
             8 | 9 if !self.openings.is_empty() => {
                 let opening = self.openings.swap_remove(pick % self.openings.len());
@@ -189,11 +212,23 @@ impl World {
         let pool = argument % POOLS;
         let index = usize::from(pool);
         let id = self.pools[index];
-        match argument / POOLS % 4 {
+        match argument / POOLS % 6 {
+            4 => {
+                let is_meant = |_, card: &ServerCard| card.id % 3 == u64::from(argument & 1);
+                self.core.retire(self.now, is_meant);
+            }
+            5 => {
+                self.core.vacate("x", None, self.now);
+                let idle = |pool: &PoolSnapshot| pool.idle == 0 || pool.pool != self.pools[0];
+                assert!(self.core.snapshot(self.now).iter().all(idle), "an idle server is left");
+            }
             0 => {
                 assert!(self.core.remove_pool(id, self.now), "a pool was not known");
                 assert!(!self.core.remove_pool(id, self.now), "a pool was removed twice");
                 self.pools[index] = self.core.add_pool(key(pool), &self.options[index], self.now);
+                let database = if pool == 0 { "x" } else { "y" };
+                let origin = Origin { node: "db".into(), database: database.into() };
+                self.core.set_origin(self.pools[index], origin);
                 assert_ne!(self.pools[index], id, "a removed pool came back");
                 self.before.clear();
             }
@@ -208,23 +243,44 @@ impl World {
     }
 
     fn checkout(&mut self, argument: u8, kind: Kind) {
+        self.ask(argument, self.at(argument / POOLS).worker, kind, None);
+    }
+
+    fn ask(&mut self, argument: u8, worker: WorkerId, kind: Kind, place: Option<Place>) {
         let pool = self.pools[usize::from(argument % POOLS)];
-        let at = self.at(argument / POOLS);
+        let at = At { worker, now: self.now };
         let woken = Arc::new(Flag::default());
-        match self.core.checkout(pool, kind, at, &Waker::from(Arc::clone(&woken))) {
+        let request = Request { kind, is_login: argument & 128 != 0, place };
+        let failing = self.core.last_failure(pool, kind);
+        match self.core.checkout(pool, request, at, &Waker::from(Arc::clone(&woken))) {
             Checkout::Ready(ready) => self.lease(ready, at.worker),
             Checkout::Waiting(waiter) => {
                 self.clients.push(Client { waiter, worker: at.worker, woken });
             }
-            Checkout::Refused(_) => {}
+            Checkout::Refused(refusal) => self.check_refusal(request, &refusal, failing),
         }
+    }
+
+    /// Who asks is refused only for a failure that is known, and a statement only for one that lasts.
+    fn check_refusal(
+        &self,
+        request: Request,
+        refusal: &Refusal<&'static str>,
+        failing: Option<Arc<&'static str>>,
+    ) {
+        let Refusal::Failing(told) = refusal else {
+            return assert!(matches!(refusal, Refusal::Removed), "an asker was not heard");
+        };
+        assert_eq!(Some(told), failing.as_ref(), "refused for another failure than the last");
+        assert!(request.is_login || **told == LASTING, "a statement was refused: {told}");
     }
 
     fn lease(&mut self, ready: Ready<u32>, worker: WorkerId) {
         assert!(self.alive.contains(&ready.server), "a closed server was handed out");
         let twice = self.leases.iter().any(|lease| lease.server == ready.server);
         assert!(!twice, "a server was handed out twice");
-        self.leases.push(Lease { slot: ready.slot, server: ready.server, worker });
+        let Ready { slot, server, place, .. } = ready;
+        self.leases.push(Lease { slot, server, worker, place });
     }
 
     fn put_back(&mut self, lease: Lease) {
@@ -245,9 +301,13 @@ impl World {
         if operation & 15 == 8 {
             return self.open(opening);
         }
-        let class = if argument & 64 == 0 { FailureClass::Lasting } else { FailureClass::Passing };
+        let (class, told) = match argument & 96 {
+            0 | 32 => (FailureClass::Lasting, LASTING),
+            64 => (FailureClass::Unreachable, "nobody answers"),
+            _ => (FailureClass::Passing, "starting up"),
+        };
         if argument & 128 == 0 {
-            self.core.open_failed(opening.slot, Arc::new("refused"), class, self.now);
+            self.core.open_failed(opening.slot, Arc::new(told), class, self.now);
         } else {
             assert!(self.core.discard(opening.slot, self.now), "an opening was not known");
         }
@@ -275,6 +335,9 @@ impl World {
             match answer {
                 Wait::Pending => self.clients.push(client),
                 Wait::Ready(ready) => self.lease(ready, client.worker),
+                Wait::Refused(Refusal::Failing(told)) => {
+                    assert_eq!(*told, LASTING, "a waiter was refused though the failure passes");
+                }
                 Wait::Refused(_) => {}
             }
         }
@@ -283,6 +346,11 @@ impl World {
     /// Runs the effects and compares accounts.
     fn settle(&mut self) {
         let effects = self.core.take_effects();
+        for opening in &effects.openings {
+            self.next_card += 1;
+            let card = Arc::new(ServerCard::new(self.next_card));
+            assert!(self.core.introduce(opening.slot, &card), "an opening was not known");
+        }
         self.openings.extend(effects.openings);
         for closing in effects.closes {
             self.close(closing.server);

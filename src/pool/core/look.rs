@@ -6,7 +6,7 @@ use crate::backend::card::ServerCard;
 
 use super::Core;
 use super::model::{Phase, State};
-use super::types::{PoolKey, SlotId, Tick};
+use super::types::{Kind, PoolKey, SlotId, Tick};
 use super::{PoolId, pool_id};
 use std::collections::HashMap;
 
@@ -53,6 +53,13 @@ impl<S, F> Core<S, F> {
         true
     }
 
+    /// Why the last attempt to open a server of this kind failed, if none has succeeded since.
+    #[must_use]
+    pub fn last_failure(&self, pool: PoolId, kind: Kind) -> Option<Arc<F>> {
+        let failed = self.pools.get(pool.0)?.backoff(kind).last()?;
+        Some(Arc::clone(&failed.failure))
+    }
+
     /// Whether this server is still there.
     #[must_use]
     pub fn has(&self, slot: SlotId) -> bool {
@@ -89,7 +96,9 @@ impl<S, F> Core<S, F> {
                 key: pool.key,
                 stand,
                 since: slot.since,
-                is_outdated: slot.epoch != pool.epoch || pool.phase == Phase::Removed,
+                is_outdated: slot.epoch != pool.epoch
+                    || slot.is_retired
+                    || pool.phase == Phase::Removed,
                 card: Arc::clone(slot.card.as_ref()?),
                 seen,
             })
@@ -101,7 +110,7 @@ impl<S, F> Core<S, F> {
 #[cfg(test)]
 mod tests {
     use super::super::types::{
-        At, Checkout, DatabaseId, Kind, NodeId, PoolOptions, UserId, Wait, WorkerId,
+        At, Checkout, DatabaseId, NodeId, PoolOptions, UserId, Wait, WorkerId,
     };
     use super::*;
     use std::task::Waker;

@@ -109,7 +109,7 @@ impl<S, F> Core<S, F> {
             return false;
         }
         while let Some(waiter) = self.pools.at(pool.0.index).oldest_shared(&self.waiters) {
-            let worker = self.waiters.at(waiter).at.worker;
+            let worker = self.waiters.at(waiter).worker;
             let Some((slot, server)) = self.idle_for(pool.0.index, worker) else { break };
             self.leave_line(waiter);
             self.grant(slot, server, waiter);
@@ -197,7 +197,7 @@ impl<S, F> Core<S, F> {
         }
     }
 
-    fn drop_all_idle(&mut self, pool: u32, reason: CloseReason) {
+    pub(super) fn drop_all_idle(&mut self, pool: u32, reason: CloseReason) {
         // The pool goes with its last server.
         while let Some(idle) = self
             .pools
@@ -229,7 +229,7 @@ impl<S, F> Core<S, F> {
         let slots = (!none).then(|| self.slots.iter()).into_iter().flatten();
         slots.filter(move |(_, slot)| slot.pool == pool).filter_map(|(_, slot)| match slot.state {
             State::Opening { waiter: Some(waiter) } => {
-                Some((waiter, self.waiters.at(waiter.0.index).at.now))
+                Some((waiter, self.waiters.at(waiter.0.index).place.since))
             }
             State::Opening { waiter: None }
             | State::Idle(_)

@@ -7,9 +7,10 @@ use crate::backend::card::ServerCard;
 
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
+use super::pins::Pins;
 use super::types::{
-    At, DatabaseId, Kind, NodeId, PoolId, PoolKey, PoolOptions, PoolStats, Refusal, SlotId, Tick,
-    UserId, WaiterId, WorkerId, micros,
+    DatabaseId, FailureClass, Kind, NodeId, Origin, Place, PoolId, PoolKey, PoolOptions, PoolStats,
+    Refusal, Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,
 };
 
 /// A slot: one server connection, in whatever state.
@@ -20,6 +21,10 @@ pub(super) struct Slot<S> {
     pub(super) epoch: u32,
     pub(super) home: WorkerId,
     pub(super) dedicated: bool,
+    /// It is closed as soon as it is free.
+    pub(super) is_retired: bool,
+    /// Why the client that has it keeps it between transactions.
+    pub(super) pinned: Option<&'static str>,
     /// Its lifetime in thousandths of the pool's `server_lifetime`.
     pub(super) lifetime_permille: u16,
     /// When its opening began, later when it was opened.
@@ -45,10 +50,11 @@ pub(super) enum State<S> {
 #[derive(Debug)]
 pub(super) struct Waiter<F> {
     pub(super) pool: u32,
-    pub(super) at: At,
+    pub(super) worker: WorkerId,
     pub(super) kind: Kind,
-    /// Order of arrival.
-    pub(super) sequence: u64,
+    pub(super) place: Place,
+    /// It asks again, with the place that it had before.
+    pub(super) is_back: bool,
     pub(super) waker: Option<Waker>,
     pub(super) state: Waiting<F>,
 }
@@ -170,16 +176,18 @@ pub(super) struct Pool<F> {
     /// No server is retired for its age before this.
     pub(super) next_retirement: Tick,
     pub(super) last_used: Option<Tick>,
+    /// What its servers are connected to, once that is said.
+    pub(super) origin: Option<Arc<Origin>>,
+    /// No server is opened before this that nobody waits for.
+    pub(super) no_spare_before: Tick,
+    /// Leases that their clients keep.
+    pub(super) pins: Pins,
+    /// Nobody is told before this that clients keep all servers.
+    pub(super) next_notice: Option<Tick>,
     pub(super) stats: PoolStats,
 }
 
 impl<F> Pool<F> {
-    /// A server that was out for so many microseconds is back, or gone.
-    pub(super) fn ends_lease(&mut self, held: u64) {
-        self.counts.leased -= 1;
-        self.stats.held += held;
-    }
-
     pub(super) fn new(key: PoolKey, rules: Rules, workers: usize, shares: [usize; 2]) -> Self {
         Self {
             key,
@@ -195,6 +203,10 @@ impl<F> Pool<F> {
             ramp: rules.parallel,
             next_retirement: Tick(0),
             last_used: None,
+            origin: None,
+            no_spare_before: Tick(0),
+            pins: Pins::default(),
+            next_notice: None,
             stats: PoolStats::default(),
         }
     }
@@ -203,12 +215,37 @@ impl<F> Pool<F> {
         &mut self.lines[usize::from(worker.0)]
     }
 
-    /// Is the node known not to accept us, so that waiting is pointless?
+    /// Is the node known not to accept us, whoever waits?
     pub(super) fn is_hopeless(&self, now: Tick) -> bool {
-        use super::types::FailureClass::Lasting;
-        self.counts.servers() == self.counts.opening_dedicated
+        self.has_no_server()
             && !self.backoff.may_try(now)
-            && self.backoff.last().is_some_and(|failed| failed.class == Lasting)
+            && self.backoff.last().is_some_and(|failed| failed.class == FailureClass::Lasting)
+    }
+
+    /// Is somebody who asks now refused at once? As in PgBouncer, a login is refused while nobody
+    /// answers at the node.
+    pub(super) fn refuses(&self, request: Request, now: Tick) -> bool {
+        if request.kind == Kind::Shared && self.is_hopeless(now) {
+            return true;
+        }
+        let backoff = self.backoff(request.kind);
+        request.is_login
+            && self.has_no_server()
+            && !backoff.may_try(now)
+            && backoff.last().is_some_and(|failed| failed.class == FailureClass::Unreachable)
+    }
+
+    /// Neither a server nor an opening that any waiter could use.
+    fn has_no_server(&self) -> bool {
+        self.counts.servers() == self.counts.opening_dedicated
+    }
+
+    /// The failures that concern this kind of servers.
+    pub(super) fn backoff(&self, kind: Kind) -> &Backoff<F> {
+        match kind {
+            Kind::Shared => &self.backoff,
+            Kind::Dedicated => &self.dedicated_backoff,
+        }
     }
 
     /// Is `min_pool_size` in force?
@@ -227,7 +264,7 @@ impl<F> Pool<F> {
             return None;
         }
         let heads = self.lines.iter().filter_map(|line| line.waiting.first());
-        heads.min_by_key(|&head| waiters.at(head).sequence)
+        heads.min_by_key(|&head| waiters.at(head).place.sequence)
     }
 
     /// Which worker a shared server should be opened by: the one whose head waits longest, of those
@@ -236,7 +273,7 @@ impl<F> Pool<F> {
         let lines = || (0u8..).zip(self.lines.iter());
         let short = lines().filter(|(_, line)| line.waiting.len() > line.opening);
         let oldest = short
-            .filter_map(|(worker, line)| Some((waiters.at(line.waiting.first()?).sequence, worker)))
+            .filter_map(|(worker, line)| Some((waiters.at(line.waiting.first()?).place, worker)))
             .min();
         let calmest = || lines().min_by_key(|(_, line)| line.idle.len() + line.opening);
         let worker = oldest.map(|(_, worker)| worker).or_else(|| Some(calmest()?.0));
@@ -246,7 +283,7 @@ impl<F> Pool<F> {
     /// When the waiter in line longest, of whatever kind, joined.
     pub(super) fn oldest_wait(&self, waiters: &Arena<Waiter<F>>) -> Option<Tick> {
         let both = [self.oldest_shared(waiters), self.dedicated.first()];
-        both.into_iter().flatten().map(|waiter| waiters.at(waiter).at.now).min()
+        both.into_iter().flatten().map(|waiter| waiters.at(waiter).place.since).min()
     }
 
     /// The idle server that has idled longest.

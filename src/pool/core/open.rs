@@ -56,8 +56,9 @@ impl<S, F> Core<S, F> {
     }
 
     /// An opening failed. Starts or prolongs the pool's pause. If no server of the pool works, the
-    /// others in flight have ended too, and the failure will not pass, all its waiters are refused
-    /// with it; a dedicated opening concerns its own waiter only.
+    /// others in flight have ended too, and the failure lasts, all its waiters are refused with it; a
+    /// dedicated opening concerns its own waiter only. Who waits for another reason waits on: how
+    /// long is the waiter's own decision.
     pub fn open_failed(&mut self, slot: SlotId, failure: Arc<F>, class: FailureClass, now: Tick) {
         let Some(record) = self.slots.get(slot.0) else { return };
         let State::Opening { waiter } = record.state else { return };
@@ -72,7 +73,7 @@ impl<S, F> Core<S, F> {
         let failed = Failed { failure: Arc::clone(&failure), class };
         match (current, dedicated, class) {
             (false, _, _) | (true, true, FailureClass::Lasting) => {}
-            (true, true, FailureClass::Passing) => {
+            (true, true, FailureClass::Passing | FailureClass::Unreachable) => {
                 record.dedicated_backoff.fail(failed, born, pause);
             }
             (true, false, _) => {
@@ -212,8 +213,12 @@ impl<S, F> Core<S, F> {
         let want = [(shared, Kind::Shared), (dedicated, Kind::Dedicated)]
             .into_iter()
             .filter_map(|(waiter, kind)| Some((waiter?, kind)))
-            .min_by_key(|&(waiter, _)| self.waiters.at(waiter).sequence)
-            .map(|(waiter, kind)| Want { since: self.waiters.at(waiter).at.now, waiter, kind })?;
+            .min_by_key(|&(waiter, _)| self.waiters.at(waiter).place)
+            .map(|(waiter, kind)| Want {
+                since: self.waiters.at(waiter).place.since,
+                waiter,
+                kind,
+            })?;
         // One server for another leaves the count as it is, which must be right then.
         let evicts_own = want.kind == Kind::Dedicated
             && counts.idle > 0
@@ -252,6 +257,7 @@ impl<S, F> Core<S, F> {
         let fits = pool.phase == Phase::Serving
             && pool.backoff.may_try(now)
             && self.may_attempt(pool)
+            && now >= pool.no_spare_before
             && pool.counts.servers() < pool.rules.pool_size
             && !pool.shares.iter().any(|&share| self.shares[share].is_full());
         if fits {
@@ -317,7 +323,7 @@ impl<S, F> Core<S, F> {
             .filter(|want| want.kind == Kind::Dedicated)
             .map(|want| WaiterId(self.waiters.key(want.waiter)));
         let worker = match waiter {
-            Some(waiter) => self.waiters.at(waiter.0.index).at.worker,
+            Some(waiter) => self.waiters.at(waiter.0.index).worker,
             None => self.pools.at(index).opener(&self.waiters),
         };
         let pool = self.pools.at_mut(index);
@@ -326,6 +332,8 @@ impl<S, F> Core<S, F> {
             epoch: pool.epoch,
             home: worker,
             dedicated: waiter.is_some(),
+            is_retired: false,
+            pinned: None,
             lifetime_permille,
             born: now,
             since: now,

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::model::State;
-use super::types::{Ready, Tick};
+use super::types::{Place, Ready, Tick};
 use super::{Core, SlotId};
 
 /// Slots passed in one call, so that the lock is held briefly.
@@ -47,7 +47,8 @@ impl<S, F> Core<S, F> {
             let Some(server) = self.pop_idle(index) else { continue };
             self.slots.at_mut(index).since = now;
             self.pools.at_mut(pool).counts.leased += 1;
-            suspects.push(Ready { slot: id, server, was_home: home, idle_since });
+            let place = Place::default();
+            suspects.push(Ready { slot: id, server, was_home: home, idle_since, place });
         }
         suspects
     }

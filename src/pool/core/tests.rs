@@ -4,5 +4,7 @@ mod bugs;
 mod fairness;
 mod harness;
 mod limits;
+mod pins;
 mod random;
+mod retire;
 mod sweep;

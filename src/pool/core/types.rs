@@ -82,6 +82,15 @@ pub struct SlotId(pub(super) Key);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(pub(super) Key);
 
+/// What the servers of a pool are connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node, as the configuration writes it.
+    pub node: Box<str>,
+    /// The database on the node, whatever clients call it.
+    pub database: Box<str>,
+}
+
 /// The settings of one pool. A size or limit of 0 means unlimited, a timeout of 0 means off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -138,6 +147,42 @@ pub enum Kind {
     Dedicated,
 }
 
+/// A place among all who ask for servers: who asked first is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Order of arrival.
+    pub(super) sequence: u64,
+    /// When it asked.
+    pub(super) since: Tick,
+}
+
+impl Place {
+    /// When whoever has the place asked for a server.
+    #[must_use]
+    pub fn since(self) -> Tick {
+        self.since
+    }
+}
+
+/// What is asked for, and who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Which kind of server.
+    pub kind: Kind,
+    /// The client is logging in: while nobody answers at the node it is refused at once, where a
+    /// statement waits.
+    pub is_login: bool,
+    /// Its earlier place, if it had a server that turned out to be dead: it keeps the place.
+    pub place: Option<Place>,
+}
+
+impl From<Kind> for Request {
+    /// A statement asks for the first time.
+    fn from(kind: Kind) -> Self {
+        Self { kind, is_login: false, place: None }
+    }
+}
+
 /// A server handed to the caller, who must give it back with `put_back` or `discard`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ready<S> {
@@ -149,6 +194,8 @@ pub struct Ready<S> {
     pub was_home: WorkerId,
     /// Since when it rests (the moment of the hand-over, if it never idled).
     pub idle_since: Tick,
+    /// The caller's place: to ask again with, if the server turns out to be dead.
+    pub place: Place,
 }
 
 /// Why there will be no server.
@@ -156,7 +203,7 @@ pub struct Ready<S> {
 pub enum Refusal<F> {
     /// The pool was removed, or never existed.
     Removed,
-    /// No server of this pool works and the last attempt failed like this.
+    /// No server of this pool works, and the last attempt failed like this: waiting does not help.
     Failing(Arc<F>),
     /// This waiter has already been answered or has left.
     Answered,
@@ -225,6 +272,10 @@ pub enum CloseReason {
     Reserve,
     /// A waiter of another pool (or one that needs a server of its own) needs the room.
     Evicted,
+    /// It was retired: its node's name has other addresses now.
+    Obsolete,
+    /// Somebody wants its database for himself, to drop it for example.
+    Vacated,
     /// The core does not know this server: it was discarded or put back already.
     Unknown,
 }
@@ -240,6 +291,8 @@ impl CloseReason {
             Self::Lifetime => "server lifetime over",
             Self::IdleTimeout => "server idle timeout",
             Self::Evicted => "evicted",
+            Self::Obsolete => "obsolete connection",
+            Self::Vacated => "database is about to be dropped, renamed or copied",
             Self::Unknown => "a server of nobody's",
         }
     }
@@ -274,10 +327,14 @@ pub struct Opening {
 /// How an opening failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The next attempt will fail too, as far as one can tell (refused, wrong password).
+    /// The next attempt will fail too, until somebody changes something (wrong password, no such
+    /// database): all who wait are refused.
     Lasting,
-    /// It will pass (57P03 the database system is starting up, 53300 too many connections): waiters
-    /// wait on, attempts slow down.
+    /// Nobody answers at the node: who waits, waits on, and attempts slow down. During a pause a new
+    /// login is refused at once.
+    Unreachable,
+    /// The node answers, and takes us soon (57P03 the database system is starting up, 53300 too many
+    /// connections): everybody waits, and attempts slow down.
     Passing,
 }
 

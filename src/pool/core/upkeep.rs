@@ -49,6 +49,7 @@ impl<S, F> Core<S, F> {
             self.refill(pool, shares, now);
         }
         self.note_starving(pool, now);
+        self.note_held(pool, now);
         self.keep_minimum(pool, now);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::harness::*;
-use FailureClass::{Lasting, Passing};
+use FailureClass::{Lasting, Passing, Unreachable};
 
 fn size(pool_size: u32) -> PoolOptions {
     PoolOptions { pool_size, ..PoolOptions::default() }
@@ -196,6 +196,135 @@ fn a_node_that_starts_up_keeps_its_waiters() {
     bench.open_all();
     bench.served(waiter);
     bench.served(later);
+}
+
+/// A client whose server is dead asks again.
+fn again(bench: &mut Bench, pool: PoolId, dead: &Ready<u32>, worker: WorkerId) -> Asked {
+    bench.discard(dead.slot);
+    let place = Some(dead.place);
+    bench.ask(pool, Request { place, ..Kind::Shared.into() }, worker)
+}
+
+#[test]
+fn a_client_whose_servers_were_all_dead_keeps_its_place_and_its_waiting_time() {
+    let (mut bench, pool) = Bench::with(size(10));
+    bench.fill(pool, 10, HERE);
+    let mut lease = bench.take(pool, HERE);
+    let asked_at = bench.now;
+    for _ in 0..9 {
+        bench.pass(MS);
+        lease = match again(&mut bench, pool, &lease, HERE) {
+            Asked::Ready(ready) => ready,
+            other => panic!("there are idle ones: {other:?}"),
+        };
+        assert_eq!(lease.place.since(), asked_at);
+    }
+    let others: Vec<_> = (0..12).map(|_| bench.wait(pool, HERE)).collect();
+    bench.pass(MS);
+    let Asked::Waiting(back) = again(&mut bench, pool, &lease, HERE) else { panic!("none idle") };
+    let opening = bench.openings.remove(0);
+    bench.open(opening);
+    assert_eq!(bench.poll(others[0]), None);
+    assert_eq!(bench.served(back).place, lease.place);
+    let opening = bench.openings.remove(0);
+    bench.open(opening);
+    bench.served(others[0]);
+}
+
+#[test]
+fn who_is_back_stands_behind_whoever_came_before_it() {
+    let (mut bench, pool) = Bench::with(size(2));
+    bench.fill(pool, 2, HERE);
+    let (first, second) = (bench.take(pool, HERE), bench.take(pool, HERE));
+    let late = bench.wait(pool, HERE);
+    let Asked::Waiting(second) = again(&mut bench, pool, &second, HERE) else { panic!("it waits") };
+    let Asked::Waiting(first) = again(&mut bench, pool, &first, HERE) else { panic!("it waits") };
+    for waiter in [first, second, late] {
+        let opening = bench.openings.remove(0);
+        bench.open(opening);
+        let ready = bench.served(waiter);
+        bench.discard(ready.slot);
+    }
+}
+
+fn login(bench: &mut Bench, pool: PoolId, kind: Kind) -> Asked {
+    bench.ask(pool, Request { kind, is_login: true, place: None }, HERE)
+}
+
+#[test]
+fn statements_wait_for_a_node_that_is_down_and_are_served_in_order_when_it_is_back() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let first = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(first), None, "how long it waits is its own decision");
+    let second = bench.wait(pool, HERE);
+    assert!(bench.openings.is_empty(), "the pause holds");
+    for _ in 0..40 {
+        bench.pass_with_upkeep(100 * MS);
+        bench.fail_all("connection refused", Unreachable);
+    }
+    assert_eq!((bench.poll(first), bench.poll(second)), (None, None));
+    let why = bench.core.last_failure(pool, Kind::Shared);
+    assert_eq!(why.as_deref(), Some(&"connection refused"));
+    bench.pass_with_upkeep(15 * SECOND);
+    bench.open_all();
+    let lease = bench.served(first);
+    assert_eq!(bench.core.last_failure(pool, Kind::Shared), None, "it works again");
+    assert_eq!(bench.poll(second), None);
+    bench.give(lease, HERE);
+    bench.served(second);
+}
+
+#[test]
+fn a_login_is_refused_at_once_while_nobody_answers_and_waits_for_the_attempt_behind_the_pause() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let Asked::Waiting(early) = login(&mut bench, pool, Kind::Shared) else { panic!("it waits") };
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(early), None, "it came before anybody knew");
+    assert_eq!(login(&mut bench, pool, Kind::Shared), Asked::Refused("connection refused"));
+    bench.pass(300 * MS);
+    assert!(matches!(login(&mut bench, pool, Kind::Shared), Asked::Waiting(_)));
+    assert_eq!(bench.openings.len(), 1);
+    bench.fail_all("starting up", Passing);
+    assert!(matches!(login(&mut bench, pool, Kind::Shared), Asked::Waiting(_)), "not for long");
+}
+
+#[test]
+fn a_login_that_needs_its_own_server_is_refused_at_once_while_nobody_answers() {
+    let (mut bench, pool) = Bench::with(size(2));
+    let dedicated = bench.wait_dedicated(pool);
+    bench.fail_all("connection refused", Unreachable);
+    assert_eq!(bench.poll(dedicated), None);
+    let why = bench.core.last_failure(pool, Kind::Dedicated);
+    assert_eq!(why.as_deref(), Some(&"connection refused"));
+    assert_eq!(login(&mut bench, pool, Kind::Dedicated), Asked::Refused("connection refused"));
+    bench.pass_with_upkeep(SECOND);
+    bench.open_all();
+    bench.served(dedicated);
+}
+
+#[test]
+fn a_login_waits_while_a_server_works_though_no_other_can_be_opened() {
+    let (mut bench, pool) = Bench::with(size(2));
+    bench.fill(pool, 1, HERE);
+    let lease = bench.take(pool, HERE);
+    let waiter = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    let Asked::Waiting(late) = login(&mut bench, pool, Kind::Shared) else { panic!("it waits") };
+    bench.give(lease, HERE);
+    let lease = bench.served(waiter);
+    bench.give(lease, HERE);
+    bench.served(late);
+}
+
+#[test]
+fn a_password_that_turns_out_wrong_is_told_to_all_who_waited_for_the_node() {
+    let (mut bench, pool) = Bench::with(size(1));
+    let waiter = bench.wait(pool, HERE);
+    bench.fail_all("connection refused", Unreachable);
+    bench.pass_with_upkeep(300 * MS);
+    assert_eq!(bench.fail_all("wrong password", Lasting), 1);
+    assert_eq!(bench.poll(waiter), Some(Asked::Refused("wrong password")));
 }
 
 #[test]

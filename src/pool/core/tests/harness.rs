@@ -81,8 +81,13 @@ impl Bench {
         assert_eq!(self.core.check(), Ok(()));
     }
 
-    pub(super) fn ask(&mut self, pool: PoolId, kind: Kind, worker: WorkerId) -> Asked {
-        let answer = self.core.checkout(pool, kind, self.at(worker), &self.waker());
+    pub(super) fn ask(
+        &mut self,
+        pool: PoolId,
+        request: impl Into<Request>,
+        worker: WorkerId,
+    ) -> Asked {
+        let answer = self.core.checkout(pool, request, self.at(worker), &self.waker());
         self.run();
         match answer {
             Checkout::Ready(ready) => Asked::Ready(ready),
