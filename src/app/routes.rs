@@ -534,6 +534,7 @@ fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
         idle_transaction_timeout: options.idle_transaction_timeout,
         client_idle_timeout: options.client_idle_timeout,
         cancel_wait_timeout: timeouts.cancel_wait_timeout,
+        abandoned_query_timeout: timeouts.abandoned_query_timeout,
         log_pooler_errors: config.log.log_pooler_errors,
         log_disconnections: config.log.log_disconnections,
         log_min_duration: config.log.log_min_duration,

@@ -21,6 +21,11 @@ const CHUNK: usize = 8 * 1024;
 /// A cancelled query that has not ended by then is cancelled again.
 const CANCEL_AGAIN: Duration = Duration::from_millis(500);
 
+/// Bytes that are read of answers that nobody wants: what is on its way, and some more.
+const ABANDONED_MAX: usize = 16 * 1024 * 1024;
+/// No server has a statement of this name.
+const NO_STATEMENT: &[u8] = b"howdah_?";
+
 /// Why a server could not be brought back to rest.
 #[derive(Debug, Error)]
 pub enum CleanError {
@@ -36,6 +41,9 @@ pub enum CleanError {
     /// A frame that answers nothing.
     #[error("{0}")]
     OutOfStep(#[from] OutOfStep),
+    /// It goes on sending what nobody wants.
+    #[error("the server goes on with its answer although it was cancelled")]
+    Endless,
     /// Nobody can tell what the server still owes.
     #[error("what the server still owes cannot be known")]
     Unprovable,
@@ -56,6 +64,8 @@ pub struct Heard {
     pub rows: Option<Vec<Row>>,
     /// What their columns are called, as far as the rows are wanted.
     pub columns: Vec<String>,
+    /// Bytes that were read.
+    bytes: usize,
 }
 
 /// What is needed to reach the server a second time.
@@ -168,6 +178,11 @@ impl Server {
             self.cancel.begin().deliver(reach.resolver, reach.tcp).await?;
         }
         self.end_copy(&mut out);
+        if self.replies.has_open_batch() && !self.replies.is_skipping() {
+            // Nobody has sent the Sync that would commit what the batch has done: it must fail.
+            client::target(&mut out, client::DESCRIBE, b'S', NO_STATEMENT);
+            drop(self.replies.sent(Kind::DescribeStatement, Reply::Swallow, None));
+        }
         if self.replies.has_open_batch() || self.replies.is_skipping() {
             client::bare(&mut out, client::SYNC);
             drop(self.replies.sent(Kind::Sync, Reply::Swallow, None));
@@ -232,6 +247,10 @@ impl Server {
             .await?;
             if n == 0 {
                 return Err(CleanError::Closed);
+            }
+            heard.bytes = heard.bytes.saturating_add(n);
+            if heard.bytes > ABANDONED_MAX && heard.rows.is_none() {
+                return Err(CleanError::Endless);
             }
             self.absorb(chunk.get(..n).unwrap_or_default(), heard)?;
             let mut out = Vec::new();

@@ -4,7 +4,7 @@
 
 use super::cancel::CancelTarget;
 use super::clean::CleanError;
-use super::server::{Reported, Server};
+use super::server::{Reported, Sequences, Server};
 use super::settings::{Baseline, Settings};
 use super::state::Replies;
 use super::statements::Prepared;
@@ -390,6 +390,7 @@ fn connect_query_failed(account: &Account, error: &CleanError) -> LoginFailure {
         CleanError::Malformed(_)
         | CleanError::OutOfStep(_)
         | CleanError::Unprovable
+        | CleanError::Endless
         | CleanError::Refused(_) => broke(account, reason),
     }
 }

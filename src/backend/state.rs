@@ -131,6 +131,8 @@ pub struct Replies<N> {
     begun: bool,
     doubt: Doubt,
     status: u8,
+    /// Entries that were ever made.
+    entered: u64,
 }
 
 /// What the server may still say that is in nobody's books.
@@ -159,6 +161,7 @@ impl<N> Default for Replies<N> {
             begun: false,
             doubt: Doubt::No,
             status: wire::IDLE,
+            entered: 0,
         }
     }
 }
@@ -215,6 +218,17 @@ impl<N> Replies<N> {
     /// Answers outstanding.
     pub fn outstanding(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The serial of the entry that was made last; 0 before the first.
+    #[inline]
+    pub fn last_serial(&self) -> u64 {
+        self.entered
+    }
+
+    /// Whether the entry with this serial is still outstanding.
+    pub fn awaits(&self, serial: u64) -> bool {
+        serial.saturating_add(self.queue.len() as u64) > self.entered
     }
 
     /// Whether the server has been told nothing of what is awaited.
@@ -276,6 +290,7 @@ impl<N> Replies<N> {
             self.open_batch = !kind.ends_with_ready();
         }
         self.queue.push_back(Expected { kind, reply, note });
+        self.entered += 1;
         None
     }
 
@@ -456,6 +471,7 @@ impl<N> Replies<N> {
             Copy::No | Copy::Both => {}
         }
         let kind = Kind::CopyEnd;
+        self.entered += 1;
         self.queue.push_back(Expected { kind, reply: Reply::Forward, note: None });
     }
 
@@ -479,6 +495,7 @@ impl<N> Replies<N> {
         for index in (1..upto).rev() {
             if self.queue.get(index).is_some_and(|entry| entry.kind == Kind::Sync) {
                 let sync = self.queue.remove(index);
+                self.entered = self.entered.saturating_sub(1);
                 #[cfg(any(test, fuzzing))]
                 self.ignored.extend(sync.filter(|sync| sync.note.is_some()));
                 #[cfg(not(any(test, fuzzing)))]
@@ -502,6 +519,7 @@ impl<N> Replies<N> {
         self.sync_in_copy = false;
         if self.queue.get(1).is_some_and(|entry| entry.kind == Kind::CopyEnd) {
             self.queue.remove(1);
+            self.entered = self.entered.saturating_sub(1);
         }
     }
 }

@@ -233,6 +233,7 @@ fn timeouts(table: &Table<'_>) -> TimeoutOptions {
         server_connect_timeout: table.timeout("server_connect_timeout"),
         server_login_retry: table.duration("server_login_retry"),
         cancel_wait_timeout: table.timeout("cancel_wait_timeout"),
+        abandoned_query_timeout: table.timeout("abandoned_query_timeout"),
         server_idle_timeout: table.timeout("server_idle_timeout"),
         server_lifetime: table.duration("server_lifetime"),
         autodb_idle_timeout: table.timeout("autodb_idle_timeout"),

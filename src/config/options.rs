@@ -130,6 +130,8 @@ pub struct TimeoutOptions {
     pub server_login_retry: Duration,
     /// Longest life of an undelivered cancel request.
     pub cancel_wait_timeout: Timeout,
+    /// Longest time that a statement that may write still runs when its client is gone.
+    pub abandoned_query_timeout: Timeout,
     /// Longest idleness of a server.
     pub server_idle_timeout: Timeout,
     /// Age at which a free server is closed; zero = after one use.

@@ -2,6 +2,7 @@
 
 use super::bound::Bound;
 use super::card::Order;
+use super::check::Pin;
 use super::client::{Client, Passing, Presence};
 use super::effects::Effects;
 use super::gate::Gate;
@@ -321,7 +322,11 @@ impl Client {
         match settle(self.situation(bound)) {
             Settle::Stay => {}
             Settle::StayInTransaction => self.set_transaction_clock(),
-            Settle::StayIdle => self.set_idle_clock(),
+            Settle::StayIdle => {
+                self.set_idle_clock();
+                let pin = bound.pin.or_else(|| self.state.statements.pin());
+                bound.lease.set_pinned(pin.map(Pin::as_str));
+            }
             Settle::Wait => {
                 if !bound.server().cancel.wake_when_clear(cx.waker()) {
                     cx.waker().wake_by_ref();

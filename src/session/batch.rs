@@ -122,6 +122,11 @@ impl Client {
             (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
             return Taken::Bytes(0);
         }
+        if effects.contains(Effects::VACATES_DATABASE)
+            && let Some(sql) = self.state.statements.text_of(view.statement)
+        {
+            self.vacate_databases(sql);
+        }
         self.follow_sequences(bound, effects, pieces);
         if effects.contains(Effects::UNKNOWN_SETTINGS) {
             self.note_named_by_parameters(body);

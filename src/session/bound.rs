@@ -16,6 +16,16 @@ use crate::pool::Lease;
 /// A parameter's name and what the client knew of it.
 pub(super) type Withheld = (Box<[u8]>, Option<Box<[u8]>>);
 
+/// What was sent that others may see once it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasting {
+    None,
+    /// Something of the batch or Query that is being sent.
+    Open,
+    /// The entry of the server's queue with this serial ends it.
+    Until(u64),
+}
+
 /// A session with a server.
 pub(super) struct Bound {
     pub(super) lease: Lease,
@@ -31,8 +41,8 @@ pub(super) struct Bound {
     pub(super) effects: Effects,
     /// Why the server stays with the session, between transactions too.
     pub(super) pin: Option<Pin>,
-    /// Something that was sent may be seen by others once it is answered, even if the client is gone.
-    pub(super) may_last: bool,
+    /// What was sent that others may see once it is answered, even if the client is gone.
+    lasting: Lasting,
     /// Parameters of which the client was not told the server's default: what it knew before.
     pub(super) withheld: Vec<Withheld>,
     /// ReadyForQuery is due to the client when the server has been given its settings.
@@ -61,7 +71,7 @@ impl Bound {
             settle_is_due: false,
             effects: Effects::empty(),
             pin: None,
-            may_last: false,
+            lasting: Lasting::None,
             withheld: Vec::new(),
             owes_ready: false,
             has_said_goodbye: false,
@@ -73,6 +83,28 @@ impl Bound {
     #[inline]
     pub(super) fn server(&mut self) -> &mut Server {
         self.lease.server()
+    }
+
+    /// What is being sent may be seen by others.
+    #[inline]
+    pub(super) fn lasts(&mut self) {
+        self.lasting = Lasting::Open;
+    }
+
+    /// A message was sent that ends a batch, or is one.
+    #[inline]
+    pub(super) fn ends_batch(&mut self) {
+        if self.lasting == Lasting::Open {
+            self.lasting = Lasting::Until(self.lease.server().replies.last_serial());
+        }
+    }
+
+    /// Whether something is on its way that others may see once it is answered.
+    pub(super) fn may_last(&mut self) -> bool {
+        match self.lasting {
+            Lasting::None | Lasting::Open => false,
+            Lasting::Until(serial) => self.lease.server().replies.awaits(serial),
+        }
     }
 
     /// Whether a question of ours is all that the server was ever asked for this client.

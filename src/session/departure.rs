@@ -16,6 +16,8 @@ use std::io;
 use std::task::Context;
 use std::time::Duration;
 
+/// How long answers are awaited before the client is written to.
+const SILENCE: Duration = Duration::from_millis(300);
 /// How long a reset may take to come back.
 const RESET_MAX: Duration = Duration::from_millis(100);
 /// How often a client that is silent is written to.
@@ -73,7 +75,8 @@ impl Session {
         if is_idle {
             return Err(Stop::End(End::Left));
         }
-        self.look_for_client(cx)
+        self.client.await_silence(SILENCE);
+        self.end_if_departed(cx)
     }
 
     /// The client's connection is broken.
@@ -81,7 +84,7 @@ impl Session {
         let is_idle = match &mut self.phase {
             Phase::Idle => true,
             Phase::Waiting(_) => false,
-            Phase::Bound(bound) => !bound.may_last,
+            Phase::Bound(bound) => !bound.may_last(),
         };
         self.client.pipe.presence = Presence::Gone;
         if is_idle { Err(Stop::End(End::ClientLost(error))) } else { Ok(()) }
@@ -103,20 +106,19 @@ impl Session {
                 self.client_is_gone(error)?;
             }
         }
-        let clock = self.client.timer.clock;
-        if matches!(clock, Clock::Off | Clock::Idle | Clock::IdleTransaction) {
-            self.client.set_clock(Clock::Departed, Some(RESET_MAX));
-        }
-        Ok(())
+        self.client.await_silence(RESET_MAX);
+        self.end_if_departed(cx)
     }
 
     /// Ends the session if nothing is left to do for its client, or nobody would hear of it.
     pub(super) fn end_if_departed(&mut self, cx: &mut Context<'_>) -> Flow {
-        if self.ending.is_some() {
+        if !matches!(self.ending, None | Some(End::Left)) {
             return Ok(());
         }
         // What could be taken was taken before in this round.
-        let has_more = !self.client.pipe.held.is_empty() && !self.can_process(cx);
+        let has_more = self.ending.is_none()
+            && !self.client.pipe.held.is_empty()
+            && !self.can_process(cx);
         let is_gone = self.client.is_gone();
         let departure = match &mut self.phase {
             Phase::Idle => Departure {
@@ -138,7 +140,7 @@ impl Session {
                 asks: bound.gate.is_some() || bound.owes_ready,
                 awaits_answers: bound.awaits_answers(),
                 has_more,
-                may_last: bound.may_last,
+                may_last: bound.may_last(),
             },
         };
         match departure.step() {
@@ -169,6 +171,14 @@ impl Bound {
 }
 
 impl Client {
+    /// Looks for the client if nothing else has happened by then.
+    fn await_silence(&mut self, time: Duration) {
+        let clock = self.timer.clock;
+        if matches!(clock, Clock::Off | Clock::Idle | Clock::IdleTransaction | Clock::Query) {
+            self.set_clock(Clock::Departed, Some(time));
+        }
+    }
+
     /// Whether the message in front of what is held may change what others see.
     fn held_may_last(&mut self) -> bool {
         let held = &self.pipe.held;
@@ -199,12 +209,12 @@ impl Client {
         end: End,
     ) -> Flow<End> {
         if matches!(end, End::Left) {
-            // Terminate: it does not hear answers.
-            self.pipe.presence = Presence::Gone;
-            if !bound.may_last || !bound.awaits_answers() {
+            // Terminate: it sends nothing more, and may hear its answers.
+            self.pipe.presence = Presence::Silent(0);
+            if !bound.awaits_answers() {
                 return Err(Stop::End(end));
             }
-            self.set_clock(Clock::Abandoned, self.options.abandoned_query_timeout);
+            self.await_silence(SILENCE);
             return Ok(end);
         }
         if !bound.server().replies.is_copying_in() && bound.server().replies.has_open_batch() {
@@ -214,7 +224,7 @@ impl Client {
                 cx.waker().wake_by_ref();
             }
         }
-        let limit = if bound.may_last { self.options.abandoned_query_timeout } else { None };
+        let limit = if bound.may_last() { self.options.abandoned_query_timeout } else { None };
         self.set_clock(Clock::Ending, Some(limit.unwrap_or(ENDING_MAX)));
         Ok(end)
     }

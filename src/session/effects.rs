@@ -37,6 +37,8 @@ bitflags::bitflags! {
         const MOVES_SEQUENCES = 1 << 12;
         /// Read what `nextval` gave this session before.
         const READS_SEQUENCES = 1 << 13;
+        /// Fail while others are connected to a database that it names.
+        const VACATES_DATABASE = 1 << 14;
 
         /// The server has to be asked what has become of the session.
         const CHECKED = Self::SETTINGS.bits() | Self::RESETS.bits() | Self::OBJECTS.bits()
@@ -88,7 +90,11 @@ pub(super) fn effects_of(
     effects.set(Effects::RULES, outline.changes_rules || facts.taint);
     effects.set(Effects::WRITES, outline.writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
-    Found { effects, by_name, by_value: facts.by_value }
+    let vacated = sql::databases_vacated(text, rules.are_conforming());
+    effects.set(Effects::VACATES_DATABASE, !vacated.is_empty());
+    // Another string may name a setting.
+    let by_value = facts.by_value || effects.contains(Effects::UNKNOWN_SETTINGS);
+    Found { effects, by_name, by_value }
 }
 
 fn of_settings(facts: &sql::Facts, custom: &mut dyn FnMut(&str) -> bool) -> Effects {

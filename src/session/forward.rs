@@ -17,7 +17,6 @@ use super::texts::Text;
 use crate::backend::note::Note;
 use crate::backend::server::{Sequences, Server};
 use crate::backend::state::{Kind, Reply, kind_of};
-use crate::fault::{Fault, Side};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable};
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -42,10 +41,6 @@ pub(super) struct ReadText<'a> {
     pub(super) readable: Option<Readable<'a>>,
 }
 
-fn malformed() -> Fault {
-    Fault::query(Side::Client, "08P01", "invalid message format")
-}
-
 impl Client {
     /// One message for the server. Its bytes that pass as they are, pass by length.
     pub(super) fn take_message(
@@ -67,14 +62,30 @@ impl Client {
         }
         let body = data.get(HEADER_LEN..header.total().min(data.len())).unwrap_or_default();
         if header.tag == client::FLUSH && header.body > 0 && !replies.is_copying_in() {
-            // The server would skip what follows, and nothing that it owes would tell.
-            self.link(bound, pieces).refuse(malformed());
-            return Ok(Taken::Bytes(header.total().min(data.len())));
+            // The server answers with an error, and skips what follows: as it does behind a Close.
+            drop(bound.server().replies.sent(Kind::Close, Reply::Forward, None));
+            return Ok(self.pass(Passing::Forward, header));
         }
+        let taken = self.take_whole(bound, header, body, pieces);
+        let ends = client::message_type(header.tag).is_some_and(|kind| kind.ends_with_ready);
+        if ends && matches!(taken, Taken::Bytes(_)) {
+            bound.ends_batch();
+        }
+        Ok(taken)
+    }
+
+    /// A message of which enough is there.
+    fn take_whole(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
         if self.keeps_server() {
-            return Ok(self.take_any(bound, header, body));
+            return self.take_any(bound, header, body);
         }
-        Ok(match header.tag {
+        match header.tag {
             client::QUERY => self.take_query(bound, header, body, pieces),
             client::PARSE | client::BIND | client::DESCRIBE | client::CLOSE | client::EXECUTE => {
                 self.take_of_batch(bound, header, body, pieces)
@@ -91,7 +102,7 @@ impl Client {
                 }
                 self.pass(Passing::Forward, header)
             }
-        })
+        }
     }
 
     #[inline]
@@ -123,10 +134,7 @@ impl Client {
         }
         self.note_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
-        if bound.server().replies.status() == wire::IDLE {
-            bound.may_last |= effects.contains(Effects::WRITES);
-        }
-        bound.may_last |= effects.contains(Effects::COMMITS);
+        Self::notes_lasting(bound, effects);
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);
@@ -216,15 +224,20 @@ impl Client {
             return;
         }
         bound.effects |= effects;
-        let is_idle = bound.lease.server().replies.status() == wire::IDLE;
-        bound.may_last |= (effects.contains(Effects::WRITES) && is_idle)
-            || effects.contains(Effects::COMMITS);
+        Self::notes_lasting(bound, effects);
         if self.options.state_policy != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {
                 bound.pin = Some(Pin::Library);
             } else if effects.contains(Effects::SEEDS) {
                 bound.pin = Some(Pin::Seed);
             }
+        }
+    }
+
+    fn notes_lasting(bound: &mut Bound, effects: Effects) {
+        let is_idle = bound.lease.server().replies.status() == wire::IDLE;
+        if effects.contains(Effects::COMMITS) || (is_idle && effects.contains(Effects::WRITES)) {
+            bound.lasts();
         }
     }
 
@@ -264,6 +277,9 @@ impl Client {
         {
             self.link(bound, pieces).refuse_query(ties_refused());
             return Taken::Bytes(HEADER_LEN + body.len());
+        }
+        if text.effects.contains(Effects::VACATES_DATABASE) {
+            self.vacate_databases(sql.unwrap_or_default());
         }
         self.follow_sequences(bound, text.effects, pieces);
         self.state.statements.query(bound.server());
@@ -314,6 +330,15 @@ impl Client {
         link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));
         self.sends(bound, text.effects | query.effects);
         bound.gate = Some(Gate::Answers);
+    }
+
+    /// The text fails while anybody is connected to a database that it names: idle servers are closed.
+    pub(super) fn vacate_databases(&self, sql: &[u8]) {
+        let Some(readable) = self.state.reading.read(sql) else { return };
+        let address = &self.route.account.address;
+        for name in sql::databases_vacated(&readable.text, readable.rules.are_conforming()) {
+            self.worker.common.pools.close_idle_servers_of(&name, Some(address));
+        }
     }
 
     /// A batch has been sent whole. What is behind it may use defaults that are still to be restored.

@@ -107,7 +107,6 @@ impl Client {
             return;
         }
         if bound.server().replies.outstanding() == 0 {
-            bound.may_last = false;
             bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER;
         }
         if self.loss(bound).is_free && bound.server().replies.are_made_up() {

@@ -60,7 +60,7 @@ impl Client {
         if !bytes.is_empty()
             && let Err(error) = self.tell(cx, bytes)
         {
-            if !bound.may_last {
+            if !bound.may_last() {
                 return Err(Stop::End(End::ClientLost(error)));
             }
             self.pipe.presence = Presence::Gone;

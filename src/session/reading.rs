@@ -30,12 +30,6 @@ impl Reading {
         }
     }
 
-    /// Whether something on its way may change the rules.
-    #[inline]
-    pub(super) fn is_uncertain(&self) -> bool {
-        self.is_uncertain
-    }
-
     /// A sign of the rules: texts are read alike if it is the same.
     #[inline]
     pub(super) fn sign(&self) -> u8 {
@@ -51,7 +45,7 @@ impl Reading {
         if self.is_uncertain {
             return None;
         }
-        sql::readable(text, self.encoding, self.conforming)
+        sql::make_readable(text, self.encoding, self.conforming)
     }
 
     /// Something that may do this is sent to the server.
@@ -98,13 +92,13 @@ mod tests {
         let mut reading = Reading::of(reported("UTF8", "on"));
         assert!(reading.read(b"'\\'").is_some_and(|text| text.rules.are_conforming()));
         reading.sent(Effects::WRITES);
-        assert!(!reading.is_uncertain());
+        assert!(!reading.is_uncertain);
         reading.sent(Effects::RULES);
         assert!(reading.read(b"SELECT 1").is_none());
         reading.answered(true, reported("UTF8", "off"));
         assert!(reading.read(b"'\\'").is_some_and(|text| !text.rules.are_conforming()));
         reading.sent(Effects::WRITES);
-        assert!(!reading.is_uncertain(), "the transaction that changed it is over");
+        assert!(!reading.is_uncertain, "the transaction that changed it is over");
     }
 
     #[test]
@@ -114,7 +108,7 @@ mod tests {
         reading.answered(false, reported("UTF8", "off"));
         assert!(reading.read(b"SELECT 1").is_some());
         reading.sent(Effects::empty());
-        assert!(reading.is_uncertain(), "it may fail, or end the transaction");
+        assert!(reading.is_uncertain, "it may fail, or end the transaction");
         reading.answered(true, reported("UTF8", "on"));
         assert!(reading.read(b"'\\'").is_some_and(|text| text.rules.are_conforming()));
     }

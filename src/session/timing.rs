@@ -101,7 +101,7 @@ impl Client {
     /// The client has asked for something that the server has to answer.
     #[inline]
     pub(super) fn set_query_clock(&mut self) {
-        if matches!(self.timer.clock, Clock::Cancelled | Clock::Departed | Clock::Abandoned) {
+        if matches!(self.timer.clock, Clock::Cancelled | Clock::Abandoned) {
             return;
         }
         let options = &self.options;

@@ -39,7 +39,7 @@ pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};
 pub use mentions::{Mention, Name, mentions};
 pub use outline::{Outline, outline};
-pub use rules::{Encoding, Readable, Rules, readable};
+pub use rules::{Encoding, Readable, Rules, make_readable};
 pub use scan::facts;
 pub use setting_names::{custom_setting_name, setting_names};
 pub use skeleton::{Skeleton, skeleton};

@@ -23,7 +23,7 @@ pub struct Outline {
 /// First words of statements that only read, unless one of [`WRITING`] stands in them.
 const READING: &[&[u8]] = &[
     b"select", b"with", b"values", b"table", b"show", b"fetch", b"move", b"close", b"begin",
-    b"start", b"set", b"reset", b"savepoint", b"release", b"rollback", b"abort", b"discard",
+    b"start", b"copy", b"set", b"reset", b"savepoint", b"release", b"rollback", b"abort", b"discard",
 ];
 
 /// Words that make any statement one that may write.
@@ -40,12 +40,21 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
         let mut tokens = Lexer::new(own, rules.are_conforming()).filter(Token::is_significant);
         let Some(first) = tokens.find(|token| token.kind != Kind::OpenParen) else { continue };
         outline.begin(first.bytes(own));
-        let mut transaction = false;
+        let (mut transaction, mut copies_out, mut depth) = (false, false, 0_u32);
         for token in tokens {
             let word = token.bytes(own);
-            transaction |= token.kind == Kind::Word && is_word(word, b"transaction");
+            match token.kind {
+                Kind::OpenParen => depth = depth.saturating_add(1),
+                Kind::CloseParen => depth = depth.saturating_sub(1),
+                Kind::Word => {
+                    transaction |= is_word(word, b"transaction");
+                    copies_out |= depth == 0 && is_word(word, b"to");
+                }
+                _ => {}
+            }
             outline.token(token, word);
         }
+        outline.writes |= is_word(first.bytes(own), b"copy") && !copies_out;
         // Also PREPARE TRANSACTION.
         outline.commits |= transaction && is_word(first.bytes(own), b"prepare");
     }
@@ -105,14 +114,14 @@ mod tests {
     fn reads_only_read() {
         for text in [
             "SELECT 1", "(SELECT 1)", "WITH a AS (SELECT 1) TABLE a", "VALUES (1)", "SHOW x", "BEGIN",
-            "SELECT 'insert'", "FETCH 1 FROM c", "SELECT 1; SELECT 2", "", "ROLLBACK",
+            "COPY t TO STDOUT", "COPY (SELECT a FROM t) TO STDOUT", "SELECT 'insert'", "FETCH 1 FROM c", "SELECT 1; SELECT 2", "", "ROLLBACK",
         ] {
             assert!(!of(text).writes, "{text}");
         }
         for text in [
             "INSERT INTO t VALUES (1)", "WITH a AS (DELETE FROM t RETURNING 1) SELECT 1", "SELECT 1 INTO t",
             "SELECT 1; UPDATE t SET a = 1", "SELECT nextval('s')", "SELECT \"pg_notify\"('a', 'b')",
-            "CREATE TABLE t ()", "COPY t FROM STDIN", "EXECUTE a", "SELECT lo_create(0)", "DO ''",
+            "CREATE TABLE t ()", "COPY t FROM STDIN", "COPY t (a) FROM STDIN", "COPY (DELETE FROM t RETURNING a) TO STDOUT", "EXECUTE a", "SELECT lo_create(0)", "DO ''",
         ] {
             assert!(of(text).writes, "{text}");
         }

@@ -113,7 +113,7 @@ pub struct Readable<'a> {
 }
 
 /// Makes a text readable; `None` when it cannot be read in this encoding.
-pub fn readable(
+pub fn make_readable(
     text: &[u8],
     encoding: Encoding,
     standard_conforming_strings: bool,
@@ -128,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn masked(name: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-        readable(text, Encoding::of(name), true).map(|readable| readable.text.into_owned())
+        make_readable(text, Encoding::of(name), true).map(|readable| readable.text.into_owned())
     }
 
     #[test]

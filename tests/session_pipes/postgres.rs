@@ -390,7 +390,7 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
                 self.fail(out, "22012", "division by zero");
                 return Some(());
             }
-            "SLEEP" => {
+            "SLEEP" | "SELECT SLEEP" => {
                 self.write(out).await?;
                 out.clear();
                 self.sleep().await?;

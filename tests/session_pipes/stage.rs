@@ -64,6 +64,7 @@ impl Default for Setup {
             idle_transaction_timeout: None,
             client_idle_timeout: None,
             cancel_wait_timeout: Some(Duration::from_secs(10)),
+            abandoned_query_timeout: Some(Duration::from_secs(60)),
             log_pooler_errors: false,
             log_disconnections: false,
             log_min_duration: None,

@@ -51,6 +51,14 @@ pub(super) const KEYS: &[Key] = &[
         "\"10s\"",
         "Longest life of a cancel request that could not be delivered yet.",
     ),
+    duration(
+        "abandoned_query_timeout",
+        "\"60s\"",
+        "Longest time that a statement may still run whose client is gone, if it may write and no \
+         transaction block is open. Reads, and statements in a transaction, are cancelled at once. \
+         0 = no limit.",
+    )
+    .applies(NextTransaction),
     duration("server_idle_timeout", "\"10m\"", "Idle time after which a server is closed."),
     duration(
         "server_lifetime",

@@ -1,11 +1,11 @@
 //! What the answers to a client's messages change of its prepared statements.
 
-use super::{SPARE_MAX, Statements, UNCERTAIN};
+use super::{Statements, UNCERTAIN};
 use crate::backend::note::{Change, Note, TextChanges};
 use crate::backend::server::Server;
 use crate::backend::statements::{Key, StatementTable};
 use crate::backend::settings::Settings;
-use crate::wire::{self, server};
+use crate::wire::server;
 use std::sync::Arc;
 
 /// Whether the body of this answer is opened here.

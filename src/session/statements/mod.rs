@@ -29,7 +29,7 @@ use crate::backend::note::{Named, Note, Original, Unnamed};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::state::{Kind, Reply};
-use crate::backend::statements::{Key, Statement, StatementTable};
+use crate::backend::statements::{Key, StatementTable};
 use crate::fault::{Fault, Side};
 use crate::metrics::Run;
 use crate::sql::{Mention, Rules};
@@ -159,7 +159,7 @@ impl Statements {
                 link.prepare(&statement);
             }
             client::parse(link.out, &statement.name, sql, view.types);
-            let note = Note::Duplicate(significant(view.name).into());
+            let note = Note::Duplicate(view.name.into());
             link.sent(Kind::Parse, Reply::Forward, Some(note));
             return;
         }

@@ -74,10 +74,6 @@ impl NamedStatements {
         all
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &Named> {
-        self.map.values()
-    }
-
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Named> {
         self.map.values_mut()
     }

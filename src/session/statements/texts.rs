@@ -236,6 +236,10 @@ impl Statements {
         let mut effects = Effects::empty();
         for mention in context.mentions {
             match mention {
+                // The server says that it cuts the name, and keeps the statement under it.
+                Mention::Prepare { name, .. } if significant(&name.bytes) != name.bytes => {
+                    effects |= Effects::OBJECTS | Effects::TIES;
+                }
                 Mention::Prepare { name, types, query } => {
                     if self.named.get(&name.bytes).is_some() {
                         self.need(link, name, &mut changes);

@@ -29,6 +29,7 @@ fn summary(facts: &Facts) -> String {
         (facts.discard_all, "discard-all"),
         (facts.currval, "currval"),
         (facts.taint, "taint"),
+        (facts.executes, "executes"),
         (facts.copy, "copy"),
         (facts.transaction, "transaction"),
         (facts.broken, "broken"),
