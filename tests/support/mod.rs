@@ -7,6 +7,7 @@ pub(crate) mod console;
 pub(crate) mod howdah;
 pub(crate) mod load;
 pub(crate) mod messages;
+pub(crate) mod noise;
 pub(crate) mod postgres;
 pub(crate) mod relay;
 pub(crate) mod script;

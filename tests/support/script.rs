@@ -14,11 +14,13 @@
 //! | `open`, `open unix` | connects without a startup packet |
 //! | `cancel`, `cancel wrong` | CancelRequest with the key of the connection, or with another secret |
 //! | `disconnect`, `abort`, `finish` | closes, resets, closes the sending side |
-//! | `sql TEXT` | runs TEXT beside the conversation, on PostgreSQL itself |
+//! | `sql TEXT` | runs TEXT beside the conversation, on PostgreSQL itself, as the owner of the schema |
+//! | `super TEXT` | the same as a superuser |
 //! | `wait TEXT` | waits until the query TEXT gives true there |
 //! | `repeat 3` … `end` | the lines between, with `{i}` counting from 0 |
 //!
-//! `{x*70}` is seventy `x`, `@db` the database. [`bytes`] has the messages.
+//! `{x*70}` is seventy `x`, `@db` the database. `@db_other` is a database that the pooler knows too;
+//! a script that wants it makes it. [`bytes`] has the messages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +38,9 @@ pub(crate) struct Script {
     pub(crate) modes: Vec<String>,
     /// `calm`: no other client comes between the steps. `codes`: only message types and SQLSTATEs
     /// are compared, because the wording is each program's own. `own`: errors are compared without
-    /// the place in PostgreSQL's source, because a pooler has to raise them itself.
+    /// the place in PostgreSQL's source, because a pooler has to raise them itself. `turns`: the
+    /// clients take turns, so one server is enough for all of them. `wide`: the clients hold more
+    /// than two servers at the same time.
     pub(crate) tags: Vec<String>,
     /// Statements run beforehand.
     pub(crate) setup: Vec<String>,
@@ -91,6 +95,8 @@ pub(crate) enum Step {
     Finish(char),
     /// Run beside the conversation.
     Sql(String),
+    /// Run beside the conversation, as a superuser.
+    Super(String),
     /// Wait for a condition beside the conversation.
     Wait(String),
 }
@@ -172,6 +178,8 @@ impl Script {
             self.setup.push(expand(sql.trim()));
         } else if let Some(sql) = line.strip_prefix("sql ") {
             self.steps.push(Step::Sql(expand(sql)));
+        } else if let Some(sql) = line.strip_prefix("super ") {
+            self.steps.push(Step::Super(expand(sql)));
         } else if let Some(sql) = line.strip_prefix("wait ") {
             self.steps.push(Step::Wait(expand(sql)));
         } else {
