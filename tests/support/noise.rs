@@ -251,7 +251,9 @@ impl Neighbour {
         if frames.iter().any(|frame| frame.tag == b'E') {
             return Err(self.wrong(&format!("{what}: {}", lines(&frames))));
         }
-        what.clone_into(&mut self.last_step);
+        if what != audit() {
+            what.clone_into(&mut self.last_step);
+        }
         let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns);
         let text = |value: Option<Vec<u8>>| {
             value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
