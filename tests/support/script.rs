@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `> Sync` | sends a message; lines that follow each other are one write, a blank line parts them |
 //! | `>. Sync` | the same, each byte by its own write (`>~`: chunks of random sizes) |
-//! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< idle`: nothing comes; `< raw 1`: bytes) |
+//! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< end`: the same, whatever comes before; `< idle`: nothing comes; `< raw 1`: bytes) |
 //! | `< Z = T D C Z:I` | the same, and says what PostgreSQL answers, with the SQLSTATE after `E:` and `N:`; ` \| ` parts the answers of different versions |
 //! | `connect application_name=x` | logs in with more startup parameters |
 //! | `open`, `open unix` | connects without a startup packet |
@@ -68,6 +68,8 @@ pub(crate) enum Until {
     Frames(usize),
     /// The end of the connection.
     Closed,
+    /// The end of the connection, and what comes before it is not looked at.
+    End,
     /// That nothing comes for a short while.
     Idle,
     /// A number of bytes outside messages.
@@ -249,6 +251,7 @@ fn parse_until(text: &str) -> Result<Until, String> {
     let count: usize = count.parse().map_err(|_| format!("{count:?} is no number"))?;
     match (word, word.parse()) {
         ("closed", _) => Ok(Until::Closed),
+        ("end", _) => Ok(Until::End),
         ("idle", _) => Ok(Until::Idle),
         ("raw", _) => Ok(Until::Raw(count)),
         ("ParseComplete", _) => Ok(Until::Tag(b'1', count)),
@@ -331,7 +334,7 @@ pub(crate) fn bytes(line: &str, database: &str) -> Result<Vec<u8>, String> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     Ok(match word {
         "Query" => messages::query(&rest.replace("@db", database)),
-        "Parse" => parse(rest)?,
+        "Parse" => parse(&rest.replace("@db", database))?,
         "Bind" => messages::bind(&bind(rest)?),
         "Describe" | "Close" => {
             let (kind, name) = rest.split_once(' ').ok_or("S or P, and a name")?;

@@ -226,11 +226,17 @@ impl Play<'_> {
             return Ok(());
         }
         let (mut frames, end) = self.collect(conn, until)?;
+        if until == Until::End {
+            frames.clear();
+        }
         sort_statuses(&mut frames);
         self.note(conn, &format!("reads until {until:?}"), &frames);
         let closed = end == Some(Received::Closed);
         if closed {
-            let rest = escape(self.wire(conn)?.leftover());
+            let rest = match until {
+                Until::End => String::new(),
+                _ => escape(self.wire(conn)?.leftover()),
+            };
             self.seen.lines.push(format!("  closed {rest}"));
         }
         self.seen.briefs.push((line, brief(&frames, closed), expected));
@@ -275,7 +281,7 @@ impl Play<'_> {
                         && frames.iter().filter(|frame| frame.tag == tag).count() == times
                 }
                 Until::Frames(count) => frames.len() == count,
-                Until::Closed | Until::Idle | Until::Raw(_) => false,
+                Until::Closed | Until::End | Until::Idle | Until::Raw(_) => false,
             };
             if reached {
                 return Ok((frames, None));
