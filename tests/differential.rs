@@ -199,7 +199,7 @@ impl Company {
         match self {
             Self::None | Self::Crowd => true,
             Self::OneServer => has("turns"),
-            Self::Noise => !has("calm") && !has("wide"),
+            Self::Noise => !has("calm"),
         }
     }
 }

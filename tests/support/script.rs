@@ -39,8 +39,8 @@ pub(crate) struct Script {
     /// `calm`: no other client comes between the steps. `codes`: only message types and SQLSTATEs
     /// are compared, because the wording is each program's own. `own`: errors are compared without
     /// the place in PostgreSQL's source, because a pooler has to raise them itself. `turns`: the
-    /// clients take turns, so one server is enough for all of them. `wide`: the clients hold more
-    /// than two servers at the same time.
+    /// clients take turns, so one server is enough for all of them. No script needs more than two
+    /// servers at a time, unless it is `calm`.
     pub(crate) tags: Vec<String>,
     /// Statements run beforehand.
     pub(crate) setup: Vec<String>,

@@ -233,9 +233,10 @@ impl Play<'_> {
         self.note(conn, &format!("reads until {until:?}"), &frames);
         let closed = end == Some(Received::Closed);
         if closed {
-            let rest = match until {
-                Until::End => String::new(),
-                _ => escape(self.wire(conn)?.leftover()),
+            let rest = if until == Until::End {
+                String::new()
+            } else {
+                escape(self.wire(conn)?.leftover())
             };
             self.seen.lines.push(format!("  closed {rest}"));
         }

@@ -1,0 +1,465 @@
+//! Faults that a conversation alone cannot show: many clients at once, large messages, memory,
+//! servers that are gone for a while, clients that leave. Scripts of `tests/scripts` show the others.
+//!
+//! Every wait ends with an event or fails at its deadline. Figures that say how much work something
+//! was are processor time and memory of the process under test, or counts, so that a busy machine
+//! does not change them.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use support::behaviour::{
+    await_statement, client, eventually, kill_server, server_of, servers, settings, succeeded,
+    the_error, told, value,
+};
+use support::howdah::{Howdah, Settings};
+use support::messages::{self, Bind};
+use support::postgres::{Postgres, RIDER};
+use support::relay::{Manner, Relay};
+use support::transcript::Frame;
+use support::wire::{Received, Wire, lines};
+
+const MEGABYTE: u64 = 1 << 20;
+/// `_SC_CLK_TCK`, which is 100 on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Seconds of processor time that a process has used so far.
+fn processor_seconds(howdah: &Howdah) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", howdah.pid())).expect("a process");
+    // The name in brackets may hold spaces; user and system time are the 14th and 15th field.
+    let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || -> f64 { fields.next().and_then(|f| f.parse().ok()).expect("ticks") };
+    (ticks() + ticks()) / TICKS_PER_SECOND
+}
+
+/// A line of `/proc/PID/status` that is a size, in bytes.
+fn memory(howdah: &Howdah, name: &str) -> u64 {
+    let path = format!("/proc/{}/status", howdah.pid());
+    let status = fs::read_to_string(path).expect("a process");
+    let line = status.lines().find(|line| line.starts_with(name)).expect(name);
+    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect(name);
+    kilobytes * 1024
+}
+
+/// Parse, Bind, Execute and Sync of a statement in one write.
+fn batch(name: &str, sql: &str) -> Vec<u8> {
+    let bind = Bind { statement: name.to_owned(), ..Bind::default() };
+    let parts = [
+        messages::parse(name, sql, &[]),
+        messages::bind(&bind),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    parts.concat()
+}
+
+/// The first value of the first row.
+fn first_value(frames: &[Frame]) -> Option<String> {
+    let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns)?;
+    row.into_iter().next()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A client whose startup packet has an application name.
+fn named_client(howdah: &Howdah, database: &str, name: &str) -> Wire {
+    let mut wire = Wire::tcp(howdah.address());
+    let who = [("user", RIDER), ("database", database), ("application_name", name)];
+    let frames = wire.start(&who, "");
+    assert!(succeeded(&frames), "{}", lines(&frames));
+    wire
+}
+
+/// PostgreSQL quotes the value in the error. The process passes it on and does not read it again
+/// and again, and a neighbour on the same worker is answered meanwhile.
+#[test]
+fn an_error_of_64_megabytes_costs_no_more_than_its_bytes_and_neighbours_go_on() {
+    let howdah = Howdah::start(&settings("large_error", "transaction"));
+    let mut neighbour = client(&howdah, "large_error");
+    neighbour.run("SELECT 1");
+    let before = processor_seconds(&howdah);
+    let answers = std::thread::scope(|scope| {
+        let mut large = client(&howdah, "large_error");
+        large.send(&messages::query("SELECT repeat('x', 64000000)::int"));
+        let reader = scope.spawn(move || the_error(&large.until(b'Z')).field(b'C'));
+        let mut answers = 0;
+        while !reader.is_finished() {
+            neighbour.run("SELECT 1");
+            answers += 1;
+        }
+        assert_eq!(reader.join().expect("a reader").as_deref(), Some("22P02"));
+        answers
+    });
+    let used = processor_seconds(&howdah) - before;
+    assert!(used < 3.0, "{used} seconds of processor time for one error");
+    assert!(answers >= 10, "{answers} answers for the neighbour in the time of one error");
+}
+
+/// A message that is larger than what a session reads at a time, on servers that must be given
+/// other settings first.
+#[test]
+fn large_statements_of_clients_with_different_settings_make_progress_on_few_servers() {
+    let settings = settings("large_parse", "transaction")
+        .set("pool.default_pool_size", 2)
+        .set("timeouts.query_wait_timeout", "8s");
+    let howdah = Howdah::start(&settings);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let howdah = &howdah;
+            scope.spawn(move || {
+                let name = format!("client {number}");
+                let mut wire = named_client(howdah, "large_parse", &name);
+                for (round, size) in
+                    [100_000, 70_000, 300_000, 65_536, 100_000].into_iter().enumerate()
+                {
+                    let filler = "x".repeat(size);
+                    let sql = format!("SELECT current_setting('application_name') /* {filler} */");
+                    wire.send(&batch(&format!("s{round}"), &sql));
+                    let frames = wire.until(b'Z');
+                    assert_eq!(first_value(&frames), Some(name.clone()), "{}", lines(&frames));
+                }
+            });
+        }
+    });
+}
+
+/// As many idle servers as `count`.
+fn fill_pool(howdah: &Howdah, database: &str, count: usize) {
+    let mut holders: Vec<Wire> = (0..count).map(|_| client(howdah, database)).collect();
+    holders.iter_mut().for_each(|wire| wire.run("BEGIN; SELECT 1"));
+    holders.iter_mut().for_each(|wire| wire.run("COMMIT"));
+}
+
+/// The process stands still, so it hears of the deaths and of the query at the same moment.
+fn ask_after_idle_deaths(database: &str, setting: Option<&str>) {
+    let howdah =
+        Howdah::start(&settings(database, "transaction").set("pool.default_pool_size", 10));
+    let mut admin = Postgres::shared().admin("postgres");
+    let mut asking = client(&howdah, database);
+    for round in 0..5 {
+        fill_pool(&howdah, database, 10);
+        if let Some(sql) = setting {
+            asking.run(&sql.replace('N', &round.to_string()));
+        }
+        howdah.signal(Signal::STOP);
+        for pid in servers(&mut admin, database) {
+            kill_server(&mut admin, &pid);
+        }
+        asking.send(&messages::query("SELECT 'answered'"));
+        howdah.signal(Signal::CONT);
+        let frames = asking.until(b'Z');
+        assert_eq!(
+            first_value(&frames).as_deref(),
+            Some("answered"),
+            "{round}: {}",
+            lines(&frames)
+        );
+    }
+}
+
+#[test]
+fn ten_idle_servers_die_while_the_process_is_busy_and_a_client_with_its_own_settings_asks() {
+    ask_after_idle_deaths("idle_deaths_own", Some("SET work_mem = '1NMB'"));
+}
+
+#[test]
+fn ten_idle_servers_die_while_the_process_is_busy_and_a_client_asks() {
+    ask_after_idle_deaths("idle_deaths_same", None);
+}
+
+/// A relay in front of the shared server, and settings of a pool behind it.
+fn behind_a_relay(database: &str) -> (Relay, Settings) {
+    Postgres::shared().create_database(database);
+    let relay = Relay::start(Postgres::shared().address(), Manner::Pass);
+    let settings = Settings::new("transaction")
+        .set("howdah.workers", 1)
+        .set("timeouts.server_login_retry", "200ms")
+        .database(database, relay.address());
+    (relay, settings)
+}
+
+/// PostgreSQL is down: nobody gets through, and those who were there are cut off.
+fn take_down(relay: &Relay, manner: Manner) {
+    relay.set(manner);
+    relay.cut();
+}
+
+#[test]
+fn statements_and_logins_wait_for_a_postgresql_that_is_down_for_a_while() {
+    let (relay, settings) = behind_a_relay("down");
+    let howdah = Howdah::start(&settings);
+    let mut one = client(&howdah, "down");
+    let mut two = named_client(&howdah, "down", "other settings");
+    for manner in [Manner::StartingUp, Manner::Close] {
+        one.run("SELECT 1");
+        two.run("SELECT 1");
+        take_down(&relay, manner);
+        one.send(&messages::query("SELECT 'one'"));
+        two.send(&batch("", "SELECT current_setting('application_name')"));
+        let mut login = Wire::tcp(howdah.address());
+        let who = [("user", RIDER), ("database", "down")];
+        login.send(&messages::startup(messages::PROTOCOL_3_0, &who));
+        let tries = relay.came().len();
+        eventually("four attempts", || relay.came().len() >= tries + 4);
+        relay.set(Manner::Pass);
+        let frames = one.until(b'Z');
+        assert_eq!(first_value(&frames).as_deref(), Some("one"), "{manner:?}: {}", lines(&frames));
+        let frames = two.until(b'Z');
+        assert_eq!(first_value(&frames).as_deref(), Some("other settings"), "{}", lines(&frames));
+        let frames = login.until(b'Z');
+        assert!(succeeded(&frames), "{manner:?}: {}", lines(&frames));
+    }
+}
+
+#[test]
+fn a_postgresql_that_stays_down_fails_the_statement_and_the_session_goes_on() {
+    let (relay, settings) = behind_a_relay("stays_down");
+    let howdah = Howdah::start(&settings.set("timeouts.query_wait_timeout", "1s"));
+    let mut wire = client(&howdah, "stays_down");
+    wire.run("SET work_mem = '7MB'");
+    take_down(&relay, Manner::Close);
+    for _ in 0..2 {
+        let frames = wire.query("SELECT 1");
+        assert!(told(&the_error(&frames)).starts_with("ERROR "), "{}", lines(&frames));
+    }
+    relay.set(Manner::Pass);
+    eventually("an answer", || succeeded(&wire.query("SELECT 1")));
+    assert_eq!(value(&mut wire, "SHOW work_mem"), "7MB", "the session is the same");
+}
+
+/// How a client leaves behind what it has sent.
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    Terminate,
+    Close,
+    HalfClose,
+}
+
+fn leave(mut wire: Wire, way: Leaving) {
+    match way {
+        Leaving::Terminate => {
+            wire.send(&messages::terminate());
+            wire.disconnect();
+        }
+        Leaving::Close => wire.disconnect(),
+        Leaving::HalfClose => {
+            wire.finish_sending();
+            let mut frames = Vec::new();
+            while let Received::Frame(frame) = wire.next(support::deadline()) {
+                frames.push(frame);
+            }
+            let done = frames.iter().any(|frame| frame.tag == b'C');
+            assert!(done, "no answer for who has closed one side only: {}", lines(&frames));
+        }
+    }
+}
+
+fn thirty_inserts(database: &str, way: Leaving) {
+    let settings = settings(database, "transaction").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&settings);
+    let mut owner = Wire::login(Postgres::shared().address(), RIDER, database);
+    owner.run("CREATE TABLE t (a int)");
+    for number in 0..30 {
+        let mut wire = client(&howdah, database);
+        wire.send(&messages::query(&format!("INSERT INTO t VALUES ({number})")));
+        leave(wire, way);
+    }
+    let end = support::deadline();
+    let mut count = String::new();
+    while count != "30" && support::look_again(end) {
+        count = value(&mut owner, "SELECT count(*) FROM t");
+    }
+    assert_eq!(count, "30", "rows of 30 clients that left by {way:?}");
+}
+
+#[test]
+fn thirty_inserts_whose_clients_say_terminate_at_once() {
+    thirty_inserts("insert_terminate", Leaving::Terminate);
+}
+
+#[test]
+fn thirty_inserts_whose_clients_close_at_once() {
+    thirty_inserts("insert_close", Leaving::Close);
+}
+
+#[test]
+fn thirty_inserts_whose_clients_close_their_sending_side_at_once() {
+    thirty_inserts("insert_half_close", Leaving::HalfClose);
+}
+
+/// The client leaves while its statement runs; gives the process id of the server before.
+fn leave_while_it_runs(howdah: &Howdah, database: &str, (first, sql): (&str, &str)) -> String {
+    let mut wire = client(howdah, database);
+    wire.run(first);
+    let pid = server_of(&mut wire);
+    wire.send(&messages::query(sql));
+    let mut admin = Postgres::shared().admin("postgres");
+    await_statement(&mut admin, database, sql.split('(').next().unwrap_or(sql));
+    wire.disconnect();
+    pid
+}
+
+#[test]
+fn what_a_client_that_has_gone_was_doing_is_finished_only_if_it_would_last() {
+    let settings = settings("abandoned", "transaction").set("pool.default_pool_size", 1);
+    let howdah = Howdah::start(&settings);
+    let mut owner = Wire::login(Postgres::shared().address(), RIDER, "abandoned");
+    owner.run("CREATE TABLE t (a int)");
+    let mut other = client(&howdah, "abandoned");
+    // A read: nobody wants its answer.
+    let pid = leave_while_it_runs(&howdah, "abandoned", ("SELECT 1", "SELECT pg_sleep(3600)"));
+    assert_eq!(server_of(&mut other), pid, "the server was cleaned, not replaced");
+    // A write inside a transaction: it would be rolled back anyway.
+    let slow = "INSERT INTO t SELECT 1 FROM pg_sleep(3600)";
+    let pid = leave_while_it_runs(&howdah, "abandoned", ("BEGIN", slow));
+    assert_eq!(server_of(&mut other), pid, "the server was cleaned, not replaced");
+    assert_eq!(value(&mut other, "SELECT count(*) FROM t"), "0");
+    // A write that commits by itself.
+    let slow = "INSERT INTO t SELECT 2 FROM pg_sleep(1)";
+    leave_while_it_runs(&howdah, "abandoned", ("SELECT 1", slow));
+    assert_eq!(value(&mut other, "SELECT count(*) FROM t"), "1");
+}
+
+/// Nobody reads, so the server cannot write; then everybody is gone.
+#[test]
+fn a_pool_is_free_again_soon_after_clients_that_did_not_read_have_reset() {
+    let settings = settings("unread", "transaction").set("pool.default_pool_size", 4);
+    let howdah = Howdah::start(&settings);
+    let query = messages::query("SELECT repeat('x', 1000000)");
+    for round in 0..3 {
+        let mut crowd: Vec<Wire> = (0..20).map(|_| client(&howdah, "unread")).collect();
+        for wire in &mut crowd {
+            wire.send(&query.repeat(1000));
+        }
+        let mut admin = Postgres::shared().admin("postgres");
+        let blocked = "SELECT 1 FROM pg_stat_activity WHERE datname = 'unread' \
+                       AND wait_event = 'ClientWrite'";
+        eventually("four servers that cannot write", || admin.rows(blocked).len() == 4);
+        crowd.into_iter().for_each(Wire::abort);
+        let begin = Instant::now();
+        let mut holders: Vec<Wire> = (0..4).map(|_| client(&howdah, "unread")).collect();
+        holders.iter_mut().for_each(|wire| wire.run("BEGIN; SELECT 1"));
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(5), "round {round}: the pool was free after {took:?}");
+    }
+}
+
+#[test]
+fn the_memory_of_a_statement_of_300_megabytes_is_given_back() {
+    const SIZE: u64 = 300 * MEGABYTE;
+    let howdah = Howdah::start(&settings("large_text", "transaction"));
+    let mut wire = client(&howdah, "large_text");
+    wire.run("SELECT 1");
+    let before = memory(&howdah, "VmRSS");
+    let filler = "x".repeat(usize::try_from(SIZE).expect("a size"));
+    wire.send(&batch("large", &format!("SELECT 'run' /* {filler} */")));
+    drop(filler);
+    let frames = wire.until(b'Z');
+    assert_eq!(first_value(&frames).as_deref(), Some("run"), "{}", lines(&frames));
+    let peak = memory(&howdah, "VmHWM") - before;
+    assert!(peak < 3 * SIZE, "{} MB for a statement of 300 MB", peak / MEGABYTE);
+    wire.send(&[messages::close(b'S', "large"), messages::sync()].concat());
+    wire.until(b'Z');
+    wire.disconnect();
+    let mut other = client(&howdah, "large_text");
+    eventually("the memory is given back", || {
+        other.run("SELECT 1");
+        memory(&howdah, "VmRSS") < before + 50 * MEGABYTE
+    });
+}
+
+#[test]
+fn a_cancel_request_at_once_behind_its_query_cancels_it_forty_times_of_forty() {
+    let howdah = Howdah::start(&settings("cancel_at_once", "transaction"));
+    let mut wire = client(&howdah, "cancel_at_once");
+    let key = wire.key().expect("a key at login").to_vec();
+    let mut missed = Vec::new();
+    for number in 0..40 {
+        wire.send(&messages::query("SELECT pg_sleep(1)"));
+        let mut request = Wire::tcp(howdah.address());
+        request.send(&messages::cancel_request(&key));
+        let frames = wire.until(b'Z');
+        let error = frames.iter().find(|frame| frame.tag == b'E').and_then(|f| f.field(b'C'));
+        if error.as_deref() != Some("57014") {
+            missed.push(number);
+        }
+        assert_eq!(request.next(support::deadline()), Received::Closed);
+    }
+    assert!(missed.is_empty(), "{} of 40 ran to their end: {missed:?}", missed.len());
+}
+
+#[test]
+fn eighty_thousand_names_of_one_transaction_keep_to_the_limit_of_the_server() {
+    const KEPT: u64 = 100;
+    let settings = settings("many_names", "transaction")
+        .set("pool.default_pool_size", 1)
+        .set("pool.max_prepared_statements", i64::try_from(KEPT).expect("a small number"));
+    let howdah = Howdah::start(&settings);
+    let mut one = client(&howdah, "many_names");
+    let mut two = client(&howdah, "many_names");
+    let kept = |wire: &mut Wire| -> u64 {
+        let count = value(wire, "SELECT count(*) FROM pg_prepared_statements");
+        count.parse().expect("a number")
+    };
+    one.run("BEGIN");
+    for thousand in 0..80 {
+        let parse = |number: u32| {
+            let number = thousand * 1000 + number;
+            messages::parse(&format!("s{number}"), &format!("SELECT {number}"), &[])
+        };
+        let mut bytes: Vec<u8> = (0..1000).flat_map(parse).collect();
+        bytes.extend(messages::sync());
+        one.send(&bytes);
+        let frames = one.until(b'Z');
+        assert!(succeeded(&frames), "{}", lines(&frames));
+    }
+    let inside = kept(&mut one);
+    one.run("COMMIT");
+    let before = processor_seconds(&howdah);
+    two.send(&batch("s1", "SELECT 'two'"));
+    let frames = two.until(b'Z');
+    assert_eq!(first_value(&frames).as_deref(), Some("two"), "{}", lines(&frames));
+    let used = processor_seconds(&howdah) - before;
+    let outside = kept(&mut two);
+    for number in [0, 79_999] {
+        let bind = Bind { statement: format!("s{number}"), ..Bind::default() };
+        one.send(&[messages::bind(&bind), messages::execute("", 0), messages::sync()].concat());
+        let frames = one.until(b'Z');
+        assert_eq!(first_value(&frames), Some(number.to_string()), "{}", lines(&frames));
+    }
+    assert!(inside <= KEPT, "{inside} statements on the server inside the transaction");
+    assert!(outside <= KEPT, "{outside} statements on the server behind the transaction");
+    assert!(used < 1.0, "{used} seconds of processor time for the next client's statement");
+}
+
+/// The login of `steered` gives it the role `helm`, so neutral is not "no role" on its servers.
+#[test]
+fn a_role_that_the_login_gives_is_left_on_every_server_and_kept_for_the_next_client() {
+    let settings = settings("login_role", "transaction").set("pool.default_pool_size", 2);
+    Postgres::shared().admin("login_role").run(
+        "CREATE ROLE helm; CREATE ROLE steered LOGIN IN ROLE helm; ALTER ROLE steered SET role = helm",
+    );
+    let howdah = Howdah::start(&settings);
+    let login = || Wire::login(howdah.address(), "steered", "login_role");
+    let (mut one, mut two, mut holder) = (login(), login(), login());
+    let who = "SELECT current_user";
+    assert_eq!(value(&mut one, who), "helm");
+    one.run("SET ROLE NONE");
+    for round in 0..4 {
+        holder.run("BEGIN; SELECT 1");
+        assert_eq!(value(&mut one, who), "steered", "round {round}, while a server is taken");
+        assert_eq!(value(&mut two, who), "helm", "round {round}, another client");
+        holder.run("COMMIT");
+        assert_eq!(value(&mut one, who), "steered", "round {round}");
+        assert_eq!(value(&mut two, who), "helm", "round {round}, another client");
+    }
+    one.run("RESET ROLE");
+    assert_eq!(value(&mut one, who), "helm");
+    one.run("SET ROLE NONE");
+    one.run("DISCARD ALL");
+    assert_eq!(value(&mut one, who), "helm");
+}
