@@ -308,7 +308,7 @@ fn scripts_are_named_once_and_there_are_enough() {
     let twice: Vec<&str> =
         names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     assert!(twice.is_empty(), "names used twice: {twice:?}");
-    assert!(names.len() >= 150, "only {} scripts", names.len());
+    assert!(names.len() >= 1000, "only {} scripts", names.len());
     let modes = ["session", "transaction", "statement"];
     for script in &scripts {
         assert!(!script.steps.is_empty(), "{} does nothing", script.name);

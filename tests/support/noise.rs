@@ -108,7 +108,6 @@ impl Noise {
                 fresh: fresh.clone(),
                 changed: BTreeMap::new(),
                 statements: BTreeMap::new(),
-                drawn: None,
                 last_step: "nothing".to_owned(),
             }
         };
@@ -211,8 +210,6 @@ struct Neighbour {
     changed: BTreeMap<&'static str, String>,
     /// The text that each statement gives.
     statements: BTreeMap<&'static str, String>,
-    /// The last value that this one took from the sequence.
-    drawn: Option<String>,
     last_step: String,
 }
 
@@ -445,23 +442,31 @@ impl Neighbour {
         Ok(())
     }
 
+    /// Comes anew at the end: a session that asks for what it has drawn may keep its server.
     fn draw_from_a_sequence(&mut self) -> Result<(), Trouble> {
-        // Another session's value is worse than no value (55000).
-        self.wire.send(&messages::query("SELECT lastval()"));
-        let frames = self.answers(1)?;
-        let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns);
-        let value =
-            row.and_then(|mut row| row.remove(0)).map(|v| String::from_utf8_lossy(&v).into_owned());
-        if value.is_some() && value != self.drawn {
-            return Err(self.wrong(&format!("lastval() is {value:?}, not {:?}", self.drawn)));
+        if let Some(value) = self.last_value()? {
+            return Err(self.wrong(&format!("lastval() is {value}, and nothing was drawn")));
         }
         self.run("BEGIN")?;
         let drawn = self.run("SELECT nextval('noise.q'), setseed(0.25)")?.remove(0);
         self.gives("SELECT currval('noise.q')", &drawn)?;
         self.gives("SELECT lastval()", &drawn)?;
         self.run("COMMIT")?;
-        self.drawn = Some(drawn);
-        Ok(())
+        match self.last_value()? {
+            Some(value) if value != drawn => {
+                Err(self.wrong(&format!("lastval() is {value}, not {drawn}")))
+            }
+            Some(_) | None => self.come_anew(),
+        }
+    }
+
+    /// What `lastval()` gives, if it is not an error.
+    fn last_value(&mut self) -> Result<Option<String>, Trouble> {
+        self.wire.send(&messages::query("SELECT lastval()"));
+        let frames = self.answers(1)?;
+        let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns);
+        let value = row.and_then(|mut row| row.remove(0));
+        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
     fn roll_back(&mut self, random: &mut Random) -> Result<(), Trouble> {
