@@ -349,7 +349,7 @@ fn thirty_inserts(database: &str, way: Leaving) {
         howdah.signal(Signal::STOP);
         let insert = format!("INSERT INTO t SELECT {number} FROM pg_sleep(0.02)");
         let before = match way {
-            Leaving::HalfClose => messages::query("SELECT pg_sleep(0.02)"),
+            Leaving::HalfClose => messages::query("SELECT pg_sleep(0.2)"),
             Leaving::Terminate | Leaving::Close => Vec::new(),
         };
         wire.send(&[before, messages::query(&insert)].concat());

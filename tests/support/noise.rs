@@ -99,14 +99,15 @@ impl Noise {
         let mut direct = Wire::login(postgres.address(), RIDER, database);
         let fresh = direct.rows(&audit()).remove(0);
         let neighbour = |number| {
-            let wire = Wire::login(address, RIDER, database);
             let place = (address, database.to_owned());
+            let (wire, reported) = log_in(&place);
             Neighbour {
                 number,
                 place,
                 wire,
                 fresh: fresh.clone(),
                 changed: BTreeMap::new(),
+                reported,
                 statements: BTreeMap::new(),
                 last_step: "nothing".to_owned(),
             }
@@ -189,6 +190,22 @@ fn audit() -> String {
     )
 }
 
+/// A new connection of a neighbour's, and what it is told of its settings.
+fn log_in((address, database): &(SocketAddr, String)) -> (Wire, BTreeMap<String, String>) {
+    let mut wire = Wire::tcp(*address);
+    let frames = wire.start(&[("user", RIDER), ("database", database)], "");
+    let is_ready = frames.last().is_some_and(|frame| frame.tag == b'Z');
+    assert!(is_ready, "a neighbour cannot log in: {}", lines(&frames));
+    (wire, frames.iter().filter_map(reported_setting).collect())
+}
+
+/// Name and value of a ParameterStatus.
+fn reported_setting(frame: &Frame) -> Option<(String, String)> {
+    let mut texts = frame.body.split(|byte| *byte == 0);
+    let mut text = || texts.next().map(|text| String::from_utf8_lossy(text).into_owned());
+    Some((text()?, text()?)).filter(|_| frame.tag == b'S')
+}
+
 /// The places in the row of [`audit`] that are no settings of [`SETTINGS`].
 const AUDITED: &[&str] = &[
     "current_user",
@@ -208,6 +225,8 @@ struct Neighbour {
     fresh: Vec<String>,
     /// What this one has changed.
     changed: BTreeMap<&'static str, String>,
+    /// What the server has told of its settings.
+    reported: BTreeMap<String, String>,
     /// The text that each statement gives.
     statements: BTreeMap<&'static str, String>,
     last_step: String,
@@ -229,6 +248,7 @@ impl Neighbour {
                 }
             }
         }
+        self.reported.extend(frames.iter().filter_map(reported_setting));
         let code = frames.iter().find(|frame| frame.tag == b'E').and_then(|f| f.field(b'C'));
         match code.as_deref() {
             Some("53300") => Err(Trouble::NoServer),
@@ -275,6 +295,9 @@ impl Neighbour {
             let expected = self.changed.get(name).unwrap_or(fresh);
             if seen != expected {
                 return Err(self.wrong(&format!("{name} is {seen:?}, not {expected:?}")));
+            }
+            if let Some(told) = self.reported.get(name).filter(|told| *told != seen) {
+                return Err(self.wrong(&format!("{name} is {seen:?}, and told is {told:?}")));
             }
         }
         Ok(())
@@ -435,8 +458,8 @@ impl Neighbour {
 
     /// Leaves without a word, and logs in again.
     fn come_anew(&mut self) -> Result<(), Trouble> {
-        let (address, database) = &self.place;
-        let wire = Wire::login(*address, RIDER, database);
+        let (wire, reported) = log_in(&self.place);
+        self.reported = reported;
         std::mem::replace(&mut self.wire, wire).disconnect();
         "come anew".clone_into(&mut self.last_step);
         Ok(())
