@@ -9,6 +9,7 @@ pub(crate) mod load;
 pub(crate) mod messages;
 pub(crate) mod noise;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod script;
 pub(crate) mod stage;
