@@ -5,6 +5,7 @@
 //! that text, and shows differences in full.
 //! `HOWDAH_ANNOTATE=1 cargo test --test differential scripts_say` fills in what PostgreSQL answers
 //! where a script does not say it yet.
+//! `HOWDAH_BIN=/path/of/howdah` plays them through another build of howdah.
 
 mod support;
 
@@ -169,28 +170,77 @@ fn scripts_say_what_postgresql_answers_and_it_always_does() {
     report(&failures, scripts.len());
 }
 
-/// A howdah of its own for each lane, one worker, so that the crowd meets the script's servers.
-/// In session mode each client of a script keeps its server.
-fn howdah_for(mode: &str, database: &str) -> Howdah {
-    let servers = if mode == "session" { 20 } else { 5 };
-    let settings = Settings::new(mode)
-        .set("howdah.workers", 1)
-        .set("pool.default_pool_size", servers)
-        .database(database, Postgres::shared().address());
-    Howdah::start(&settings)
+/// Who shares the pool with a script's clients, and how large it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    /// Nobody, and each client has a server if it wants.
+    None,
+    /// Two clients take the script's server in turn.
+    Crowd,
+    /// Nobody, but there is one server for all.
+    OneServer,
+    /// Eight clients do as the script does, on two servers.
+    Noise,
 }
 
-fn howdah_answers_like_postgresql(mode: &str) {
+impl Company {
+    fn servers(self) -> i64 {
+        match self {
+            Self::None => 20,
+            Self::Crowd => 5,
+            Self::OneServer => 1,
+            Self::Noise => 2,
+        }
+    }
+
+    /// Whether a script can be played in this company at all.
+    fn suits(self, script: &Script) -> bool {
+        let has = |name: &str| script.tags.iter().any(|tag| tag == name);
+        match self {
+            Self::None | Self::Crowd => true,
+            Self::OneServer => has("turns"),
+            Self::Noise => !has("calm"),
+        }
+    }
+}
+
+/// A howdah of its own for each lane, one worker, so that the others meet the script's servers.
+fn howdah_for(mode: &str, company: Company, database: &str) -> Howdah {
+    let settings = Settings::new(mode)
+        .set("howdah.workers", 1)
+        .set("pool.default_pool_size", company.servers())
+        .database(database, Postgres::shared().address())
+        .database(&format!("{database}_other"), Postgres::shared().address());
+    Howdah::start(&match company {
+        Company::OneServer => settings.set("timeouts.query_wait_timeout", "4s"),
+        // Neighbours that find no server must not wait for long.
+        Company::Noise => settings.set("timeouts.query_wait_timeout", "1500ms"),
+        Company::None | Company::Crowd => settings,
+    })
+}
+
+fn howdah_answers_like_postgresql(mode: &str, company: Company) {
     let mut scripts = chosen();
     scripts.retain(|script| script.modes.iter().any(|known| known == mode));
+    scripts.retain(|script| company.suits(script));
+    if company == Company::Noise {
+        // Which message raises an error depends on what the server already knows of its neighbours.
+        scripts.iter_mut().for_each(|script| script.tags.push("own".to_owned()));
+    }
     let postgres = Postgres::shared();
-    let failures = on_lanes(mode, &scripts, |database| {
+    let lanes = format!("{mode}_{company:?}_").to_lowercase();
+    let failures = on_lanes(&lanes, &scripts, |database| {
         let database = database.to_owned();
         let mut direct = Stage::new(postgres, postgres.place(), &database);
         let stage = move || {
-            let howdah = howdah_for(mode, &database);
+            let howdah = howdah_for(mode, company, &database);
             let stage = Stage::new(postgres, howdah.place(), &database);
-            (if mode == "session" { stage } else { stage.with_crowd() }, howdah)
+            let stage = match company {
+                Company::None | Company::OneServer => stage,
+                Company::Crowd => stage.with_crowd(),
+                Company::Noise => stage.with_noise(postgres),
+            };
+            (stage, howdah)
         };
         let mut proxied = stage();
         move |script: &Script| {
@@ -207,17 +257,50 @@ fn howdah_answers_like_postgresql(mode: &str) {
 
 #[test]
 fn howdah_answers_like_postgresql_session() {
-    howdah_answers_like_postgresql("session");
+    howdah_answers_like_postgresql("session", Company::None);
 }
 
 #[test]
 fn howdah_answers_like_postgresql_transaction() {
-    howdah_answers_like_postgresql("transaction");
+    howdah_answers_like_postgresql("transaction", Company::Crowd);
 }
 
 #[test]
 fn howdah_answers_like_postgresql_statement() {
-    howdah_answers_like_postgresql("statement");
+    howdah_answers_like_postgresql("statement", Company::Crowd);
+}
+
+#[test]
+fn howdah_answers_like_postgresql_where_one_server_serves_all_clients_in_turn() {
+    howdah_answers_like_postgresql("transaction", Company::OneServer);
+}
+
+#[test]
+fn howdah_answers_like_postgresql_under_the_noise_of_eight_neighbours() {
+    howdah_answers_like_postgresql("transaction", Company::Noise);
+}
+
+/// A difference under noise is howdah's, because PostgreSQL itself shows none: neither to the
+/// scripts nor to the neighbours.
+#[test]
+fn the_noise_of_neighbours_changes_nothing_on_postgresql_itself() {
+    let mut scripts = chosen();
+    scripts.retain(|script| {
+        script.modes.iter().any(|mode| mode == "transaction") && Company::Noise.suits(script)
+    });
+    let postgres = Postgres::shared();
+    let failures = on_lanes("noisy", &scripts, |database| {
+        let database = database.to_owned();
+        let mut quiet = Stage::new(postgres, postgres.place(), &database);
+        let mut noisy = Stage::new(postgres, postgres.place(), &database).with_noise(postgres);
+        move |script: &Script| {
+            let expected = quiet.play(script);
+            let difference = difference(script, &expected, &noisy.play(script))?;
+            noisy = Stage::new(postgres, postgres.place(), &database).with_noise(postgres);
+            Some(difference)
+        }
+    });
+    report(&failures, scripts.len());
 }
 
 #[test]
@@ -228,7 +311,7 @@ fn scripts_are_named_once_and_there_are_enough() {
     let twice: Vec<&str> =
         names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     assert!(twice.is_empty(), "names used twice: {twice:?}");
-    assert!(names.len() >= 150, "only {} scripts", names.len());
+    assert!(names.len() >= 1000, "only {} scripts", names.len());
     let modes = ["session", "transaction", "statement"];
     for script in &scripts {
         assert!(!script.steps.is_empty(), "{} does nothing", script.name);

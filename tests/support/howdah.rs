@@ -66,6 +66,13 @@ impl Settings {
     }
 }
 
+/// The binary under test: that of `HOWDAH_BIN`, so that a test can be seen to fail on an older one,
+/// else the one that was built with the tests.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("HOWDAH_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_howdah")), PathBuf::from)
+}
+
 /// A running proxy. Dropping it kills it.
 pub(crate) struct Howdah {
     child: Child,
@@ -79,7 +86,7 @@ impl Howdah {
     /// Starts the binary and waits until it accepts connections.
     pub(crate) fn start(settings: &Settings) -> Self {
         Self::start_with(&|folder, port| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_howdah"));
+            let mut command = Command::new(binary());
             command.arg("run").arg(settings.write(folder, port));
             command
         })

@@ -22,6 +22,8 @@ pub(crate) enum Manner {
     Refuse,
     /// Their bytes are taken and never answered.
     Silence,
+    /// They are sent away without a word.
+    Close,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,9 @@ fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
         Manner::Silence => {
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).ok();
+        }
+        Manner::Close => {
+            stream.shutdown(Shutdown::Both).ok();
         }
     }
 }

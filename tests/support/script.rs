@@ -8,17 +8,19 @@
 //! |---|---|
 //! | `> Sync` | sends a message; lines that follow each other are one write, a blank line parts them |
 //! | `>. Sync` | the same, each byte by its own write (`>~`: chunks of random sizes) |
-//! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< idle`: nothing comes; `< raw 1`: bytes) |
+//! | `< Z` | reads until a ReadyForQuery (`< Z*3`: three; `< 5`: five messages; `< closed`; `< end`: the same, whatever comes before; `< idle`: nothing comes; `< raw 1`: bytes) |
 //! | `< Z = T D C Z:I` | the same, and says what PostgreSQL answers, with the SQLSTATE after `E:` and `N:`; ` \| ` parts the answers of different versions |
 //! | `connect application_name=x` | logs in with more startup parameters |
 //! | `open`, `open unix` | connects without a startup packet |
 //! | `cancel`, `cancel wrong` | CancelRequest with the key of the connection, or with another secret |
 //! | `disconnect`, `abort`, `finish` | closes, resets, closes the sending side |
-//! | `sql TEXT` | runs TEXT beside the conversation, on PostgreSQL itself |
+//! | `sql TEXT` | runs TEXT beside the conversation, on PostgreSQL itself, as the owner of the schema |
+//! | `super TEXT` | the same as a superuser |
 //! | `wait TEXT` | waits until the query TEXT gives true there |
 //! | `repeat 3` … `end` | the lines between, with `{i}` counting from 0 |
 //!
-//! `{x*70}` is seventy `x`, `@db` the database. [`bytes`] has the messages.
+//! `{x*70}` is seventy `x`, `@db` the database. `@db_other` is a database that the pooler knows too;
+//! a script that wants it makes it. [`bytes`] has the messages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +38,9 @@ pub(crate) struct Script {
     pub(crate) modes: Vec<String>,
     /// `calm`: no other client comes between the steps. `codes`: only message types and SQLSTATEs
     /// are compared, because the wording is each program's own. `own`: errors are compared without
-    /// the place in PostgreSQL's source, because a pooler has to raise them itself.
+    /// the place in PostgreSQL's source, because a pooler has to raise them itself. `turns`: the
+    /// clients take turns, so one server is enough for all of them. No script needs more than two
+    /// servers at a time, unless it is `calm`.
     pub(crate) tags: Vec<String>,
     /// Statements run beforehand.
     pub(crate) setup: Vec<String>,
@@ -64,6 +68,8 @@ pub(crate) enum Until {
     Frames(usize),
     /// The end of the connection.
     Closed,
+    /// The end of the connection, and what comes before it is not looked at.
+    End,
     /// That nothing comes for a short while.
     Idle,
     /// A number of bytes outside messages.
@@ -91,6 +97,8 @@ pub(crate) enum Step {
     Finish(char),
     /// Run beside the conversation.
     Sql(String),
+    /// Run beside the conversation, as a superuser.
+    Super(String),
     /// Wait for a condition beside the conversation.
     Wait(String),
 }
@@ -172,6 +180,8 @@ impl Script {
             self.setup.push(expand(sql.trim()));
         } else if let Some(sql) = line.strip_prefix("sql ") {
             self.steps.push(Step::Sql(expand(sql)));
+        } else if let Some(sql) = line.strip_prefix("super ") {
+            self.steps.push(Step::Super(expand(sql)));
         } else if let Some(sql) = line.strip_prefix("wait ") {
             self.steps.push(Step::Wait(expand(sql)));
         } else {
@@ -241,6 +251,7 @@ fn parse_until(text: &str) -> Result<Until, String> {
     let count: usize = count.parse().map_err(|_| format!("{count:?} is no number"))?;
     match (word, word.parse()) {
         ("closed", _) => Ok(Until::Closed),
+        ("end", _) => Ok(Until::End),
         ("idle", _) => Ok(Until::Idle),
         ("raw", _) => Ok(Until::Raw(count)),
         ("ParseComplete", _) => Ok(Until::Tag(b'1', count)),
@@ -323,7 +334,7 @@ pub(crate) fn bytes(line: &str, database: &str) -> Result<Vec<u8>, String> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     Ok(match word {
         "Query" => messages::query(&rest.replace("@db", database)),
-        "Parse" => parse(rest)?,
+        "Parse" => parse(&rest.replace("@db", database))?,
         "Bind" => messages::bind(&bind(rest)?),
         "Describe" | "Close" => {
             let (kind, name) = rest.split_once(' ').ok_or("S or P, and a name")?;

@@ -1,6 +1,6 @@
 //! Plays scripts against an address and writes down what the client saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::look_again;
 use super::messages::{self, Bind};
+use super::noise::Noise;
 use super::postgres::{Postgres, RIDER};
 use super::script::{Script, Split, Step, Until, bytes};
 use super::transcript::{Frame, brief, escape};
@@ -37,6 +38,7 @@ pub(crate) struct Stage {
     database: String,
     admin: Wire,
     crowd: Option<Crowd>,
+    noise: Option<Noise>,
 }
 
 impl Stage {
@@ -50,7 +52,7 @@ impl Stage {
         let socket = socket_dir.join(format!(".s.PGSQL.{}", address.port()));
         let mut admin = postgres.admin(database);
         admin.run("SET lock_timeout = '5s'; SET client_min_messages = 'error'");
-        Self { address, socket, database: database.to_owned(), admin, crowd: None }
+        Self { address, socket, database: database.to_owned(), admin, crowd: None, noise: None }
     }
 
     /// From now on other clients come between the steps and take the server that the script's
@@ -60,9 +62,24 @@ impl Stage {
         self
     }
 
+    /// From now on eight other clients change their own state between the steps.
+    pub(crate) fn with_noise(mut self, postgres: &Postgres) -> Self {
+        self.noise = Some(Noise::new(postgres, self.address, &self.database));
+        self
+    }
+
     /// Plays one script on an empty schema.
     pub(crate) fn play(&mut self, script: &Script) -> Seen {
-        let mut play = Play { stage: self, script, wires: BTreeMap::new(), seen: Seen::default() };
+        if let Some(noise) = &mut self.noise {
+            noise.begin(&script.name);
+        }
+        let mut play = Play {
+            stage: self,
+            script,
+            wires: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            seen: Seen::default(),
+        };
         if let Err(trouble) = play.run() {
             play.seen.lines.push(format!("trouble: {trouble}"));
             play.seen.trouble = Some(trouble);
@@ -71,7 +88,7 @@ impl Stage {
     }
 
     fn admin(&mut self, sql: &str) -> Result<Vec<Frame>, String> {
-        let frames = self.admin.query(sql);
+        let frames = self.admin.query(&sql.replace("@db", &self.database));
         match frames.iter().any(|frame| frame.tag == b'E') {
             true => Err(format!("{sql}: {}", lines(&frames))),
             false => Ok(frames),
@@ -83,6 +100,8 @@ struct Play<'a> {
     stage: &'a mut Stage,
     script: &'a Script,
     wires: BTreeMap<char, Wire>,
+    /// Connections that hold a server, as far as a client can tell.
+    busy: BTreeSet<char>,
     seen: Seen,
 }
 
@@ -121,12 +140,18 @@ impl Play<'_> {
             Step::Sql(sql) => {
                 self.stage.admin(sql)?;
             }
+            Step::Super(sql) => {
+                self.stage.admin("RESET ROLE")?;
+                self.stage.admin(sql)?;
+                self.stage.admin(&format!("SET ROLE {RIDER}"))?;
+            }
             Step::Wait(sql) => self.wait(sql)?,
         }
         Ok(())
     }
 
     fn take(&mut self, conn: char) -> Result<Wire, String> {
+        self.busy.remove(&conn);
         self.wires.remove(&conn).ok_or_else(|| format!("no connection {conn}"))
     }
 
@@ -140,7 +165,10 @@ impl Play<'_> {
     fn connect(&mut self, conn: char, more: &[(String, String)]) -> Result<(), String> {
         let database = self.stage.database.clone();
         let mut parameters = vec![("user", RIDER), ("database", database.as_str())];
-        for (name, value) in more {
+        let filled =
+            |(name, value): &(String, String)| (name.clone(), value.replace("@db", &database));
+        let more: Vec<(String, String)> = more.iter().map(filled).collect();
+        for (name, value) in &more {
             parameters.retain(|(known, _)| known != name);
             parameters.push((name, value));
         }
@@ -168,6 +196,7 @@ impl Play<'_> {
             all.extend(bytes(message, &database)?);
         }
         let mut random = Random::new(&self.script.name);
+        self.busy.insert(conn);
         let wire = self.wire(conn)?;
         match split {
             Split::Whole => wire.send(&all),
@@ -197,11 +226,18 @@ impl Play<'_> {
             return Ok(());
         }
         let (mut frames, end) = self.collect(conn, until)?;
+        if until == Until::End {
+            frames.clear();
+        }
         sort_statuses(&mut frames);
         self.note(conn, &format!("reads until {until:?}"), &frames);
         let closed = end == Some(Received::Closed);
         if closed {
-            let rest = escape(self.wire(conn)?.leftover());
+            let rest = if until == Until::End {
+                String::new()
+            } else {
+                escape(self.wire(conn)?.leftover())
+            };
             self.seen.lines.push(format!("  closed {rest}"));
         }
         self.seen.briefs.push((line, brief(&frames, closed), expected));
@@ -209,9 +245,22 @@ impl Play<'_> {
             let rest = escape(self.wire(conn)?.leftover());
             return Err(format!("{conn} waits in vain for {until:?}; unread: '{rest}'"));
         }
-        let idle = frames.last().is_some_and(|last| last.tag == b'Z' && last.body == b"I");
-        match (&mut self.stage.crowd, idle && !self.script.tags.iter().any(|tag| tag == "calm")) {
-            (Some(crowd), true) => crowd.pass(),
+        self.others_come(conn, frames.last())
+    }
+
+    /// The other clients' move, behind a ReadyForQuery of `conn`'s.
+    fn others_come(&mut self, conn: char, last: Option<&Frame>) -> Result<(), String> {
+        let ready = last.filter(|last| last.tag == b'Z');
+        let idle = ready.is_some_and(|last| last.body == b"I");
+        if idle {
+            self.busy.remove(&conn);
+        }
+        if self.script.tags.iter().any(|tag| tag == "calm") {
+            return Ok(());
+        }
+        match (&mut self.stage.crowd, &mut self.stage.noise) {
+            (Some(crowd), _) if idle => crowd.pass(),
+            (_, Some(noise)) if ready.is_some() => noise.pass(self.busy.len()),
             _ => Ok(()),
         }
     }
@@ -233,7 +282,7 @@ impl Play<'_> {
                         && frames.iter().filter(|frame| frame.tag == tag).count() == times
                 }
                 Until::Frames(count) => frames.len() == count,
-                Until::Closed | Until::Idle | Until::Raw(_) => false,
+                Until::Closed | Until::End | Until::Idle | Until::Raw(_) => false,
             };
             if reached {
                 return Ok((frames, None));
@@ -375,17 +424,19 @@ impl Interloper {
 }
 
 /// Small and repeatable: the same name gives the same numbers.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(name: &str) -> Self {
+    /// The numbers of `name`.
+    pub(crate) fn new(name: &str) -> Self {
         let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         Self(seed | 1)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    /// The next number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
