@@ -154,6 +154,22 @@ impl Server {
         Ok(())
     }
 
+    /// Takes the role that the login has given (`ALTER ROLE … SET role`), if any, for the server's
+    /// baseline. Not cancel safe.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn learn_role(&mut self) -> Result<(), CleanError> {
+        let (_, rows) = self.table("SELECT pg_catalog.current_setting('role')").await?;
+        let role = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+        let role = role.and_then(|role| String::from_utf8(role).ok());
+        if let Some(role) = role.filter(|role| role != "none") {
+            let all = Settings::of([("role".to_owned(), role)]);
+            self.baseline = Baseline::new(Arc::new(all));
+        }
+        Ok(())
+    }
+
     /// Behind a DISCARD ALL: the server is as it was at login. Not cancel safe.
     ///
     /// # Errors

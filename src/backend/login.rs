@@ -324,10 +324,12 @@ async fn log_in_once(
     let (stream, held) = framed.into_parts();
     let mut server = assemble(account, stream, reported, &key);
     server.held = held;
-    if let Some(query) = &account.connect_query {
-        let done = prepare(&mut server, query, is_walsender).await;
-        done.map_err(|error| connect_query_failed(account, &error))?;
-    }
+    let done = match &account.connect_query {
+        Some(query) => prepare(&mut server, query, is_walsender).await,
+        None if is_walsender => Ok(()),
+        None => server.learn_role().await,
+    };
+    done.map_err(|error| connect_query_failed(account, &error))?;
     Ok(server)
 }
 
@@ -382,7 +384,10 @@ fn unreachable_node(account: &Account, error: &io::Error) -> LoginFailure {
 
 /// A server that goes away meanwhile comes back; a query that fails does so again.
 fn connect_query_failed(account: &Account, error: &CleanError) -> LoginFailure {
-    let reason = format!("connect_query: {error}");
+    let reason = match account.connect_query {
+        Some(_) => format!("connect_query: {error}"),
+        None => error.to_string(),
+    };
     match error {
         CleanError::Io(_) | CleanError::Closed => {
             LoginFailure::Unreachable { address: account.address.to_string(), reason }

@@ -27,27 +27,27 @@ pub enum Sequences {
     /// Nobody's.
     #[default]
     None,
-    /// At most this client's.
+    /// At most those of one use, by its number.
     Of(u64),
-    /// Those of several clients.
+    /// Those of several.
     Mixed,
 }
 
 impl Sequences {
-    /// What they are when this client may have moved one.
-    pub fn moved_by(self, client: u64) -> Self {
+    /// What they are when this use may have moved one.
+    pub fn moved_by(self, user: u64) -> Self {
         match self {
-            Self::None => Self::Of(client),
-            Self::Of(other) if other == client => self,
+            Self::None => Self::Of(user),
+            Self::Of(other) if other == user => self,
             Self::Of(_) | Self::Mixed => Self::Mixed,
         }
     }
 
-    /// Whether nobody but this client can be meant.
-    pub fn are_of(self, client: u64) -> bool {
+    /// Whether they are nobody's but of this use.
+    pub fn are_of(self, user: u64) -> bool {
         match self {
             Self::None => true,
-            Self::Of(other) => other == client,
+            Self::Of(other) => other == user,
             Self::Mixed => false,
         }
     }

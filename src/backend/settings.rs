@@ -251,6 +251,10 @@ impl Baseline {
         if self.all.is_empty() {
             return;
         }
+        if self.all.value("role").is_some() && !listed.iter().any(|(name, _)| name == "role") {
+            // The login has given a role, which the session has left.
+            listed.push(("role".to_owned(), "none".to_owned()));
+        }
         let is_there = |name: &str| listed.iter().any(|(listed, _)| listed == name);
         let there = self.all.entries.iter().filter(|(name, _)| is_there(name));
         let left = Settings { entries: there.cloned().collect() };

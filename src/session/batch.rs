@@ -11,10 +11,15 @@ use super::statements::{Link, Outcome, ParseContext, ties_refused};
 use super::texts::Text;
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
-use crate::sql::{self, Mention};
+use crate::sql::{self, Mention, Readable};
 use crate::wire::{self, HEADER_LEN, Header, client};
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Whether the text means another moment each time that it is parsed.
+fn names_moment(text: &Readable<'_>) -> bool {
+    sql::names_moment(&text.text, text.rules)
+}
 
 impl Client {
     /// Parse, Bind, Describe, Execute and Close.
@@ -95,7 +100,7 @@ impl Client {
             rules: text.readable.as_ref().map(|readable| readable.rules),
             mentions,
             effects: text.effects,
-            is_private: sets || text.readable.is_none(),
+            is_private: sets || text.readable.as_ref().is_none_or(names_moment),
             run: text.run,
             reading: self.state.reading.sign(),
         };

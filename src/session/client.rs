@@ -55,6 +55,8 @@ pub(super) struct Pipe {
     /// The last bytes that the client got end in the middle of a message.
     pub(super) mid_frame: bool,
     pub(super) presence: Presence,
+    /// The header of a frame that no client may send, for a copy that may still begin.
+    pub(super) malformed: Vec<u8>,
 }
 
 impl Pipe {
@@ -63,6 +65,15 @@ impl Pipe {
     pub(super) fn is_blocked(&self) -> bool {
         self.stream.is_blocked() && self.presence != Presence::Gone
     }
+}
+
+/// What the session knows of the sequences that it has moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SequenceState {
+    /// It reads what `nextval` gave it: it stays with a server on which it has moved a sequence.
+    pub(super) is_kept: bool,
+    /// The number of its last use of sequences, on one server; 0 for none.
+    pub(super) used: u64,
 }
 
 /// What follows the client from server to server.
@@ -75,8 +86,7 @@ pub(super) struct State {
     pub(super) custom: CustomSettings,
     pub(super) statements: Statements,
     pub(super) reading: Reading,
-    /// It reads what `nextval` gave it: it stays with a server on which it has moved a sequence.
-    pub(super) keeps_sequences: bool,
+    pub(super) sequences: SequenceState,
 }
 
 /// A client, logged in.

@@ -75,7 +75,7 @@ impl Session {
         if is_idle {
             return Err(Stop::End(End::Left));
         }
-        self.client.await_silence(SILENCE);
+        self.await_silence(SILENCE);
         self.end_if_departed(cx)
     }
 
@@ -106,7 +106,7 @@ impl Session {
                 self.client_is_gone(error)?;
             }
         }
-        self.client.await_silence(RESET_MAX);
+        self.await_silence(RESET_MAX);
         self.end_if_departed(cx)
     }
 
@@ -159,6 +159,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Looks for the client if nothing else has happened by then.
+    fn await_silence(&mut self, time: Duration) {
+        let may_last = match &mut self.phase {
+            Phase::Bound(bound) => bound.may_last(),
+            Phase::Idle | Phase::Waiting(_) => false,
+        };
+        self.client.await_silence(time, may_last);
+    }
+}
+
 impl Bound {
     /// Whether answers come although the client sends nothing more.
     fn awaits_answers(&mut self) -> bool {
@@ -171,11 +182,13 @@ impl Bound {
 }
 
 impl Client {
-    /// Looks for the client if nothing else has happened by then.
-    fn await_silence(&mut self, time: Duration) {
+    /// Looks for the client if nothing else has happened by then. What may last runs on without
+    /// that.
+    fn await_silence(&mut self, time: Duration, may_last: bool) {
         let clock = self.timer.clock;
         if matches!(clock, Clock::Off | Clock::Idle | Clock::IdleTransaction | Clock::Query) {
-            self.set_clock(Clock::Departed, Some(time));
+            let time = if may_last { self.options.abandoned_query_timeout } else { Some(time) };
+            self.set_clock(Clock::Departed, time);
         }
     }
 
@@ -214,7 +227,7 @@ impl Client {
             if !bound.awaits_answers() {
                 return Err(Stop::End(end));
             }
-            self.await_silence(SILENCE);
+            self.await_silence(SILENCE, bound.may_last());
             return Ok(end);
         }
         if !bound.server().replies.is_copying_in() && bound.server().replies.has_open_batch() {

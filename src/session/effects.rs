@@ -39,6 +39,8 @@ bitflags::bitflags! {
         const READS_SEQUENCES = 1 << 13;
         /// Fail while others are connected to a database that it names.
         const VACATES_DATABASE = 1 << 14;
+        /// Forget what `nextval` gave this session before.
+        const FORGETS_SEQUENCES = 1 << 15;
 
         /// The server has to be asked what has become of the session.
         const CHECKED = Self::SETTINGS.bits() | Self::RESETS.bits() | Self::OBJECTS.bits()
@@ -138,6 +140,7 @@ fn of_objects(facts: &sql::Facts) -> Effects {
     effects.set(Effects::LOADS, facts.pins.intersects(PinSet::LOAD));
     effects.set(Effects::SEEDS, facts.pins.intersects(PinSet::SEED));
     effects.set(Effects::READS_SEQUENCES, facts.currval);
+    effects.set(Effects::FORGETS_SEQUENCES, facts.releases.contains(PinSet::SEQUENCE));
     effects.set(Effects::MOVES_SEQUENCES, facts.pins.intersects(PinSet::SEQUENCE) || facts.taint);
     effects
 }

@@ -15,10 +15,10 @@ use super::state::{HOLD_MAX, is_due};
 use super::statements::{Link, ParseContext, ties_refused};
 use super::texts::Text;
 use crate::backend::note::Note;
-use crate::backend::server::{Sequences, Server};
+use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::metrics::{Run, Traffic};
-use crate::sql::{self, Readable};
+use crate::sql::{self, Readable, Rules};
 use crate::wire::{self, HEADER_LEN, Header, client};
 
 /// What became of a message.
@@ -211,7 +211,15 @@ impl Client {
                 let custom = &mut self.state.custom;
                 texts.read(text, &mut |name| custom.note(name))
             }
-            None => (Effects::UNSEEN, texts.run_unread(database)),
+            None => {
+                // Under whatever rules it is read: these are settings that it may name.
+                for rules in [Rules::safe(true), Rules::safe(false)] {
+                    let text = Text { database, rules, sql };
+                    let custom = &mut self.state.custom;
+                    texts.effects(text, &mut |name| custom.note(name));
+                }
+                (Effects::UNSEEN, texts.run_unread(database))
+            }
         };
         Ok(ReadText { effects, run, readable })
     }
@@ -349,46 +357,4 @@ impl Client {
             bound.gate = Some(Gate::Answers);
         }
     }
-
-    /// A text that moves a sequence, or reads what one gave, is going to be sent: it must not find
-    /// what another client's `nextval` has left.
-    #[inline]
-    pub(super) fn follow_sequences(
-        &mut self,
-        bound: &mut Bound,
-        effects: Effects,
-        pieces: &mut Pieces<'_>,
-    ) {
-        if !effects.intersects(Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES) {
-            return;
-        }
-        let id = self.card.id;
-        let reads = effects.contains(Effects::READS_SEQUENCES);
-        let moves = effects.contains(Effects::MOVES_SEQUENCES);
-        self.state.keeps_sequences |= reads;
-        let must_be_own =
-            reads || self.state.keeps_sequences || self.route.sequences.must_be_exact();
-        self.route.sequences.count(reads, moves);
-        let server = bound.lease.server();
-        let failed = server.replies.status() == wire::FAILED;
-        if !server.sequences.are_of(id) && must_be_own && !failed {
-            let in_batch = server.replies.has_open_batch();
-            let mut link = self.link(bound, pieces);
-            if in_batch {
-                link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed);
-            } else {
-                link.run_query(DISCARD_SEQUENCES, Note::Answer(Box::default()));
-            }
-            bound.server().sequences = Sequences::None;
-        }
-        if moves {
-            let server = bound.lease.server();
-            server.sequences = server.sequences.moved_by(id);
-            if self.state.keeps_sequences && self.options.state_policy != StatePolicy::Ignore {
-                bound.pin = bound.pin.or(Some(Pin::Sequence));
-            }
-        }
-    }
 }
-
-const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";

@@ -243,12 +243,18 @@ impl Client {
         pieces: &mut Pieces<'_>,
         end: End,
     ) -> End {
+        self.pipe.malformed = rest.get(..wire::HEADER_LEN).unwrap_or(rest).to_vec();
         if bound.server().replies.is_copying_in() {
-            pieces.insert().extend_from_slice(rest.get(..wire::HEADER_LEN).unwrap_or(rest));
-            // The rest never comes.
-            (self.pipe.pass, self.pipe.passing) = (Passing::Forward, 1);
+            self.pass_malformed(pieces.insert());
         }
         end
+    }
+
+    /// The server gets the header of the client's malformed frame, and says what is wrong.
+    pub(super) fn pass_malformed(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.pipe.malformed);
+        // The rest never comes.
+        (self.pipe.pass, self.pipe.passing) = (Passing::Forward, 1);
     }
 
     /// Made-up answers with nothing in front of them.

@@ -28,6 +28,7 @@ mod query_stats;
 mod reading;
 pub mod route;
 mod run;
+mod sequences;
 mod settle;
 pub mod startup;
 pub mod state;

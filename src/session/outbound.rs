@@ -159,6 +159,13 @@ impl Client {
             // What it answered before it said so must not open a gate.
             return Err(Stop::Leave(Leave::Lost));
         }
+        if !self.pipe.malformed.is_empty() && server.replies.awaits_copy_end() {
+            let mut out = Vec::new();
+            self.pass_malformed(&mut out);
+            if server.stream.write(cx, &out).is_err() {
+                cx.waker().wake_by_ref();
+            }
+        }
         let replies = &server.replies;
         match &bound.gate {
             None => Ok(()),

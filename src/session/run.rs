@@ -7,7 +7,7 @@
 use super::bound::Bound;
 use super::card::{Card, Order};
 use super::check;
-use super::client::{Client, Passing, Pipe, Presence, State};
+use super::client::{Client, Passing, Pipe, Presence, SequenceState, State};
 use super::custom::CustomSettings;
 use super::reading::Reading;
 use super::route::Route;
@@ -161,7 +161,7 @@ impl Session {
             settings: arrival.settings,
             // Nothing is read before the client is welcomed.
             reading: Reading::of(|_| None),
-            keeps_sequences: false,
+            sequences: SequenceState::default(),
         };
         let pipe = Pipe {
             stream: arrival.stream,
@@ -171,6 +171,7 @@ impl Session {
             skipping: false,
             mid_frame: false,
             presence: Presence::Here,
+            malformed: Vec::new(),
         };
         let client = Client {
             pipe,

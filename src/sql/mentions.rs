@@ -3,7 +3,7 @@
 
 use super::boundary::statements;
 use super::lex::{Kind, Lexer, Token};
-use super::names::is_word;
+use super::names::{NAME_MAX, is_word};
 use super::rules::Rules;
 use std::ops::Range;
 
@@ -32,10 +32,27 @@ pub enum Mention {
 /// A prepared statement's name in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// As PostgreSQL reads it: folded to lower case unless quoted. Not cut to its longest length.
+    /// As PostgreSQL reads it: folded to lower case unless quoted, and cut to its longest length.
     pub bytes: Vec<u8>,
+    /// The name before it was cut, if it was.
+    pub uncut: Option<Vec<u8>>,
     /// Where it stands.
     pub place: Range<usize>,
+}
+
+impl Name {
+    /// Cuts a name where PostgreSQL does: not inside of a character.
+    fn cut(bytes: Vec<u8>, place: Range<usize>) -> Self {
+        if bytes.len() <= NAME_MAX {
+            return Self { bytes, uncut: None, place };
+        }
+        let mut end = NAME_MAX;
+        while end > 0 && bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end = end.saturating_sub(1);
+        }
+        let cut = bytes.get(..end).unwrap_or_default().to_vec();
+        Self { bytes: cut, uncut: Some(bytes), place }
+    }
 }
 
 /// Everything that a text does with prepared statements, in the order in which it stands there.
@@ -99,7 +116,7 @@ impl<'a> Reader<'a> {
             Kind::QuotedName => unquoted(bytes),
             _ => return None,
         };
-        Some(Name { bytes, place: self.outer(token) })
+        Some(Name::cut(bytes, self.outer(token)))
     }
 
     /// Behind PREPARE. `PREPARE TRANSACTION 'x'` is another command.
@@ -145,7 +162,7 @@ impl<'a> Reader<'a> {
             let Some(next) = self.lexer.peek().copied() else {
                 // A statement of that name.
                 let place = self.outer(token?);
-                return Some(Mention::Deallocate(Name { bytes: b"prepare".to_vec(), place }));
+                return Some(Mention::Deallocate(Name::cut(b"prepare".to_vec(), place)));
             };
             token = Some(next);
         }

@@ -38,7 +38,7 @@ pub use facts::{Facts, Names, PinSet, Settings};
 pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};
 pub use mentions::{Mention, Name, mentions};
-pub use outline::{Outline, outline};
+pub use outline::{Outline, names_moment, outline};
 pub use rules::{Encoding, Readable, Rules, make_readable};
 pub use scan::facts;
 pub use setting_names::{custom_setting_name, setting_names};

@@ -32,6 +32,10 @@ const WRITING: &[&[u8]] = &[
     b"pg_logical_emit_message", b"txid_current", b"pg_current_xact_id",
 ];
 
+/// Values of date and time types that mean the moment in which they are read (manual, "Special
+/// Values").
+const MOMENTS: &[&[u8]] = &[b"now", b"today", b"tomorrow", b"yesterday"];
+
 /// Reads a text's outline.
 pub fn outline(text: &[u8], rules: Rules) -> Outline {
     let mut outline = Outline::default();
@@ -93,6 +97,18 @@ impl Outline {
     }
 }
 
+/// Whether a string of the text is read as the present moment when the text is parsed.
+pub fn names_moment(text: &[u8], rules: Rules) -> bool {
+    Lexer::new(text, rules.are_conforming()).any(|token| {
+        let is_text = matches!(token.kind, Kind::Text | Kind::EscapeText | Kind::DollarText);
+        is_text && MOMENTS.iter().any(|moment| contains(token.bytes(text), moment))
+    })
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+}
+
 fn starts(word: &[u8], with: &[u8]) -> bool {
     word.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
 }
@@ -125,6 +141,14 @@ mod tests {
         ] {
             assert!(of(text).writes, "{text}");
         }
+    }
+
+    #[test]
+    fn strings_that_mean_the_moment() {
+        for text in ["SELECT 'now'::timestamptz", "SELECT E'Today'::date", "SELECT 'allballs tomorrow'"] {
+            assert!(names_moment(text.as_bytes(), Rules::STANDARD), "{text}");
+        }
+        assert!(!names_moment(b"SELECT now(), 'x', today", Rules::STANDARD));
     }
 
     #[test]

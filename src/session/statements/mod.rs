@@ -145,6 +145,7 @@ impl Statements {
             link.sent(Kind::Parse, Reply::Forward, None);
             return;
         };
+        context.mentions.iter().for_each(|mention| self.tell_of_cut(link, mention));
         let resolved = self.resolve(view.sql, context);
         let (sql, original) = match &resolved {
             Some(resolved) => (&*resolved.sql, Some(Arc::clone(&resolved.original))),

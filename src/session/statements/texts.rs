@@ -5,12 +5,14 @@ use super::link::{Link, harmless};
 use super::named::significant;
 use super::rewrite::Rewrite;
 use super::{ParseContext, SERIALS, Statements};
-use crate::backend::note::{Change, Named, Original, TextChanges};
+use crate::backend::note::{Change, Named, Note, Original, TextChanges};
+use crate::backend::state::{Kind, Reply};
+use crate::fault::{Fault, Side};
 use crate::backend::server::Server;
 use crate::backend::statements::{Key, Statement};
 use crate::session::effects::Effects;
 use crate::sql::{Mention, Name};
-use crate::wire::client;
+use crate::wire::{self, client};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +33,12 @@ pub(in crate::session) struct QueryText {
     pub changes: TextChanges,
     /// What the statements that it executes may do.
     pub effects: Effects,
+}
+
+fn name_is_cut(uncut: &[u8], cut: &[u8]) -> Fault {
+    let (uncut, cut) = (String::from_utf8_lossy(uncut), String::from_utf8_lossy(cut));
+    let text = format!("identifier \"{uncut}\" will be truncated to \"{cut}\"");
+    Fault::query(Side::Client, "42622", text).origin("scansup.c", "truncate_identifier")
 }
 
 /// A name that no server has, as it stands in a text.
@@ -212,6 +220,8 @@ impl Statements {
                     if let (Some(statement), None) = (statement, self.named.get(&name.bytes)) {
                         self.register(name, statement, &mut changes);
                         link.record(statement);
+                    } else {
+                        self.note_name(name, &mut changes);
                     }
                 }
                 Mention::Execute(name) => self.note_name(name, &mut changes),
@@ -235,11 +245,8 @@ impl Statements {
         let mut changes = TextChanges { run: context.run, ..TextChanges::default() };
         let mut effects = Effects::empty();
         for mention in context.mentions {
+            self.tell_of_cut(link, mention);
             match mention {
-                // The server says that it cuts the name, and keeps the statement under it.
-                Mention::Prepare { name, .. } if significant(&name.bytes) != name.bytes => {
-                    effects |= Effects::OBJECTS | Effects::TIES;
-                }
                 Mention::Prepare { name, types, query } => {
                     if self.named.get(&name.bytes).is_some() {
                         self.need(link, name, &mut changes);
@@ -280,6 +287,23 @@ impl Statements {
             None => sql.to_vec(),
         };
         QueryText { sql, changes, effects }
+    }
+
+    /// The server does not see the client's names: says in its place that it cuts one.
+    pub(super) fn tell_of_cut(&self, link: &mut Link<'_>, mention: &Mention) {
+        let (Mention::Prepare { name, .. } | Mention::Execute(name) | Mention::Deallocate(name)) =
+            mention
+        else {
+            return;
+        };
+        let Some(uncut) = &name.uncut else { return };
+        let is_ours = self.named.get(&name.bytes).is_some();
+        if !is_ours && !matches!(mention, Mention::Prepare { .. }) {
+            return;
+        }
+        let mut notice = Vec::new();
+        wire::notice(&mut notice, &name_is_cut(uncut, &name.bytes));
+        link.sent(Kind::Close, Reply::Fake, Some(Note::Answer(notice.into())));
     }
 
     /// Makes known to the server what a Query is going to mention.

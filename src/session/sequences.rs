@@ -1,0 +1,83 @@
+//! What `nextval` gave a session (`currval`, `lastval`): its own, and never another's.
+//!
+//! PostgreSQL remembers it by connection. A server remembers for whom it does, and forgets (DISCARD
+//! SEQUENCES) what was another's before a session asks. Then the session's own values are gone as well,
+//! and PostgreSQL says so (55000): from then on the session keeps a server on which it has moved a
+//! sequence.
+
+use super::bound::Bound;
+use super::check::Pin;
+use super::client::Client;
+use super::effects::Effects;
+use super::pieces::Pieces;
+use super::route::StatePolicy;
+use crate::backend::note::Note;
+use crate::backend::server::Sequences;
+use crate::wire;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";
+
+/// The last number of a use of sequences.
+static LAST_USE: AtomicU64 = AtomicU64::new(0);
+
+impl Client {
+    /// A text that moves a sequence, or reads what one gave, is going to be sent: it must not find
+    /// what another client's `nextval` has left.
+    #[inline]
+    pub(super) fn follow_sequences(
+        &mut self,
+        bound: &mut Bound,
+        effects: Effects,
+        pieces: &mut Pieces<'_>,
+    ) {
+        let concerned = Effects::MOVES_SEQUENCES
+            | Effects::READS_SEQUENCES
+            | Effects::FORGETS_SEQUENCES;
+        if effects.intersects(concerned) {
+            self.follow(bound, effects, pieces);
+        }
+    }
+
+    fn follow(&mut self, bound: &mut Bound, effects: Effects, pieces: &mut Pieces<'_>) {
+        let reads = effects.contains(Effects::READS_SEQUENCES);
+        let moves = effects.contains(Effects::MOVES_SEQUENCES);
+        self.state.sequences.is_kept |= reads;
+        let is_kept = self.state.sequences.is_kept;
+        let must_be_own = reads || is_kept || self.route.sequences.must_be_exact();
+        self.route.sequences.count(reads, moves);
+        let server = bound.lease.server();
+        let failed = server.replies.status() == wire::FAILED;
+        let are_own = server.sequences.are_of(self.state.sequences.used);
+        if !are_own && must_be_own && !failed {
+            self.forget_sequences(bound, pieces);
+        }
+        if effects.contains(Effects::FORGETS_SEQUENCES) {
+            // Whatever another server remembers of this session does not count any more.
+            self.state.sequences.used = 0;
+            bound.lease.server().sequences = Sequences::Mixed;
+        }
+        if moves {
+            let server = bound.lease.server();
+            if !server.sequences.are_of(self.state.sequences.used) || server.sequences == Sequences::None {
+                self.state.sequences.used = LAST_USE.fetch_add(1, Ordering::Relaxed) + 1;
+            }
+            server.sequences = server.sequences.moved_by(self.state.sequences.used);
+            if is_kept && self.options.state_policy != StatePolicy::Ignore {
+                bound.pin = bound.pin.or(Some(Pin::Sequence));
+            }
+        }
+    }
+
+    fn forget_sequences(&self, bound: &mut Bound, pieces: &mut Pieces<'_>) {
+        let in_batch = bound.server().replies.has_open_batch();
+        let mut link = self.link(bound, pieces);
+        if in_batch {
+            link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed);
+        } else {
+            // Should it fail, the text behind it fails too.
+            link.run_query(DISCARD_SEQUENCES, Note::Answer(Box::default()));
+        }
+        bound.server().sequences = Sequences::None;
+    }
+}
