@@ -668,8 +668,13 @@ fn a_name_that_resolves_to_several_addresses_is_tried_at_each() {
     let settings =
         Settings::new("transaction").set("databases.lost.nodes", vec!["no-such-host.invalid"]);
     let howdah = Howdah::start(&settings);
-    let error =
-        refusal(&mut Wire::tcp(howdah.address()), &[("user", RIDER), ("database", "lost")], "");
+    let names = [("user", RIDER), ("database", "lost")];
+    let mut waiting = Wire::tcp(howdah.address());
+    waiting.send(&messages::startup(messages::PROTOCOL_3_0, &names));
+    // The first login waits. The pause after four attempts is long enough for another one.
+    let failures = || howdah.log().matches("server login failed").count();
+    eventually("attempts", || failures() >= 4);
+    let error = refusal(&mut Wire::tcp(howdah.address()), &names, "");
     assert_eq!(told(&error), "FATAL 08006 server connection failed");
 }
 

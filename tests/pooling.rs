@@ -664,6 +664,56 @@ fn a_database_of_the_wildcard_is_forgotten_when_nobody_uses_it() {
     assert_eq!(howdah.log().matches("forgetting 1 route(s)").count(), 2);
 }
 
+/// Kilobytes of memory that the process has to itself.
+fn private_kilobytes(howdah: &Howdah) -> u64 {
+    let path = format!("/proc/{}/smaps_rollup", howdah.pid());
+    let text = std::fs::read_to_string(path).expect("the process lives");
+    let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("a figure");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_pool_that_was_used_once_costs_little_when_its_servers_are_closed() {
+    const POOLS: u64 = 1_250;
+    const WARM_UP: u64 = 50;
+    // What is in use is less than 4 KiB each; the rest is what the allocator and the kernel's pages
+    // add, which varies. It was 76 KiB before idle pools were made small.
+    const BOUND_KILOBYTES: u64 = 20;
+    let mut settings = settings("used_once", "transaction")
+        .set("howdah.workers", 2)
+        .set("log.log_connections", false)
+        .set("log.log_disconnections", false)
+        .set("howdah.max_client_conn", 100)
+        .set("pool.default_pool_size", 2)
+        .set("log.stats_period", "1s")
+        .set("timeouts.server_idle_timeout", "100ms");
+    for pool in 0..POOLS + WARM_UP {
+        let entry = format!("used_once_{pool}");
+        settings = settings
+            .database(&entry, Postgres::shared().address())
+            .set(&format!("databases.{entry}.dbname"), "used_once");
+    }
+    let howdah = Howdah::start(&settings);
+    let use_them = |pools: std::ops::Range<u64>| {
+        for pool in pools {
+            let mut wire = client(&howdah, &format!("used_once_{pool}"));
+            assert_eq!(value(&mut wire, "SELECT 1"), "1");
+        }
+        let mut admin = Postgres::shared().admin("postgres");
+        eventually("all servers closed", || servers(&mut admin, "used_once").is_empty());
+        // Two periods of figures, which keep some of each pool.
+        let lines = howdah.log().matches("stats: ").count();
+        eventually("two periods", || howdah.log().matches("stats: ").count() >= lines + 2);
+    };
+    use_them(0..WARM_UP);
+    let before = private_kilobytes(&howdah);
+    use_them(WARM_UP..WARM_UP + POOLS);
+    let grown = private_kilobytes(&howdah).saturating_sub(before);
+    let each = grown * 1024 / POOLS;
+    println!("{before} kB before, {grown} kB more: {each} bytes for each pool");
+    assert!(grown <= BOUND_KILOBYTES * POOLS, "{each} bytes for each pool");
+}
+
 #[test]
 fn the_wildcard_answers_for_every_other_database() {
     let postgres = Postgres::shared();

@@ -52,6 +52,7 @@ async fn ask(url: &str) -> Result<(Vec<Shown>, Vec<Shown>), AppError> {
         replaced: tokio::sync::Notify::new(),
     };
     let context = LoginContext {
+        reports: crate::backend::login::SharedReports::default(),
         resolver: Resolver::new(PATIENCE),
         tcp: TCP,
         connect_timeout: Some(PATIENCE),

@@ -2,7 +2,7 @@
 
 use super::AppError;
 use crate::auth::Users;
-use crate::backend::login::{KeyCache, LoginContext};
+use crate::backend::login::{KeyCache, LoginContext, SharedReports};
 use crate::config::{self, Config};
 use crate::net::{ClientSslMode, ClientTls, Identity, Resolver, ServerTls, SslMode, TlsError};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ impl Current {
             users: users(config)?,
             tls: client_tls(config)?,
             context: LoginContext {
+                reports: SharedReports::default(),
                 resolver: Resolver::new(config.howdah.dns_max_ttl),
                 tcp: config.howdah.tcp,
                 connect_timeout: config.timeouts.server_connect_timeout,

@@ -37,7 +37,7 @@ struct Known {
 /// All pools that have clients or servers, or could have, and what was counted of others.
 #[derive(Debug, Default)]
 pub(super) struct KnownPools {
-    pools: HashMap<PoolId, Known>,
+    pools: HashMap<PoolId, Box<Known>>,
     /// What was counted of pools that are gone, by database; of databases that the configuration
     /// names.
     gone: HashMap<String, Totals>,
@@ -55,7 +55,8 @@ impl KnownPools {
         traffic: &Arc<PoolTraffic>,
     ) {
         let (database, options) = (database.to_owned(), options.clone());
-        self.pools.insert(pool, Known { database, options, traffic: Arc::clone(traffic) });
+        let known = Known { database, options, traffic: Arc::clone(traffic) };
+        self.pools.insert(pool, Box::new(known));
     }
 
     /// What is counted of a pool.
@@ -95,8 +96,8 @@ impl KnownPools {
     }
 
     /// What the clients of each pool did.
-    pub(super) fn by_pool(&self) -> HashMap<PoolId, Totals> {
-        self.pools.iter().map(|(pool, known)| (*pool, known.traffic.totals())).collect()
+    pub(super) fn by_pool(&self) -> impl Iterator<Item = (PoolId, Totals)> {
+        self.pools.iter().map(|(pool, known)| (*pool, known.traffic.totals()))
     }
 
     /// What was counted of pools that are gone.

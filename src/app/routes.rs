@@ -184,7 +184,7 @@ impl Routes {
     /// What all clients did since the start.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = self.known.gone();
-        self.known.by_pool().values().for_each(|one| totals.merge(one));
+        self.known.by_pool().for_each(|(_, one)| totals.merge(&one));
         totals
     }
 

@@ -427,12 +427,12 @@ async fn report(door: Rc<Door>) {
     loop {
         tick.tick().await;
         let now = door.routes.borrow().totals();
-        let known = door.routes.borrow();
-        let totals = (known.known().by_database(), known.known().by_pool());
-        drop(known);
         let (ends, held) = door.common.pools.held();
         let length = Duration::from_micros(ends.since(began));
-        door.period.borrow_mut().end(length, totals, held);
+        let routes = door.routes.borrow();
+        let database = |pool| routes.names(pool).map(|(database, _)| database);
+        door.period.borrow_mut().end(length, routes.known().by_pool(), database, held);
+        drop(routes);
         if door.now().config.log.log_stats {
             super::figures::log(&now.since(&before), length);
         }

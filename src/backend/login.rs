@@ -21,7 +21,7 @@ use crate::sql;
 use crate::wire::{self, client, server};
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -53,9 +53,37 @@ pub struct Account {
     pub replaced: Notify,
 }
 
+/// Distinct sets of reported parameters that are looked for.
+const REPORTED_SHARED_MAX: usize = 64;
+
+/// What servers have reported at login: the same from most of them, and kept once. Belongs to one
+/// thread.
+#[derive(Debug, Default)]
+pub struct SharedReports(RefCell<Vec<Weak<Reported>>>);
+
+impl SharedReports {
+    /// The same report, if one is in use already.
+    fn share(&self, reported: Reported) -> Arc<Reported> {
+        let mut known = self.0.borrow_mut();
+        known.retain(|report| report.strong_count() > 0);
+        let same = |report: &Weak<Reported>| report.upgrade().filter(|it| **it == reported);
+        if let Some(found) = known.iter().find_map(same) {
+            return found;
+        }
+        if known.len() >= REPORTED_SHARED_MAX {
+            known.remove(0);
+        }
+        let reported = Arc::new(reported);
+        known.push(Arc::downgrade(&reported));
+        reported
+    }
+}
+
 /// What all logins share.
 #[derive(Debug)]
 pub struct LoginContext {
+    /// What servers have reported at login.
+    pub reports: SharedReports,
     /// Resolves names.
     pub resolver: Resolver,
     /// Socket options.
@@ -322,7 +350,9 @@ async fn log_in_once(
     authenticate(&mut framed, account, context).await?;
     let (reported, key) = welcome(&mut framed, account).await?;
     let (stream, held) = framed.into_parts();
-    let mut server = assemble(account, stream, reported, &key);
+    let reported = context.reports.share(reported);
+    let mut server = assemble(account, stream, Vec::clone(&reported), &key);
+    server.reported = reported;
     server.held = held;
     let done = match &account.connect_query {
         Some(query) => prepare(&mut server, query, is_walsender).await,

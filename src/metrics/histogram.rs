@@ -34,11 +34,16 @@ fn lower(bucket: usize) -> u64 {
     (STEPS + step) << power
 }
 
+/// Buckets that are made together.
+const CHUNK: usize = 16;
+type Chunk = OnceLock<Box<[Cell; CHUNK]>>;
+
 /// Durations, counted by one thread.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// Made for the first duration: most pools have threads that never see some kinds.
-    counts: OnceLock<Box<[Cell; BUCKETS]>>,
+    /// Made for the first duration: most pools have threads that never see some kinds. Of the buckets
+    /// only those are made, with their neighbours, that have counted: most pools are small.
+    counts: OnceLock<Box<[Chunk; BUCKETS / CHUNK]>>,
     sum: Cell,
     max: Cell,
 }
@@ -47,8 +52,10 @@ impl Histogram {
     /// Counts a duration in microseconds.
     #[inline]
     pub fn record(&self, micros: u64) {
-        let make = || Box::new(std::array::from_fn(|_| Cell::default()));
-        if let Some(count) = self.counts.get_or_init(make).get(bucket(micros)) {
+        let bucket = bucket(micros);
+        if let Some(chunk) = self.counts.get_or_init(Box::default).get(bucket / CHUNK)
+            && let Some(count) = chunk.get_or_init(Box::default).get(bucket % CHUNK)
+        {
             count.add(1);
         }
         self.sum.add(micros);
@@ -58,31 +65,62 @@ impl Histogram {
     /// Adds what was counted to a distribution.
     pub fn add_to(&self, distribution: &mut Distribution) {
         let Some(counts) = self.counts.get() else { return };
-        for (total, count) in distribution.counts.iter_mut().zip(counts.iter()) {
-            *total += count.get();
+        for (chunk, cells) in (0..).step_by(CHUNK).zip(counts.iter()) {
+            let cells = cells.get().into_iter().flat_map(|cells| cells.iter());
+            (chunk..).zip(cells).for_each(|(bucket, cell)| distribution.add(bucket, cell.get()));
         }
         distribution.sum += self.sum.get();
         distribution.max = distribution.max.max(self.max.get());
     }
 }
 
-/// Durations of any number of threads, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Durations of any number of threads, at one moment. Takes the memory of the buckets from the first
+/// to the last that has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
-    counts: [u64; BUCKETS],
+    /// The first bucket that has counted.
+    first: usize,
+    /// From there to the last one that has; neither is zero.
+    counts: Vec<u64>,
     /// Microseconds of all durations together.
     pub sum: u64,
     /// Microseconds of the longest.
     pub max: u64,
 }
 
-impl Default for Distribution {
-    fn default() -> Self {
-        Self { counts: [0; BUCKETS], sum: 0, max: 0 }
-    }
-}
-
 impl Distribution {
+    /// Adds durations to a bucket.
+    fn add(&mut self, bucket: usize, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if self.counts.is_empty() {
+            self.first = bucket;
+        }
+        if bucket < self.first {
+            self.counts.splice(0..0, std::iter::repeat_n(0, self.first - bucket));
+            self.first = bucket;
+        }
+        let place = bucket - self.first;
+        if place >= self.counts.len() {
+            self.counts.reserve_exact(place + 1 - self.counts.len());
+            self.counts.resize(place + 1, 0);
+        }
+        if let Some(total) = self.counts.get_mut(place) {
+            *total += count;
+        }
+    }
+
+    /// Each bucket that may have counted, and its durations.
+    fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
+        (self.first..).zip(self.counts.iter().copied())
+    }
+
+    fn of_bucket(&self, bucket: usize) -> u64 {
+        let place = bucket.checked_sub(self.first);
+        place.and_then(|place| self.counts.get(place)).copied().unwrap_or(0)
+    }
+
     /// How many durations there were.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -99,7 +137,7 @@ impl Distribution {
         let count = self.count();
         let rank = count.saturating_mul(per_mille).div_ceil(1000).max(1);
         let mut below = 0;
-        for (index, &here) in self.counts.iter().enumerate() {
+        for (index, here) in self.buckets() {
             if here > 0 && below + here >= rank {
                 let (from, to) = (lower(index), lower(index + 1).min(self.max + 1));
                 let width = to.saturating_sub(from).saturating_sub(1);
@@ -113,15 +151,16 @@ impl Distribution {
     /// How many took at most so many microseconds, where that is a bucket's bound; else those of
     /// the whole buckets below it.
     pub fn at_most(&self, micros: u64) -> u64 {
-        let whole = (0..BUCKETS).take_while(|&index| lower(index + 1) <= micros.saturating_add(1));
-        whole.filter_map(|index| self.counts.get(index)).sum()
+        let is_whole = |index| index < BUCKETS && lower(index + 1) <= micros.saturating_add(1);
+        self.buckets().take_while(|&(index, _)| is_whole(index)).map(|(_, count)| count).sum()
     }
 
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
-        for (total, count) in self.counts.iter_mut().zip(other.counts) {
-            *total += count;
-        }
+        // The last one first, so that there is room for all.
+        let last = other.buckets().last();
+        let others = other.buckets().take(other.counts.len().saturating_sub(1));
+        last.into_iter().chain(others).for_each(|(bucket, count)| self.add(bucket, count));
         self.sum += other.sum;
         self.max = self.max.max(other.max);
     }
@@ -129,11 +168,12 @@ impl Distribution {
     /// What was counted since an earlier moment; the longest is that of all times.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut counts = self.counts;
-        for (now, then) in counts.iter_mut().zip(earlier.counts) {
-            *now = now.saturating_sub(then);
+        let mut since =
+            Self { sum: self.sum.saturating_sub(earlier.sum), max: self.max, ..Self::default() };
+        for (bucket, count) in self.buckets() {
+            since.add(bucket, count.saturating_sub(earlier.of_bucket(bucket)));
         }
-        Self { counts, sum: self.sum.saturating_sub(earlier.sum), max: self.max }
+        since
     }
 }
 
@@ -168,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn a_distribution_takes_memory_for_what_it_has_counted() {
+        let (mut one, other) = (of(&[100]), of(&[1, 3_600_000_000]));
+        assert_eq!(one.counts.capacity(), 1);
+        let nothing = one.since(&one);
+        assert_eq!((nothing.counts.capacity(), nothing.count()), (0, 0));
+        one.merge(&other);
+        assert_eq!(one, of(&[3_600_000_000, 100, 1]));
+        assert_eq!((one.count(), one.at_most(100)), (3, 1), "the last bucket below 100");
+        assert!(one.counts.len() < BUCKETS);
+    }
+
+    #[test]
     fn differences() {
         let (one, two) = (of(&[5, 7]), of(&[5, 7, 7, 100]));
         let since = two.since(&one);
@@ -192,7 +244,7 @@ mod tests {
             let exact = durations.iter().filter(|&&micros| micros <= bound).count() as u64;
             prop_assert!(all.at_most(bound) <= exact);
             prop_assert!(all.at_most(bound) <= all.at_most(bound + 1));
-            prop_assert_eq!(all.at_most(u64::MAX - 1), all.count() - all.counts[BUCKETS - 1]);
+            prop_assert_eq!(all.at_most(u64::MAX - 1), all.count() - all.of_bucket(BUCKETS - 1));
         }
     }
 }

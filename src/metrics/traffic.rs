@@ -110,6 +110,15 @@ impl Totals {
         self.connect.merge(&other.connect);
     }
 
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let counts = self.assignments + self.received + self.sent + self.client_parses;
+        let others = self.server_parses + self.binds + self.logins + self.errors;
+        let times = [&self.wait, &self.query, &self.transaction, &self.connect];
+        counts == 0 && others == 0 && times.iter().all(|times| times.count() == 0)
+    }
+
     /// What happened since an earlier moment.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

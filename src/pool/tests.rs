@@ -46,17 +46,19 @@ impl Stage {
     }
 
     fn wait(&self) -> Waiter {
-        match self.ask(None) {
-            Outcome::Waiting(waiter) => waiter,
-            other => panic!("expected to wait: {other:?}"),
+        let answer = self.ask(None);
+        if let Outcome::Waiting(waiter) = answer {
+            return waiter;
         }
+        panic!("expected to wait: {answer:?}")
     }
 
     fn take(&self) -> Lease {
-        match self.ask(None) {
-            Outcome::Leased(lease) => lease,
-            other => panic!("expected a server: {other:?}"),
+        let answer = self.ask(None);
+        if let Outcome::Leased(lease) = answer {
+            return lease;
         }
+        panic!("expected a server: {answer:?}")
     }
 
     /// Opens what is ordered.
@@ -89,10 +91,11 @@ fn no_waker() -> Context<'static> {
 }
 
 fn served(waiter: &mut Waiter) -> Lease {
-    match waiter.poll(&mut no_waker()) {
-        Poll::Ready(Ok(lease)) => lease,
-        other => panic!("expected a server: {other:?}"),
+    let answer = waiter.poll(&mut no_waker());
+    if let Poll::Ready(Ok(lease)) = answer {
+        return lease;
     }
+    panic!("expected a server: {answer:?}")
 }
 
 #[tokio::test(start_paused = true)]

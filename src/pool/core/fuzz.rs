@@ -251,7 +251,7 @@ impl World {
         let at = At { worker, now: self.now };
         let woken = Arc::new(Flag::default());
         let request = Request { kind, is_login: argument & 128 != 0, place };
-        let failing = self.core.last_failure(pool, kind);
+        let failing = self.core.last_failure(pool, kind).map(|failure| *failure);
         match self.core.checkout(pool, request, at, &Waker::from(Arc::clone(&woken))) {
             Checkout::Ready(ready) => self.lease(ready, at.worker),
             Checkout::Waiting(waiter) => {
@@ -266,12 +266,12 @@ impl World {
         &self,
         request: Request,
         refusal: &Refusal<&'static str>,
-        failing: Option<Arc<&'static str>>,
+        failing: Option<&'static str>,
     ) {
         let Refusal::Failing(told) = refusal else {
             return assert!(matches!(refusal, Refusal::Removed), "an asker was not heard");
         };
-        assert_eq!(Some(told), failing.as_ref(), "refused for another failure than the last");
+        assert_eq!(Some(**told), failing, "refused for another failure than the last");
         assert!(request.is_login || **told == LASTING, "a statement was refused: {told}");
     }
 

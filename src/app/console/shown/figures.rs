@@ -119,7 +119,7 @@ pub(super) fn capacity(door: &Door) -> Vec<Row> {
     let period = door.period.borrow();
     let seconds = period.length.as_secs_f64();
     let row = |view: PoolView| {
-        let happened = period.pools.get(&view.pool)?;
+        let happened = period.of_pool(view.pool)?;
         let size = view.options.pool_size.map_or(u32::MAX, NonZeroU32::get);
         let held = period.held.get(&view.pool).copied().unwrap_or(0) as f64 / 1e6;
         let load =
