@@ -322,7 +322,8 @@ async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result
     if is_walsender {
         return Ok(());
     }
-    let custom = match sql::facts(query.as_bytes(), server.conforming).settings {
+    let custom = match sql::facts(query.as_bytes(), server.conforming, &sql::NoVocabulary).settings
+    {
         sql::Settings::Names(names) => names,
         sql::Settings::Unchanged | sql::Settings::Unknown => sql::Names::new(),
     };

@@ -92,7 +92,7 @@ pub(super) fn effects_of(
     standard_conforming_strings: bool,
     custom: &mut dyn FnMut(&str) -> bool,
 ) -> Found {
-    let facts = sql::facts(text, standard_conforming_strings);
+    let facts = sql::facts(text, standard_conforming_strings, &sql::NoVocabulary);
     let mut effects = 0;
     match &facts.settings {
         sql::Settings::Names(names) => {

@@ -3,7 +3,8 @@
 //! Owns PostgreSQL's lexical rules (manual, "Lexical Structure") and what a text may do to the
 //! session that runs it. Never knows sessions or nodes, never parses a grammar, never allocates
 //! for text that changes no setting. Time is linear in the text, depth costs no stack, and no
-//! input panics. When unsure it says so: see [`Facts::taint`] and [`Facts::broken`].
+//! input panics. When unsure it says so: see [`Facts::taint`] and [`Facts::broken`]. What names mean in
+//! a database it asks a [`Vocabulary`].
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![expect(
@@ -18,14 +19,17 @@ mod command;
 mod facts;
 mod fingerprint;
 mod lex;
+mod mention;
 mod named;
 mod names;
+mod routine;
 mod scan;
 mod settings;
 mod skeleton;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
@@ -33,5 +37,9 @@ pub use facts::{Facts, Names, PinSet, Settings};
 pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};
 pub use named::{NamedStatement, Verb, named_statement};
+pub use routine::routine_facts;
 pub use scan::facts;
 pub use skeleton::{Skeleton, skeleton};
+pub use vocabulary::{Meaning, NoVocabulary, Vocabulary};
+
+pub use calls::is_harmless_builtin;
