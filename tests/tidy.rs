@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("auth", 2),
     ("net", 2),
     ("backend", 3),
+    ("catalog", 4),
     ("cluster", 4),
     ("pool", 5),
     ("notify", 6),

@@ -3,6 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::catalog::Catalog;
 use crate::fault::Words;
 use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
@@ -106,6 +107,8 @@ pub struct Route {
     pub account: Arc<Account>,
     /// What is counted of its pool.
     pub traffic: Arc<PoolTraffic>,
+    /// What the database's names mean.
+    pub catalog: Arc<Catalog>,
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
@@ -116,7 +119,7 @@ impl Route {
     pub fn new(
         names: (&str, &str),
         pool: (PoolId, Arc<PoolTraffic>),
-        account: Arc<Account>,
+        (account, catalog): (Arc<Account>, Arc<Catalog>),
         options: Arc<Options>,
     ) -> Self {
         Self {
@@ -125,6 +128,7 @@ impl Route {
             pool: pool.0,
             traffic: pool.1,
             account,
+            catalog,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
         }

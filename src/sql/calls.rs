@@ -191,6 +191,8 @@ impl Scan<'_> {
     fn judge(&mut self, name: Token) {
         let folded = self.fold(name);
         match folded.bytes() {
+            // They run the input function of a type that a string names.
+            b"pg_input_is_valid" | b"pg_input_error_info" if self.is_known => self.unknown_call(),
             known if FUNCTIONS.contains(known) => {}
             b"set_config" => self.config_call(),
             b"nextval" | b"setval" => self.pin(PinSet::SEQUENCE),

@@ -106,11 +106,7 @@ impl Scan<'_> {
     }
 
     fn identifier(&mut self, name: &[u8]) {
-        self.mentions.meaning |= if name.is_ascii() {
-            self.vocabulary.word(name)
-        } else {
-            self.vocabulary.unreadable_word()
-        };
+        self.mentions.meaning |= self.vocabulary.word(name);
     }
 
     fn mention_string(&mut self, token: Token) {

@@ -29,13 +29,14 @@ pub trait Vocabulary {
     /// Whether the database's objects are known. If not, a function that is called may do anything.
     fn is_known(&self) -> bool;
 
-    /// Of an identifier, as PostgreSQL compares it: folded, without quotes, cut to 63 bytes.
+    /// Of an identifier, as PostgreSQL compares it: folded, without quotes, cut to 63 bytes. The bytes
+    /// of one that is not ASCII are in the client's encoding.
     fn word(&self, name: &[u8]) -> Meaning;
 
     /// Of an operator.
     fn operator(&self, symbol: &[u8]) -> Meaning;
 
-    /// Of an identifier that cannot be compared: it is not ASCII, or written with `U&`.
+    /// Of an identifier that cannot be compared, because it is written with `U&`.
     fn unreadable_word(&self) -> Meaning;
 
     /// Of every statement that changes the catalog: event triggers run then.

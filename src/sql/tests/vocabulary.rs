@@ -25,6 +25,7 @@ impl Vocabulary for Known {
             b"seeder" => Meaning::SEEDS,
             b"local_setter" => Meaning::SETS_LOCAL,
             b"maker" => Meaning::CHANGES_CATALOG,
+            name if !name.is_ascii() => Meaning::TOUCHES,
             _ => Meaning::empty(),
         }
     }
