@@ -94,6 +94,8 @@ async fn look_after(
 enum Failure {
     #[error("no pool of the database is left")]
     NoPool,
+    #[error("the database is paused")]
+    Paused,
     #[error("no server came free within {} s", SERVER_WAIT.as_secs())]
     NoServer,
     #[error("{0}")]
@@ -109,7 +111,14 @@ enum Failure {
 /// Asks for the catalog; how many names of it matter, if it was read anew.
 async fn ask(door: &Rc<Door>, catalog: &Catalog) -> Result<Option<usize>, Failure> {
     let changes = catalog.changes();
-    let pool = door.routes.borrow().pool_for(catalog.database()).ok_or(Failure::NoPool)?;
+    let pool = {
+        let routes = door.routes.borrow();
+        let paused = routes.paused();
+        if paused.all || paused.databases.contains(catalog.database()) {
+            return Err(Failure::Paused);
+        }
+        routes.pool_for(catalog.database()).ok_or(Failure::NoPool)?
+    };
     let mut lease = lease(door, pool).await?;
     let server = lease.server();
     let known = catalog.fingerprint();
@@ -187,7 +196,8 @@ fn tell_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
 
 /// Once for a row of failures.
 fn tell_failure(door: &Door, catalog: &Catalog, failure: &Failure, before: u32) {
-    if before > 0 {
+    // Who paused the database knows it.
+    if before > 0 || matches!(failure, Failure::Paused) {
         return;
     }
     let database = catalog.database();

@@ -18,6 +18,11 @@ use std::collections::BTreeSet;
 /// Names of custom settings that are kept; when there are more, they count as unknown.
 const CUSTOM_MAX: usize = 256;
 
+/// Names that a snapshot keeps, and nodes and edges that are followed: some ten times what a schema of
+/// 100,000 functions has. Beyond that every text may touch the session.
+const NAMES_MAX: usize = 500_000;
+const GRAPH_MAX: usize = 30_000_000;
+
 /// Number of a node: an object, or a name.
 type Node = u32;
 
@@ -59,6 +64,8 @@ struct Edge {
 struct Nodes {
     words: HashMap<Vec<u8>, Node, foldhash::fast::RandomState>,
     operators: HashMap<Vec<u8>, Node, foldhash::fast::RandomState>,
+    /// Functions of the server's program that have an effect, and which.
+    internal: HashMap<Vec<u8>, Meaning, foldhash::fast::RandomState>,
     /// The node of all names that are not ASCII.
     unreadable: Option<Node>,
 }
@@ -71,10 +78,13 @@ impl Lookup for Nodes {
     fn operator(&self, symbol: &[u8]) -> Option<Node> {
         self.operators.get(symbol).copied()
     }
+
+    fn internal(&self, symbol: &[u8]) -> Meaning {
+        self.internal.get(symbol).copied().unwrap_or_default()
+    }
 }
 
 /// Makes a snapshot of the rows of a database. Rows with names come first, then functions and parts.
-#[derive(Default)]
 pub struct Builder {
     objects: HashMap<Object, Node, foldhash::fast::RandomState>,
     names: Nodes,
@@ -82,6 +92,25 @@ pub struct Builder {
     edges: Vec<Edge>,
     custom: BTreeSet<Box<str>>,
     has_unknown_custom: bool,
+    /// Edges that are kept.
+    graph_max: usize,
+    /// Not all were.
+    is_too_large: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            objects: HashMap::default(),
+            names: Nodes::default(),
+            meanings: Vec::new(),
+            edges: Vec::new(),
+            custom: BTreeSet::new(),
+            has_unknown_custom: false,
+            graph_max: GRAPH_MAX,
+            is_too_large: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Builder {
@@ -123,7 +152,12 @@ impl Builder {
     }
 
     fn link(&mut self, from: Node, to: Node, way: Way) {
-        self.edges.push(Edge { from, to, way });
+        // Each node has an edge, so that this bounds both.
+        if self.edges.len() < self.graph_max {
+            self.edges.push(Edge { from, to, way });
+        } else {
+            self.is_too_large = true;
+        }
     }
 
     /// A function of `pg_catalog`. Those that are known to be harmless are left out.
@@ -140,6 +174,7 @@ impl Builder {
         };
         let node = self.object(Object { class: PROC, oid: row.oid });
         self.mean(node, meaning);
+        *self.names.internal.entry_ref(row.symbol).or_default() |= meaning;
         // The reader of texts knows most of them by itself, and better.
         let text = [b"SELECT ", row.name, b"(1)"].concat();
         let known = facts(&text, true, &Snapshot::default());
@@ -252,8 +287,28 @@ impl Builder {
         node.and_then(|node| self.meanings.get(*node as usize)).copied().unwrap_or_default()
     }
 
+    /// With room for so many edges only.
+    #[cfg(test)]
+    pub(super) fn with_room(graph_max: usize) -> Self {
+        Self { graph_max, ..Self::default() }
+    }
+
+    /// Nothing of it can be told apart: every text may do anything.
+    fn of_too_many(self) -> Snapshot {
+        Snapshot {
+            everything: Meaning::all().difference(Meaning::CHANGES_CATALOG),
+            custom: self.custom.into_iter().collect(),
+            has_unknown_custom: true,
+            ..Snapshot::default()
+        }
+        .finish()
+    }
+
     /// The snapshot.
     pub fn finish(mut self) -> Snapshot {
+        if self.is_too_large {
+            return self.of_too_many();
+        }
         self.spread();
         let meaning = |node: Node| self.meanings.get(node as usize).copied().unwrap_or_default();
         let matter = |names: &HashMap<Vec<u8>, Node, _>| -> Vec<(Vec<u8>, Meaning)> {
@@ -261,6 +316,9 @@ impl Builder {
             all.filter(|(_, meaning)| !meaning.is_empty()).collect()
         };
         let (mut words, operators) = (matter(&self.names.words), matter(&self.names.operators));
+        if words.len() + operators.len() > NAMES_MAX {
+            return self.of_too_many();
+        }
         for (symbol, meaning) in &operators {
             words.extend(keywords_of(symbol).iter().map(|word| (word.to_vec(), *meaning)));
         }

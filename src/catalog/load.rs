@@ -74,12 +74,12 @@ async fn read_inside(
 async fn all(talk: &mut Conversation<'_>, version: u32) -> Result<Builder, AskError> {
     let (mut builder, mut builtins) = (Builder::default(), Vec::new());
     talk.ask(queries::BUILTINS, &mut |row| {
-        let [oid, name] = columns(row)?;
+        let [oid, name, symbol] = columns(row)?;
         let oid = number(oid)?;
         if !is_harmless_builtin(name) {
             builtins.push(oid);
         }
-        builder.builtin(BuiltinRow { oid, name });
+        builder.builtin(BuiltinRow { oid, name, symbol });
         Ok(())
     })
     .await?;

@@ -55,11 +55,11 @@ pub(super) fn fingerprint() -> String {
     )
 }
 
-/// Functions of `pg_catalog` that a statement may call: OID, name. Not what only the server calls:
+/// Functions of `pg_catalog` that a statement may call: OID, name, name in the server's program. Not what only the server calls:
 /// operators, input and output, handlers, triggers.
 pub(super) const BUILTINS: &str = "\
-SELECT p.oid, p.proname FROM pg_proc AS p WHERE p.pronamespace = 11 AND p.oid < 16384 \
-AND NOT EXISTS (SELECT FROM pg_operator AS o WHERE o.oprcode = p.oid) \
+SELECT p.oid, p.proname, p.prosrc FROM pg_proc AS p WHERE p.pronamespace = 11 AND p.oid < 16384 \
+AND NOT EXISTS (SELECT FROM pg_operator AS o WHERE o.oprcode = p.oid AND o.oid < 16384) \
 AND 2281 <> ALL (p.proargtypes::oid[]) AND 2275 <> ALL (p.proargtypes::oid[]) \
 AND p.prorettype NOT IN (2275, 2279, 3838, 2280, 3115, 325, 269, 3310) \
 AND p.proname !~ '_(send|validator|handler|support|transfn|finalfn|serialize|deserialize)$'";
@@ -221,7 +221,10 @@ pub(super) fn edges() -> String {
         // ORDER BY and DISTINCT use the class that is the type's default.
         "SELECT 2616, oid, 1247, opcintype FROM pg_opclass WHERE oid >= 16384 AND opcintype >= 16384"
             .to_owned(),
-        "SELECT 1247, oid, 1259, typrelid FROM pg_type WHERE oid >= 16384 AND typrelid >= 16384".to_owned(),
+        // A row of a table has the table's types, and the other way round.
+        "SELECT 1247, oid, 1259, typrelid FROM pg_type WHERE oid >= 16384 AND typrelid >= 16384"
+            .to_owned(),
+        "SELECT 1259, typrelid, 1247, oid FROM pg_type WHERE oid >= 16384 AND typrelid >= 16384".to_owned(),
         // A statement on the parent reaches the children.
         "SELECT 1259, inhrelid, 1259, inhparent FROM pg_inherits".to_owned(),
         // What a foreign key does to the rows that refer.

@@ -34,6 +34,8 @@ pub struct BuiltinRow<'a> {
     pub oid: u32,
     /// Its name.
     pub name: &'a [u8],
+    /// Its name in the server's program.
+    pub symbol: &'a [u8],
 }
 
 /// An object that a text can name.

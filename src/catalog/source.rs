@@ -5,9 +5,7 @@
 
 use super::extensions;
 use super::rows::FunctionRow;
-use crate::sql::{
-    self, Facts, Meaning, PinSet, Settings, Vocabulary, is_harmless_builtin, routine_facts,
-};
+use crate::sql::{self, Facts, Meaning, PinSet, Settings, Vocabulary, routine_facts};
 use std::cell::{Cell, RefCell};
 
 /// Finds the nodes of names.
@@ -16,6 +14,8 @@ pub(super) trait Lookup {
     fn word(&self, name: &[u8]) -> Option<u32>;
     /// The node of operators with this symbol.
     fn operator(&self, symbol: &[u8]) -> Option<u32>;
+    /// What the function of the server's program with this name does.
+    fn internal(&self, symbol: &[u8]) -> Meaning;
 }
 
 /// What a source may do by itself, and what it mentions.
@@ -86,10 +86,11 @@ pub(super) fn of_function(row: &FunctionRow<'_>, names: &dyn Lookup) -> Source {
         b"sql" => read(row.source, false, names),
         b"plpgsql" => read(row.source, true, names),
         b"aggregate" | b"handler" => Source::default(),
-        b"internal" if is_harmless_builtin(row.source) => Source::default(),
         b"c" if extensions::moves_sequence(row.extension) => known(Meaning::MOVES_SEQUENCE),
         b"c" if extensions::is_harmless(row.extension, row.name, row.source) => Source::default(),
-        b"c" | b"internal" => known(opaque()),
+        // A second name for a function that `pg_catalog` has as well.
+        b"internal" => known(names.internal(row.source)),
+        b"c" => known(opaque()),
         _ => Source {
             meaning: opaque() | strings(row.source),
             computes_setting: true,
@@ -180,6 +181,10 @@ mod tests {
 
         fn operator(&self, symbol: &[u8]) -> Option<u32> {
             (symbol == b"===").then_some(9)
+        }
+
+        fn internal(&self, symbol: &[u8]) -> Meaning {
+            if symbol == b"set_config_by_name" { opaque() } else { Meaning::empty() }
         }
     }
 

@@ -167,13 +167,26 @@ fn builtins_that_the_reader_of_texts_knows_are_not_kept() {
             .iter()
             .enumerate()
     {
-        builder.builtin(BuiltinRow { oid: oid as u32, name: name.as_bytes() });
+        builder.builtin(BuiltinRow { oid: oid as u32, name: name.as_bytes(), symbol: b"" });
     }
-    builder.builtin(BuiltinRow { oid: 99, name: b"new_in_a_later_version" });
+    builder.builtin(BuiltinRow { oid: 99, name: b"new_in_a_later_version", symbol: b"" });
     let snapshot = builder.finish();
     assert_eq!(snapshot.len(), 1);
     assert!(facts(b"SELECT new_in_a_later_version()", true, &snapshot).taint);
     assert!(facts(b"SELECT query_to_xml('a', true, true, '')", true, &snapshot).taint);
+}
+
+#[test]
+fn a_graph_that_is_too_large_says_that_every_text_may_touch() {
+    let names = |max: usize| {
+        let mut shop = Shop(Builder::with_room(max));
+        for oid in 0..10 {
+            shop = shop.named(RELATION, oid, &format!("r{oid}"));
+        }
+        shop.done()
+    };
+    assert!(names(9).may_touch_session(b"r1") && names(9).operator_may_touch_session(b"+"));
+    assert!(!names(10).may_touch_session(b"r1"));
 }
 
 #[test]
