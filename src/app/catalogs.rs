@@ -20,9 +20,13 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Catalogs that are read at a time: a reading may hold a few megabytes.
-const AT_A_TIME: usize = 2;
-/// Longest wait for a server, and longest statement of a reading.
+const AT_A_TIME: usize = 4;
+/// Longest wait for a server that is idle; behind it the reading stands in line as clients do, so long.
+const IDLE_WAIT: Duration = Duration::from_secs(10);
 const SERVER_WAIT: Duration = Duration::from_secs(10);
+/// How often an idle server is looked for. Who gives one back does not know that it is wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest statement of a reading.
 const STATEMENT: Duration = Duration::from_secs(20);
 /// Longest reading.
 const READING: Duration = Duration::from_secs(60);
@@ -60,21 +64,17 @@ async fn look_after(
         // Without an interval nothing is ever too old.
         let is_used = || interval.is_none() || catalog.take_use();
         match schedule.step(begun.elapsed(), is_used) {
-            Step::Ask => {
-                let Ok(_turn) = turns.acquire().await else { return };
-                let asked = Instant::now();
-                match ask(&door, &catalog).await {
-                    Ok(names) => {
-                        schedule.answered(begun.elapsed(), asked.elapsed(), interval);
-                        tell_success(&catalog, names, asked.elapsed());
-                    }
-                    Err(failure) => {
-                        catalog.take_failure();
-                        tell_failure(&door, &catalog, &failure, schedule.failures());
-                        schedule.failed(begun.elapsed());
-                    }
+            Step::Ask => match ask(&door, &catalog, &turns).await {
+                Ok((names, took)) => {
+                    schedule.answered(begun.elapsed(), took, interval);
+                    tell_success(&catalog, names, took);
                 }
-            }
+                Err(failure) => {
+                    catalog.take_failure();
+                    tell_failure(&door, &catalog, &failure, schedule.failures());
+                    schedule.failed(begun.elapsed());
+                }
+            },
             Step::WaitUntil(due) => {
                 drop(catalog);
                 let due = due.map(|due| due.saturating_sub(begun.elapsed()));
@@ -96,6 +96,8 @@ enum Failure {
     NoPool,
     #[error("the database is paused")]
     Paused,
+    #[error("the database has no server")]
+    Unused,
     #[error("no server came free within {} s", SERVER_WAIT.as_secs())]
     NoServer,
     #[error("{0}")]
@@ -108,9 +110,12 @@ enum Failure {
     Ask(#[from] AskError),
 }
 
-/// Asks for the catalog; how many names of it matter, if it was read anew.
-async fn ask(door: &Rc<Door>, catalog: &Catalog) -> Result<Option<usize>, Failure> {
-    let changes = catalog.changes();
+/// Asks for the catalog; how many names of it matter, if it was read anew, and how long that took.
+async fn ask(
+    door: &Rc<Door>,
+    catalog: &Catalog,
+    turns: &Semaphore,
+) -> Result<(Option<usize>, Duration), Failure> {
     let pool = {
         let routes = door.routes.borrow();
         let paused = routes.paused();
@@ -119,9 +124,12 @@ async fn ask(door: &Rc<Door>, catalog: &Catalog) -> Result<Option<usize>, Failur
         }
         routes.pool_for(catalog.database()).ok_or(Failure::NoPool)?
     };
+    await_idle(door, pool).await?;
+    // Nothing closes it.
+    let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
     let mut lease = lease(door, pool).await?;
     let server = lease.server();
-    let known = catalog.fingerprint();
+    let (asked, changes, known) = (Instant::now(), catalog.changes(), catalog.fingerprint());
     let reading = timeout(READING, load::read(server, known.as_ref(), STATEMENT)).await;
     let answer = match reading {
         Ok(answer) => answer,
@@ -137,7 +145,8 @@ async fn ask(door: &Rc<Door>, catalog: &Catalog) -> Result<Option<usize>, Failur
         lease.server().ends("server was not at rest after its catalog was read");
     }
     let (fingerprint, builder) = answer?;
-    take(catalog, changes, fingerprint, builder).await
+    let names = take(catalog, changes, fingerprint, builder).await?;
+    Ok((names, asked.elapsed()))
 }
 
 async fn take(
@@ -156,6 +165,23 @@ async fn take(
     let names = snapshot.len();
     catalog.take_answer(changes, fingerprint, Some(snapshot));
     Ok(Some(names))
+}
+
+/// Waits until a server of the pool is idle, so that none is opened for the catalog alone; if all are
+/// busy, not for ever.
+async fn await_idle(door: &Door, pool: PoolId) -> Result<(), Failure> {
+    let end = Instant::now() + IDLE_WAIT;
+    loop {
+        let counts = door.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;
+        if counts.idle > 0 {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let has_any = counts.leased + counts.granted > 0;
+            return if has_any { Ok(()) } else { Err(Failure::Unused) };
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// A server of the pool, ready to be asked.
@@ -196,8 +222,8 @@ fn tell_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
 
 /// Once for a row of failures.
 fn tell_failure(door: &Door, catalog: &Catalog, failure: &Failure, before: u32) {
-    // Who paused the database knows it.
-    if before > 0 || matches!(failure, Failure::Paused) {
+    // Who paused the database knows it, and nothing is lost where nobody asks anything.
+    if before > 0 || matches!(failure, Failure::Paused | Failure::Unused) {
         return;
     }
     let database = catalog.database();

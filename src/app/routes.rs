@@ -241,7 +241,10 @@ impl Routes {
         if let Some(credential) = keys.or_else(|| credential(&options, users)) {
             *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
         }
-        route.catalog.note_use();
+        // In session mode a server is cleaned whatever was done.
+        if options.pool_mode != PoolMode::Session {
+            route.catalog.note_use();
+        }
         Some(Destination { route, options, database: database_id, user: user_id })
     }
 

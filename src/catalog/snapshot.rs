@@ -5,13 +5,29 @@
 //! them decides. Never looks at a text.
 
 use crate::sql::{Meaning, Vocabulary};
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
-/// Names and what they mean, sorted, in two allocations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One for the process: names come from clients.
+static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
+
+/// Names and what they mean, sorted, and where to look for each: three allocations.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     bytes: Box<[u8]>,
     entries: Box<[Entry]>,
+    /// A name's hash says where to begin: number of its entry, from 1; 0 ends the search. Twice as many
+    /// as there are entries, at least, and a power of two.
+    slots: Box<[u32]>,
 }
+
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.entries == other.entries
+    }
+}
+
+impl Eq for Names {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
@@ -39,18 +55,55 @@ impl Names {
             let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
             entries.push(Entry { start, len, meaning: *meaning });
         }
-        Self { bytes: bytes.into(), entries: entries.into() }
+        let mut names =
+            Self { bytes: bytes.into(), entries: entries.into(), slots: Box::default() };
+        names.index();
+        names
+    }
+
+    fn index(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let mut slots = vec![0; (2 * self.entries.len()).next_power_of_two()];
+        for (number, entry) in (1u32..).zip(&self.entries) {
+            let mut at = first_slot(entry.of(&self.bytes), slots.len());
+            while slots.get(at).is_some_and(|taken| *taken != 0) {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = number;
+            }
+        }
+        self.slots = slots.into();
     }
 
     #[inline]
     fn meaning(&self, name: &[u8]) -> Meaning {
-        let found = self.entries.binary_search_by(|entry| entry.of(&self.bytes).cmp(name));
-        found.ok().and_then(|at| self.entries.get(at)).map_or(Meaning::empty(), |e| e.meaning)
+        if self.slots.is_empty() {
+            return Meaning::empty();
+        }
+        let mut at = first_slot(name, self.slots.len());
+        // Half of the slots are free, so that the search ends.
+        while let Some(number) = self.slots.get(at).filter(|number| **number != 0) {
+            let entry = self.entries.get(*number as usize - 1);
+            if let Some(entry) = entry.filter(|entry| entry.of(&self.bytes) == name) {
+                return entry.meaning;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        Meaning::empty()
     }
 
     fn any(&self) -> Meaning {
         self.entries.iter().fold(Meaning::empty(), |all, entry| all | entry.meaning)
     }
+}
+
+#[inline]
+fn first_slot(name: &[u8], slots: usize) -> usize {
+    // Truncation is what is wanted: the lowest bits.
+    SEED.hash_one(name) as usize & (slots - 1)
 }
 
 /// NAMEDATALEN - 1.
@@ -137,7 +190,9 @@ impl Snapshot {
 
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
-        let of = |names: &Names| names.bytes.len() + size_of_val(&*names.entries);
+        let of = |names: &Names| {
+            names.bytes.len() + size_of_val(&*names.entries) + size_of_val(&*names.slots)
+        };
         let custom: usize = self.custom.iter().map(|name| name.len() + size_of::<Box<str>>()).sum();
         size_of::<Self>()
             + of(&self.words)
