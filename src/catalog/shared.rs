@@ -26,15 +26,16 @@ impl Newcomers {
     /// Those that have come to be used. Each stands here at most once. Cancel safe.
     pub async fn next(&self) -> Vec<Arc<Catalog>> {
         loop {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let due = std::mem::take(&mut *waiting);
-            drop(waiting);
-            let due: Vec<_> = due.into_iter().filter_map(|catalog| catalog.upgrade()).collect();
+            let due: Vec<_> = self.take().into_iter().filter_map(|one| one.upgrade()).collect();
             if !due.is_empty() {
                 return due;
             }
             self.wake.notified().await;
         }
+    }
+
+    fn take(&self) -> Vec<Weak<Catalog>> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn push(&self, catalog: Weak<Catalog>) {
@@ -246,7 +247,7 @@ impl Catalog {
         self.forget_snapshot();
         self.is_looked_after.store(false, Ordering::Release);
         let is_wanted = kept.is_wished || kept.is_suspected || self.is_used.load(Ordering::Acquire);
-        !(is_wanted && !self.is_looked_after.swap(true, Ordering::AcqRel))
+        !is_wanted || self.is_looked_after.swap(true, Ordering::AcqRel)
     }
 }
 

@@ -38,8 +38,7 @@ impl Shop {
         self
     }
 
-    fn part(mut self, class: u32, oid: u32, owner: Object, when_written: bool, text: &str) -> Self {
-        let part = object(class, oid);
+    fn part(mut self, part: Object, owner: Object, when_written: bool, text: &str) -> Self {
         self.0.part(&PartRow { part, owner, when_written, text: text.as_bytes() });
         self
     }
@@ -69,9 +68,9 @@ fn an_effect_is_followed_through_calls_views_and_triggers() {
         .source(2, "plpgsql", "BEGIN PERFORM Setter(); END")
         .source(3, "plpgsql", "BEGIN NEW.a := now(); RETURN NEW; END")
         .source(4, "sql", "SELECT * FROM over_view")
-        .part(RULE, 20, object(RELATION, 11), false, "")
-        .part(RULE, 21, object(RELATION, 12), false, "")
-        .part(2620, 22, object(RELATION, 13), true, "")
+        .part(object(RULE, 20), object(RELATION, 11), false, "")
+        .part(object(RULE, 21), object(RELATION, 12), false, "")
+        .part(object(2620, 22), object(RELATION, 13), true, "")
         .edge(object(PROC, 1), object(RULE, 20))
         .edge(object(RELATION, 11), object(RULE, 21))
         .edge(object(PROC, 2), object(2620, 22))
@@ -99,8 +98,8 @@ fn sequences_are_moved_by_writes_or_by_reads() {
         .source(1, "sql", "SELECT nextval('s')")
         .source(2, "sql", "INSERT INTO orders DEFAULT VALUES")
         .source(3, "sql", "SELECT * FROM orders")
-        .part(2604, 20, object(RELATION, 10), true, "nextval('orders_id_seq'::regclass)")
-        .part(RULE, 21, object(RELATION, 11), false, "SELECT nextval('s')")
+        .part(object(2604, 20), object(RELATION, 10), true, "nextval('orders_id_seq'::regclass)")
+        .part(object(RULE, 21), object(RELATION, 11), false, "SELECT nextval('s')")
         .done();
     let moves = |text: &str| facts(text.as_bytes(), true, &snapshot).may_move_sequence;
     for text in [
@@ -242,7 +241,7 @@ proptest! {
             shop = shop.named(RELATION, oid, &format!("r{oid}"));
         }
         for (n, seed) in seeds.iter().enumerate() {
-            shop = shop.part(RULE, n as u32, object(RELATION, *seed), false, "set_config('a', 'b', false)");
+            shop = shop.part(object(RULE, n as u32), object(RELATION, *seed), false, "set_config('a', 'b', false)");
         }
         let mut uses: HashMap<u32, Vec<u32>> = HashMap::new();
         for (used, user) in edges {
