@@ -60,6 +60,8 @@ pub(super) struct Scan<'a> {
     /// What the vocabulary says of itself: asked for each token.
     pub(super) is_known: bool,
     pub(super) mentions: Mentions,
+    /// It creates something whose effects it does not show, such as a function.
+    pub(super) hides_effects: bool,
     /// Parameters that name settings.
     pub(super) parameters: SmallVec<[u16; 2]>,
     lexer: Lexer<'a>,
@@ -105,6 +107,7 @@ impl<'a> Scan<'a> {
             vocabulary,
             is_known: vocabulary.is_known(),
             mentions: Mentions::default(),
+            hides_effects: false,
             parameters: SmallVec::new(),
             lexer: Lexer::new(text, standard_conforming_strings),
             current: None,
@@ -217,6 +220,9 @@ impl<'a> Scan<'a> {
 
     fn finish(mut self) -> Facts {
         self.facts.broken |= self.boundary.is_inside();
+        // What it creates it may use, and the vocabulary does not know it yet.
+        let uses_it = self.facts.statements > 1 || self.language == Language::PlPgSql;
+        self.facts.taint |= self.is_known && self.hides_effects && uses_it;
         self.take_mentions();
         self.take_parameters();
         if self.facts.broken {

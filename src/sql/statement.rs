@@ -384,6 +384,7 @@ impl Scan<'_> {
 
     /// What is created runs later, if at all; but a function in C is loaded at once.
     fn rest_of_definition(&mut self) {
+        self.hides_effects = true;
         while let Some(token) = self.next() {
             if self.is(self.recent(2), b"language") {
                 self.facts.by_value = true;

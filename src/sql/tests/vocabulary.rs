@@ -115,6 +115,22 @@ fn a_name_that_touches_the_session_taints_wherever_it_stands() {
     }
 }
 
+/// The vocabulary knows what was there before the text.
+#[test]
+fn what_a_text_creates_and_may_use_taints() {
+    for text in [
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT f()",
+        "CREATE VIEW v AS SELECT set_config('a', 'b', false); TABLE v",
+        "CREATE TRIGGER t BEFORE INSERT ON x EXECUTE FUNCTION f(); INSERT INTO x VALUES (1)",
+        "DO $$ BEGIN CREATE VIEW v AS SELECT set_config('a', 'b', false); PERFORM * FROM v; END $$",
+    ] {
+        assert!(known(text).taint, "{text}");
+    }
+    for text in ["CREATE VIEW v AS SELECT 1", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)"] {
+        assert!(!known(text).taint, "{text}");
+    }
+}
+
 #[test]
 fn what_moves_a_sequence() {
     assert!(known("INSERT INTO serial_table DEFAULT VALUES").may_move_sequence);
