@@ -15,6 +15,8 @@ pub mod net;
 
 pub mod backend;
 
+pub mod catalog;
+
 pub mod pool;
 
 pub mod session;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use howdah::backend::settings::{SettingsTable, alignment, quote_literal};
-use howdah::sql::{Kind, Lexer, facts, statements};
+use howdah::sql::{Kind, Lexer, NoVocabulary, facts, statements};
 use libfuzzer_sys::fuzz_target;
 
 fn pairs(text: &str) -> Vec<(String, String)> {
@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
         let sql = alignment(&from, &to, unlisted).join(&b';');
         assert!(sql.is_ascii(), "{}", String::from_utf8_lossy(&sql));
         for conforming in [true, false] {
-            assert!(!facts(&sql, conforming).broken, "{}", String::from_utf8_lossy(&sql));
+            assert!(!facts(&sql, conforming, &NoVocabulary).broken, "{}", String::from_utf8_lossy(&sql));
             let mut selects = 0;
             for range in statements(&sql, conforming) {
                 let statement = sql[range].trim_ascii();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use howdah::sql::{
-    Command, Lexer, Skeleton, Verb, facts, named_statement, normalise, skeleton, statements,
+    Command, Lexer, NoVocabulary, Skeleton, Verb, facts, named_statement, normalise, skeleton, statements,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,7 @@ fn inspect(text: &[u8], standard_conforming_strings: bool) {
         at = token.end;
     }
     assert_eq!(at, text.len());
-    let facts = facts(text, standard_conforming_strings);
+    let facts = facts(text, standard_conforming_strings, &NoVocabulary);
     let (mut last, mut count) = (0, 0);
     for range in statements(text, standard_conforming_strings) {
         assert!(range.start >= last && range.end > range.start && range.end <= text.len());
@@ -29,7 +29,7 @@ fn inspect(text: &[u8], standard_conforming_strings: bool) {
 /// A name in quotes is read back, and a text that is said to name one statement is one statement.
 fn named(data: &[u8]) {
     if let Some(found) = named_statement(data) {
-        assert_eq!(facts(data, true).statements, 1);
+        assert_eq!(facts(data, true, &NoVocabulary).statements, 1);
         assert!(!found.place.is_empty() && found.place.end <= data.len());
     }
     if data.is_empty() || data.contains(&0) {
@@ -58,7 +58,7 @@ fn alike(data: &[u8]) {
         return;
     }
     for conforming in [true, false] {
-        let (first, second) = (facts(data, conforming), facts(&other, conforming));
+        let (first, second) = (facts(data, conforming, &NoVocabulary), facts(&other, conforming, &NoVocabulary));
         assert_eq!(first.by_value, second.by_value);
         assert!(first.by_value || first == second);
         let (mut one, mut two) = (Vec::new(), Vec::new());

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use crate::sql::{Kind, Lexer, Skeleton, Token, facts, normalise, skeleton, statements};
+use crate::sql::{Kind, Lexer, NoVocabulary, Skeleton, Token, facts, normalise, skeleton, statements};
 
 use crate::form;
 use crate::postgres::{self, Scan, Scanned};
@@ -51,7 +51,7 @@ pub fn compare(text: &str, other: &mut impl FnMut(usize) -> usize) -> Outcome<Ve
             if last.is_none_or(|token| token.kind != Kind::Unterminated) {
                 return differ("unterminated", format!("howdah's last token: {last:?}"));
             }
-            if !facts(text.as_bytes(), true).broken {
+            if !facts(text.as_bytes(), true, &NoVocabulary).broken {
                 return differ(
                     "unterminated",
                     "howdah's facts do not say that it is broken".to_owned(),

@@ -1,10 +1,12 @@
 //! Composition: bind, spawn, signals, drain.
 
 mod cancels;
+mod catalogs;
 pub mod cli;
 mod compare;
 mod console;
 mod current;
+mod database_catalogs;
 mod door;
 mod figures;
 mod http;

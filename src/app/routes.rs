@@ -1,5 +1,6 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
+use super::database_catalogs::DatabaseCatalogs;
 use super::known::{KnownPools, PoolView};
 use super::moves::PoolsByName;
 use super::numbers::Numbers;
@@ -7,6 +8,7 @@ use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
 use crate::backend::login::Account;
 use crate::backend::settings::Settings;
 use crate::backend::welcome::Welcomes;
+use crate::catalog::Newcomers;
 use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
@@ -45,6 +47,8 @@ pub(super) struct Routes {
     verifiers: HashMap<Vec<u8>, Verifier>,
     /// The pools that the console shows.
     known: KnownPools,
+    /// What is known of each database, as long as a route leads to it.
+    catalogs: DatabaseCatalogs,
     /// Routes that were replaced while sessions still use them.
     retired: Vec<(Names, Weak<Route>)>,
 }
@@ -89,8 +93,21 @@ impl Routes {
             disabled: HashSet::new(),
             verifiers: HashMap::new(),
             known: KnownPools::default(),
+            catalogs: DatabaseCatalogs::default(),
             retired: Vec::new(),
         }
+    }
+
+    /// Where catalogs go that nobody looks after.
+    pub(super) fn newcomers(&self) -> Arc<Newcomers> {
+        self.catalogs.newcomers()
+    }
+
+    /// A pool whose servers can be asked for the catalog of a database: rather one that is in use.
+    pub(super) fn pool_for(&self, database: &str) -> Option<PoolId> {
+        let pools = || self.catalogs.pools(database).iter().copied();
+        let used = pools().find(|pool| !self.common.pools.is_unused(*pool));
+        used.or_else(|| pools().next())
     }
 
     /// Who logs in to the servers of a pool.
@@ -235,6 +252,10 @@ impl Routes {
         let keys = keys.filter(|_| options.password.is_none() && options.server_user == user);
         if let Some(credential) = keys.or_else(|| credential(&options, users)) {
             *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
+        }
+        // In session mode a server is cleaned whatever was done.
+        if options.pool_mode != PoolMode::Session {
+            route.catalog.note_use();
         }
         Some(Destination { route, options, database: database_id, user: user_id })
     }
@@ -392,6 +413,7 @@ impl Routes {
             |pool| self.accounts.contains_key(&pool),
             |database| config.databases.contains_key(database),
         );
+        self.catalogs.prune(|pool| self.accounts.contains_key(&pool));
     }
 
     fn add(
@@ -411,12 +433,13 @@ impl Routes {
             self.common.pools.pause(pool);
         }
         let account = self.account_of(pool, address, options);
+        let catalog = self.catalogs.of(names.0, pool, &account);
         let session = Arc::new(session_options(config, options));
         let threads = usize::from(self.workers) + 1;
         let traffic = self.known.traffic(pool).cloned();
         let traffic = traffic.unwrap_or_else(|| Arc::new(PoolTraffic::new(threads)));
         self.known.note(pool, names.0, options, &traffic);
-        Some(Arc::new(Route::new(names, (pool, traffic), account, session)))
+        Some(Arc::new(Route::new(names, (pool, traffic), (account, catalog), session)))
     }
 
     /// Where and as whom servers of this pool log in from now on. Servers at another address, of

@@ -1,6 +1,7 @@
 //! The control thread: listeners, logins of both sides, upkeep and signals.
 
 use super::cancels::Cancels;
+use super::catalogs::look_after_catalogs;
 use super::console;
 use super::current::Current;
 use super::door::{Door, receive};
@@ -137,6 +138,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let tasks = [
         tokio::task::spawn_local(open_servers(Rc::clone(&door))),
         tokio::task::spawn_local(look_after(Rc::clone(&door))),
+        tokio::task::spawn_local(look_after_catalogs(Rc::clone(&door))),
         tokio::task::spawn_local(report(Rc::clone(&door))),
         tokio::task::spawn_local(watch(Rc::clone(&door))),
         tokio::task::spawn_local(follow_names(Rc::clone(&door))),

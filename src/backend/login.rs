@@ -370,10 +370,8 @@ async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result
     if is_walsender {
         return Ok(());
     }
-    let custom = match sql::facts(
-        query.as_bytes(),
-        server.reported_parameter(b"standard_conforming_strings") != Some(b"off"),
-    ).settings {
+    let conforming = server.reported_parameter(b"standard_conforming_strings") != Some(b"off");
+    let custom = match sql::facts(query.as_bytes(), conforming, &sql::NoVocabulary).settings {
         sql::Settings::Names(names) => names,
         sql::Settings::Unchanged | sql::Settings::Unknown => sql::Names::new(),
     };

@@ -213,6 +213,7 @@ fn pool(table: &Table<'_>) -> PoolOptions {
             Some(sql) => CheckQuery::Sql(sql.to_owned()),
         },
         server_check_delay: table.duration("server_check_delay"),
+        catalog_refresh: table.timeout("catalog_refresh"),
         ignore_startup_parameters: table
             .names("ignore_startup_parameters")
             .iter()

@@ -92,6 +92,8 @@ pub struct PoolOptions {
     pub server_check_query: CheckQuery,
     /// Idle time before a test; zero = always.
     pub server_check_delay: Duration,
+    /// How often a database's catalog is asked whether it has changed.
+    pub catalog_refresh: Timeout,
     /// Startup parameters to drop, in lower case.
     pub ignore_startup_parameters: Vec<String>,
     /// Append the client's address to application_name.

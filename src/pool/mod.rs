@@ -274,6 +274,12 @@ impl Pools {
         self.lock().pool_snapshot(pool, now).is_some()
     }
 
+    /// The counts of one pool.
+    pub fn pool_snapshot(&self, pool: PoolId) -> Option<PoolSnapshot> {
+        let now = self.now();
+        self.lock().pool_snapshot(pool, now)
+    }
+
     /// Now, and for how many microseconds servers of each pool were out up to now.
     pub fn held(&self) -> (Tick, HashMap<PoolId, u64>) {
         let now = self.now();

@@ -104,6 +104,9 @@ impl Session {
             return Ok(false);
         }
         let client = &mut self.client;
+        if !client.keeps_server() {
+            client.route.catalog.note_use();
+        }
         client.card.links(&lease.server().cancel);
         client.card.requests(lease.since());
         client.traffic().assignments.add(1);

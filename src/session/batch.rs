@@ -63,9 +63,12 @@ impl Client {
             drop(server.replies.sent(Kind::Parse, Reply::Forward, None));
             return self.pass(Passing::Forward, header);
         };
-        let Ok(text) = self.read_text(bound.lease.server(), view.sql) else {
+        let Ok(mut text) = self.read_text(bound, view.sql) else {
             return Self::wait_for_answers(bound, pieces);
         };
+        if self.may_reach_session(view.types) {
+            text.effects |= Effects::UNSEEN;
+        }
         let mentions = match &text.readable {
             Some(readable) if text.effects.contains(Effects::NAMES) => {
                 sql::mentions(&readable.text, readable.rules)
@@ -77,6 +80,23 @@ impl Client {
             statements.parse(link, body, context);
         });
         Taken::Bytes(header.total())
+    }
+
+    /// Whether values of one of these declared types may do something to the session when they are
+    /// read. Types below this number are PostgreSQL's own.
+    fn may_reach_session(&self, types: &[u8]) -> bool {
+        const FIRST_USER_OID: u32 = 16_384;
+        let mut oids = types.get(2..).unwrap_or_default().chunks_exact(4).map(|oid| {
+            oid.first_chunk::<4>().map_or(0, |oid| u32::from_be_bytes(*oid))
+        });
+        oids.any(|oid| {
+            oid >= FIRST_USER_OID
+                && self
+                    .route
+                    .catalog
+                    .snapshot()
+                    .is_none_or(|snapshot| snapshot.type_may_touch_session(oid))
+        })
     }
 
     /// Runs an operation on the client's statements.
@@ -133,8 +153,9 @@ impl Client {
             self.vacate_databases(sql);
         }
         self.follow_sequences(bound, effects, pieces);
-        if effects.contains(Effects::UNKNOWN_SETTINGS) {
-            self.note_named_by_parameters(body);
+        let named = Effects::UNKNOWN_SETTINGS | Effects::NAMED_BY_PARAMETER;
+        if effects.intersects(named) {
+            self.note_named_by_parameters(bound, body, header.body);
         }
         let as_is = self.state.statements.bind_as_is(bound.lease.server(), &view);
         if let Some((effects, run)) = as_is {
@@ -164,14 +185,18 @@ impl Client {
     }
 
     /// The statement may set a setting that one of its parameters names.
-    fn note_named_by_parameters(&mut self, body: &[u8]) {
+    fn note_named_by_parameters(&mut self, bound: &mut Bound, body: &[u8], length: usize) {
         let custom = &mut self.state.custom;
-        // Of a Bind that is not whole, and of one that makes no sense, what is there counts.
-        _ = client::text_parameters(body, |_, value| {
+        let mut fits = true;
+        let read = client::parameters(body, |value| {
             if let Some(name) = sql::custom_setting_name(value) {
-                custom.note(&name);
+                fits &= custom.note(&name);
             }
         });
+        bound.effects |= Effects::SETTINGS;
+        if read.is_none() || body.len() < length || !fits {
+            bound.effects |= Effects::UNKNOWN_SETTINGS;
+        }
     }
 
     /// A portal runs this statement, for the figures.
@@ -186,8 +211,8 @@ impl Client {
             && let Some(sql) = self.state.statements.text_of(view.statement)
             && let Some(readable) = self.state.reading.read(sql)
         {
-            let database = &self.route.database;
-            run = texts.run(Text { database, rules: readable.rules, sql: &readable.text });
+            let (database, catalog) = (&self.route.database, None);
+            run = texts.run(Text { database, rules: readable.rules, catalog, sql: &readable.text });
             drop(texts);
             self.state.statements.set_run(view.statement, run);
         }

@@ -206,8 +206,8 @@ impl Client {
         };
         let readable = sql.and_then(|sql| self.state.reading.read(sql));
         let Some(readable) = readable else { return true };
-        let database = &self.route.database;
-        let text = Text { database, rules: readable.rules, sql: &readable.text };
+        let (database, catalog) = (&self.route.database, Some(&*self.route.catalog));
+        let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
         let effects = self.worker.texts.borrow_mut().effects(text, &mut |name| custom.note(name));
         effects.intersects(Effects::WRITES | Effects::NAMES)

@@ -2,7 +2,7 @@
 //!
 //! Pure: the facts of a text come from `sql`, and what follows from them is said here.
 
-use crate::sql::{self, PinSet, Rules};
+use crate::sql::{self, PinSet, Rules, Vocabulary};
 
 bitflags::bitflags! {
     /// What running a text may do.
@@ -41,15 +41,24 @@ bitflags::bitflags! {
         const VACATES_DATABASE = 1 << 14;
         /// Forget what `nextval` gave this session before.
         const FORGETS_SEQUENCES = 1 << 15;
+        /// Set a setting that one of its parameters names.
+        const NAMED_BY_PARAMETER = 1 << 16;
+        /// Change the catalog.
+        const DEFINES = 1 << 17;
+        /// Change the catalog without showing it.
+        const MAY_DEFINE = 1 << 18;
 
         /// The server has to be asked what has become of the session.
         const CHECKED = Self::SETTINGS.bits() | Self::RESETS.bits() | Self::OBJECTS.bits()
             | Self::UNKNOWN_SETTINGS.bits();
+        /// Change what names mean.
+        const REDEFINES = Self::DEFINES.bits() | Self::MAY_DEFINE.bits();
         /// The server stays with the session, whatever it answers.
         const KEEPS_SERVER = Self::LOADS.bits() | Self::SEEDS.bits();
         /// A text that was not read.
         const UNSEEN = Self::CHECKED.bits() & !Self::RESETS.bits() | Self::RULES.bits() | Self::SETS.bits()
-            | Self::WRITES.bits() | Self::COMMITS.bits() | Self::MOVES_SEQUENCES.bits();
+            | Self::WRITES.bits() | Self::COMMITS.bits() | Self::MOVES_SEQUENCES.bits()
+            | Self::MAY_DEFINE.bits();
     }
 }
 
@@ -63,40 +72,37 @@ pub(super) struct Found {
     pub by_value: bool,
 }
 
-/// What running a text may do. `custom` is told each setting that it names, and says whether it can
-/// be asked for.
+/// What running a text may do in a database whose names mean this. `custom` is told each setting that
+/// the text names, and says whether it can be asked for.
 pub(super) fn effects_of(
     text: &[u8],
     rules: Rules,
+    vocabulary: &dyn Vocabulary,
     custom: &mut dyn FnMut(&str) -> bool,
 ) -> Found {
-    let facts = sql::facts(text, rules.are_conforming());
+    let facts = sql::facts(text, rules.are_conforming(), vocabulary);
     let mut effects = of_settings(&facts, custom) | of_objects(&facts);
-    if mentions_statements(&facts) {
-        effects |= Effects::NAMES;
-    }
+    effects.set(Effects::NAMES, mentions_statements(&facts));
     if facts.pins.intersects(PinSet::PREPARED) && sql::mentions(text, rules).is_empty() {
         // Under a name that was not understood.
         effects |= Effects::OBJECTS | Effects::TIES;
     }
-    let mut by_name = matches!(facts.settings, sql::Settings::Names(_));
-    if effects.contains(Effects::UNKNOWN_SETTINGS) {
-        // What a function sets is often named where it is called.
-        sql::setting_names(text, rules, &mut |name| {
-            by_name = true;
-            custom(name);
-        });
-    }
+    // What a function sets is often named where it is called.
+    facts.custom_settings.iter().for_each(|name| _ = custom(name));
     let outline = sql::outline(text, rules);
-    effects.set(Effects::SETS, outline.sets || facts.taint);
-    effects.set(Effects::RULES, outline.changes_rules || facts.taint);
-    effects.set(Effects::WRITES, outline.writes || facts.taint);
+    // A function that sets something for the transaction may set what texts are read by.
+    let hidden = facts.taint || (facts.local_settings && !outline.sets);
+    effects.set(Effects::SETS, outline.sets || facts.local_settings || facts.taint);
+    effects.set(Effects::RULES, outline.changes_rules || hidden);
+    effects.set(Effects::WRITES, outline.writes || facts.writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
+    effects.set(Effects::DEFINES, facts.ddl);
+    effects.set(Effects::MAY_DEFINE, facts.may_hide_ddl);
     let vacated = sql::databases_vacated(text, rules.are_conforming());
     effects.set(Effects::VACATES_DATABASE, !vacated.is_empty());
-    // Another string may name a setting.
-    let by_value = facts.by_value || effects.contains(Effects::UNKNOWN_SETTINGS);
-    Found { effects, by_name, by_value }
+    let names = matches!(facts.settings, sql::Settings::Names(_));
+    let by_name = names || !facts.custom_settings.is_empty();
+    Found { effects, by_name, by_value: facts.by_value }
 }
 
 fn of_settings(facts: &sql::Facts, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
@@ -109,6 +115,11 @@ fn of_settings(facts: &sql::Facts, custom: &mut dyn FnMut(&str) -> bool) -> Effe
                     effects |= Effects::UNKNOWN_SETTINGS;
                 }
             }
+        }
+        sql::Settings::Unknown
+            if facts.setting_named_by_parameter.is_some() && !facts.computes_setting =>
+        {
+            effects |= Effects::NAMED_BY_PARAMETER;
         }
         sql::Settings::Unknown => effects |= Effects::UNKNOWN_SETTINGS,
         sql::Settings::Unchanged => {}
@@ -141,7 +152,7 @@ fn of_objects(facts: &sql::Facts) -> Effects {
     effects.set(Effects::SEEDS, facts.pins.intersects(PinSet::SEED));
     effects.set(Effects::READS_SEQUENCES, facts.currval);
     effects.set(Effects::FORGETS_SEQUENCES, facts.releases.contains(PinSet::SEQUENCE));
-    effects.set(Effects::MOVES_SEQUENCES, facts.pins.intersects(PinSet::SEQUENCE) || facts.taint);
+    effects.set(Effects::MOVES_SEQUENCES, facts.may_move_sequence);
     effects
 }
 
@@ -155,9 +166,10 @@ fn mentions_statements(facts: &sql::Facts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::NoVocabulary;
 
     fn effects(text: &str) -> Effects {
-        effects_of(text.as_bytes(), Rules::STANDARD, &mut |_| true).effects
+        effects_of(text.as_bytes(), Rules::STANDARD, &NoVocabulary, &mut |_| true).effects
     }
 
     fn checked(text: &str) -> Effects {
@@ -211,7 +223,7 @@ mod tests {
                 names.push(name.to_owned());
                 true
             };
-            let found = effects_of(text.as_bytes(), Rules::STANDARD, &mut note).effects;
+            let found = effects_of(text.as_bytes(), Rules::STANDARD, &NoVocabulary, &mut note).effects;
             assert!(found.contains(Effects::SETTINGS | Effects::RESETS), "{text}");
             assert!(!found.contains(Effects::UNKNOWN_SETTINGS), "{text}");
             assert_eq!(names, ["app.x"]);
@@ -228,7 +240,7 @@ mod tests {
             true
         };
         let text = b"SELECT my_function('app.tenant', 'no name', 'a.b.c', 'x')";
-        let found = effects_of(text, Rules::STANDARD, &mut note);
+        let found = effects_of(text, Rules::STANDARD, &NoVocabulary, &mut note);
         assert!(found.effects.contains(Effects::UNKNOWN_SETTINGS) && found.by_name);
         assert_eq!(names, ["app.tenant", "a.b.c"]);
     }

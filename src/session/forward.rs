@@ -15,7 +15,6 @@ use super::state::{HOLD_MAX, is_due};
 use super::statements::{Link, ParseContext, ties_refused};
 use super::texts::Text;
 use crate::backend::note::Note;
-use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable, Rules};
@@ -135,6 +134,7 @@ impl Client {
         self.note_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
         Self::notes_lasting(bound, effects);
+        bound.effects |= effects & Effects::REDEFINES;
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);
@@ -182,12 +182,13 @@ impl Client {
 
     fn read_passing(&mut self, sql: Option<&[u8]>) -> (Option<Run>, Effects) {
         let database = &self.route.database;
+        let catalog = Some(&*self.route.catalog);
         let readable = sql.and_then(|sql| self.state.reading.read(sql));
         let mut texts = self.worker.texts.borrow_mut();
         let Some(readable) = readable else {
             return (texts.run_unread(database), Effects::UNSEEN);
         };
-        let text = Text { database, rules: readable.rules, sql: &readable.text };
+        let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
         let (effects, run) = texts.read(text, &mut |name| custom.note(name));
         (run, effects)
@@ -196,25 +197,29 @@ impl Client {
     /// Reads a text. `Err`: what is on its way decides how.
     pub(super) fn read_text<'a>(
         &mut self,
-        server: &Server,
+        bound: &mut Bound,
         sql: &'a [u8],
     ) -> Result<ReadText<'a>, ()> {
+        // Nobody knows what a transaction that has changed the catalog has made of it.
+        let effects = bound.effects;
+        let server = bound.server();
         let readable = self.state.reading.read(sql);
         if readable.is_none() && server.replies.awaits_ready() {
             return Err(());
         }
         let database = &self.route.database;
+        let catalog = (!effects.intersects(Effects::REDEFINES)).then_some(&*self.route.catalog);
         let mut texts = self.worker.texts.borrow_mut();
         let (effects, run) = match &readable {
             Some(readable) => {
-                let text = Text { database, rules: readable.rules, sql: &readable.text };
+                let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
                 let custom = &mut self.state.custom;
                 texts.read(text, &mut |name| custom.note(name))
             }
             None => {
                 // Under whatever rules it is read: these are settings that it may name.
                 for rules in [Rules::safe(true), Rules::safe(false)] {
-                    let text = Text { database, rules, sql };
+                    let text = Text { database, rules, catalog, sql };
                     let custom = &mut self.state.custom;
                     texts.effects(text, &mut |name| custom.note(name));
                 }
@@ -267,7 +272,7 @@ impl Client {
         let is_whole = body.len() == header.body;
         let sql = body.strip_suffix(&[0]).filter(|_| is_whole && header.body <= HOLD_MAX);
         let text = match sql {
-            Some(sql) => match self.read_text(bound.server(), sql) {
+            Some(sql) => match self.read_text(bound, sql) {
                 Ok(text) => text,
                 Err(()) => return Self::wait_for_answers(bound, pieces),
             },

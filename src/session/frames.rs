@@ -107,10 +107,20 @@ impl Client {
             return;
         }
         if bound.server().replies.outstanding() == 0 {
+            self.tell_catalog(bound.effects);
             bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER;
         }
         if self.loss(bound).is_free && bound.server().replies.are_made_up() {
             bound.is_used = false;
+        }
+    }
+
+    /// A transaction that has done this is over.
+    fn tell_catalog(&self, effects: Effects) {
+        if effects.contains(Effects::DEFINES) {
+            self.route.catalog.note_ddl();
+        } else if effects.contains(Effects::MAY_DEFINE) {
+            self.route.catalog.note_possible_ddl();
         }
     }
 

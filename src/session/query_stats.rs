@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn names_are_remembered_up_to_a_number() {
         let queries = Arc::new(Queries::new(1, 9));
-        let text = Text { database: "a", rules: Rules::STANDARD, sql: b"SELECT 1" };
+        let text = Text { database: "a", rules: Rules::STANDARD, catalog: None, sql: b"SELECT 1" };
         let run = Texts::new(&queries, 0).run(text);
         let mut names = Vec::new();
         (0..1000u32).for_each(|n| set(&mut names, &n.to_be_bytes(), run));

@@ -3,6 +3,7 @@
 use crate::backend::login::Account;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::catalog::Catalog;
 use crate::fault::Words;
 use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
@@ -140,6 +141,8 @@ pub struct Route {
     pub traffic: Arc<PoolTraffic>,
     /// Whether its clients ask what `nextval` gave them.
     pub sequences: SequenceUse,
+    /// What the database's names mean.
+    pub catalog: Arc<Catalog>,
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
@@ -150,7 +153,7 @@ impl Route {
     pub fn new(
         names: (&str, &str),
         pool: (PoolId, Arc<PoolTraffic>),
-        account: Arc<Account>,
+        (account, catalog): (Arc<Account>, Arc<Catalog>),
         options: Arc<Options>,
     ) -> Self {
         Self {
@@ -160,6 +163,7 @@ impl Route {
             traffic: pool.1,
             account,
             sequences: SequenceUse::default(),
+            catalog,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
         }

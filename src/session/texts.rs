@@ -5,9 +5,10 @@
 //! must not depend on them. Texts are compared whole, never by their hashes alone. Bounded: when it
 //! is full it begins anew.
 
-use super::effects::{Effects, effects_of};
+use super::effects::{Effects, Found, effects_of};
+use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::sql::{self, Rules};
+use crate::sql::{self, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -52,8 +53,8 @@ struct Known {
     text: Box<[u8]>,
     database: Box<str>,
     /// What running it may do, once that was asked for, if that is all there is to say of every such
-    /// text.
-    effects: Option<Effects>,
+    /// text; and for which generation of the database's catalog that was said.
+    effects: Option<(Effects, u64)>,
     run: Option<Run>,
 }
 
@@ -64,8 +65,24 @@ pub struct Text<'a> {
     pub database: &'a str,
     /// By which rules it is read.
     pub rules: Rules,
+    /// What the database's names mean; nothing where that has just changed.
+    pub catalog: Option<&'a Catalog>,
     /// The text, which may be masked.
     pub sql: &'a [u8],
+}
+
+impl Text<'_> {
+    #[inline]
+    fn generation(&self) -> u64 {
+        self.catalog.map_or(0, Catalog::generation)
+    }
+
+    fn found(&self, custom: &mut dyn FnMut(&str) -> bool) -> Found {
+        match self.catalog.and_then(Catalog::snapshot) {
+            Some(snapshot) => effects_of(self.sql, self.rules, &*snapshot, custom),
+            None => effects_of(self.sql, self.rules, &NoVocabulary, custom),
+        }
+    }
 }
 
 /// One worker's texts and statements.
@@ -104,17 +121,21 @@ impl Texts {
     /// says whether it can be asked for.
     pub(super) fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
         if text.sql.len() > READ_MAX {
-            return effects_of(text.sql, text.rules, custom).effects;
+            return text.found(custom).effects;
         }
+        // In this order: what is remembered of an older generation is looked up in vain.
+        let generation = text.generation();
         let place = self.place(text);
         let known = self.known.get(place);
-        if let Some(effects) = known.and_then(|known| known.effects) {
+        if let Some((effects, known)) = known.and_then(|known| known.effects)
+            && known == generation
+        {
             return effects;
         }
-        let found = effects_of(text.sql, text.rules, custom);
+        let found = text.found(custom);
         if let Some(known) = self.known.get_mut(place) {
             let lasts = !found.by_name && (!found.by_value || known.form != Form::Skeleton);
-            known.effects = lasts.then_some(found.effects);
+            known.effects = lasts.then_some((found.effects, generation));
         }
         found.effects
     }
@@ -128,8 +149,9 @@ impl Texts {
     ) -> (Effects, Option<Run>) {
         if self.queries.is_on() && text.sql.len() <= READ_MAX {
             let place = self.place_of_any(text);
-            if let Some(&Known { effects: Some(effects), run: Some(run), .. }) =
+            if let Some(&Known { effects: Some((effects, generation)), run: Some(run), .. }) =
                 self.known.get(place)
+                && generation == text.generation()
                 && self.recorder.has(run)
             {
                 return (effects, Some(run));
@@ -166,7 +188,7 @@ impl Texts {
 
     /// The statement that stands for texts which were not read.
     pub fn run_unread(&mut self, database: &str) -> Option<Run> {
-        self.run(Text { database, rules: Rules::STANDARD, sql: UNREAD })
+        self.run(Text { database, rules: Rules::STANDARD, catalog: None, sql: UNREAD })
     }
 
     /// Counts what a statement cost.
@@ -261,7 +283,7 @@ mod tests {
     }
 
     fn text(sql: &str) -> Text<'_> {
-        Text { database: "shop", rules: Rules::STANDARD, sql: sql.as_bytes() }
+        Text { database: "shop", rules: Rules::STANDARD, catalog: None, sql: sql.as_bytes() }
     }
 
     fn effects(texts: &mut Texts, sql: &str) -> (Effects, Vec<String>) {
@@ -380,7 +402,7 @@ mod tests {
             for (pieces, conforming) in pieces.iter().zip(conforming) {
                 let sql = pieces.join(" ");
                 let (mut one, mut two) = (Vec::new(), Vec::new());
-                let found = effects_of(sql.as_bytes(), Rules::safe(conforming), &mut |name| { one.push(name.to_owned()); true });
+                let found = effects_of(sql.as_bytes(), Rules::safe(conforming), &NoVocabulary, &mut |name| { one.push(name.to_owned()); true });
                 let known = texts.effects(Text { rules: Rules::safe(conforming), ..text(&sql) }, &mut |name| { two.push(name.to_owned()); true });
                 prop_assert_eq!((found.effects, one), (known, two), "{}", sql);
             }

@@ -12,6 +12,11 @@ use super::scan::{Mode, Scan};
 
 static FUNCTIONS: Words<4096> = Words::new(include_bytes!("functions.txt"));
 
+/// Whether a function of `pg_catalog` with this name leaves nothing behind in a session.
+pub fn is_harmless_builtin(name: &[u8]) -> bool {
+    FUNCTIONS.contains(name)
+}
+
 /// What may precede a parenthesis without being a call: PostgreSQL's reserved words and those
 /// that cannot name a function (manual, appendix "SQL Key Words"), types that take a modifier,
 /// and a few words that are nothing else in practice.
@@ -38,6 +43,34 @@ static DEFINITION_WORDS: Words<64> = Words::new(
     b"include\ninherits\noptions\nrange\nlist\nhash\nkey\ngenerated\nexclude\ngist\ngin\nbrin\n\
     btree\nspgist\nbernoulli\nforce_quote\nforce_null\nforce_not_null\n",
 );
+
+/// Parameters that name settings and are told apart; beyond one, the names count as unknown.
+const PARAMETERS_MAX: usize = 2;
+
+/// Functions of `pg_catalog` that run a text, a type's input or a script that is not in the
+/// statement, or that leave state behind which no other rule knows.
+fn has_hidden_effects(name: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| name.starts_with(prefix);
+    memchr::memmem::find(name, b"to_xml").is_some()
+        || matches!(
+            name,
+            b"ts_stat"
+                | b"ts_rewrite"
+                | b"pg_extension_config_dump"
+                | b"pg_start_backup"
+                | b"pg_stop_backup"
+                | b"pg_import_system_collations"
+                | b"pg_stop_making_pinned_objects"
+                | b"pg_input_is_valid"
+                | b"pg_input_error_info"
+        )
+        || starts(b"pg_backup_")
+        || starts(b"pg_replication_origin_session_")
+        || starts(b"pg_create_")
+        || starts(b"pg_copy_")
+        || starts(b"pg_logical_slot_")
+        || starts(b"binary_upgrade_")
+}
 
 /// A call of `set_config` whose arguments are being read.
 #[derive(Debug)]
@@ -76,18 +109,31 @@ impl Scan<'_> {
         let qualified = self.recent(3).is_some_and(|token| token.kind == Kind::Dot);
         let before = self.recent(if qualified { 5 } else { 3 });
         if before.is_some_and(|token| token.kind == Kind::Dot) {
-            self.facts.taint = true;
-            return;
+            return self.unknown_call();
         }
         if self.is_declared(before) || (!qualified && self.is_syntax(name, before)) {
             return;
         }
         let schema = self.recent(4).filter(|_| qualified);
-        if schema.is_some_and(|schema| self.fold(schema).bytes() != b"pg_catalog") {
-            self.facts.taint = true;
-            return;
+        match schema.map(|schema| (self.fold(schema), schema.kind)) {
+            Some((schema, kind)) if schema.bytes() != b"pg_catalog" => {
+                // The vocabulary has been asked for the name; it does not know what is temporary.
+                let may_be_temp =
+                    kind == Kind::UnicodeName || schema.bytes().starts_with(b"pg_temp");
+                if may_be_temp || !self.is_known {
+                    self.unknown_call();
+                }
+            }
+            _ => self.judge(name),
         }
-        self.judge(name);
+    }
+
+    /// A function is called that may do anything.
+    fn unknown_call(&mut self) {
+        self.facts.taint = true;
+        self.facts.may_hide_ddl = true;
+        self.facts.may_move_sequence = true;
+        self.facts.local_settings = true;
     }
 
     /// Whether the word before a name shows that no call follows: a table, type, alias, or a
@@ -145,6 +191,8 @@ impl Scan<'_> {
     fn judge(&mut self, name: Token) {
         let folded = self.fold(name);
         match folded.bytes() {
+            // They run the input function of a type that a string names.
+            b"pg_input_is_valid" | b"pg_input_error_info" if self.is_known => self.unknown_call(),
             known if FUNCTIONS.contains(known) => {}
             b"set_config" => self.config_call(),
             b"nextval" | b"setval" => self.pin(PinSet::SEQUENCE),
@@ -157,7 +205,9 @@ impl Scan<'_> {
             b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
                 self.facts.releases |= PinSet::ADVISORY_LOCK;
             }
-            _ => self.facts.taint = true,
+            // The vocabulary has been asked for the name.
+            other if self.is_known && !has_hidden_effects(other) => {}
+            _ => self.unknown_call(),
         }
     }
 
@@ -198,12 +248,23 @@ impl Scan<'_> {
     fn config_end(&mut self) {
         let Some(call) = self.here.config.take() else { return };
         match call.local.filter(|_| call.argument == 2).and_then(|token| self.boolean(token)) {
-            Some(true) => {}
-            Some(false) => {
-                let name = call.name.and_then(|token| self.literal(token));
-                self.change(name, false);
+            Some(true) => self.facts.local_settings = true,
+            Some(false) => match call.name.and_then(|token| self.parameter(token)) {
+                Some(number) => {
+                    if !self.parameters.contains(&number) && self.parameters.len() < PARAMETERS_MAX
+                    {
+                        self.parameters.push(number);
+                    }
+                }
+                None => {
+                    let name = call.name.and_then(|token| self.literal(token));
+                    self.change(name, false);
+                }
+            },
+            None => {
+                self.facts.local_settings = true;
+                self.unknown_setting();
             }
-            None => self.unknown_setting(),
         }
     }
 
@@ -220,8 +281,14 @@ impl Scan<'_> {
         }
     }
 
+    fn parameter(&self, token: Token) -> Option<u16> {
+        let digits = token.bytes(self.text).strip_prefix(b"$")?;
+        let is_parameter = token.kind == Kind::Parameter;
+        is_parameter.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    }
+
     /// The value of a string, in lower case, if it is written plainly.
-    fn literal(&self, token: Token) -> Option<String> {
+    pub(super) fn literal(&self, token: Token) -> Option<String> {
         let bytes = token.bytes(self.text);
         let value = match token.kind {
             Kind::Text => bytes.strip_prefix(b"'")?.strip_suffix(b"'")?,
@@ -243,4 +310,9 @@ pub(super) fn bit(depth: u32) -> u64 {
 
 pub(super) fn is_name(token: &Token) -> bool {
     matches!(token.kind, Kind::Word | Kind::QuotedName | Kind::UnicodeName)
+}
+
+/// Whether a lower-case word may stand before a parenthesis without being a function's name.
+pub(super) fn is_keyword(word: &[u8]) -> bool {
+    KEYWORDS.contains(word) || matches!(word, b"over" | b"filter" | b"materialized" | b"key")
 }

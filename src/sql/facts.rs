@@ -51,8 +51,9 @@ bitflags::bitflags! {
 ///
 /// Everything here errs on the side of more: an effect that is listed may not come about (the
 /// statement fails, the branch is not taken). What triggers, rules, views, defaults, operators,
-/// casts and function overloads in other schemas do is not in the text and not in the facts, and
-/// neither is that a table goes to `pg_temp` because `search_path` begins with it.
+/// casts and function overloads in other schemas do is not in the text. It is in the facts if the
+/// [`Vocabulary`](super::Vocabulary) knows the database. That a table goes to `pg_temp` because
+/// `search_path` begins with it is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// How many statements that are not empty.
@@ -74,11 +75,32 @@ pub struct Facts {
     pub releases: PinSet,
     /// It reads `currval` or `lastval`, which only the server that ran `nextval` can answer.
     pub currval: bool,
-    /// It runs something whose effect on the session the text cannot show: DO, CALL, EXECUTE, a
-    /// function that is not known to be harmless, an unknown command.
+    /// It runs something whose effect on the session the text cannot show: EXECUTE, a function that
+    /// is not known to be harmless, a name that the vocabulary says touches the session, a DO or CALL
+    /// that is not known to be harmless, an unknown command.
     pub taint: bool,
     /// It runs a prepared statement by its name in SQL. What that does is not in the facts.
     pub executes: bool,
+    /// It changes the catalog. A temporary table of its own does not count.
+    pub ddl: bool,
+    /// It runs something that may change the catalog without showing it: DO and functions with
+    /// EXECUTE, functions that are not known.
+    pub may_hide_ddl: bool,
+    /// It may run `nextval` or `setval`, by a default, a trigger or a function too.
+    pub may_move_sequence: bool,
+    /// It has a word that writes: INSERT, UPDATE, DELETE, MERGE, COPY.
+    pub writes: bool,
+    /// It may set something until the end of the transaction: SET LOCAL, SET TRANSACTION,
+    /// `set_config(…, true)`, or a function that does.
+    pub local_settings: bool,
+    /// Of a text with `taint` or with unknown settings: its strings that look like the name of a
+    /// custom setting, in lower case.
+    pub custom_settings: Names,
+    /// The number of the parameter that names the only setting that the text sets. `settings` is
+    /// unknown then.
+    pub setting_named_by_parameter: Option<u16>,
+    /// It may set a setting whose name neither the text nor a parameter shows.
+    pub computes_setting: bool,
     /// One of its statements is COPY.
     pub copy: bool,
     /// One of its statements begins, ends or nests a transaction.

@@ -3,7 +3,8 @@
 //! Owns PostgreSQL's lexical rules (manual, "Lexical Structure") and what a text may do to the
 //! session that runs it. Never knows sessions or nodes, never parses a grammar, never allocates
 //! for text that changes no setting. Time is linear in the text, depth costs no stack, and no
-//! input panics. When unsure it says so: see [`Facts::taint`] and [`Facts::broken`].
+//! input panics. When unsure it says so: see [`Facts::taint`] and [`Facts::broken`]. What names mean in
+//! a database it asks a [`Vocabulary`].
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![expect(
@@ -19,9 +20,11 @@ mod databases;
 mod facts;
 mod fingerprint;
 mod lex;
-mod mentions;
+mod mention;
 mod names;
 mod outline;
+mod prepared;
+mod routine;
 mod rules;
 mod scan;
 mod setting_names;
@@ -30,6 +33,7 @@ mod skeleton;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;
@@ -37,9 +41,13 @@ pub use databases::databases_vacated;
 pub use facts::{Facts, Names, PinSet, Settings};
 pub use fingerprint::{normalise, readable};
 pub use lex::{Kind, Lexer, Token};
-pub use mentions::{Mention, Name, mentions};
 pub use outline::{Outline, names_moment, outline};
+pub use prepared::{Mention, Name, mentions};
+pub use routine::routine_facts;
 pub use rules::{Encoding, Readable, Rules, make_readable};
 pub use scan::facts;
 pub use setting_names::{custom_setting_name, setting_names};
 pub use skeleton::{Skeleton, skeleton};
+pub use vocabulary::{Meaning, NoVocabulary, Vocabulary};
+
+pub use calls::is_harmless_builtin;

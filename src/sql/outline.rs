@@ -45,10 +45,14 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
         let Some(first) = tokens.find(|token| token.kind != Kind::OpenParen) else { continue };
         outline.begin(first.bytes(own));
         let (mut transaction, mut copies_out, mut depth) = (false, false, 0_u32);
+        let mut before = None;
         for token in tokens {
             let word = token.bytes(own);
             match token.kind {
-                Kind::OpenParen => depth = depth.saturating_add(1),
+                Kind::OpenParen => {
+                    depth = depth.saturating_add(1);
+                    outline.writes |= before.is_some_and(|name| may_be_own_function(name, own));
+                }
                 Kind::CloseParen => depth = depth.saturating_sub(1),
                 Kind::Word => {
                     transaction |= is_word(word, b"transaction");
@@ -57,6 +61,7 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
                 _ => {}
             }
             outline.token(token, word);
+            before = Some(token);
         }
         outline.writes |= is_word(first.bytes(own), b"copy") && !copies_out;
         // Also PREPARE TRANSACTION.
@@ -97,6 +102,18 @@ impl Outline {
     }
 }
 
+/// Whether what stands in front of a parenthesis may be a function that is not PostgreSQL's own.
+fn may_be_own_function(name: Token, text: &[u8]) -> bool {
+    match name.kind {
+        Kind::Word => {
+            let word = name.bytes(text).to_ascii_lowercase();
+            !super::calls::is_keyword(&word) && !super::is_harmless_builtin(&word)
+        }
+        Kind::QuotedName | Kind::UnicodeName => true,
+        _ => false,
+    }
+}
+
 /// Whether a string of the text is read as the present moment when the text is parsed.
 pub fn names_moment(text: &[u8], rules: Rules) -> bool {
     Lexer::new(text, rules.are_conforming()).any(|token| {
@@ -131,6 +148,7 @@ mod tests {
         for text in [
             "SELECT 1", "(SELECT 1)", "WITH a AS (SELECT 1) TABLE a", "VALUES (1)", "SHOW x", "BEGIN",
             "COPY t TO STDOUT", "COPY (SELECT a FROM t) TO STDOUT", "SELECT 'insert'", "FETCH 1 FROM c", "SELECT 1; SELECT 2", "", "ROLLBACK",
+            "SELECT count(*) FROM t WHERE a IN (1) AND EXISTS (SELECT 1) AND upper(b) = 'x'",
         ] {
             assert!(!of(text).writes, "{text}");
         }
@@ -138,6 +156,7 @@ mod tests {
             "INSERT INTO t VALUES (1)", "WITH a AS (DELETE FROM t RETURNING 1) SELECT 1", "SELECT 1 INTO t",
             "SELECT 1; UPDATE t SET a = 1", "SELECT nextval('s')", "SELECT \"pg_notify\"('a', 'b')",
             "CREATE TABLE t ()", "COPY t FROM STDIN", "COPY t (a) FROM STDIN", "COPY (DELETE FROM t RETURNING a) TO STDOUT", "EXECUTE a", "SELECT lo_create(0)", "DO ''",
+            "SELECT my_function(1)", "SELECT \"f\"()",
         ] {
             assert!(of(text).writes, "{text}");
         }

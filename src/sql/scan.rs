@@ -12,14 +12,29 @@ use super::calls::ConfigCall;
 use super::command::Command;
 use super::facts::{Facts, PinSet, Settings};
 use super::lex::{Kind, Lexer, Token};
+use super::mention::Mentions;
 use super::names::{Folded, is_word};
+use super::routine::Language;
+use super::vocabulary::{Meaning, Vocabulary};
+use smallvec::SmallVec;
 
 /// What `text` may do to the session, in one pass.
 ///
 /// `standard_conforming_strings` is the session's setting when the text is sent. The text must
 /// be in an encoding whose trail bytes are never ASCII: not SJIS, BIG5, GBK, UHC, GB18030, JOHAB.
-pub fn facts(text: &[u8], standard_conforming_strings: bool) -> Facts {
-    let mut scan = Scan::new(text, standard_conforming_strings);
+/// `vocabulary` says what the names mean in the database that runs the text.
+pub fn facts(text: &[u8], standard_conforming_strings: bool, vocabulary: &dyn Vocabulary) -> Facts {
+    read(text, standard_conforming_strings, vocabulary, Language::Sql)
+}
+
+/// The same of a text in either language.
+pub(super) fn read(
+    text: &[u8],
+    standard_conforming_strings: bool,
+    vocabulary: &dyn Vocabulary,
+    language: Language,
+) -> Facts {
+    let mut scan = Scan::new(text, standard_conforming_strings, vocabulary, language);
     while scan.statement() {}
     scan.finish()
 }
@@ -39,6 +54,16 @@ const MEMORY: usize = 8;
 
 pub(super) struct Scan<'a> {
     pub(super) text: &'a [u8],
+    pub(super) language: Language,
+    pub(super) standard_conforming_strings: bool,
+    pub(super) vocabulary: &'a dyn Vocabulary,
+    /// What the vocabulary says of itself: asked for each token.
+    pub(super) is_known: bool,
+    pub(super) mentions: Mentions,
+    /// It creates something whose effects it does not show, such as a function.
+    pub(super) hides_effects: bool,
+    /// Parameters that name settings.
+    pub(super) parameters: SmallVec<[u16; 2]>,
     lexer: Lexer<'a>,
     current: Option<Token>,
     pub(super) boundary: Boundary,
@@ -57,6 +82,8 @@ pub(super) struct Here {
     pub(super) heading: bool,
     /// It creates something temporary.
     pub(super) temp: bool,
+    /// What it defines, event triggers see.
+    pub(super) defines: bool,
     /// A bit for each depth: in a WITH list whose main verb is still to come.
     pub(super) with_lists: u64,
     /// A bit for each depth: the last group opened there followed ON.
@@ -66,10 +93,22 @@ pub(super) struct Here {
 }
 
 impl<'a> Scan<'a> {
-    fn new(text: &'a [u8], standard_conforming_strings: bool) -> Self {
+    fn new(
+        text: &'a [u8],
+        standard_conforming_strings: bool,
+        vocabulary: &'a dyn Vocabulary,
+        language: Language,
+    ) -> Self {
         let none = Token { kind: Kind::Other, start: 0, end: 0 };
         let mut scan = Self {
             text,
+            language,
+            standard_conforming_strings,
+            vocabulary,
+            is_known: vocabulary.is_known(),
+            mentions: Mentions::default(),
+            hides_effects: false,
+            parameters: SmallVec::new(),
             lexer: Lexer::new(text, standard_conforming_strings),
             current: None,
             boundary: Boundary::default(),
@@ -99,6 +138,7 @@ impl<'a> Scan<'a> {
         let token = self.peek()?;
         self.facts.broken |= token.kind == Kind::Unterminated;
         self.boundary.feed(token, self.text);
+        self.mention(token);
         if let Some(slot) = self.recent.get_mut(self.taken % MEMORY) {
             *slot = token;
         }
@@ -142,7 +182,10 @@ impl<'a> Scan<'a> {
         self.here = Here::default();
         self.taken = 0;
         if let Some(first) = self.next() {
-            self.begin(first);
+            match self.language {
+                Language::Sql => self.begin(first),
+                Language::PlPgSql => self.routine(first),
+            }
             self.end(inside);
         }
         let Some(semicolon) = self.current else { return false };
@@ -161,7 +204,12 @@ impl<'a> Scan<'a> {
         }
         self.facts.copy |= command == Command::Copy;
         self.facts.transaction |= command.is_transaction_control();
-        self.facts.taint |= command == Command::Other;
+        if command == Command::Other && self.language == Language::Sql {
+            self.opaque();
+        }
+        if self.here.defines {
+            self.mentions.meaning |= self.vocabulary.definition();
+        }
         if !inside {
             if self.facts.statements == 0 {
                 self.facts.first = command;
@@ -172,11 +220,58 @@ impl<'a> Scan<'a> {
 
     fn finish(mut self) -> Facts {
         self.facts.broken |= self.boundary.is_inside();
+        // What it creates it may use, and the vocabulary does not know it yet.
+        let uses_it = self.facts.statements > 1 || self.language == Language::PlPgSql;
+        self.facts.taint |= self.is_known && self.hides_effects && uses_it;
+        self.take_mentions();
+        self.take_parameters();
         if self.facts.broken {
             self.facts.taint = true;
             self.facts.settings = Settings::Unknown;
         }
         self.facts
+    }
+
+    /// What the names and strings of the text add.
+    fn take_mentions(&mut self) {
+        let Mentions { meaning, writes, updates, pg_settings, has_string, literals } =
+            std::mem::take(&mut self.mentions);
+        if updates && pg_settings {
+            // The view has a rule: an UPDATE of it sets.
+            self.facts.settings = Settings::Unknown;
+            self.facts.computes_setting = true;
+        }
+        let facts = &mut self.facts;
+        facts.writes = writes;
+        facts.taint |= meaning.contains(Meaning::TOUCHES) || facts.broken;
+        facts.currval |= meaning.contains(Meaning::READS_SEQUENCE);
+        facts.local_settings |= meaning.contains(Meaning::SETS_LOCAL);
+        facts.ddl |= meaning.contains(Meaning::CHANGES_CATALOG);
+        if meaning.contains(Meaning::SEEDS) {
+            facts.pins |= PinSet::SEED;
+        }
+        facts.may_move_sequence |= facts.pins.contains(PinSet::SEQUENCE)
+            || meaning.contains(Meaning::MOVES_SEQUENCE)
+            || (writes && meaning.contains(Meaning::MOVES_SEQUENCE_ON_WRITE))
+            || (!self.is_known && (writes || facts.taint));
+        if facts.taint || facts.settings == Settings::Unknown || !self.parameters.is_empty() {
+            facts.custom_settings = literals;
+            facts.by_value |= has_string;
+        }
+    }
+
+    /// A single parameter names the only setting that is set, or the name is not known.
+    fn take_parameters(&mut self) {
+        if self.parameters.is_empty() {
+            return;
+        }
+        let facts = &mut self.facts;
+        if let ([number], Settings::Unchanged) = (&self.parameters[..], &facts.settings) {
+            facts.setting_named_by_parameter = Some(*number);
+        } else {
+            facts.computes_setting = true;
+        }
+        facts.settings = Settings::Unknown;
     }
 
     pub(super) fn pin(&mut self, pins: PinSet) {
@@ -188,6 +283,7 @@ impl<'a> Scan<'a> {
     pub(super) fn unknown_setting(&mut self) {
         if self.here.mode == Mode::Run {
             self.facts.settings = Settings::Unknown;
+            self.facts.computes_setting = true;
         }
     }
 

@@ -26,6 +26,7 @@ impl Scan<'_> {
                 return self.characteristics();
             }
         } else if self.is_for_transaction(word) {
+            self.facts.local_settings |= !self.is(Some(word), b"constraints");
             return self.skip();
         }
         self.variable(word);

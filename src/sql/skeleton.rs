@@ -195,7 +195,7 @@ fn string(text: &[u8], at: usize, before: Option<&u8>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::{facts, normalise};
+    use crate::sql::{NoVocabulary, facts, normalise};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -301,7 +301,7 @@ mod tests {
             let mut known = HashMap::new();
             for text in texts {
                 let text = text.join(" ");
-                let facts = facts(text.as_bytes(), conforming);
+                let facts = facts(text.as_bytes(), conforming, &NoVocabulary);
                 let Some(bones) = bones(text.as_bytes()) else { continue };
                 let before = known.entry(bones).or_insert_with(|| facts.clone());
                 prop_assert_eq!(before.by_value, facts.by_value, "{}", text);

@@ -4,6 +4,7 @@ use super::calls::{bit, is_name};
 use super::command::Command;
 use super::facts::PinSet;
 use super::lex::{Kind, Token};
+use super::routine::Language;
 use super::scan::{Mode, Scan};
 
 impl Scan<'_> {
@@ -63,7 +64,8 @@ impl Scan<'_> {
                 .any(|keyword| self.is(token, keyword))
     }
 
-    fn body(&mut self, command: Command) {
+    pub(super) fn body(&mut self, command: Command) {
+        self.define(command);
         match command {
             Command::Select
             | Command::Values
@@ -81,10 +83,8 @@ impl Scan<'_> {
             Command::Copy => self.copy(),
             Command::Create => self.create(),
             Command::Alter => self.alter(),
-            Command::Do | Command::Call => {
-                self.facts.taint = true;
-                self.skip();
-            }
+            Command::Do => self.anonymous_block(),
+            Command::Call => self.call(),
             Command::Execute => {
                 self.facts.executes = true;
                 self.rest();
@@ -126,6 +126,52 @@ impl Scan<'_> {
         }
     }
 
+    /// Notes that a statement changes the catalog; `create` decides for itself.
+    fn define(&mut self, command: Command) {
+        let defines = matches!(
+            command,
+            Command::Alter
+                | Command::Drop
+                | Command::Truncate
+                | Command::Comment
+                | Command::Grant
+                | Command::Revoke
+                | Command::Cluster
+                | Command::Reindex
+                | Command::Reassign
+                | Command::Import
+                | Command::Security
+        );
+        self.here.defines |= defines || matches!(command, Command::Create | Command::Refresh);
+        // These change no meaning of a name.
+        let keeps_meanings = matches!(
+            command,
+            Command::Truncate
+                | Command::Comment
+                | Command::Grant
+                | Command::Revoke
+                | Command::Cluster
+                | Command::Reindex
+                | Command::Security
+        );
+        self.facts.ddl |= defines && !keeps_meanings;
+        if matches!(
+            command,
+            Command::Vacuum | Command::Analyze | Command::Cluster | Command::Reindex
+        ) {
+            self.mentions.meaning |= self.vocabulary.maintenance();
+        }
+    }
+
+    /// `CALL procedure(arguments)`: a procedure is known or unknown as a function is.
+    fn call(&mut self) {
+        self.facts.may_hide_ddl = true;
+        if !self.is_known {
+            self.opaque();
+        }
+        self.rest();
+    }
+
     fn only(&mut self, pins: PinSet, releases: PinSet) {
         self.pin(pins);
         self.facts.releases |= releases;
@@ -147,7 +193,7 @@ impl Scan<'_> {
     }
 
     #[inline]
-    fn word(&mut self, token: Token) {
+    pub(super) fn word(&mut self, token: Token) {
         let word = token.bytes(self.text);
         match (word.len(), word.first().map(|b| b | 0x20)) {
             (4, Some(b'i')) if self.is(Some(token), b"into") => self.into(),
@@ -209,7 +255,12 @@ impl Scan<'_> {
         if matches!(word.bytes(), b"temp" | b"temporary" | b"local" | b"global")
             || self.may_be_temp_schema(target)
         {
+            self.here.defines = true;
             self.pin(PinSet::TEMP_TABLE);
+        } else if self.language == Language::Sql {
+            // In PL/pgSQL it names a variable.
+            self.here.defines = true;
+            self.facts.ddl |= self.here.mode == Mode::Run;
         }
     }
 
@@ -291,7 +342,7 @@ impl Scan<'_> {
 
     /// Only tables, materialized views and indexes run expressions when they are created.
     fn create(&mut self) {
-        let mut runs = false;
+        let (mut runs, mut is_private) = (false, false);
         while let Some(token) = self.next() {
             let word = self.fold(token);
             match word.bytes() {
@@ -301,6 +352,7 @@ impl Scan<'_> {
                 b"temp" | b"temporary" => self.here.temp = true,
                 b"materialized" => runs = true,
                 b"table" | b"index" => {
+                    is_private = self.here.temp;
                     runs = true;
                     break;
                 }
@@ -312,6 +364,7 @@ impl Scan<'_> {
                 _ => break,
             }
         }
+        self.facts.ddl |= !is_private && self.here.mode == Mode::Run;
         self.created_name();
         if runs {
             self.here.heading = true;
@@ -340,6 +393,7 @@ impl Scan<'_> {
 
     /// What is created runs later, if at all; but a function in C is loaded at once.
     fn rest_of_definition(&mut self) {
+        self.hides_effects = true;
         while let Some(token) = self.next() {
             if self.is(self.recent(2), b"language") {
                 self.facts.by_value = true;

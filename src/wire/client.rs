@@ -183,9 +183,9 @@ pub fn read_bind(start: &[u8]) -> Option<Bind<'_>> {
     Some(Bind { portal, statement, names_len: start.len().checked_sub(rest.len())? })
 }
 
-/// Calls `value` with each parameter that a Bind's body passes as text, from the first on, as long as
-/// the body makes sense. NULL and binary values are left out.
-pub fn text_parameters<'a>(body: &'a [u8], mut value: impl FnMut(u16, &'a [u8])) -> Option<()> {
+/// Calls `value` with each parameter of a Bind's body, in whatever format, but for NULL. `None` when
+/// the body makes no sense or is not whole.
+pub fn parameters<'a>(body: &'a [u8], mut value: impl FnMut(&'a [u8])) -> Option<()> {
     let names = read_bind(body)?;
     let mut rest = body.get(names.names_len..)?;
     let mut take = |n: usize| {
@@ -194,18 +194,12 @@ pub fn text_parameters<'a>(body: &'a [u8], mut value: impl FnMut(u16, &'a [u8]))
         Some(taken)
     };
     let number = |bytes: &[u8]| Some(u16::from_be_bytes(*bytes.first_chunk::<2>()?));
-    let count = number(take(2)?)?;
-    let formats = take(usize::from(count).checked_mul(2)?)?;
-    let format = |index: u16| {
-        let index = if count == 1 { 0 } else { usize::from(index) };
-        formats.get(index.saturating_mul(2)..).and_then(number).unwrap_or(0)
-    };
-    for index in 0..number(take(2)?)? {
+    let formats = number(take(2)?)?;
+    take(usize::from(formats).checked_mul(2)?)?;
+    for _ in 0..number(take(2)?)? {
         let length = i32::from_be_bytes(*take(4)?.first_chunk::<4>()?);
-        let Ok(length) = usize::try_from(length) else { continue };
-        let bytes = take(length)?;
-        if format(index) == 0 {
-            value(index, bytes);
+        if let Ok(length) = usize::try_from(length) {
+            value(take(length)?);
         }
     }
     Some(())
@@ -239,6 +233,15 @@ mod tests {
         let view = read_parse(&out[5..]).unwrap();
         assert_eq!((view.name, view.sql), (&b"s1"[..], &b"SELECT $1"[..]));
         assert_eq!(view.types, [0, 1, 0, 0, 0, 23]);
+    }
+
+    #[test]
+    fn parameters_are_read() {
+        let mut all = Vec::new();
+        let body = b"\0s\0\0\x01\0\x01\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0\0\0";
+        assert!(parameters(body, |value| all.push(value)).is_some());
+        assert_eq!(all, [&b"ab"[..], b""]);
+        assert!(parameters(&body[..12], |_| ()).is_none());
     }
 
     #[test]
@@ -312,7 +315,7 @@ mod tests {
     proptest! {
         #[test]
         fn views_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = (read_parse(&body), read_bind(&body), read_target(&body));
+            let _ = (read_parse(&body), read_bind(&body), read_target(&body), parameters(&body, |_| ()));
             for tag in 0..=255 {
                 let _ = (message_type(tag), is_well_formed(tag, &body));
             }

@@ -7,6 +7,7 @@ use howdah::backend::server::Server;
 use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
+use howdah::catalog::Catalog;
 use howdah::metrics::{PoolTraffic, Totals};
 use howdah::net::{Endpoints, NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
@@ -152,7 +153,9 @@ impl Stage {
             replaced: tokio::sync::Notify::new(),
         });
         let (traffic, options) = (Arc::new(PoolTraffic::new(2)), Arc::new(setup.options.clone()));
-        let route = Arc::new(Route::new(("shop", "bob"), (pool, traffic), account, options));
+        let catalog = Catalog::new("shop", &Arc::default());
+        let route =
+            Arc::new(Route::new(("shop", "bob"), (pool, traffic), (account, catalog), options));
         let tcp = TcpOptions {
             keepalive: false,
             keepidle: None,

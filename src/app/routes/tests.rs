@@ -55,6 +55,8 @@ fn a_scanner_takes_a_bounded_place() {
         assert!(routes <= 101 && accounts == routes && pools == routes, "{routes} {pools}");
         assert!(databases <= 101 && users <= 101, "{databases} {users}");
     }
+    routes.prune(&config());
+    assert!(routes.catalogs.len() <= 101, "catalogs outlive their routes");
     let again = log_in(&mut routes, "used", "known").expect("room");
     assert!(Arc::ptr_eq(&again.route, &used.route), "a route in use was dropped");
     assert!(routes.routes.contains_key(&("named".to_owned(), "known".to_owned())));

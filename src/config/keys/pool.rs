@@ -77,6 +77,13 @@ pub(super) const KEYS: &[Key] = &[
         "\"30s\"",
         "Idle time after which a server is tested before it is used. 0 = always tested.",
     ),
+    duration(
+        "catalog_refresh",
+        "\"10s\"",
+        "How often a database in use is asked whether its functions, triggers or views have changed. \
+         What they may do to a session is read from its catalog. 0 = only after a change that passes \
+         through here.",
+    ),
     Key::new(
         "ignore_startup_parameters",
         Kind::Names,

@@ -1,7 +1,8 @@
 //! What statements do to the session.
 
+use super::facts;
 use super::{check, check_harmless};
-use crate::sql::{Command, facts};
+use crate::sql::Command;
 
 #[test]
 fn settings_of_the_session() {

@@ -1,7 +1,8 @@
 //! Tokens, and where statements end.
 
+use super::facts;
 use crate::sql::Kind::{self, *};
-use crate::sql::{Lexer, facts, statements};
+use crate::sql::{Lexer, statements};
 
 fn kinds(text: &str, standard_conforming_strings: bool) -> Vec<(Kind, &str)> {
     Lexer::new(text.as_bytes(), standard_conforming_strings)

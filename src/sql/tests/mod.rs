@@ -3,8 +3,14 @@
 mod effects;
 mod lexical;
 mod properties;
+mod vocabulary;
 
-use super::{Facts, Settings, facts};
+use super::{Facts, NoVocabulary, Settings};
+
+/// What a text shows without knowledge of the database.
+fn facts(text: &[u8], standard_conforming_strings: bool) -> Facts {
+    super::facts(text, standard_conforming_strings, &NoVocabulary)
+}
 
 /// What is remarkable about a text, in the order of the fields of [`Facts`].
 fn summary(facts: &Facts) -> String {

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::sql::{Command, Lexer, facts, statements};
+use super::facts;
+use crate::sql::{Command, Lexer, statements};
 
 /// Runs everything on a text and checks what must hold for any text.
 fn inspect(text: &[u8], standard_conforming_strings: bool) {

@@ -1,0 +1,77 @@
+//! What is known of the names that a text mentions.
+//!
+//! Owns the question and the shape of its answer. Who knows the database's objects answers it; the
+//! reader of texts asks it for every identifier and operator. Never reads a text.
+
+bitflags::bitflags! {
+    /// What using a name may do. Empty: nothing beyond its transaction.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Meaning: u8 {
+        /// It may change the session: a setting, a temporary table, a lock, a role, and so on.
+        const TOUCHES = 1;
+        /// Reading or calling it may run `nextval` or `setval`.
+        const MOVES_SEQUENCE = 1 << 1;
+        /// Writing to it may: a default, an identity column, a trigger.
+        const MOVES_SEQUENCE_ON_WRITE = 1 << 2;
+        /// It may read `currval` or `lastval`.
+        const READS_SEQUENCE = 1 << 3;
+        /// It may call `setseed`.
+        const SEEDS = 1 << 4;
+        /// It may set something until the end of the transaction.
+        const SETS_LOCAL = 1 << 5;
+        /// Its source has a statement that changes the catalog.
+        const CHANGES_CATALOG = 1 << 6;
+    }
+}
+
+/// Knows what the names of one database mean.
+pub trait Vocabulary {
+    /// Whether the database's objects are known. If not, a function that is called may do anything.
+    fn is_known(&self) -> bool;
+
+    /// Of an identifier, as PostgreSQL compares it: folded, without quotes, cut to 63 bytes. The bytes
+    /// of one that is not ASCII are in the client's encoding.
+    fn word(&self, name: &[u8]) -> Meaning;
+
+    /// Of an operator.
+    fn operator(&self, symbol: &[u8]) -> Meaning;
+
+    /// Of an identifier that cannot be compared, because it is written with `U&`.
+    fn unreadable_word(&self) -> Meaning;
+
+    /// Of every statement that changes the catalog: event triggers run then.
+    fn definition(&self) -> Meaning;
+
+    /// Of a statement that runs expressions of tables it does not name: `ANALYZE`, `REINDEX`.
+    fn maintenance(&self) -> Meaning;
+}
+
+/// Nothing is known of the database.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoVocabulary;
+
+impl Vocabulary for NoVocabulary {
+    fn is_known(&self) -> bool {
+        false
+    }
+
+    fn word(&self, _: &[u8]) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn operator(&self, _: &[u8]) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn unreadable_word(&self) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn definition(&self) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn maintenance(&self) -> Meaning {
+        Meaning::empty()
+    }
+}
