@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "soak/carriers.rs"]
+mod carriers;
 #[path = "soak/coverage.rs"]
 mod coverage;
 #[path = "soak/deaths.rs"]
@@ -23,6 +25,8 @@ mod errands;
 mod evil;
 #[path = "soak/expect.rs"]
 mod expect;
+#[path = "soak/frames.rs"]
+mod frames;
 #[path = "soak/link.rs"]
 mod link;
 #[path = "soak/losses.rs"]
@@ -33,6 +37,12 @@ mod model;
 mod random;
 #[path = "soak/rider.rs"]
 mod rider;
+#[path = "soak/shapes.rs"]
+mod shapes;
+#[path = "soak/texts.rs"]
+mod texts;
+#[path = "soak/tickets.rs"]
+mod tickets;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +50,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coverage::{Coverage, Moment, Victim};
 use evil::{Evil, lock};
 use rider::{Mode, Rider, Run, Trouble};
+use shapes::Shapes;
 use support::howdah::{Howdah, Settings};
 use support::postgres::{Postgres, RIDER};
 use support::wire::Wire;
@@ -110,7 +121,9 @@ fn prepare(postgres: &Postgres, database: &str) {
          INSERT INTO ledger SELECT g, 0 FROM generate_series(0, {CLIENTS}) g; \
          CREATE TABLE landing (client int, number int, line text); \
          RESET ROLE; GRANT CREATE ON SCHEMA public TO {RIDER}; \
-         ALTER TABLE ledger OWNER TO {RIDER}; ALTER TABLE landing OWNER TO {RIDER}"
+         ALTER TABLE ledger OWNER TO {RIDER}; ALTER TABLE landing OWNER TO {RIDER}; \
+         SET ROLE {RIDER}; {}",
+        carriers::OBJECTS
     ));
 }
 
@@ -140,7 +153,7 @@ fn ride(run: &Run, id: usize, seed: u64) -> Result<(), String> {
             }
             died
         } else {
-            rider.do_something().map(|()| false)
+            rider.do_something()
         };
         let mut over = match done {
             Ok(over) => over,
@@ -314,6 +327,8 @@ fn soak(kind: &Kind) {
         database: kind.name.to_owned(),
         mode: kind.mode,
         evil,
+        deeds: deeds::chosen_deeds(),
+        shapes: Shapes::default(),
         coverage,
         batches: batches.div_ceil(CLIENTS),
         failures: Mutex::default(),
@@ -329,7 +344,7 @@ fn soak(kind: &Kind) {
     println!("soak {}: seed {seed}, {:.1?}\n  {table}", kind.name, begun.elapsed());
     let mut failures = std::mem::take(&mut *lock(&run.failures));
     if failures.is_empty() {
-        failures.extend(run.coverage.missing());
+        failures.extend(run.coverage.missing(&run.deeds));
     }
     let log = howdah.log();
     let last: Vec<&str> = log.lines().rev().take(15).collect();
