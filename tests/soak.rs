@@ -15,6 +15,8 @@ mod support;
 mod carriers;
 #[path = "soak/coverage.rs"]
 mod coverage;
+#[path = "soak/crowd.rs"]
+mod crowd;
 #[path = "soak/deaths.rs"]
 mod deaths;
 #[path = "soak/deeds.rs"]

@@ -107,11 +107,7 @@ impl Rider<'_> {
             self.want(columns(names));
         }
         let values = vec![Some(value.as_bytes().to_vec())];
-        self.push(&messages::bind(&Bind {
-            statement: name.to_owned(),
-            values,
-            ..Bind::default()
-        }));
+        self.push(&messages::bind(&Bind { statement: name.to_owned(), values, ..Bind::default() }));
         self.want(Expect::Tag(b'2'));
         self.push(&messages::execute("", 0));
         self.want(match (stars, wide) {

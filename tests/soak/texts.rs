@@ -65,8 +65,10 @@ impl Rider<'_> {
         self.model.begin();
         self.raw(b"BEGIN", [complete("BEGIN")]);
         self.want_ready();
-        let set = b"SET LOCAL escape_string_warning = off; SET LOCAL standard_conforming_strings = off";
-        self.raw(set, [complete("SET"), complete("SET")]);
+        // In some encodings PostgreSQL refuses \' unless it is told otherwise.
+        let set = b"SET LOCAL escape_string_warning = off; SET LOCAL backslash_quote = on; \
+                    SET LOCAL standard_conforming_strings = off";
+        self.raw(set, std::iter::repeat_n(complete("SET"), 3));
         self.want_ready();
         let sql = format!("SELECT '\\'' AS own; SET soak.mark = '{mark}'; --'");
         self.raw(sql.as_bytes(), own(b"'").into_iter().chain([complete("SET")]));
