@@ -35,7 +35,9 @@ fn ask(wire: &mut Wire, own: &str, size: usize, piece: usize) -> Result<(), Stri
             Received::Frame(frame) if frame.tag == b'D' => rows.extend(frame.columns()),
             Received::Frame(frame) if frame.tag == b'Z' => break,
             Received::Frame(frame) if matches!(frame.tag, b'1' | b'2' | b'C' | b'S') => {}
-            other => return Err(format!("{other:?} for {size} bytes in pieces of {piece}")),
+            other @ (Received::Frame(_) | Received::Closed | Received::Silence) => {
+                return Err(format!("{other:?} for {size} bytes in pieces of {piece}"));
+            }
         }
     }
     if rows == [vec![Some(own.as_bytes().to_vec())]] {

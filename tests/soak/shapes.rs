@@ -67,10 +67,10 @@ impl Rider<'_> {
             return Ok(());
         }
         let shape = run.shapes.0.read().unwrap_or_else(PoisonError::into_inner);
-        match *shape {
-            Shape::Unknown => Ok(()),
-            known => self.prepare_on(known),
+        if *shape == Shape::Unknown {
+            return Ok(());
         }
+        self.prepare_on(*shape)
     }
 
     fn change_to(&mut self, next: Shape) -> Result<(), Trouble> {
