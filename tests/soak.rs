@@ -7,7 +7,7 @@
 //!
 //! `HOWDAH_SOAK=full` (that is `make soak`) runs a million batches, a number runs that many, and
 //! otherwise a short sample is run. `HOWDAH_SOAK_SEED` repeats the choices of a run, though not its
-//! timing.
+//! timing. `HOWDAH_SOAK_DEEDS` plays only some of the rarer deeds (`soak/deeds.rs`).
 
 mod support;
 

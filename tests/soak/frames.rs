@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::expect::{Expect, complete, row};
 use super::model::Unnamed;
-use super::rider::{END_WITHIN, Rider, Trouble};
+use super::rider::{ANSWER_WITHIN, Rider, Trouble};
 use super::support::messages;
 use super::support::transcript::Frame;
 use super::support::wire::Received;
@@ -106,7 +106,7 @@ impl Rider<'_> {
         };
         self.push(bad);
         self.send_only("breaks the protocol");
-        let end = Instant::now() + END_WITHIN;
+        let end = Instant::now() + ANSWER_WITHIN;
         loop {
             match self.wire.next(end) {
                 Received::Closed => break,
