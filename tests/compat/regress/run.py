@@ -205,6 +205,9 @@ def compare(stage, ports, tests, exceptions):
         for test in tests:
             allowed = exceptions.get((test, way), [])
             want, got = (output(stage, one, test, ports[one], allowed) for one in (first, way))
+            if not want and not got:
+                print(f"not compared - {test} in {way}: exceptions.txt names all of it")
+                continue
             if want == got:
                 same += 1
                 print(f"ok - {test} in {way}")
