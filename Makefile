@@ -2,7 +2,7 @@
 
 HOWDAH := $(or $(CARGO_TARGET_DIR),target)/release/howdah
 
-.PHONY: help build demo test soak fuzz oracle compat bench bench-quick deb micro check deny
+.PHONY: help build demo test soak fuzz oracle compat bench bench-quick bench-checks deb micro check deny
 
 help:                ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ bench: postgresql    ## howdah and its peers side by side (BENCH_ARGS="--rounds 
 
 bench-quick: BENCH_ARGS += --rounds 3 --seconds 2
 bench-quick: bench   ## the same with three short rounds
+
+bench-checks: postgresql ## the share of transactions that end with a check, for pgbench, Django and SQLAlchemy
+	cargo build --release --locked
+	scripts/install-packages.sh python3 python3-venv
+	python3 benches/checks.py
 
 deb: toolchain       ## a Debian package with the unit of systemd, target/debian/*.deb
 	scripts/install-cargo-tool.sh cargo-deb 3.6.0

@@ -55,7 +55,7 @@ def free_port():
 class Cluster:
     """initdb, start, pgbench -i; stop() ends it and leaves the folder to its owner."""
 
-    def __init__(self, base):
+    def __init__(self, base, more_settings=""):
         self.bin = programs()
         self.dir = os.path.join(base, "postgresql")
         self.data = os.path.join(self.dir, "data")
@@ -66,7 +66,7 @@ class Cluster:
             os.chown(self.dir, drop["user"], drop["group"])
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         with open(f"{self.data}/postgresql.conf", "a") as f:
-            f.write(SETTINGS.format(dir=self.dir, port=self.port))
+            f.write(SETTINGS.format(dir=self.dir, port=self.port) + more_settings)
         self.server = subprocess.Popen(
             [f"{self.bin}/postgres", "-D", self.data], stderr=open(f"{base}/postgresql.log", "w"), cwd="/", **drop)
         self.wait()

@@ -7,12 +7,16 @@
 //!
 //! `HOWDAH_SOAK=full` (that is `make soak`) runs a million batches, a number runs that many, and
 //! otherwise a short sample is run. `HOWDAH_SOAK_SEED` repeats the choices of a run, though not its
-//! timing.
+//! timing. `HOWDAH_SOAK_DEEDS` plays only some of the rarer deeds (`soak/deeds.rs`).
 
 mod support;
 
+#[path = "soak/carriers.rs"]
+mod carriers;
 #[path = "soak/coverage.rs"]
 mod coverage;
+#[path = "soak/crowd.rs"]
+mod crowd;
 #[path = "soak/deaths.rs"]
 mod deaths;
 #[path = "soak/deeds.rs"]
@@ -23,6 +27,8 @@ mod errands;
 mod evil;
 #[path = "soak/expect.rs"]
 mod expect;
+#[path = "soak/frames.rs"]
+mod frames;
 #[path = "soak/link.rs"]
 mod link;
 #[path = "soak/losses.rs"]
@@ -33,6 +39,12 @@ mod model;
 mod random;
 #[path = "soak/rider.rs"]
 mod rider;
+#[path = "soak/shapes.rs"]
+mod shapes;
+#[path = "soak/texts.rs"]
+mod texts;
+#[path = "soak/tickets.rs"]
+mod tickets;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +52,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coverage::{Coverage, Moment, Victim};
 use evil::{Evil, lock};
 use rider::{Mode, Rider, Run, Trouble};
+use shapes::Shapes;
 use support::howdah::{Howdah, Settings};
 use support::postgres::{Postgres, RIDER};
 use support::wire::Wire;
@@ -110,7 +123,9 @@ fn prepare(postgres: &Postgres, database: &str) {
          INSERT INTO ledger SELECT g, 0 FROM generate_series(0, {CLIENTS}) g; \
          CREATE TABLE landing (client int, number int, line text); \
          RESET ROLE; GRANT CREATE ON SCHEMA public TO {RIDER}; \
-         ALTER TABLE ledger OWNER TO {RIDER}; ALTER TABLE landing OWNER TO {RIDER}"
+         ALTER TABLE ledger OWNER TO {RIDER}; ALTER TABLE landing OWNER TO {RIDER}; \
+         SET ROLE {RIDER}; {}",
+        carriers::OBJECTS
     ));
 }
 
@@ -140,7 +155,7 @@ fn ride(run: &Run, id: usize, seed: u64) -> Result<(), String> {
             }
             died
         } else {
-            rider.do_something().map(|()| false)
+            rider.do_something()
         };
         let mut over = match done {
             Ok(over) => over,
@@ -314,6 +329,8 @@ fn soak(kind: &Kind) {
         database: kind.name.to_owned(),
         mode: kind.mode,
         evil,
+        deeds: deeds::chosen_deeds(),
+        shapes: Shapes::default(),
         coverage,
         batches: batches.div_ceil(CLIENTS),
         failures: Mutex::default(),
@@ -329,7 +346,7 @@ fn soak(kind: &Kind) {
     println!("soak {}: seed {seed}, {:.1?}\n  {table}", kind.name, begun.elapsed());
     let mut failures = std::mem::take(&mut *lock(&run.failures));
     if failures.is_empty() {
-        failures.extend(run.coverage.missing());
+        failures.extend(run.coverage.missing(&run.deeds));
     }
     let log = howdah.log();
     let last: Vec<&str> = log.lines().rev().take(15).collect();

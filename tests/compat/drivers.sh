@@ -34,3 +34,6 @@ driver_tokio() {
 }
 
 driver_tls() { bash "$COMPAT_ROOT/tests/compat/tls/run.sh"; }
+
+# PostgreSQL's own regression suite, with clusters of its own; HOWDAH_BIN names another howdah.
+driver_regress() { "$COMPAT_ROOT/tests/compat/regress/run.py"; }

@@ -1,6 +1,10 @@
 //! At which moments somebody died, and how often.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::evil::lock;
 
 /// When it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub(crate) struct Coverage {
     pub(crate) cancelled: AtomicU64,
     /// Cancel requests that came too late to cancel anything.
     pub(crate) stray_cancels: AtomicU64,
+    /// How often each of the things was done that not every batch has.
+    deeds: Mutex<BTreeMap<&'static str, u64>>,
     /// Batches that were answered.
     pub(crate) batches: AtomicU64,
     /// Messages that were compared.
@@ -80,9 +86,16 @@ impl Coverage {
         counter.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// What must not be zero and is.
-    pub(crate) fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
+    /// Somebody has done this.
+    pub(crate) fn did(&self, deed: &'static str) {
+        *lock(&self.deeds).entry(deed).or_default() += 1;
+    }
+
+    /// What must not be zero and is, `deeds` among it.
+    pub(crate) fn missing(&self, deeds: &[&'static str]) -> Vec<String> {
+        let done = lock(&self.deeds);
+        let undone = deeds.iter().filter(|deed| !done.contains_key(*deed));
+        let mut missing: Vec<String> = undone.map(|deed| format!("nobody did: {deed}")).collect();
         for (moment, name) in MOMENTS {
             for victim in [Victim::Client, Victim::Server] {
                 if self.times(moment, victim) == 0 {
@@ -127,10 +140,13 @@ impl Coverage {
             get(&self.refused)
         );
         table += &format!(
-            "  queries cancelled {}, cancel requests for nothing {}",
+            "  queries cancelled {}, cancel requests for nothing {}\n",
             get(&self.cancelled),
             get(&self.stray_cancels)
         );
-        table
+        let deeds = lock(&self.deeds);
+        let deeds: Vec<String> =
+            deeds.iter().map(|(deed, times)| format!("{deed} {times}")).collect();
+        table + "  " + &deeds.join(", ")
     }
 }

@@ -5,6 +5,33 @@ use super::model::Unnamed;
 use super::rider::{Mode, Rider, Trouble};
 use super::support::messages::{self, Bind};
 
+/// What is done once in [`HIDDEN_EVERY`] times, by name. `HOWDAH_SOAK_DEEDS=shapes,sequences` plays only these, so that a
+/// fault can be told from another.
+pub(crate) const DEEDS: [&str; 9] = [
+    "hidden carriers",
+    "hidden seat",
+    "sequences",
+    "encodings",
+    "strings",
+    "sizes",
+    "malformed",
+    "shapes",
+    "breaking off",
+];
+const HIDDEN_EVERY: usize = 4;
+
+/// The deeds of this run.
+pub(crate) fn chosen_deeds() -> Vec<&'static str> {
+    match std::env::var("HOWDAH_SOAK_DEEDS").ok().filter(|names| !names.is_empty()) {
+        None => DEEDS.to_vec(),
+        Some(names) => {
+            let chosen = |name: &str| DEEDS.into_iter().find(|deed| *deed == name);
+            let known = "HOWDAH_SOAK_DEEDS names deeds of tests/soak/deeds.rs, separated by commas";
+            names.split(',').map(|name| chosen(name).expect(known)).collect()
+        }
+    }
+}
+
 /// Distinct texts that all clients share.
 const TEXTS: usize = 40;
 
@@ -17,10 +44,16 @@ fn texts(values: &[&str]) -> Vec<Option<Vec<u8>>> {
 }
 
 impl Rider<'_> {
-    /// One thing after another, as an application might; gives the number of it for the log.
-    pub(crate) fn do_something(&mut self) -> Result<(), Trouble> {
-        let choice = self.random.below(100);
-        match choice {
+    /// One thing after another, as an application might. Gives whether the session is over.
+    pub(crate) fn do_something(&mut self) -> Result<bool, Trouble> {
+        if self.random.once_in(HIDDEN_EVERY) {
+            return self.do_a_deed();
+        }
+        self.do_what_is_common().map(|()| false)
+    }
+
+    fn do_what_is_common(&mut self) -> Result<(), Trouble> {
+        match self.random.below(100) {
             0..20 => self.simple_batch(),
             20..58 => self.pipeline(),
             58..74 if self.run.mode != Mode::Statement => self.transaction(),
@@ -36,6 +69,24 @@ impl Rider<'_> {
             98 if self.run.mode != Mode::Statement => self.sit_on_a_server(),
             _ => self.prepare_in_sql(),
         }
+    }
+
+    fn do_a_deed(&mut self) -> Result<bool, Trouble> {
+        let deeds = &self.run.deeds;
+        let deed = deeds[self.random.below(deeds.len())];
+        self.run.coverage.did(deed);
+        match deed {
+            "hidden carriers" => self.hidden_carriers(),
+            "hidden seat" => self.hidden_seat(),
+            "sequences" => self.sequences(),
+            "encodings" => self.changed_encoding(),
+            "strings" => self.changed_strings(),
+            "sizes" => self.any_size(),
+            "malformed" => self.malformed(),
+            "shapes" => self.shapes(),
+            _ => return self.break_off(),
+        }
+        .map(|()| false)
     }
 
     // ----- simple protocol
@@ -411,6 +462,9 @@ impl Rider<'_> {
                     self.model.release_last();
                     self.command(&format!("RELEASE {name}"), "RELEASE");
                 }
+            }
+            8 if self.random.once_in(2) && self.run.deeds.contains(&"hidden carriers") => {
+                self.carry();
             }
             8 => self.set_something(),
             _ => return self.rows_of_a_portal(),

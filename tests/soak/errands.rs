@@ -24,6 +24,10 @@ impl Rider<'_> {
                 let zones = ["Europe/Berlin", "Asia/Tokyo", "America/New_York", "UTC"];
                 zones[self.random.below(zones.len())].to_owned()
             }
+            "client_encoding" => {
+                let encodings = ["SJIS", "BIG5", "GBK", "LATIN1", "UTF8"];
+                encodings[self.random.below(encodings.len())].to_owned()
+            }
             _ => self.unique(),
         };
         self.model.now.settings.insert(name, value.clone());

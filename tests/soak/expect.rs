@@ -10,6 +10,8 @@ pub(crate) enum Expect {
     Tag(u8),
     /// RowDescription with these names.
     Columns(Vec<String>),
+    /// ParameterDescription with these types.
+    Parameters(Vec<u32>),
     /// DataRow with exactly these values.
     Row(Vec<Option<Vec<u8>>>),
     /// CommandComplete with this tag.
@@ -45,6 +47,7 @@ impl Expect {
         match self {
             Self::Tag(tag) => frame.tag == *tag,
             Self::Columns(names) => frame.tag == b'T' && column_names(&frame.body) == *names,
+            Self::Parameters(types) => frame.tag == b't' && parameter_types(&frame.body) == *types,
             Self::Row(values) => frame.tag == b'D' && frame.columns().as_ref() == Some(values),
             Self::Complete(tag) => {
                 frame.tag == b'C' && frame.body.strip_suffix(&[0]) == Some(tag.as_bytes())
@@ -70,6 +73,7 @@ impl Expect {
         match self {
             Self::Tag(tag) => char::from(*tag).to_string(),
             Self::Columns(names) => format!("T {names:?}"),
+            Self::Parameters(types) => format!("t {types:?}"),
             Self::Row(values) => {
                 let show = |value: &Option<Vec<u8>>| match value {
                     None => "null".to_owned(),
@@ -88,6 +92,12 @@ impl Expect {
 
 fn short(value: &[u8]) -> String {
     printable(&value[..value.len().min(40)])
+}
+
+/// The types in a ParameterDescription.
+fn parameter_types(body: &[u8]) -> Vec<u32> {
+    let types = body.get(2..).unwrap_or_default().chunks_exact(4);
+    types.map(|oid| u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]])).collect()
 }
 
 /// The names in a RowDescription: each is followed by 18 bytes about its type.

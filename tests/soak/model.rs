@@ -3,8 +3,15 @@
 use std::collections::BTreeMap;
 
 /// The settings that are changed, and what RESET returns them to, but for `application_name`.
-pub(crate) const SETTINGS: [(&str, &str); 4] =
-    [("application_name", ""), ("soak.mark", ""), ("work_mem", "4MB"), ("TimeZone", "UTC")];
+pub(crate) const SETTINGS: [(&str, &str); 5] = [
+    ("application_name", ""),
+    ("soak.mark", ""),
+    ("work_mem", "4MB"),
+    ("TimeZone", "UTC"),
+    ("client_encoding", "UTF8"),
+];
+/// A setting that only functions name.
+pub(crate) const HIDDEN: &str = "soak.hidden";
 
 /// What ROLLBACK undoes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub(crate) struct Model {
     /// Named statements by the number of their shared text.
     pub(crate) statements: BTreeMap<String, usize>,
     pub(crate) unnamed: Unnamed,
+    /// What the session has drawn last from each sequence, and from any (""). No ROLLBACK undoes it.
+    pub(crate) drawn: BTreeMap<&'static str, String>,
     /// An extended error: all is ignored up to the next Sync.
     pub(crate) skipping: bool,
     startup_name: String,
@@ -47,6 +56,7 @@ impl Model {
         let mut settings: BTreeMap<&'static str, String> =
             SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         settings.insert("application_name", application_name.to_owned());
+        settings.insert(HIDDEN, String::new());
         let now = Volatile { count, settings };
         Self {
             status: b'I',
@@ -55,6 +65,7 @@ impl Model {
             savepoints: Vec::new(),
             statements: BTreeMap::new(),
             unnamed: Unnamed::Absent,
+            drawn: BTreeMap::new(),
             skipping: false,
             startup_name: application_name.to_owned(),
         }
@@ -63,6 +74,8 @@ impl Model {
     /// DISCARD ALL. What a custom setting is then depends on the server.
     pub(crate) fn discard(&mut self) {
         self.statements.clear();
+        self.drawn.clear();
+        self.now.settings.insert(HIDDEN, String::new());
         for (name, default) in SETTINGS {
             self.now.settings.insert(name, default.to_owned());
         }

@@ -14,6 +14,7 @@ use super::expect::Expect;
 use super::losses::Session;
 use super::model::Model;
 use super::random::Random;
+use super::shapes::Shapes;
 use super::support::postgres::RIDER;
 use super::support::transcript::Frame;
 use super::support::wire::{Received, Wire};
@@ -39,6 +40,10 @@ pub(crate) struct Run {
     pub(crate) database: String,
     pub(crate) mode: Mode,
     pub(crate) evil: Evil,
+    /// What is done now and then; see `deeds.rs`.
+    pub(crate) deeds: Vec<&'static str>,
+    /// What a table that clients change is like.
+    pub(crate) shapes: Shapes,
     pub(crate) coverage: Arc<Coverage>,
     /// Batches of each client.
     pub(crate) batches: usize,
@@ -281,22 +286,30 @@ impl<'a> Rider<'a> {
     // ----- running it
 
     fn send(&mut self, bytes: &[u8]) {
-        let splits = match (self.random.below(10), bytes.len()) {
-            (0, ..400) => bytes.len(),
-            (0..=3, _) => 8,
-            _ => 1,
+        let (splits, piece) = match (self.random.below(10), bytes.len()) {
+            (0, ..400) => (bytes.len(), 1),
+            (0, _) => (40, 9_000),
+            (1..=3, _) => (8, usize::MAX),
+            _ => (1, usize::MAX),
         };
         let mut rest = bytes;
         for _ in 1..splits {
             if rest.is_empty() {
                 break;
             }
-            let most = if splits == 8 { rest.len() } else { 1 };
+            let most = rest.len().min(piece);
             let (chunk, after) = rest.split_at(self.random.between(1, most));
             self.wire.send_chunks(std::iter::once(chunk));
             rest = after;
         }
         self.wire.send(rest);
+    }
+
+    /// Sends the batch; whoever calls this reads the answer.
+    pub(crate) fn send_stages(&mut self) {
+        for stage in std::mem::take(&mut self.stages) {
+            self.send(&stage.bytes);
+        }
     }
 
     /// Sends the batch and compares every message of the answer.
@@ -312,10 +325,15 @@ impl<'a> Rider<'a> {
             }
         }
         self.check_reports()?;
+        self.counts_as_answered();
+        Ok(())
+    }
+
+    /// A batch has been answered.
+    pub(crate) fn counts_as_answered(&mut self) {
         self.answered += 1;
         let all = Coverage::count(&self.run.coverage.batches);
         self.disturb(all);
-        Ok(())
     }
 
     fn compare(&mut self, want: &Expect, position: usize) -> Result<(), Trouble> {
