@@ -9,7 +9,7 @@ use crate::backend::welcome::Welcomes;
 use crate::config::import::{Comparison, Shown, compare};
 use crate::config::{Config, console_of};
 use crate::net::{Resolver, ServerTls, SslMode, TcpOptions};
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// Longest wait for its login.

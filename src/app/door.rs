@@ -20,10 +20,11 @@ use crate::session::login::{LoginEnd, Proof, authenticate};
 use crate::session::route::Common;
 use crate::session::startup::Wish;
 use crate::wire::{self, server};
+use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -71,7 +72,7 @@ impl Door {
 
     /// Whether a client is there, or is about to log in.
     pub(super) fn has_visitors(&self) -> bool {
-        let counts = self.admission.lock().unwrap_or_else(PoisonError::into_inner).counts();
+        let counts = self.admission.lock().counts();
         counts.clients > 0 || counts.logins > 0 || self.workers.clients() > 0
     }
 
@@ -209,7 +210,7 @@ struct LoginGuard {
 impl Drop for LoginGuard {
     fn drop(&mut self) {
         if let Some(login) = self.login.take() {
-            self.admission.lock().unwrap_or_else(PoisonError::into_inner).abandon(login);
+            self.admission.lock().abandon(login);
         }
     }
 }
@@ -223,7 +224,7 @@ struct ClientGuard {
 impl Drop for ClientGuard {
     fn drop(&mut self) {
         if let Some(admitted) = self.admitted.take() {
-            self.admission.lock().unwrap_or_else(PoisonError::into_inner).release(admitted);
+            self.admission.lock().release(admitted);
         }
     }
 }
@@ -299,7 +300,7 @@ fn too_late() -> Fault {
 /// Serves one accepted connection until it is handed to a worker, or over.
 pub(super) async fn receive(door: Rc<Door>, stream: Stream, peer: Peer) {
     let (id, since) = (door.common.clients.next_id(), Instant::now());
-    let begun = door.admission.lock().unwrap_or_else(PoisonError::into_inner).begin_login();
+    let begun = door.admission.lock().begin_login();
     let mut guard = match begun {
         Ok(login) => LoginGuard { admission: Arc::clone(&door.admission), login: Some(login) },
         Err(limit) => {
@@ -469,8 +470,7 @@ async fn admit(
     let Some(login) = guard.login.take() else {
         return Err(Ended::Left("login counted twice".to_owned()));
     };
-    let admitted =
-        door.admission.lock().unwrap_or_else(PoisonError::into_inner).admit(login, candidate);
+    let admitted = door.admission.lock().admit(login, candidate);
     let admitted = admitted.map_err(|limit| Ended::Refused(refused(&limit)))?;
     let client = ClientGuard { admission: Arc::clone(&door.admission), admitted: Some(admitted) };
     Ok((destination, client))

@@ -7,8 +7,8 @@ use super::run::limits_of_clients;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
 use crate::metrics::EventKind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// What a reload would change.
 ///
@@ -71,7 +71,7 @@ fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
     door.tells_of_servers.store(new.config.log.log_disconnections, Ordering::Relaxed);
     door.common.queries.set_limit(new.config.howdah.max_tracked_queries);
     let limits = limits_of_clients(&new.config);
-    door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
+    door.admission.lock().set_options(limits);
     // Servers that were reached another way are replaced as they come free.
     let reconnect = changes.iter().any(|change| change.key.starts_with("tls.server."));
     let new = Rc::new(new);

@@ -11,8 +11,9 @@ use crate::metrics::{PoolTraffic, Totals};
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -222,7 +223,7 @@ impl Routes {
         // A client's own keys open the server only as the client itself.
         let keys = keys.filter(|_| options.password.is_none() && options.server_user == user);
         if let Some(credential) = keys.or_else(|| credential(&options, users)) {
-            *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
+            *route.account.credential.lock() = credential;
         }
         Some(Destination { route, options, database: database_id, user: user_id })
     }
@@ -423,7 +424,7 @@ impl Routes {
             {
                 return Arc::clone(known);
             }
-            credential = known.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            credential = known.credential.lock().clone();
             self.common.pools.reconnect(pool);
             known.replaced.notify_waiters();
         }

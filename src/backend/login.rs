@@ -19,9 +19,10 @@ use crate::net::{
 };
 use crate::sql;
 use crate::wire::{self, client, server};
+use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -408,7 +409,7 @@ async fn authenticate(
     account: &Account,
     context: &LoginContext,
 ) -> Result<(), LoginFailure> {
-    let credential = account.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let credential = account.credential.lock().clone();
     let certificate = framed.stream().tls().and_then(|tls| tls.peer_certificates()?.first());
     let binding = certificate.and_then(|leaf| tls_server_end_point(leaf));
     let mut nonce = [0; crate::auth::scram::NONCE_BYTES];

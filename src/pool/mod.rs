@@ -18,8 +18,9 @@ use self::core::{At, Core, Effects, FailureClass, Opening, Placed, Tick, WaiterI
 use crate::backend::card::ServerCard;
 use crate::backend::login::LoginFailure;
 use crate::backend::server::{Reported, Server};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -59,7 +60,7 @@ impl Pools {
     }
 
     fn extras(&self) -> MutexGuard<'_, HashMap<WaiterId, Arc<Extras>>> {
-        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
+        self.extras.lock()
     }
 
     /// The startup parameters that an opening for this waiter needs.
@@ -68,7 +69,7 @@ impl Pools {
     }
 
     fn lock(&self) -> MutexGuard<'_, ServerCore> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     /// Runs one operation on the core and then, without the lock, what it left to do.
@@ -91,7 +92,7 @@ impl Pools {
             closing.server.ends(closing.reason.words());
         }
         if !effects.openings.is_empty() {
-            let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.openings.lock();
             queue.extend(effects.openings);
             drop(queue);
             self.openings_pending.notify_one();
@@ -108,7 +109,7 @@ impl Pools {
     pub async fn openings(&self) -> Vec<Opening> {
         loop {
             let due = {
-                let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut queue = self.openings.lock();
                 std::mem::take(&mut *queue)
             };
             if !due.is_empty() {

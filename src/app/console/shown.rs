@@ -19,7 +19,7 @@ use figures::{averages, stats, totals};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 type Row = Vec<Value>;
@@ -289,7 +289,7 @@ fn peer_pools(door: &Door) -> Vec<Row> {
 fn lists(door: &Door) -> Vec<Row> {
     let now = door.now();
     let (views, counts) = (views(door), snapshots(door));
-    let logins = door.admission.lock().unwrap_or_else(PoisonError::into_inner).counts().logins;
+    let logins = door.admission.lock().counts().logins;
     let idle: u32 = counts.values().map(|one| one.idle).sum();
     let used: u32 = counts.values().map(|one| one.opening + one.granted + one.leased).sum();
     let resolver = &now.context.resolver;

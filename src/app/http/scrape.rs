@@ -12,7 +12,6 @@ use crate::metrics::{Distribution, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
 use crate::session::card::Doing;
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::SystemTime;
 
 /// What stands for the database and the user of pools that the configuration does not name.
@@ -246,7 +245,7 @@ fn process(text: &mut Exposition, door: &Door) {
     let help = "When the process started, in seconds since 1970.";
     text.family("howdah_start_time_seconds", Measure::Gauge, help);
     text.duration(&[], u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-    let logins = door.admission.lock().unwrap_or_else(PoisonError::into_inner).counts().logins;
+    let logins = door.admission.lock().counts().logins;
     let paused = door.routes.borrow().paused().all;
     let gauges = [
         ("howdah_clients", "Clients of all databases.", cards(door).len() as u64),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Secret;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::sync::mpsc::Sender;
 use tracing::dispatcher::with_default;
 
@@ -11,7 +11,7 @@ struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -22,7 +22,7 @@ impl Write for Memory {
 
 impl Memory {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+        String::from_utf8(self.0.lock().clone()).expect("UTF-8")
     }
 }
 
