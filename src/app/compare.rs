@@ -1,6 +1,6 @@
 //! `howdah import --check`: asks a PgBouncer that runs what it is set to.
 
-use super::AppError;
+use super::error::AppError;
 use crate::auth::{Credential, Password};
 use crate::backend::login::{Account, KeyCache, LoginContext, open};
 use crate::backend::server::Server;

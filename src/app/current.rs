@@ -1,6 +1,6 @@
 //! What a reload replaces as a whole: the configuration and what is made from it.
 
-use super::AppError;
+use super::error::AppError;
 use crate::auth::Users;
 use crate::backend::login::{KeyCache, LoginContext};
 use crate::config::{self, Config};

@@ -1,8 +1,8 @@
 //! The page at `/`, which is in the binary, and the figures that it draws.
 
-use super::super::console::rows;
-use super::super::door::Door;
 use crate::admin::{View, json};
+use crate::app::pooler::Pooler;
+use crate::app::show::rows;
 
 /// The page, its script and its style: path, content type, text.
 pub(super) const FILES: &[(&str, &str, &str)] = &[
@@ -26,10 +26,10 @@ const VIEWS: &[(&str, View, usize)] = &[
 ];
 
 /// The figures, as JSON. `unready`: why clients had better go elsewhere.
-pub(super) fn data(door: &Door, unready: Option<&str>) -> String {
+pub(super) fn data(pooler: &Pooler, unready: Option<&str>) -> String {
     let mut out = String::from("{");
     for (name, view, max) in VIEWS {
-        let mut rows = rows(door, *view);
+        let mut rows = rows(pooler, *view);
         rows.truncate(*max);
         json::text(&mut out, name);
         out.push(':');

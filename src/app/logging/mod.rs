@@ -5,16 +5,17 @@
 //! (`repeats`). A session names its fields `connection`, `client`, `user` and `database`, in its
 //! span or in the event. Secrets do not get here: their types show `***`.
 
+mod error;
 mod output;
 mod pgbouncer;
 #[cfg(test)]
 mod tests;
 
+pub use error::LoggingError;
 pub use output::Destination;
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -50,26 +51,6 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Target of the lines that the log writes about itself.
 const OWN_TARGET: &str = "howdah::log";
-
-/// Why logging did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
-    /// The writer's thread could not be started.
-    #[error("cannot start the log writer: {0}")]
-    Thread(#[from] io::Error),
-    /// The file cannot be opened.
-    #[error("cannot open the log {}: {error}", path.display())]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        error: io::Error,
-    },
-    /// Something in this process logs already.
-    #[error("logging is set up already")]
-    Twice(#[from] tracing::dispatcher::SetGlobalDefaultError),
-}
 
 /// What lines look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
