@@ -7,6 +7,7 @@
 pub mod fault;
 pub mod metrics;
 pub mod wire;
+pub mod word;
 
 pub mod sql;
 

@@ -9,13 +9,14 @@
 //! ```
 
 mod batch;
+mod portal;
 
 use super::command::{Command, Harmless};
 use super::table::{self, Value, framed};
 use crate::fault::{Fault, Side, Words};
 use crate::sql;
 use crate::wire::{self, client, server};
-use batch::Portal;
+use portal::Portal;
 use std::collections::{HashMap, VecDeque};
 
 /// What a client is told at login: ParameterStatus by name.

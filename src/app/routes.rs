@@ -6,11 +6,11 @@ use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
 use crate::backend::login::Account;
 use crate::backend::settings::Settings;
 use crate::backend::welcome::Welcomes;
-use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
+use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::NodeAddress;
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
-use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
+use crate::session::route::{Common, Options, Route};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -497,16 +497,8 @@ fn pool_options(config: &Config, options: &EffectiveOptions) -> PoolOptions {
 fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
     let timeouts = &config.timeouts;
     Options {
-        mode: match options.pool_mode {
-            PoolMode::Session => Mode::Session,
-            PoolMode::Transaction => Mode::Transaction,
-            PoolMode::Statement => Mode::Statement,
-        },
-        state_policy: match config.pool.session_state_policy {
-            SessionStatePolicy::Pin => StatePolicy::Pin,
-            SessionStatePolicy::Error => StatePolicy::Error,
-            SessionStatePolicy::Ignore => StatePolicy::Ignore,
-        },
+        mode: options.pool_mode,
+        state_policy: config.pool.session_state_policy,
         max_prepared_statements: config.pool.max_prepared_statements as usize,
         max_packet_size: usize::try_from(config.howdah.max_packet_size).unwrap_or(usize::MAX),
         server_reset_query: config.pool.server_reset_query.as_deref().map(Into::into),

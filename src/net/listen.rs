@@ -1,7 +1,8 @@
 //! Where clients come in: TCP addresses and a Unix socket.
 
 use super::dial::TcpOptions;
-use super::stream::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
