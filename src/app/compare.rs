@@ -2,7 +2,8 @@
 
 use super::error::AppError;
 use crate::auth::{Credential, Password};
-use crate::backend::login::{Account, KeyCache, LoginContext, open};
+use crate::backend::key_cache::KeyCache;
+use crate::backend::login::{Account, LoginContext, open};
 use crate::backend::server::Server;
 use crate::backend::settings::SettingsTable;
 use crate::backend::welcome::Welcomes;

@@ -2,7 +2,8 @@
 
 use super::error::AppError;
 use crate::auth::Users;
-use crate::backend::login::{KeyCache, LoginContext};
+use crate::backend::key_cache::KeyCache;
+use crate::backend::login::LoginContext;
 use crate::config::{self, Config};
 use crate::net::{ClientTls, Identity, Resolver, ServerTls};
 use std::sync::Arc;

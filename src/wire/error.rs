@@ -93,6 +93,17 @@ pub fn with_message(out: &mut Vec<u8>, body: &[u8], message: &[u8]) {
     });
 }
 
+/// Appends the error in `body` with another message and another hint.
+pub fn with_texts(out: &mut Vec<u8>, body: &[u8], message: &[u8], hint: &[u8]) {
+    sized(out, super::server::ERROR, |out| {
+        for (kind, text) in fields(body).filter(|(kind, _)| *kind != b'H') {
+            field(out, kind, if kind == b'M' { message } else { text });
+        }
+        field(out, b'H', hint);
+        out.push(0);
+    });
+}
+
 /// The error in `body` as one that ends the session.
 pub fn as_fatal(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -126,6 +137,8 @@ mod tests {
     #[test]
     fn a_message_is_replaced_and_the_rest_kept() {
         let mut out = Vec::new();
+        with_texts(&mut out, b"SFATAL\0C28P01\0Mold\0Hold hint\0Fauth.c\0\0", b"new", b"hint");
+        assert_eq!(out.split_off(0)[5..], *b"SFATAL\0C28P01\0Mnew\0Fauth.c\0Hhint\0\0");
         with_message(&mut out, b"SERROR\0C26000\0Mold\0F prepare.c\0\0", b"new");
         assert_eq!(&out[5..], b"SERROR\0C26000\0Mnew\0F prepare.c\0\0");
     }

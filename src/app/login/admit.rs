@@ -7,7 +7,6 @@ use super::refusals::{Ended, disabled, refused, too_many_names};
 use crate::app::current::Current;
 use crate::app::pooler::Pooler;
 use crate::app::routes::Destination;
-use crate::auth::Credential;
 use crate::backend::settings::Settings;
 use crate::fault::{Fault, Side};
 use crate::net::{Framed, Peer};
@@ -29,14 +28,14 @@ pub(in crate::app) async fn admit(
     let proof = prove(pooler, begun, framed, wish).await?;
     let now = pooler.current();
     let names = (wish.database.as_str(), wish.user.as_str());
-    let keys = proof.keys.map(Credential::Keys);
     if pooler.routes.borrow().is_disabled(&wish.database) {
         return Err(Ended::Refused(disabled(&wish.database)));
     }
     if !pooler.routes.borrow_mut().has_room(&now.config, now.users.as_ref(), names) {
         return Err(Ended::Refused(too_many_names()));
     }
-    let destination = pooler.routes.borrow_mut().find(&now.config, now.users.as_ref(), names, keys);
+    let destination =
+        pooler.routes.borrow_mut().find(&now.config, now.users.as_ref(), names, proof.keys);
     let Some(destination) = destination else {
         let text = format!("database \"{}\" does not exist", wish.database);
         let fault = Fault::session(Side::Client, "3D000", text)
