@@ -6,12 +6,14 @@
 //! span or in the event. Secrets do not get here: their types show `***`.
 
 mod error;
+mod fields;
 mod output;
 mod pgbouncer;
 #[cfg(test)]
 mod tests;
 
 pub use error::LoggingError;
+pub(super) use fields::as_one_word;
 pub use output::Destination;
 
 use std::cell::RefCell;
@@ -34,6 +36,7 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{LogFormat, LogLevel};
 
 use super::repeats::{Repeated, Repeats};
+use fields::TextFields;
 use output::{LogFile, Output, Prioritised, Style, is_journal};
 use pgbouncer::PgBouncerLines;
 
@@ -176,7 +179,7 @@ fn build(
             Dispatch::new(subscriber.with(layer))
         }
         Lines::Own(LogFormat::Text) => {
-            let layer = layer.with_ansi(style.colours);
+            let layer = layer.with_ansi(style.colours).fmt_fields(TextFields);
             let layer = layer.map_event_format(|inner| Prioritised { inner, on });
             Dispatch::new(subscriber.with(layer))
         }

@@ -1,6 +1,7 @@
 //! Lines of the log and events for logins, in our words or in PgBouncer's.
 
 use crate::app::current::Current;
+use crate::app::logging::as_one_word;
 use crate::app::pooler::Pooler;
 use crate::fault::{Fault, Words};
 use crate::metrics::EventKind;
@@ -87,8 +88,10 @@ fn log_attempt((id, peer): (u64, &Peer), wish: &Wish, tls: &str) {
     let replication = wish.extras.iter().find(|(name, _)| name == "replication");
     let replication = replication.map_or("no", |(_, value)| value.as_str());
     let tls = if tls.is_empty() { "no" } else { tls };
+    let (db, name) = (as_one_word(database), as_one_word(user));
+    let replication = as_one_word(replication);
     tracing::info!(
         client = id, %peer, user, database,
-        "login attempt: db={database} user={user} tls={tls} replication={replication}"
+        "login attempt: db={db} user={name} tls={tls} replication={replication}"
     );
 }
