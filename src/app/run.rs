@@ -142,7 +142,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         _ = io::stdout().write_all(&[UP]).and_then(|()| io::stdout().flush());
     }
     let end = until_end(&pooler, &mut signals).await;
-    let by_signal = !end.1.is_empty() && matches!(end.0, ProcessOrder::Drain | ProcessOrder::Wait);
+    let by_signal = !end.1.is_empty() && end.0.is_gentle();
     if is_pgbouncer && pooler.is_suspended() && by_signal {
         pooler.logs_server_ends.store(false, Ordering::Relaxed);
         tracing::error!("{}suspend was in progress, going down immediately", end.1);
@@ -157,8 +157,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     service::stopping();
     // Who reads nothing could not end its transaction.
     pooler.resume();
-    let gently = matches!(end.0, ProcessOrder::Drain | ProcessOrder::Wait);
-    entrance.close(gently && config.howdah.so_reuseport).await;
+    entrance.close(end.0.is_gentle() && config.howdah.so_reuseport).await;
     wind_up(&pooler, &mut signals, end).await;
     // Those that are left go with the process.
     pooler.logs_server_ends.store(false, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use super::pooler::Pooler;
 use super::reload::reload;
 use super::service;
 use super::signals::{ProcessOrder, Signals};
+use super::workers::Dismissal;
 use crate::fault::Words;
 use crate::session::card::Order;
 use std::time::Duration;
@@ -34,7 +35,11 @@ pub(super) async fn until_end(
             (ProcessOrder::Pause, _) => console::pause_all(pooler),
             (ProcessOrder::Resume, _) => console::resume_all(pooler),
             asked @ (
-                ProcessOrder::Drain | ProcessOrder::Wait | ProcessOrder::Stop | ProcessOrder::Quit,
+                ProcessOrder::Drain
+                | ProcessOrder::WaitForServers
+                | ProcessOrder::Wait
+                | ProcessOrder::Stop
+                | ProcessOrder::Quit,
                 _,
             ) => return asked,
         }
@@ -60,9 +65,18 @@ pub(super) async fn wind_up(
                 "shutting down, waiting for clients to end their transactions",
                 "shutting down, waiting for all servers connections to be released",
             );
-            pooler.workers.dismiss(Order::Drain).await;
+            pooler.workers.dismiss(Dismissal::All(Order::Drain)).await;
             let limit = pooler.current().config.howdah.shutdown_timeout;
             drain(pooler, signals, limit, has_clients).await;
+            dropped("server");
+        }
+        ProcessOrder::WaitForServers => {
+            log(
+                "shutting down, waiting for servers to be released",
+                "shutting down, waiting for all servers connections to be released",
+            );
+            pooler.workers.dismiss(Dismissal::WaitForServers).await;
+            drain(pooler, signals, None, has_clients).await;
             dropped("server");
         }
         ProcessOrder::Wait => {
@@ -79,7 +93,7 @@ pub(super) async fn wind_up(
         }
         ProcessOrder::Quit => return log("fast exit", "fast exit"),
     }
-    pooler.workers.dismiss(Order::Stop).await;
+    pooler.workers.dismiss(Dismissal::All(Order::Stop)).await;
     until_empty(pooler, Some(LAST_MOMENT), has_clients).await;
 }
 

@@ -9,6 +9,8 @@ use tokio::sync::mpsc::Receiver;
 pub(super) enum ProcessOrder {
     /// To end when the clients have ended their transactions.
     Drain,
+    /// To end when all servers are released: in session mode when their clients have left.
+    WaitForServers,
     /// To end when the clients have left by themselves.
     Wait,
     /// To end at once; clients are told.
@@ -21,6 +23,16 @@ pub(super) enum ProcessOrder {
     Pause,
     /// To end that.
     Resume,
+}
+
+impl ProcessOrder {
+    /// Whether the process ends only when its clients are ready.
+    pub(super) fn is_gentle(self) -> bool {
+        match self {
+            Self::Drain | Self::WaitForServers | Self::Wait => true,
+            Self::Stop | Self::Quit | Self::Reload | Self::Pause | Self::Resume => false,
+        }
+    }
 }
 
 /// The signals that the process obeys, and the console.
@@ -66,7 +78,7 @@ impl Signals {
                 (asked, "got SIGTERM, ")
             }
             _ = self.int.recv() => {
-                let asked = if self.as_pgbouncer { ProcessOrder::Drain } else { ProcessOrder::Stop };
+                let asked = if self.as_pgbouncer { ProcessOrder::WaitForServers } else { ProcessOrder::Stop };
                 (asked, "got SIGINT, ")
             }
             _ = self.quit.recv() => (ProcessOrder::Quit, "got SIGQUIT, "),

@@ -184,7 +184,7 @@ fn changed_one(key: &str, changed: Result<Vec<Change>, Unset>) -> Result<Outcome
 fn shutdown(pooler: &Pooler, how: Shutdown) -> Outcome {
     let asked = match how {
         Shutdown::Now => ProcessOrder::Stop,
-        Shutdown::WaitForServers => ProcessOrder::Drain,
+        Shutdown::WaitForServers => ProcessOrder::WaitForServers,
         Shutdown::WaitForClients => ProcessOrder::Wait,
     };
     match pooler.orders.try_send(asked) {
