@@ -123,10 +123,13 @@ fn answer(pooler: &Pooler, request: &Request<Incoming>, peer: SocketAddr) -> Ans
     }
     match path {
         "/metrics" => with_type(text(StatusCode::OK, scrape::metrics(pooler)), CONTENT_TYPE),
-        "/data.json" => {
-            let data = page::data(pooler, unready(pooler));
-            with_type(text(StatusCode::OK, data), "application/json")
-        }
+        "/data.json" => match page::data(pooler, unready(pooler)) {
+            Ok(data) => with_type(text(StatusCode::OK, data), "application/json"),
+            Err(error) => {
+                tracing::error!("the figures of the page are no JSON: {error}");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n")
+            }
+        },
         _ => text(StatusCode::NOT_FOUND, "not found: there are /, /metrics, /live and /ready\n"),
     }
 }

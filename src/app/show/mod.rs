@@ -8,5 +8,5 @@ mod source;
 mod statements;
 mod views;
 
-pub(super) use source::{cards, snapshots};
+pub(super) use source::{Row, cards, snapshots};
 pub(super) use views::rows;
