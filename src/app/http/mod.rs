@@ -122,15 +122,23 @@ fn answer(pooler: &Pooler, request: &Request<Incoming>, peer: SocketAddr) -> Ans
         return refused;
     }
     match path {
-        "/metrics" => with_type(text(StatusCode::OK, scrape::metrics(pooler)), CONTENT_TYPE),
-        "/data.json" => match page::data(pooler, unready(pooler)) {
-            Ok(data) => with_type(text(StatusCode::OK, data), "application/json"),
-            Err(error) => {
-                tracing::error!("the figures of the page are no JSON: {error}");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n")
-            }
-        },
+        "/metrics" => figures(scrape::metrics(pooler), CONTENT_TYPE),
+        "/data.json" => figures(page::data(pooler, unready(pooler)), "application/json"),
         _ => text(StatusCode::NOT_FOUND, "not found: there are /, /metrics, /live and /ready\n"),
+    }
+}
+
+/// Figures, if they could be written.
+fn figures(
+    written: Result<impl Into<Bytes>, impl std::fmt::Display>,
+    kind: &'static str,
+) -> Answer {
+    match written {
+        Ok(figures) => with_type(text(StatusCode::OK, figures), kind),
+        Err(error) => {
+            tracing::error!("figures cannot be written: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n")
+        }
     }
 }
 

@@ -282,7 +282,10 @@ fn process(text: &mut Exposition, pooler: &Pooler) {
 }
 
 /// All of it.
-pub(super) fn metrics(pooler: &Pooler) -> String {
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn metrics(pooler: &Pooler) -> prometheus::Result<String> {
     let mut text = Exposition::default();
     process(&mut text, pooler);
     pools(&mut text, &series(pooler));
