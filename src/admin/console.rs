@@ -48,8 +48,6 @@ pub enum Step {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// It is done, and there is something to know.
-    Noticed(Fault),
     /// Its rows, in the columns that [`Command::columns`] says.
     Rows(Vec<Vec<Value>>),
     /// It was refused.
@@ -214,7 +212,6 @@ impl Console {
                 self.fail(out, &fault);
                 return false;
             }
-            Outcome::Noticed(fault) => wire::notice(out, &fault),
             Outcome::Rows(rows) => {
                 let columns = command.columns().unwrap_or_default();
                 table::describe(out, columns, &[]);

@@ -264,7 +264,7 @@ impl ClientExchange {
 
     /// Takes the body of the client's `p` message (without type and length).
     ///
-    /// Expensive only if [`ClientExchange::is_next_response_expensive`].
+    /// Derives keys (0.5 ms at 4,096 iterations) for a cleartext password against a verifier.
     ///
     /// # Errors
     /// The exchange is over; any further response is a protocol violation.
@@ -295,13 +295,6 @@ impl ClientExchange {
             State::SaslPending(pending) => self.on_client_final(pending, body),
             State::Over => Err(Rejection::Protocol("unexpected password message")),
         }
-    }
-
-    /// Whether the next [`ClientExchange::respond`] derives keys (0.5 ms at 4,096 iterations), to be
-    /// done off the threads that serve queries: a cleartext password against a verifier.
-    #[must_use]
-    pub fn is_next_response_expensive(&self) -> bool {
-        matches!(&self.state, State::Password { secret: Secret::Scram(_), .. })
     }
 
     /// After a login by SCRAM: what lets us log in as this client to servers whose verifier equals

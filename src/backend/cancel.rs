@@ -95,11 +95,6 @@ impl CancelInFlight {
     pub async fn send(self, stream: Stream) -> io::Result<()> {
         send(stream, &self.target.key).await
     }
-
-    /// The server that it is for.
-    pub fn target(&self) -> &Arc<CancelTarget> {
-        &self.target
-    }
 }
 
 impl Drop for CancelInFlight {

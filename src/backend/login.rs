@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// Longest message that a server may send before it is ready.
 const LOGIN_FRAME_MAX: usize = 1 << 20;
@@ -327,7 +327,6 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),
         reported: Arc::new(reported),
-        since: Instant::now(),
         life: None,
     })
 }

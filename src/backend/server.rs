@@ -15,7 +15,6 @@ use crate::metrics::Run;
 use crate::net::Stream;
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// What to commit when an answer comes, or to undo when it does not.
 #[derive(Debug)]
@@ -121,8 +120,6 @@ pub struct Server {
     pub reported: Arc<Reported>,
     /// `standard_conforming_strings`, as of the last time it said so.
     pub conforming: bool,
-    /// When it logged in.
-    pub since: Instant,
     /// Its place in the log, once it has one.
     pub life: Option<Box<Life>>,
 }

@@ -134,14 +134,6 @@ impl Listener {
         ])
     }
 
-    /// The port, of a TCP listener.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp(listener, _) => listener.local_addr().ok().map(|address| address.port()),
-            Self::Unix(..) => None,
-        }
-    }
-
     /// The next client. Errors that concern one connection, or that pass, are waited out: a
     /// listener never ends by itself. Cancel safe.
     pub async fn accept(&self) -> (Stream, Peer) {

@@ -77,11 +77,6 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault) {
     response(out, super::server::ERROR, fault.severity(), fault);
 }
 
-/// Appends NoticeResponse with severity NOTICE.
-pub fn notice(out: &mut Vec<u8>, notice: &Fault) {
-    response(out, super::server::NOTICE, "NOTICE", notice);
-}
-
 /// Appends the error in `body` with other texts: for a statement that the client knows by another
 /// name. Fields that are not named stay as the server sent them.
 pub fn with_message(out: &mut Vec<u8>, body: &[u8], message: &[u8]) {

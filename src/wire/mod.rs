@@ -10,7 +10,7 @@ mod frame;
 pub mod server;
 mod startup;
 
-pub use error::{ErrorFields, as_fatal, error_fields, fault, notice, with_message, with_texts};
+pub use error::{ErrorFields, as_fatal, error_fields, fault, with_message, with_texts};
 pub use frame::{HEADER_LEN, Header, MalformedFrame, header};
 pub use startup::{
     CANCEL_BODY_MAX, First, MalformedStartup, STARTUP_MAX, StartupParameters, cancel_request,

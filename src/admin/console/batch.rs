@@ -142,10 +142,6 @@ impl Console {
                 self.fail(out, &fault);
                 self.skipping = true;
             }
-            Outcome::Noticed(fault) => {
-                wire::notice(out, &fault);
-                complete(out, command);
-            }
             Outcome::Done => complete(out, command),
             Outcome::Rows(rows) => {
                 if let Some(portal) = self.portals.get_mut(name) {

@@ -58,11 +58,6 @@ impl ClientTls {
         Ok(Self { mode, config: Some(Arc::new(config)), end_point: end_point.map(Arc::from) })
     }
 
-    /// The mode.
-    pub fn mode(&self) -> ClientSslMode {
-        self.mode
-    }
-
     /// Whether SSLRequest is answered `S` and a direct TLS connection is taken.
     pub fn is_offered(&self) -> bool {
         self.config.is_some()
