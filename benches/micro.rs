@@ -75,8 +75,8 @@ fn texts() -> Texts {
 fn same_text(count: u64) {
     let mut texts = texts();
     for _ in 0..count {
-        let text = Text { database: "bench", conforming: true, sql: black_box(PREPARED) };
-        assert!(texts.effects(text, &mut |_| true) == 0 && texts.run(text).is_some());
+        let text = Text { database: "bench", rules: howdah::sql::Rules::STANDARD, catalog: None, sql: black_box(PREPARED) };
+        assert!(texts.effects(text, &mut |_| true).is_empty() && texts.run(text).is_some());
     }
 }
 
@@ -84,7 +84,7 @@ fn same_text(count: u64) {
 fn same_skeleton(count: u64) {
     let mut texts = texts();
     for _ in 0..count {
-        let text = Text { database: "bench", conforming: true, sql: black_box(CALLING) };
+        let text = Text { database: "bench", rules: howdah::sql::Rules::STANDARD, catalog: None, sql: black_box(CALLING) };
         let (effects, run) = texts.read(text, &mut |_| true);
         assert!(effects == 0 && run.is_some());
     }

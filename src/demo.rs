@@ -24,9 +24,6 @@ const CLIENTS: u32 = 20;
 /// Server connections howdah may open: few, so that the summary shows what pooling does.
 const POOL_SIZE: u32 = 5;
 const LOAD: Duration = Duration::from_secs(15);
-/// The size of pgbench's tables: 500,000 accounts.
-const SCALE: u32 = 5;
-
 /// Runs the demo in a runtime of its own, hence must be called outside of one.
 ///
 /// With `once` it ends by itself when the load is done; otherwise everything stays up until Ctrl-C.

@@ -2,11 +2,12 @@
 //!
 //! `ARCHITECTURE.md` is the map: the layers, the life of a query, and every task, lock and channel.
 //! Modules are listed lowest layer first; a module imports only from modules above it in this list,
-//! and `tests/tidy.rs` fails the build when one does not.
+//! and `tests/tidy` fails the build when one does not.
 
 pub mod fault;
 pub mod metrics;
 pub mod wire;
+pub mod word;
 
 pub mod sql;
 

@@ -9,11 +9,11 @@
 
 mod support;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use support::howdah::{Howdah, Settings};
 use support::postgres::Postgres;
@@ -45,11 +45,11 @@ where
                     let failure = play(script);
                     failed.extend(failure.map(|failure| format!("{}: {failure}", script.name)));
                 }
-                failures.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
+                failures.lock().extend(failed);
             });
         }
     });
-    failures.into_inner().unwrap_or_else(PoisonError::into_inner)
+    failures.into_inner()
 }
 
 fn only() -> Option<String> {
@@ -125,7 +125,7 @@ fn untrue(seen: &Seen) -> Option<String> {
 type Annotations = Mutex<BTreeMap<PathBuf, BTreeMap<usize, String>>>;
 
 fn annotate(annotations: &Annotations, script: &Script, seen: &Seen) {
-    let mut annotations = annotations.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut annotations = annotations.lock();
     for (line, came, expected) in &seen.briefs {
         if *line > 0 && expected.is_none() && came.len() <= LONGEST_ANNOTATION {
             annotations.entry(script.file.clone()).or_default().insert(*line, came.clone());
@@ -134,7 +134,7 @@ fn annotate(annotations: &Annotations, script: &Script, seen: &Seen) {
 }
 
 fn write_annotations(annotations: Annotations) {
-    for (file, lines) in annotations.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for (file, lines) in annotations.into_inner() {
         let text = fs::read_to_string(&file).expect("the script that was just played");
         let mut out = String::new();
         for (index, line) in text.lines().enumerate() {

@@ -174,7 +174,10 @@ fn servers_are_logged_in_to_by_every_method() {
         let howdah = Howdah::start(&forced.set("databases.app.password", "wr0ng"));
         let mut wire = Wire::tcp(howdah.address());
         let error = refusal(&mut wire, &[("user", "whoever"), ("database", "app")], "");
-        let words = format!("FATAL 28P01 password authentication failed for user \"{user}\"");
+        let words = format!(
+            "FATAL 28P01 the pooler could not log in to the server: password authentication failed \
+             for user \"{user}\""
+        );
         assert_eq!(told(&error), words);
         assert!(!howdah.log().contains("wr0ng"), "{}", howdah.log());
     }

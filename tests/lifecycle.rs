@@ -68,6 +68,55 @@ fn a_session_mode_client_leaves_when_its_transaction_is_over() {
     assert!(howdah.wait().success());
 }
 
+/// Settings of session mode with one server for everybody, and the administrator `boss`.
+fn session_mode(database: &str) -> Settings {
+    settings(database, "session")
+        .set("pool.default_pool_size", 1)
+        .set("howdah.shutdown_timeout", "100ms")
+        .set("howdah.admin_users", vec!["boss"])
+}
+
+/// In session mode a server is released when its client leaves, and not before.
+#[test]
+fn shutdown_wait_for_servers_waits_for_the_clients_of_session_mode() {
+    let mut howdah = Howdah::start(&session_mode("wait_for_servers"));
+    let mut holder = client(&howdah, "wait_for_servers");
+    holder.run("SELECT 1");
+    let mut idle = client(&howdah, "wait_for_servers");
+    let mut waiting = client(&howdah, "wait_for_servers");
+    let mut console = Wire::login(howdah.address(), "boss", "howdah");
+    waiting.send(&messages::query("SELECT 1"));
+    eventually("it waits", || {
+        let rows = console.rows("SHOW CLIENTS");
+        rows.iter().any(|row| row.iter().any(|value| value == "waiting"))
+    });
+    console.run("SHUTDOWN WAIT_FOR_SERVERS");
+    assert_eq!(told(&last_words(&mut idle)), GOODBYE);
+    assert_eq!(told(&last_words(&mut waiting)), GOODBYE);
+    // Longer than shutdown_timeout, which is for SIGTERM.
+    for statement in ["SELECT pg_sleep(0.3)", "BEGIN", "SELECT 1", "COMMIT", "SELECT 1"] {
+        holder.run(statement);
+        assert!(howdah.ended().is_none(), "{}", howdah.log());
+    }
+    holder.disconnect();
+    assert!(howdah.wait().success());
+}
+
+#[test]
+fn shutdown_wait_for_clients_waits_for_all_clients_of_session_mode() {
+    let mut howdah = Howdah::start(&session_mode("wait_for_clients"));
+    let mut holder = client(&howdah, "wait_for_clients");
+    holder.run("SELECT 1");
+    let mut idle = client(&howdah, "wait_for_clients");
+    Wire::login(howdah.address(), "boss", "howdah").run("SHUTDOWN WAIT_FOR_CLIENTS");
+    holder.run("SELECT pg_sleep(0.3)");
+    holder.disconnect();
+    idle.run("SELECT 1");
+    assert!(howdah.ended().is_none(), "{}", howdah.log());
+    idle.disconnect();
+    assert!(howdah.wait().success());
+}
+
 #[test]
 fn shutdown_timeout_ends_what_does_not_end() {
     let settings = settings("deadline", "transaction").set("howdah.shutdown_timeout", "300ms");

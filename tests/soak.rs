@@ -46,8 +46,10 @@ mod texts;
 #[path = "soak/tickets.rs"]
 mod tickets;
 
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use coverage::{Coverage, Moment, Victim};
 use evil::{Evil, lock};
@@ -189,7 +191,7 @@ fn all_ride(run: &Run, seed: u64) {
     std::thread::scope(|scope| {
         for id in 0..CLIENTS {
             scope.spawn(move || {
-                let rode = std::panic::catch_unwind(|| ride(run, id, seed));
+                let rode = catch_unwind(AssertUnwindSafe(|| ride(run, id, seed)));
                 match rode {
                     Ok(Ok(())) => {}
                     Ok(Err(failure)) => run.fail(failure),
@@ -316,7 +318,7 @@ fn settle(run: &Run, howdah: &mut Howdah) -> Result<(), String> {
 fn soak(kind: &Kind) {
     // One at a time: they would only slow each other down.
     static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = TURN.lock();
     let (seed, batches) = (seed(), batches() * kind.share / 100);
     let begun = tokio::time::Instant::now();
     let postgres = Postgres::shared();

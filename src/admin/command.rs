@@ -82,7 +82,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("CANCEL id", "cancel what a client runs"),
     ("RELOAD [CHECK]", "read the configuration again, or only say what that would change"),
     ("SHUTDOWN", "end at once"),
-    ("SHUTDOWN WAIT_FOR_SERVERS", "end when all transactions have ended"),
+    ("SHUTDOWN WAIT_FOR_SERVERS", "end when all servers are released"),
     ("SHUTDOWN WAIT_FOR_CLIENTS", "end when all clients have left"),
 ];
 

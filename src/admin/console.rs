@@ -9,13 +9,14 @@
 //! ```
 
 mod batch;
+mod portal;
 
 use super::command::{Command, Harmless};
 use super::table::{self, Value, framed};
 use crate::fault::{Fault, Side, Words};
 use crate::sql;
 use crate::wire::{self, client, server};
-use batch::Portal;
+use portal::Portal;
 use std::collections::{HashMap, VecDeque};
 
 /// What a client is told at login: ParameterStatus by name.
@@ -47,8 +48,6 @@ pub enum Step {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// It is done, and there is something to know.
-    Noticed(Fault),
     /// Its rows, in the columns that [`Command::columns`] says.
     Rows(Vec<Vec<Value>>),
     /// It was refused.
@@ -213,7 +212,6 @@ impl Console {
                 self.fail(out, &fault);
                 return false;
             }
-            Outcome::Noticed(fault) => wire::notice(out, &fault),
             Outcome::Rows(rows) => {
                 let columns = command.columns().unwrap_or_default();
                 table::describe(out, columns, &[]);

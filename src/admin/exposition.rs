@@ -1,10 +1,13 @@
-//! Figures in Prometheus' text format, version 0.0.4.
+//! Figures in Prometheus' text format, version 0.0.4, which the `prometheus` crate writes.
 //!
-//! A family is opened with its type and help, then given its samples. Values are exact: durations are
-//! counted in microseconds and written in seconds, without a way through floating point.
+//! A family is opened with its type and help, then given its samples. A family without samples is not
+//! written. Durations are counted in microseconds and shown in seconds.
 
 use crate::metrics::Distribution;
-use std::fmt::Write;
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 /// The content type that goes with it.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,96 +30,104 @@ pub enum Measure {
 /// A label and its value.
 pub type Label<'a> = (&'static str, &'a str);
 
-/// The text, as it grows.
+/// All families, as they are collected.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    text: String,
-    family: &'static str,
+    done: Vec<MetricFamily>,
+    open: MetricFamily,
+    samples: Vec<Metric>,
 }
 
 impl Exposition {
     /// Opens a family of samples.
     pub fn family(&mut self, name: &'static str, measure: Measure, help: &str) {
-        let kind = match measure {
-            Measure::Counter => "counter",
-            Measure::Gauge => "gauge",
-            Measure::Histogram => "histogram",
-        };
-        self.family = name;
-        // Writing to a String cannot fail.
-        _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        self.close();
+        self.open.set_name(name.to_owned());
+        self.open.set_help(help.to_owned());
+        self.open.set_field_type(match measure {
+            Measure::Counter => MetricType::COUNTER,
+            Measure::Gauge => MetricType::GAUGE,
+            Measure::Histogram => MetricType::HISTOGRAM,
+        });
+    }
+
+    fn close(&mut self) {
+        let mut family = std::mem::take(&mut self.open);
+        if !self.samples.is_empty() {
+            family.set_metric(std::mem::take(&mut self.samples));
+            self.done.push(family);
+        }
     }
 
     /// A whole number of the open family.
+    #[expect(clippy::cast_precision_loss, reason = "every figure of Prometheus is a float")]
     pub fn value(&mut self, labels: &[Label<'_>], value: u64) {
-        self.name("", labels);
-        _ = writeln!(self.text, " {value}");
+        self.number(labels, value as f64);
     }
 
     /// A duration of the open family.
     pub fn duration(&mut self, labels: &[Label<'_>], micros: u64) {
-        self.name("", labels);
-        _ = writeln!(self.text, " {}", seconds(micros));
+        self.number(labels, seconds(micros));
+    }
+
+    fn number(&mut self, labels: &[Label<'_>], value: f64) {
+        let mut metric = sample(labels);
+        if self.open.get_field_type() == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.samples.push(metric);
     }
 
     /// A distribution of the open family.
     pub fn distribution(&mut self, labels: &[Label<'_>], all: &Distribution) {
-        for power in BOUNDS {
+        let buckets = BOUNDS.map(|power| {
             let bound = 1u64 << power;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(seconds(bound));
             // Durations are cut to whole microseconds: what is less is at most one less.
-            self.bucket(labels, &seconds(bound), all.at_most(bound - 1));
-        }
-        let count = all.count();
-        self.bucket(labels, "+Inf", count);
-        self.name("_sum", labels);
-        _ = writeln!(self.text, " {}", seconds(all.sum));
-        self.name("_count", labels);
-        _ = writeln!(self.text, " {count}");
+            bucket.set_cumulative_count(all.at_most(bound - 1));
+            bucket
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_sum(seconds(all.sum));
+        histogram.set_sample_count(all.count());
+        let mut metric = sample(labels);
+        metric.set_histogram(histogram);
+        self.samples.push(metric);
     }
 
-    fn bucket(&mut self, labels: &[Label<'_>], bound: &str, count: u64) {
-        let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
-        self.name("_bucket", &labels);
-        _ = writeln!(self.text, " {count}");
-    }
-
-    fn name(&mut self, suffix: &str, labels: &[Label<'_>]) {
-        self.text.push_str(self.family);
-        self.text.push_str(suffix);
-        for (index, (name, value)) in labels.iter().enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            self.text.push_str(name);
-            self.text.push_str("=\"");
-            for one in value.chars() {
-                match one {
-                    '\\' => self.text.push_str("\\\\"),
-                    '"' => self.text.push_str("\\\""),
-                    '\n' => self.text.push_str("\\n"),
-                    other => self.text.push(other),
-                }
-            }
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-    }
-
-    /// All of it.
-    #[must_use]
-    pub fn finish(self) -> String {
-        self.text
+    /// All of it as text.
+    ///
+    /// # Errors
+    /// A family without a name.
+    pub fn finish(mut self) -> prometheus::Result<String> {
+        self.close();
+        TextEncoder::new().encode_to_string(&self.done)
     }
 }
 
-/// Microseconds as seconds, exactly.
-fn seconds(micros: u64) -> String {
-    let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let text = format!("{whole}.{rest:06}");
-    text.trim_end_matches('0').to_owned()
+/// A sample with these labels.
+fn sample(labels: &[Label<'_>]) -> Metric {
+    let pair = |(name, value): &Label<'_>| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    Metric::from_label(labels.iter().map(pair).collect())
+}
+
+/// Microseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "every figure of Prometheus is a float")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -125,27 +136,15 @@ mod tests {
     use crate::metrics::Histogram;
 
     #[test]
-    fn seconds_are_exact() {
-        for (micros, text) in [
-            (0, "0"),
-            (64, "0.000064"),
-            (1_000_000, "1"),
-            (1_500_000, "1.5"),
-            (u64::MAX, "18446744073709.551615"),
-        ] {
-            assert_eq!(seconds(micros), text);
-        }
-    }
-
-    #[test]
     fn a_family_with_labels() {
         let mut text = Exposition::default();
         text.family("howdah_x_total", Measure::Counter, "What.");
         text.value(&[("database", "a\"b\\c\nd")], 7);
         text.value(&[], 8);
         text.duration(&[], 9);
+        text.family("howdah_none", Measure::Gauge, "Nothing.");
         assert_eq!(
-            text.finish(),
+            text.finish().expect("families"),
             "# HELP howdah_x_total What.\n# TYPE howdah_x_total counter\n\
              howdah_x_total{database=\"a\\\"b\\\\c\\nd\"} 7\nhowdah_x_total 8\n\
              howdah_x_total 0.000009\n"
@@ -163,7 +162,7 @@ mod tests {
         let mut text = Exposition::default();
         text.family("howdah_d_seconds", Measure::Histogram, "What.");
         text.distribution(&[("database", "a")], &all);
-        let text = text.finish();
+        let text = text.finish().expect("families");
         let bucket = |le: &str| {
             let start = format!("howdah_d_seconds_bucket{{database=\"a\",le=\"{le}\"}} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&start));

@@ -5,7 +5,7 @@
 //! invariants that at most [`AT_A_TIME`] catalogs are read at a time, one of each database at most, and
 //! that a failure ends in one line of the log, however often it comes again.
 
-use super::door::Door;
+use super::pooler::Pooler;
 use crate::catalog::load::{self, Fingerprint};
 use crate::catalog::schedule::{Schedule, Step};
 use crate::catalog::{AskError, Builder, Catalog};
@@ -32,21 +32,21 @@ const STATEMENT: Duration = Duration::from_secs(20);
 const READING: Duration = Duration::from_secs(60);
 
 /// Begins a task for each database that comes to be used.
-pub(super) async fn look_after_catalogs(door: Rc<Door>) {
-    let newcomers = door.routes.borrow().newcomers();
+pub(super) async fn look_after_catalogs(pooler: Rc<Pooler>) {
+    let newcomers = pooler.routes.borrow().newcomers();
     let turns = Rc::new(Semaphore::new(AT_A_TIME));
     loop {
         for catalog in newcomers.next().await {
             let wake = catalog.wake();
             let (catalog, turns) = (Arc::downgrade(&catalog), Rc::clone(&turns));
-            tokio::task::spawn_local(look_after(Rc::clone(&door), catalog, wake, turns));
+            tokio::task::spawn_local(look_after(Rc::clone(&pooler), catalog, wake, turns));
         }
     }
 }
 
 /// Looks after one catalog until it is dropped, or its database is not used any more.
 async fn look_after(
-    door: Rc<Door>,
+    pooler: Rc<Pooler>,
     watched: Weak<Catalog>,
     wake: Arc<Notify>,
     turns: Rc<Semaphore>,
@@ -60,18 +60,18 @@ async fn look_after(
         if wishes.suspected {
             schedule.suspect();
         }
-        let interval = door.now().config.pool.catalog_refresh;
+        let interval = pooler.current().config.pool.catalog_refresh;
         // Without an interval nothing is ever too old.
         let is_used = || interval.is_none() || catalog.take_use();
         match schedule.step(begun.elapsed(), is_used) {
-            Step::Ask => match ask(&door, &catalog, &turns).await {
+            Step::Ask => match ask(&pooler, &catalog, &turns).await {
                 Ok((names, took)) => {
                     schedule.answered(begun.elapsed(), took, interval);
                     tell_success(&catalog, names, took);
                 }
                 Err(failure) => {
                     catalog.take_failure();
-                    tell_failure(&door, &catalog, &failure, schedule.failures());
+                    tell_failure(&pooler, &catalog, &failure, schedule.failures());
                     schedule.failed(begun.elapsed());
                 }
             },
@@ -112,22 +112,22 @@ enum Failure {
 
 /// Asks for the catalog; how many names of it matter, if it was read anew, and how long that took.
 async fn ask(
-    door: &Rc<Door>,
+    pooler: &Rc<Pooler>,
     catalog: &Catalog,
     turns: &Semaphore,
 ) -> Result<(Option<usize>, Duration), Failure> {
     let pool = {
-        let routes = door.routes.borrow();
+        let routes = pooler.routes.borrow();
         let paused = routes.paused();
         if paused.all || paused.databases.contains(catalog.database()) {
             return Err(Failure::Paused);
         }
         routes.pool_for(catalog.database()).ok_or(Failure::NoPool)?
     };
-    await_idle(door, pool).await?;
+    await_idle(pooler, pool).await?;
     // Nothing closes it.
     let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
-    let mut lease = lease(door, pool).await?;
+    let mut lease = lease(pooler, pool).await?;
     let server = lease.server();
     let (asked, changes, known) = (Instant::now(), catalog.changes(), catalog.fingerprint());
     let reading = timeout(READING, load::read(server, known.as_ref(), STATEMENT)).await;
@@ -169,10 +169,10 @@ async fn take(
 
 /// Waits until a server of the pool is idle, so that none is opened for the catalog alone; if all are
 /// busy, not for ever.
-async fn await_idle(door: &Door, pool: PoolId) -> Result<(), Failure> {
+async fn await_idle(pooler: &Pooler, pool: PoolId) -> Result<(), Failure> {
     let end = Instant::now() + IDLE_WAIT;
     loop {
-        let counts = door.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;
+        let counts = pooler.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;
         if counts.idle > 0 {
             return Ok(());
         }
@@ -185,9 +185,9 @@ async fn await_idle(door: &Door, pool: PoolId) -> Result<(), Failure> {
 }
 
 /// A server of the pool, ready to be asked.
-async fn lease(door: &Rc<Door>, pool: PoolId) -> Result<Lease, Failure> {
-    let pools = &door.common.pools;
-    let line = Line { pool, worker: WorkerId(door.workers.count()), is_login: false, place: None };
+async fn lease(pooler: &Rc<Pooler>, pool: PoolId) -> Result<Lease, Failure> {
+    let pools = &pooler.common.pools;
+    let line = Line { pool, worker: WorkerId(pooler.workers.count()), is_login: false, place: None };
     let mut place = None;
     let waiting = poll_fn(|cx| {
         let answer = match &mut place {
@@ -221,7 +221,7 @@ fn tell_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
 }
 
 /// Once for a row of failures.
-fn tell_failure(door: &Door, catalog: &Catalog, failure: &Failure, before: u32) {
+fn tell_failure(pooler: &Pooler, catalog: &Catalog, failure: &Failure, before: u32) {
     // Who paused the database knows it, and nothing is lost where nobody asks anything.
     if before > 0 || matches!(failure, Failure::Paused | Failure::Unused) {
         return;
@@ -231,5 +231,5 @@ fn tell_failure(door: &Door, catalog: &Catalog, failure: &Failure, before: u32) 
         "the catalog cannot be read: {failure}; texts that call unknown functions are checked one by one"
     );
     tracing::warn!(database, "{what}");
-    door.happened(("warn", EventKind::Server), (database, ""), &what);
+    pooler.record_event(("warn", EventKind::Server), (database, ""), &what);
 }

@@ -1,15 +1,16 @@
 //! `howdah import --check`: asks a PgBouncer that runs what it is set to.
 
-use super::AppError;
+use super::error::AppError;
 use crate::auth::{Credential, Password};
-use crate::backend::login::{Account, KeyCache, LoginContext, open};
+use crate::backend::key_cache::KeyCache;
+use crate::backend::login::{Account, LoginContext, open};
 use crate::backend::server::Server;
 use crate::backend::settings::SettingsTable;
 use crate::backend::welcome::Welcomes;
 use crate::config::import::{Comparison, Shown, compare};
 use crate::config::{Config, console_of};
 use crate::net::{Resolver, ServerTls, SslMode, TcpOptions};
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// Longest wait for its login.

@@ -1,10 +1,11 @@
 //! What a reload replaces as a whole: the configuration and what is made from it.
 
-use super::AppError;
+use super::error::AppError;
 use crate::auth::Users;
-use crate::backend::login::{KeyCache, LoginContext, SharedReports};
+use crate::backend::key_cache::KeyCache;
+use crate::backend::login::{LoginContext, SharedReports};
 use crate::config::{self, Config};
-use crate::net::{ClientSslMode, ClientTls, Identity, Resolver, ServerTls, SslMode, TlsError};
+use crate::net::{ClientTls, Identity, Resolver, ServerTls};
 use std::sync::Arc;
 
 /// The configuration that counts now. Who holds one keeps it to the end of what it is doing.
@@ -60,17 +61,13 @@ fn identity(files: Option<&config::Identity>) -> Option<Identity<'_>> {
 }
 
 fn client_tls(config: &Config) -> Result<ClientTls, AppError> {
-    let mode: Result<ClientSslMode, TlsError> = config.tls_client.sslmode.as_str().parse();
-    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
-    ClientTls::new(mode, identity(config.tls_client.identity.as_ref()))
+    ClientTls::new(config.tls_client.sslmode, identity(config.tls_client.identity.as_ref()))
         .map_err(|error| AppError::Setup(error.to_string()))
 }
 
 fn server_tls(config: &Config) -> Result<ServerTls, AppError> {
     let options = &config.tls_server;
-    let mode: Result<SslMode, TlsError> = options.sslmode.as_str().parse();
-    let mode = mode.map_err(|error| AppError::Setup(error.to_string()))?;
     let ca = options.ca_file.as_ref().map(config::LoadedFile::contents);
-    ServerTls::new(mode, ca, identity(options.identity.as_ref()))
+    ServerTls::new(options.sslmode, ca, identity(options.identity.as_ref()))
         .map_err(|error| AppError::Setup(error.to_string()))
 }

@@ -1,10 +1,11 @@
-//! Limits of the process: open files.
+//! Limits of the process: open files, clients, connections of HTTP.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
+use crate::pool::admission::AdmissionOptions;
 
 /// Open files for what is neither a client nor a server: standard streams, listeners, event
 /// queues, files read at a reload.
@@ -12,6 +13,15 @@ const RESERVE: u64 = 64;
 
 /// Open files of one worker thread: its event queue and its wake-up.
 const PER_WORKER: u64 = 4;
+
+/// Connections of HTTP at a time; more are closed.
+pub(super) const HTTP_CONNECTIONS_MAX: usize = 32;
+
+/// How many clients may be let in. As many again may be in their login.
+pub(super) fn admission_options(config: &Config) -> AdmissionOptions {
+    let max_client_conn = config.howdah.max_client_conn.get();
+    AdmissionOptions { max_client_conn, max_unfinished_logins: max_client_conn }
+}
 
 /// Raises the limit of open files to the hard limit and returns it.
 ///
@@ -58,7 +68,7 @@ pub struct TooFewFiles {
 pub fn check_open_files(config: &Config, limit: u64) -> Result<(), TooFewFiles> {
     let clients = u64::from(config.howdah.max_client_conn.get());
     let servers = servers(config);
-    let http = config.http.listen.map_or(0, |_| super::http::CONNECTIONS_MAX as u64);
+    let http = config.http.listen.map_or(0, |_| HTTP_CONNECTIONS_MAX as u64);
     let other = RESERVE + PER_WORKER * config.howdah.workers.get() as u64 + http;
     let needed = clients + servers + other;
     if needed <= limit {

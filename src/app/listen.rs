@@ -1,6 +1,6 @@
 //! Where clients come in: the addresses of the configuration, or the sockets of a service manager.
 
-use super::AppError;
+use super::error::AppError;
 use crate::config::{Config, ListenAddress};
 use crate::net::{ListenOptions, Listener};
 use std::io;
@@ -77,7 +77,7 @@ fn inherited(config: &Config) -> Result<Vec<Listener>, AppError> {
     Ok(listeners)
 }
 
-/// Opens all doors: those of a service manager, if it has opened any, else those of the
+/// Opens all listeners: those of a service manager, if it has opened any, else those of the
 /// configuration. An address family that this machine does not have is no error while another address
 /// works.
 pub(super) async fn listen(config: &Config) -> Result<Vec<Listener>, AppError> {

@@ -3,7 +3,7 @@
 //! Resolves the names of nodes again when their answers have grown old, and retires the servers at
 //! addresses that a name no longer has. A name that cannot be resolved keeps its servers.
 
-use super::door::Door;
+use super::pooler::Pooler;
 use crate::net::Resolver;
 use crate::pool::{PoolId, Pools};
 use std::collections::HashMap;
@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) type PoolsByName = HashMap<String, Vec<PoolId>>;
 
 /// Follows the names for as long as the process runs.
-pub(super) async fn follow_names(door: Rc<Door>) {
+pub(super) async fn follow_names(pooler: Rc<Pooler>) {
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = HashMap::new();
     loop {
         tick.tick().await;
-        let named = door.routes.borrow().pools_by_name();
-        retire_moved(&door.now().context.resolver, &door.common.pools, named, &mut seen).await;
+        let named = pooler.routes.borrow().pools_by_name();
+        retire_moved(&pooler.current().context.resolver, &pooler.common.pools, named, &mut seen).await;
     }
 }
 

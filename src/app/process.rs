@@ -1,7 +1,7 @@
 //! The process as PgBouncer's own file and command line want it: its user, its pid file, and its
 //! leave of the terminal.
 
-use super::AppError;
+use super::error::AppError;
 use crate::config::Config;
 use rustix::fs::Mode;
 use rustix::process::{Gid, Pid, Uid, getegid, geteuid, getpid, test_kill_process};
@@ -12,6 +12,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// What a process writes to standard output when clients may come, if whoever started it waits.
+pub(super) const UP: u8 = b'+';
 
 /// A pid file of this process. Dropping it removes the file.
 #[derive(Debug)]
@@ -147,7 +150,7 @@ pub fn detach(config: &Config, arguments: &[OsString]) -> Result<(), AppError> {
     let mut child = started.map_err(failed)?;
     let mut up = [0];
     let said = child.stdout.as_mut().map(|stdout| stdout.read(&mut up));
-    if matches!(said, Some(Ok(1))) && up == [super::UP] {
+    if matches!(said, Some(Ok(1))) && up == [UP] {
         return Ok(());
     }
     let output = child.wait_with_output().map_err(failed)?;

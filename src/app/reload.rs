@@ -1,21 +1,20 @@
 //! A changed configuration comes to bear: the file was read again, or SET changed a setting.
 
 use super::current::Current;
-use super::door::Door;
-use super::limits::{check_open_files, raise_open_files};
-use super::run::limits_of_clients;
+use super::limits::{admission_options, check_open_files, raise_open_files};
+use super::pooler::Pooler;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
 use crate::metrics::EventKind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// What a reload would change.
 ///
 /// # Errors
 /// What is wrong in the configuration.
-pub(super) fn preview(door: &Door) -> Result<Vec<Change>, Vec<String>> {
-    let old = door.now();
+pub(super) fn preview(pooler: &Pooler) -> Result<Vec<Change>, Vec<String>> {
+    let old = pooler.current();
     Ok(config::difference(&old.config, &read(&old.config)?.config))
 }
 
@@ -24,32 +23,32 @@ pub(super) fn preview(door: &Door) -> Result<Vec<Change>, Vec<String>> {
 ///
 /// # Errors
 /// What is wrong, which is in the log as well.
-pub(super) fn reload(door: &Door) -> Result<Vec<Change>, Vec<String>> {
-    door.logging.reopen();
-    let old = door.now();
+pub(super) fn reload(pooler: &Pooler) -> Result<Vec<Change>, Vec<String>> {
+    pooler.logging.reopen();
+    let old = pooler.current();
     let new = match read(&old.config) {
         Ok(new) => new,
         Err(reasons) => {
             for reason in &reasons {
                 tracing::error!("configuration not reloaded: {reason}");
                 let what = format!("configuration not reloaded: {reason}");
-                door.happened(("error", EventKind::Reload), ("", ""), &what);
+                pooler.record_event(("error", EventKind::Reload), ("", ""), &what);
             }
             return Err(reasons);
         }
     };
-    Ok(adopt(door, &old, new))
+    Ok(adopt(pooler, &old, new))
 }
 
 /// Changes one setting until the next reload, by its name in `SHOW CONFIG`.
 ///
 /// # Errors
 /// Why that cannot be.
-pub(super) fn set(door: &Door, name: &str, value: &str) -> Result<Vec<Change>, Unset> {
-    let old = door.now();
+pub(super) fn set(pooler: &Pooler, name: &str, value: &str) -> Result<Vec<Change>, Unset> {
+    let old = pooler.current();
     let config = old.config.with(name, value).map_err(Unset::Config)?;
-    let new = current(config).map_err(Unset::Setup)?;
-    Ok(adopt(door, &old, new))
+    let new = with_files(config).map_err(Unset::Setup)?;
+    Ok(adopt(pooler, &old, new))
 }
 
 /// Why a setting cannot be changed.
@@ -61,28 +60,28 @@ pub(super) enum Unset {
 }
 
 /// Brings a configuration to bear, and says what that changes.
-fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
+fn adopt(pooler: &Pooler, old: &Current, new: Current) -> Vec<Change> {
     let changes = config::difference(&old.config, &new.config);
     for warning in &new.config.warnings {
         tracing::warn!("{warning}");
     }
     log(&changes);
-    door.logging.set_level(new.config.log.level);
-    door.tells_of_servers.store(new.config.log.log_disconnections, Ordering::Relaxed);
-    door.common.queries.set_limit(new.config.howdah.max_tracked_queries);
-    let limits = limits_of_clients(&new.config);
-    door.admission.lock().unwrap_or_else(PoisonError::into_inner).set_options(limits);
+    pooler.logging.set_level(new.config.log.level);
+    pooler.logs_server_ends.store(new.config.log.log_disconnections, Ordering::Relaxed);
+    pooler.common.queries.set_limit(new.config.howdah.max_tracked_queries);
+    let limits = admission_options(&new.config);
+    pooler.admission.lock().set_options(limits);
     // Servers that were reached another way are replaced as they come free.
     let reconnect = changes.iter().any(|change| change.key.starts_with("tls.server."));
     let new = Rc::new(new);
-    *door.current.borrow_mut() = Rc::clone(&new);
-    door.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
+    *pooler.current.borrow_mut() = Rc::clone(&new);
+    pooler.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
     // Idle servers beyond a smaller limit go before anybody takes them.
-    door.common.pools.upkeep();
+    pooler.common.pools.upkeep();
     let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
     let what = format!("configuration reloaded: {} change(s)", changes.len());
     let event = format!("{what} {}", keys.join(", "));
-    door.happened(("info", EventKind::Reload), ("", ""), event.trim_end());
+    pooler.record_event(("info", EventKind::Reload), ("", ""), event.trim_end());
     tracing::info!("{what}");
     changes
 }
@@ -90,11 +89,11 @@ fn adopt(door: &Door, old: &Current, new: Current) -> Vec<Change> {
 fn read(old: &Config) -> Result<Current, Vec<String>> {
     let config = config::load_from(&old.source, &config::process_environment())
         .map_err(|errors| errors.errors().iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    current(config)
+    with_files(config)
 }
 
 /// What is made from a configuration, if this machine has room for it.
-fn current(config: Config) -> Result<Current, Vec<String>> {
+fn with_files(config: Config) -> Result<Current, Vec<String>> {
     let config = Arc::new(config);
     let limit = raise_open_files().map_err(|error| vec![error.to_string()])?;
     check_open_files(&config, limit).map_err(|error| vec![error.to_string()])?;

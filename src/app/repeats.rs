@@ -5,9 +5,9 @@
 //! table of slots holds what was seen; two lines that fall on one slot displace each other, which
 //! lets a line through but never hides one.
 
+use parking_lot::Mutex;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
 use tracing::field::{Field, Visit};
@@ -65,7 +65,7 @@ impl Repeats {
     pub(super) fn check(&self, event: &Event<'_>, now_ms: u64) -> Verdict {
         let line = identity(event);
         let index = usize::try_from(line % SLOTS as u64).unwrap_or(0);
-        let mut slot = self.slots[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slots[index].lock();
         let mut displaced = None;
         if slot.line != line || now_ms.saturating_sub(slot.window) >= WINDOW_MS {
             displaced = slot.left_out.take();
@@ -91,17 +91,12 @@ impl Repeats {
             let over = now_ms.saturating_sub(slot.window) >= WINDOW_MS;
             if over { slot.left_out.take() } else { None }
         };
-        self.slots
-            .iter()
-            .filter_map(|slot| over(&mut slot.lock().unwrap_or_else(PoisonError::into_inner)))
-            .collect()
+        self.slots.iter().filter_map(|slot| over(&mut slot.lock())).collect()
     }
 
     /// Takes every summary: the process ends.
     pub(super) fn drain(&self) -> Vec<Repeated> {
-        let lock = |slot: &Mutex<Slot>| {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).left_out.take()
-        };
+        let lock = |slot: &Mutex<Slot>| slot.lock().left_out.take();
         self.slots.iter().filter_map(lock).collect()
     }
 }
@@ -175,7 +170,7 @@ mod tests {
     impl<S: tracing::Subscriber> Layer<S> for Probe {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let verdict = self.repeats.check(event, self.now.load(Ordering::Relaxed));
-            self.verdicts.lock().expect("not poisoned").push(verdict);
+            self.verdicts.lock().push(verdict);
         }
     }
 
@@ -192,11 +187,11 @@ mod tests {
             // Which places log at all is kept for the whole process and worked out anew when a
             // subscriber comes or goes: one at a time.
             static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-            let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            let _alone = ONE_AT_A_TIME.lock();
             self.now.store(now, Ordering::Relaxed);
             let subscriber = tracing_subscriber::registry().with(self.clone());
             tracing::subscriber::with_default(subscriber, log);
-            std::mem::take(&mut self.verdicts.lock().expect("not poisoned"))
+            std::mem::take(&mut *self.verdicts.lock())
         }
     }
 

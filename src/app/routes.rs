@@ -4,18 +4,19 @@ use super::database_catalogs::DatabaseCatalogs;
 use super::known::{KnownPools, PoolView};
 use super::moves::PoolsByName;
 use super::numbers::Numbers;
-use crate::auth::{Credential, MockKey, Password, Secret, Users, Verifier};
+use crate::auth::{Credential, MockKey, Password, ScramKeys, Secret, Users, Verifier};
 use crate::backend::login::Account;
 use crate::backend::settings::Settings;
 use crate::backend::welcome::Welcomes;
 use crate::catalog::Newcomers;
-use crate::config::{CheckQuery, Config, EffectiveOptions, PoolMode, SessionStatePolicy};
+use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
-use crate::session::route::{Common, Mode, Options, Route, StatePolicy};
+use crate::session::route::{Common, Mode, Options, Route};
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -44,13 +45,22 @@ pub(super) struct Routes {
     paused: Paused,
     /// Databases that let nobody in.
     disabled: HashSet<String>,
-    verifiers: HashMap<Vec<u8>, Verifier>,
+    /// The verifier of each user whose secret is a password.
+    verifiers: HashMap<Vec<u8>, KnownVerifier>,
     /// The pools that the console shows.
     known: KnownPools,
     /// What is known of each database, as long as a route leads to it.
     catalogs: DatabaseCatalogs,
     /// Routes that were replaced while sessions still use them.
     retired: Vec<(Names, Weak<Route>)>,
+}
+
+/// A verifier under what it was derived from; its salt follows from the user.
+#[derive(Clone, Debug)]
+struct KnownVerifier {
+    secret: Secret,
+    iterations: u32,
+    verifier: Verifier,
 }
 
 /// Which databases are paused.
@@ -212,13 +222,18 @@ impl Routes {
         secret: &Secret,
         terms: (&MockKey, u32),
     ) -> Option<Verifier> {
-        if let Some(known) = routes.borrow().verifiers.get(user) {
-            return Some(known.clone());
+        let (salt, iterations) = (terms.0.salt(user), terms.1);
+        let known = routes.borrow().verifiers.get(user).cloned();
+        // A login that began before a reload has another secret than one that began behind it.
+        let known = known.filter(|one| one.iterations == iterations && one.secret == *secret);
+        if let Some(known) = known {
+            return Some(known.verifier);
         }
-        let (secret, salt, iterations) = (secret.clone(), terms.0.salt(user), terms.1);
-        let derive = move || secret.to_verifier(iterations, &salt);
+        let (secret, asked) = (secret.clone(), secret.clone());
+        let derive = move || asked.to_verifier(iterations, &salt);
         let verifier = tokio::task::spawn_blocking(derive).await.ok()??;
-        routes.borrow_mut().verifiers.insert(user.to_vec(), verifier.clone());
+        let known = KnownVerifier { secret, iterations, verifier: verifier.clone() };
+        routes.borrow_mut().verifiers.insert(user.to_vec(), known);
         Some(verifier)
     }
 
@@ -229,7 +244,7 @@ impl Routes {
         config: &Config,
         users: Option<&Users>,
         names: (&str, &str),
-        keys: Option<Credential>,
+        keys: Option<ScramKeys>,
     ) -> Option<Destination> {
         let (database, user) = names;
         let options = config.effective(database, user)?;
@@ -249,12 +264,12 @@ impl Routes {
             }
         };
         // A client's own keys open the server only as the client itself.
-        let keys = keys.filter(|_| options.password.is_none() && options.server_user == user);
-        if let Some(credential) = keys.or_else(|| credential(&options, users)) {
-            *route.account.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
-        }
+        let keys = keys.filter(|_| options.server_user == user);
+        let mut held = route.account.credential.lock();
+        *held = credential(&options, users, keys, &held);
+        drop(held);
         // In session mode a server is cleaned whatever was done.
-        if options.pool_mode != PoolMode::Session {
+        if options.pool_mode != Mode::Session {
             route.catalog.note_use();
         }
         Some(Destination { route, options, database: database_id, user: user_id })
@@ -458,7 +473,7 @@ impl Routes {
             {
                 return Arc::clone(known);
             }
-            credential = known.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            credential = known.credential.lock().clone();
             self.common.pools.reconnect(pool);
             known.replaced.notify_waiters();
         }
@@ -493,16 +508,27 @@ fn is_invented(config: &Config, users: Option<&Users>, (database, user): (&str, 
     !is_user || !config.databases.contains_key(database)
 }
 
-/// What we log in to servers with, as far as the configuration knows.
-fn credential(options: &EffectiveOptions, users: Option<&Users>) -> Option<Credential> {
+/// What we log in to servers with: what the configuration says now. Behind a SCRAM verifier these are
+/// the keys that a client's login has shown, as long as they are that verifier's.
+fn credential(
+    options: &EffectiveOptions,
+    users: Option<&Users>,
+    shown: Option<ScramKeys>,
+    held: &Credential,
+) -> Credential {
     if let Some(password) = &options.password {
-        return Some(Credential::Password(Password::new(password.expose().as_bytes())));
+        return Credential::Password(Password::new(password.expose().as_bytes()));
     }
-    let secret = users?.secret(options.server_user.as_bytes())?;
-    match Credential::from_secret(secret) {
-        Credential::None => None,
-        known @ (Credential::Password(_) | Credential::Md5(_) | Credential::Keys(_)) => Some(known),
-    }
+    let secret = users.and_then(|users| users.secret(options.server_user.as_bytes()));
+    let Some(secret) = secret else { return Credential::None };
+    let Secret::Scram(verifier) = secret else { return Credential::from_secret(secret) };
+    let held = match held {
+        Credential::Keys(keys) => Some(keys.clone()),
+        Credential::None | Credential::Password(_) | Credential::Md5(_) => None,
+    };
+    let is_its_own = |keys: &ScramKeys| keys.belong_to(verifier);
+    let keys = shown.filter(is_its_own).or_else(|| held.filter(is_its_own));
+    keys.map_or(Credential::None, Credential::Keys)
 }
 
 fn count(limit: Option<std::num::NonZeroU32>) -> u32 {
@@ -532,16 +558,8 @@ fn pool_options(config: &Config, options: &EffectiveOptions) -> PoolOptions {
 fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
     let timeouts = &config.timeouts;
     Options {
-        mode: match options.pool_mode {
-            PoolMode::Session => Mode::Session,
-            PoolMode::Transaction => Mode::Transaction,
-            PoolMode::Statement => Mode::Statement,
-        },
-        state_policy: match config.pool.session_state_policy {
-            SessionStatePolicy::Pin => StatePolicy::Pin,
-            SessionStatePolicy::Error => StatePolicy::Error,
-            SessionStatePolicy::Ignore => StatePolicy::Ignore,
-        },
+        mode: options.pool_mode,
+        state_policy: config.pool.session_state_policy,
         max_prepared_statements: config.pool.max_prepared_statements as usize,
         max_packet_size: usize::try_from(config.howdah.max_packet_size).unwrap_or(usize::MAX),
         server_reset_query: config.pool.server_reset_query.as_deref().map(Into::into),

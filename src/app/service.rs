@@ -2,7 +2,7 @@
 //!
 //! Without `NOTIFY_SOCKET` in the environment nobody is told anything.
 
-use super::door::Door;
+use super::pooler::Pooler;
 use sd_notify::NotifyState;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,25 +29,25 @@ pub(super) fn reloading() {
     }
 }
 
-/// The doors are closed.
+/// No client is let in any more.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 /// Tells the state from time to time, and that the process is alive, as long as every worker is.
-pub(super) async fn pulse(door: Rc<Door>) {
+pub(super) async fn pulse(pooler: Rc<Pooler>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
     let watchdog = sd_notify::watchdog_enabled();
     // Twice in the time that it waits, as sd_watchdog_enabled(3) asks for.
     let mut tick = tokio::time::interval(watchdog.map_or(STATUS, |limit| limit / 2));
-    let mut before = door.workers.beats();
+    let mut before = pooler.workers.beats();
     // The first comes at once.
     tick.tick().await;
     loop {
         tick.tick().await;
-        let beats = door.workers.beats();
+        let beats = pooler.workers.beats();
         let stuck = beats.iter().zip(&before).position(|(now, before)| now == before);
         before = beats;
         match stuck {
@@ -55,12 +55,12 @@ pub(super) async fn pulse(door: Rc<Door>) {
             None => {}
             Some(worker) => tracing::error!("worker {worker} does not answer"),
         }
-        tell(&[NotifyState::Status(&status(&door))]);
+        tell(&[NotifyState::Status(&status(&pooler))]);
     }
 }
 
-fn status(door: &Door) -> String {
-    let clients = door.workers.clients();
-    let paused = if door.routes.borrow().paused().all { ", paused" } else { "" };
+fn status(pooler: &Pooler) -> String {
+    let clients = pooler.workers.clients();
+    let paused = if pooler.routes.borrow().paused().all { ", paused" } else { "" };
     format!("{clients} client(s){paused}")
 }

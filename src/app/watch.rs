@@ -4,7 +4,7 @@
 //! replaced, a link of Kubernetes that is moved, and a change on a network file system alike. What
 //! has changed is read when it is the same twice, so that nobody reads a file that is being written.
 
-use super::door::Door;
+use super::pooler::Pooler;
 use super::reload::{preview, reload};
 use super::service;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ fn look_at(files: Vec<PathBuf>) -> Vec<(PathBuf, Look)> {
 }
 
 /// Reloads as long as the configuration says so.
-pub(super) async fn watch(door: Rc<Door>) {
+pub(super) async fn watch(pooler: Rc<Pooler>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     // Whether they changed between being read and being looked at here, only their contents tell.
@@ -42,21 +42,21 @@ pub(super) async fn watch(door: Rc<Door>) {
     let mut before = Vec::new();
     loop {
         tick.tick().await;
-        let now = look_at(door.now().config.files());
+        let now = look_at(pooler.current().config.files());
         let settled = now == before;
         before.clone_from(&now);
-        if !door.now().config.howdah.watch {
+        if !pooler.current().config.howdah.watch {
             loaded = None;
         } else if settled && loaded.as_ref() != Some(&now) {
             let first = loaded.replace(now).is_none();
-            if first && preview(&door).is_ok_and(|changes| changes.is_empty()) {
+            if first && preview(&pooler).is_ok_and(|changes| changes.is_empty()) {
                 continue;
             }
             tracing::info!("a file of the configuration has changed, reloading");
             service::reloading();
-            if reload(&door).is_ok() {
+            if reload(&pooler).is_ok() {
                 // It may name others.
-                before = look_at(door.now().config.files());
+                before = look_at(pooler.current().config.files());
                 loaded = Some(before.clone());
             }
             service::ready();

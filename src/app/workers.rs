@@ -2,8 +2,8 @@
 
 use crate::net::{Resolver, TcpOptions};
 use crate::pool::WorkerId;
-use crate::session::card::Order;
-use crate::session::route::Common;
+use crate::session::card::{Card, Doing, Order};
+use crate::session::route::{Common, Mode};
 use crate::session::worker::Worker;
 use crate::session::{Arrival, run};
 use std::io;
@@ -21,10 +21,38 @@ const QUEUE: usize = 1024;
 /// How coarse time-outs are.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How clients are told to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    /// All of them get this order.
+    All(Order),
+    /// As PgBouncer's WAIT_FOR_SERVERS: a client of session mode that has a server keeps it until it
+    /// leaves by itself, one that waits for a server is refused, and all others leave when their
+    /// transactions end.
+    WaitForServers,
+}
+
+impl Dismissal {
+    /// The order for one client, if it gets any.
+    fn order(self, card: &Card) -> Option<Order> {
+        match self {
+            Self::All(order) => return Some(order),
+            Self::WaitForServers => {}
+        }
+        let route = card.about.route.as_ref();
+        let is_session = route.is_some_and(|route| route.options().0.mode == Mode::Session);
+        match card.doing() {
+            Doing::Active(_) if is_session => None,
+            Doing::Waiting => Some(Order::Stop),
+            Doing::Active(_) | Doing::Idle => Some(Order::Drain),
+        }
+    }
+}
+
 /// What a worker is told.
 enum Message {
     Client(Box<Arrival>),
-    Dismiss(Order),
+    Dismiss(Dismissal),
 }
 
 /// One worker thread, seen from outside.
@@ -93,11 +121,11 @@ impl Workers {
         }
     }
 
-    /// Orders all clients to leave.
-    pub(super) async fn dismiss(&self, order: Order) {
+    /// Orders clients to leave.
+    pub(super) async fn dismiss(&self, dismissal: Dismissal) {
         for handle in &self.handles {
             // A worker that has ended has no clients.
-            drop(handle.sender.send(Message::Dismiss(order)).await);
+            drop(handle.sender.send(Message::Dismiss(dismissal)).await);
         }
     }
 
@@ -155,7 +183,9 @@ async fn work(start: Start, mut receiver: Receiver<Message>) {
             }
             message = receiver.recv() => match message {
                 None => return,
-                Some(Message::Dismiss(order)) => worker.dismiss(order),
+                Some(Message::Dismiss(dismissal)) => {
+                    worker.dismiss(|card| dismissal.order(card));
+                }
                 Some(Message::Client(mut arrival)) => {
                     let counted = Counted(Arc::clone(&start.clients));
                     arrival.guard = Box::new((arrival.guard, counted));

@@ -14,34 +14,24 @@ use super::md5;
 use super::scram::server::{Offer, Pending, ScramFault};
 use super::scram::{Key, MECHANISM, MECHANISM_PLUS, NONCE_BYTES, ScramKeys, Verifier, hmac};
 use super::secret::{Md5Secret, Password, Secret};
+use crate::word::word_enum;
 
-/// How a client has to prove who it is (`auth_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Not at all. Whether the name must be in the user list (PgBouncer demands it if there is one)
-    /// is for the caller to decide: the exchange asks nothing and looks at no secret.
-    Trust,
-    /// The password in clear, against any kind of stored secret.
-    Password,
-    /// An MD5 answer, or SCRAM if a verifier is stored, as PostgreSQL and PgBouncer do.
-    Md5,
-    /// SCRAM-SHA-256, against a stored password or verifier.
-    ScramSha256,
+word_enum! {
+    /// How a client has to prove who it is (`auth_type`).
+    pub Method {
+        /// Not at all. Whether the name must be in the user list (PgBouncer demands it if there is one)
+        /// is for the caller to decide: the exchange asks nothing and looks at no secret.
+        Trust = "trust",
+        /// The password in clear, against any kind of stored secret.
+        Password = "password",
+        /// An MD5 answer, or SCRAM if a verifier is stored, as PostgreSQL and PgBouncer do.
+        Md5 = "md5",
+        /// SCRAM-SHA-256, against a stored password or verifier.
+        ScramSha256 = "scram-sha-256",
+    }
 }
 
 impl Method {
-    /// The method of that name in PgBouncer's `auth_type` or in PostgreSQL's `pg_hba.conf`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "trust" => Some(Self::Trust),
-            "plain" | "password" => Some(Self::Password),
-            "md5" => Some(Self::Md5),
-            "scram-sha-256" => Some(Self::ScramSha256),
-            _ => None,
-        }
-    }
-
     /// Whether [`ClientExchange::start`] with this secret has to derive keys (0.5 ms). The caller can
     /// avoid it by passing the result of [`Secret::to_verifier`] as the secret instead.
     ///
@@ -274,7 +264,7 @@ impl ClientExchange {
 
     /// Takes the body of the client's `p` message (without type and length).
     ///
-    /// Expensive only if [`ClientExchange::is_next_response_expensive`].
+    /// Derives keys (0.5 ms at 4,096 iterations) for a cleartext password against a verifier.
     ///
     /// # Errors
     /// The exchange is over; any further response is a protocol violation.
@@ -305,13 +295,6 @@ impl ClientExchange {
             State::SaslPending(pending) => self.on_client_final(pending, body),
             State::Over => Err(Rejection::Protocol("unexpected password message")),
         }
-    }
-
-    /// Whether the next [`ClientExchange::respond`] derives keys (0.5 ms at 4,096 iterations), to be
-    /// done off the threads that serve queries: a cleartext password against a verifier.
-    #[must_use]
-    pub fn is_next_response_expensive(&self) -> bool {
-        matches!(&self.state, State::Password { secret: Secret::Scram(_), .. })
     }
 
     /// After a login by SCRAM: what lets us log in as this client to servers whose verifier equals

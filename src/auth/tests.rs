@@ -217,11 +217,6 @@ fn after_the_verdict_nothing_is_accepted() {
 
 #[test]
 fn expensive_steps_are_announced() {
-    let mock = mock();
-    let (exchange, _) = start(Method::Password, Some(&verifier(b"x")), &terms(&mock));
-    assert!(exchange.is_next_response_expensive());
-    let (exchange, _) = start(Method::Password, Some(&plain(b"x")), &terms(&mock));
-    assert!(!exchange.is_next_response_expensive());
     assert!(Method::ScramSha256.derives_keys_from(&plain(b"x")));
     assert!(!Method::ScramSha256.derives_keys_from(&verifier(b"x")));
     assert!(!Method::Md5.derives_keys_from(&plain(b"x")));

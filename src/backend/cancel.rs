@@ -6,10 +6,11 @@
 
 use crate::net::{NodeAddress, Resolver, Stream, TcpOptions, dial};
 use crate::wire;
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 /// Where and how to cancel what one server runs.
@@ -41,7 +42,7 @@ impl CancelTarget {
 
     /// Whether its session is done with it, and waits until no request is on its way.
     pub fn is_awaited(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock();
         self.is_in_flight() && waiting.is_some()
     }
 
@@ -53,7 +54,7 @@ impl CancelTarget {
 
     /// Calls `waker` when no request is on its way any more; false when that is so already.
     pub fn wake_when_clear(&self, waker: &Waker) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if !self.is_in_flight() {
             return false;
         }
@@ -94,17 +95,12 @@ impl CancelInFlight {
     pub async fn send(self, stream: Stream) -> io::Result<()> {
         send(stream, &self.target.key).await
     }
-
-    /// The server that it is for.
-    pub fn target(&self) -> &Arc<CancelTarget> {
-        &self.target
-    }
 }
 
 impl Drop for CancelInFlight {
     fn drop(&mut self) {
         let waker = {
-            let mut waiting = self.target.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.target.waiting.lock();
             let before = self.target.in_flight.fetch_sub(1, Ordering::AcqRel);
             if before == 1 { waiting.take() } else { None }
         };

@@ -4,6 +4,7 @@
 
 use super::cancel::CancelTarget;
 use super::clean::CleanError;
+use super::key_cache::{KeyCache, KeyOrigin};
 use super::server::{Reported, Sequences, Server};
 use super::settings::{Baseline, Settings};
 use super::state::Replies;
@@ -19,13 +20,14 @@ use crate::net::{
 };
 use crate::sql;
 use crate::wire::{self, client, server};
+use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// Longest message that a server may send before it is ready.
 const LOGIN_FRAME_MAX: usize = 1 << 20;
@@ -90,45 +92,10 @@ pub struct LoginContext {
     pub tcp: TcpOptions,
     /// `server_connect_timeout`; `None` is no limit.
     pub connect_timeout: Option<Duration>,
-    /// Keys derived from passwords, by user, salt and count.
+    /// Keys that were derived from passwords.
     pub keys: KeyCache,
     /// Encryption towards servers.
     pub tls: ServerTls,
-}
-
-/// Keys that were derived from passwords, so that each is derived once.
-#[derive(Debug, Default)]
-pub struct KeyCache(RefCell<Vec<(Box<str>, KeyRequest, ScramKeys)>>);
-
-impl KeyCache {
-    const MAX: usize = 256;
-
-    async fn keys(
-        &self,
-        user: &str,
-        credential: &Credential,
-        request: KeyRequest,
-    ) -> Option<ScramKeys> {
-        let known = |(u, r, _): &&(Box<str>, KeyRequest, ScramKeys)| **u == *user && *r == request;
-        if let Some((_, _, keys)) = self.0.borrow().iter().find(known) {
-            return Some(keys.clone());
-        }
-        let Credential::Password(password) = credential.clone() else { return None };
-        let asked = request.clone();
-        let derive = move || asked.derive(password.as_bytes());
-        let keys = tokio::task::spawn_blocking(derive).await.ok()?;
-        let mut cache = self.0.borrow_mut();
-        if cache.len() >= Self::MAX {
-            cache.remove(0);
-        }
-        cache.push((user.into(), request, keys.clone()));
-        Some(keys)
-    }
-
-    /// Forgets the user's keys: they did not open the door.
-    fn forget(&self, user: &str) {
-        self.0.borrow_mut().retain(|(known, _, _)| **known != *user);
-    }
 }
 
 /// Why there is no server.
@@ -214,7 +181,8 @@ impl LoginFailure {
         }
     }
 
-    /// Appends the error as a client is told it: the server's own words where there are any.
+    /// Appends the error as a client is told it: the server's own words where there are any. A password
+    /// that the server refuses is the configuration's, never the client's, and the text says so.
     pub fn encode(&self, out: &mut Vec<u8>, words: Words) {
         let hint = "Check the database's nodes and the server's log.";
         let cached = |what: &str| {
@@ -223,6 +191,10 @@ impl LoginFailure {
         let fault = match self {
             Self::Refused { body, .. } => {
                 let fields = wire::error_fields(body);
+                if words == Words::PostgreSql && fields.code == b"28P01" {
+                    let message = [POOLER_REFUSED.as_bytes(), b": ", fields.message].concat();
+                    return wire::with_texts(out, body, &message, ASK_THE_OPERATOR.as_bytes());
+                }
                 return wire::with_message(out, body, fields.message);
             }
             Self::Unreachable { .. } => {
@@ -239,13 +211,18 @@ impl LoginFailure {
     }
 }
 
+/// What a client is told when the pooler, and not the client, has failed to prove who it is.
+const POOLER_REFUSED: &str = "the pooler could not log in to the server";
+const ASK_THE_OPERATOR: &str = "This is not your password: it is the one that the configuration of \
+    howdah has for the server. Ask the administrator of howdah to correct it.";
+const REASON_IN_THE_LOG: &str = "The reason is in the log of howdah. Ask its administrator.";
+
 fn unreachable() -> Fault {
     Fault::session(Side::Server, "08006", "server connection failed")
 }
 
 fn not_let_in() -> Fault {
-    Fault::session(Side::Operator, "28000", "server login failed")
-        .hint("The reason is in howdah's log.")
+    Fault::session(Side::Operator, "28000", POOLER_REFUSED).hint(REASON_IN_THE_LOG)
 }
 
 /// Connects and logs in. Startup parameters beyond user and database are `extra`. Cancel safe:
@@ -396,7 +373,6 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),
         reported: Arc::new(reported),
-        since: Instant::now(),
         life: None,
     })
 }
@@ -470,12 +446,24 @@ fn request(body: &[u8]) -> Option<AuthRequest<'_>> {
     })
 }
 
+/// The keys of a password for the salt and count that the server has sent.
+async fn derived_keys(
+    account: &Account,
+    context: &LoginContext,
+    credential: &Credential,
+    request: KeyRequest,
+) -> Option<ScramKeys> {
+    let Credential::Password(password) = credential.clone() else { return None };
+    let (node, user) = (account.address.clone(), account.user.clone());
+    context.keys.keys(KeyOrigin { node, user, request, password }).await
+}
+
 async fn authenticate(
     framed: &mut Framed,
     account: &Account,
     context: &LoginContext,
 ) -> Result<(), LoginFailure> {
-    let credential = account.credential.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let credential = account.credential.lock().clone();
     let certificate = framed.stream().tls().and_then(|tls| tls.peer_certificates()?.first());
     let binding = certificate.and_then(|leaf| tls_server_end_point(leaf));
     let mut nonce = [0; crate::auth::scram::NONCE_BYTES];
@@ -487,7 +475,7 @@ async fn authenticate(
         let frame = framed.frame(LOGIN_FRAME_MAX).await.map_err(|error| lost(account, error))?;
         match frame.tag {
             server::ERROR => {
-                context.keys.forget(&account.user);
+                context.keys.forget(&account.address, &account.user);
                 return Err(refused(&frame.body));
             }
             server::NOTICE | server::NEGOTIATE => continue,
@@ -498,7 +486,7 @@ async fn authenticate(
             request(&frame.body).ok_or_else(|| broke(account, "short message".to_owned()))?;
         let mut step = login.on_request(request)?;
         if let LoginStep::NeedKeys(request) = step {
-            let keys = context.keys.keys(&account.user, &credential, request).await;
+            let keys = derived_keys(account, context, &credential, request).await;
             let keys = keys.ok_or_else(|| broke(account, "keys not derived".to_owned()))?;
             step = login.supply_keys(&keys)?;
         }
@@ -538,5 +526,25 @@ async fn welcome(
             server::NOTICE => {}
             tag => return Err(broke(account, format!("message type {tag:#04X} during login"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_password_is_told_as_the_poolers_but_in_pgbouncers_style() {
+        let failure = refused(b"SFATAL\0C28P01\0Mpassword authentication failed\0\0");
+        let told = |style| {
+            let mut out = Vec::new();
+            failure.encode(&mut out, style);
+            String::from_utf8_lossy(&out[5..]).into_owned()
+        };
+        let own = told(Words::PostgreSql);
+        assert!(own.contains(&format!("\0M{POOLER_REFUSED}: password authentication failed\0")));
+        assert!(own.contains("\0C28P01\0") && own.contains(ASK_THE_OPERATOR), "{own:?}");
+        let theirs = told(Words::PgBouncer);
+        assert_eq!(theirs, "SFATAL\0C28P01\0Mpassword authentication failed\0\0");
     }
 }

@@ -5,6 +5,7 @@
 pub mod cancel;
 pub mod card;
 pub mod clean;
+pub mod key_cache;
 pub mod life;
 pub mod login;
 pub mod note;

@@ -16,7 +16,6 @@ use crate::wire::client;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use tokio::time::Instant;
 
 /// What a server reported of itself at login, as ParameterStatus.
 pub type Reported = Vec<(Box<[u8]>, Box<[u8]>)>;
@@ -83,8 +82,6 @@ pub struct Server {
     pub reported: Arc<Reported>,
     /// Whose calls of `nextval` its session remembers.
     pub sequences: Sequences,
-    /// When it logged in.
-    pub since: Instant,
     /// Its place in the log, once it has one.
     pub life: Option<Box<Life>>,
 }

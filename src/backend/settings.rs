@@ -4,7 +4,8 @@
 //! "does this server need anything?" is a comparison of two pointers. Never knows where a value
 //! came from. Names are kept in lower case, sorted, each once.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 
 /// Settings of one session or server. Equal settings are the same allocation while the
 /// [`SettingsTable`] that made them lives.
@@ -67,7 +68,7 @@ pub struct SettingsTable {
 impl SettingsTable {
     /// How many there are.
     pub fn len(&self) -> usize {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.iter().filter(|one| one.strong_count() > 0).count()
     }
 
@@ -79,7 +80,7 @@ impl SettingsTable {
     /// The shared form of these pairs; a later pair of the same name wins.
     pub fn intern(&self, pairs: impl IntoIterator<Item = (String, String)>) -> Arc<Settings> {
         let wanted = Settings::of(pairs);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         // Sorted by content; entries that nobody uses any more are found and dropped on the way.
         known.retain(|weak| weak.strong_count() > 0);
         let found = known.binary_search_by(|weak| {
@@ -375,7 +376,7 @@ mod tests {
         let table = table();
         drop(table.intern(pairs(&[("a", "1")])));
         let kept = table.intern(pairs(&[("b", "1")]));
-        assert_eq!(table.known.lock().unwrap().len(), 1);
+        assert_eq!(table.known.lock().len(), 1);
         assert_eq!(kept.value("b"), Some("1"));
     }
 

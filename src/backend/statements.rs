@@ -11,10 +11,11 @@ use crate::metrics::Cell;
 use crate::sql::Rules;
 use crate::wire::server::RowShape;
 use hashbrown::hash_table::{Entry, HashTable};
+use parking_lot::Mutex;
 use slab::Slab;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// What the statements that we prepare are called on servers.
 pub const NAME_PREFIX: &str = "howdah_";
@@ -115,7 +116,7 @@ impl StatementTable {
     /// The shared statement; `effects` is asked for when the text is new.
     pub fn intern(self: &Arc<Self>, key: Key<'_>, effects: impl FnOnce() -> u32) -> Arc<Statement> {
         let hash = self.hash(&key);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         // A strong reference made while looking must not be dropped under the lock: dropping the
         // last one takes it again.
         let mut found = None;
@@ -186,7 +187,7 @@ impl StatementTable {
     }
 
     fn forget(&self, hash: u64, id: u64) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Ok(entry) = known.find_entry(hash, |(_, other, _)| *other == id) {
             entry.remove();
         }
@@ -194,7 +195,7 @@ impl StatementTable {
 
     /// Statements in use by all who prepare the same.
     pub fn len(&self) -> usize {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.known.lock().len()
     }
 
     /// Whether none is in use.

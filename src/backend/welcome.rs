@@ -2,7 +2,8 @@
 
 use super::server::{Reported, Server};
 use super::settings::Settings;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// Welcomes that are remembered: one for each distinct set of settings.
 const WELCOMES_MAX: usize = 256;
@@ -13,7 +14,7 @@ pub struct Welcomes(Mutex<Vec<(Arc<Settings>, Arc<Reported>)>>);
 
 impl Welcomes {
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Settings>, Arc<Reported>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// What a client with these settings is told, if a server has said it.

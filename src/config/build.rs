@@ -14,9 +14,11 @@ use super::options::{
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;
 use super::value::Value;
-use super::words::{
-    AuthType, ClientSslMode, LogFormat, LogLevel, PoolMode, ServerSslMode, SessionStatePolicy, Word,
-};
+use super::words::{LogFormat, LogLevel};
+use crate::auth::Method;
+use crate::net::{ClientSslMode, SslMode};
+use crate::session::route::{Mode, StatePolicy};
+use crate::word::Word;
 
 /// The name of the entry that stands for every other database.
 pub(super) const WILDCARD: &str = "*";
@@ -195,7 +197,7 @@ fn howdah(table: &Table<'_>) -> HowdahOptions {
 
 fn pool(table: &Table<'_>) -> PoolOptions {
     PoolOptions {
-        pool_mode: table.word("pool_mode", PoolMode::Transaction),
+        pool_mode: table.word("pool_mode", Mode::Transaction),
         default_pool_size: table.limit("default_pool_size"),
         min_pool_size: table.count("min_pool_size"),
         reserve_pool_size: table.count("reserve_pool_size"),
@@ -205,7 +207,7 @@ fn pool(table: &Table<'_>) -> PoolOptions {
         max_db_client_connections: table.limit("max_db_client_connections"),
         max_user_client_connections: table.limit("max_user_client_connections"),
         max_prepared_statements: table.count("max_prepared_statements"),
-        session_state_policy: table.word("session_state_policy", SessionStatePolicy::Pin),
+        session_state_policy: table.word("session_state_policy", StatePolicy::Pin),
         server_reset_query: table.text("server_reset_query"),
         server_check_query: match table.text("server_check_query").as_deref() {
             None => CheckQuery::Off,
@@ -243,7 +245,7 @@ fn timeouts(table: &Table<'_>) -> TimeoutOptions {
 
 fn auth(table: &Table<'_>) -> AuthOptions {
     AuthOptions {
-        auth_type: table.word("auth_type", AuthType::ScramSha256),
+        auth_type: table.word("auth_type", Method::ScramSha256),
         auth_file: table.file("auth_file"),
         scram_iterations: table.at_least_one("scram_iterations"),
     }
@@ -258,7 +260,7 @@ fn tls_client(table: &Table<'_>) -> ClientTlsOptions {
 
 fn tls_server(table: &Table<'_>) -> ServerTlsOptions {
     ServerTlsOptions {
-        sslmode: table.word("sslmode", ServerSslMode::Prefer),
+        sslmode: table.word("sslmode", SslMode::Prefer),
         ca_file: table.file("ca_file"),
         identity: table.identity(),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::address::NodeAddress;
 use super::options::{Config, DatabaseOptions, Limit, SessionSettings, Timeout, UserOptions};
 use super::secret::Secret;
-use super::words::PoolMode;
+use crate::session::route::Mode;
 
 /// Everything that depends on the database and the user, resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct EffectiveOptions {
     /// Password of the forced user; without it, auth_file has the secret.
     pub password: Option<Secret>,
     /// When servers go back.
-    pub pool_mode: PoolMode,
+    pub pool_mode: Mode,
     /// Servers of the pool.
     pub pool_size: Limit,
     /// Servers kept open, never more than the size.

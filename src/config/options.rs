@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::address::{ListenAddress, NodeAddress};
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
-use super::words::{
-    AuthType, ClientSslMode, LogFormat, LogLevel, PoolMode, ServerSslMode, SessionStatePolicy,
-};
+use super::words::{LogFormat, LogLevel};
+use crate::auth::Method;
 pub use crate::net::TcpOptions;
+use crate::net::{ClientSslMode, SslMode};
+use crate::session::route::{Mode, StatePolicy};
 
 /// A count that may be without limit (0 in the file).
 pub type Limit = Option<NonZeroU32>;
@@ -65,7 +66,7 @@ pub struct HowdahOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolOptions {
     /// When servers go back.
-    pub pool_mode: PoolMode,
+    pub pool_mode: Mode,
     /// Servers of a pool.
     pub default_pool_size: Limit,
     /// Servers kept open.
@@ -85,7 +86,7 @@ pub struct PoolOptions {
     /// Prepared statements of a server; 0 = passed through.
     pub max_prepared_statements: u32,
     /// What unshareable session state does.
-    pub session_state_policy: SessionStatePolicy,
+    pub session_state_policy: StatePolicy,
     /// Cleans a server in session mode.
     pub server_reset_query: Option<String>,
     /// Tests an idle server.
@@ -146,7 +147,7 @@ pub struct TimeoutOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthOptions {
     /// How clients prove who they are.
-    pub auth_type: AuthType,
+    pub auth_type: Method,
     /// Users and secrets, read but not parsed. Present unless `auth_type` is trust.
     pub auth_file: Option<LoadedFile>,
     /// Iterations of verifiers made from plain secrets.
@@ -175,7 +176,7 @@ pub struct ClientTlsOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerTlsOptions {
     /// As in libpq.
-    pub sslmode: ServerSslMode,
+    pub sslmode: SslMode,
     /// Roots, PEM. Present for verify-ca and verify-full.
     pub ca_file: Option<LoadedFile>,
     /// What howdah shows to servers that ask.
@@ -224,7 +225,7 @@ pub struct DatabaseOptions {
     /// Its password. Never without `user`.
     pub password: Option<Secret>,
     /// Override.
-    pub pool_mode: Option<PoolMode>,
+    pub pool_mode: Option<Mode>,
     /// Override.
     pub pool_size: Option<Limit>,
     /// Override.
@@ -276,7 +277,7 @@ impl SessionSettings {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct UserOptions {
     /// Override.
-    pub pool_mode: Option<PoolMode>,
+    pub pool_mode: Option<Mode>,
     /// Override.
     pub pool_size: Option<Limit>,
     /// Override.

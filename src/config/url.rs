@@ -8,6 +8,7 @@ use super::error::{ConfigErrors, Origin};
 use super::files::{Disk, Files};
 use super::import::quoted;
 use super::options::Config;
+use super::parse::parse;
 use super::secret::Secret;
 use percent_encoding::percent_decode_str;
 use std::ffi::OsString;
@@ -72,7 +73,7 @@ pub(super) fn load(
     let parts = Parts::read(url.expose()).map_err(|message| error(VARIABLE, message))?;
     let toml = parts.toml();
     let both = Both(&parts);
-    let mut config = super::parse(Path::new(VARIABLE), toml.as_bytes(), environment, &both)?;
+    let mut config = parse(Path::new(VARIABLE), toml.as_bytes(), environment, &both)?;
     config.files.retain(|path| path != Path::new(USERS));
     Ok(config)
 }
@@ -277,8 +278,9 @@ fn decoded(what: &str, text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Method;
     use crate::auth::Users;
-    use crate::config::{AuthType, ServerSslMode};
+    use crate::net::SslMode;
 
     fn config(url: &str) -> Result<Config, String> {
         load(&Secret::new(url.to_owned()), &[]).map_err(|errors| errors.to_string())
@@ -290,9 +292,9 @@ mod tests {
         let config = config(url).expect("loads");
         let database = &config.databases["my app"];
         assert_eq!(database.nodes[0].to_string(), "db.example:5433");
-        assert_eq!(config.tls_server.sslmode, ServerSslMode::Require);
+        assert_eq!(config.tls_server.sslmode, SslMode::Require);
         assert_eq!(config.timeouts.server_connect_timeout.map(|limit| limit.as_secs()), Some(3));
-        assert_eq!(config.auth.auth_type, AuthType::ScramSha256);
+        assert_eq!(config.auth.auth_type, Method::ScramSha256);
         let file = config.auth.auth_file.expect("users");
         let users = Users::parse(file.contents()).expect("well-formed");
         assert!(users.secret(b"web@home").is_some());
@@ -302,7 +304,7 @@ mod tests {
     fn what_is_left_out() {
         let socket = config("postgresql:///app?host=/run/postgresql&port=5433").expect("loads");
         assert_eq!(socket.databases["app"].nodes[0].to_string(), "/run/postgresql:5433");
-        assert_eq!(socket.auth.auth_type, AuthType::Trust);
+        assert_eq!(socket.auth.auth_type, Method::Trust);
         let named = config("postgres://bob@db").expect("loads");
         assert!(named.databases.contains_key("bob"), "the database is called like the user");
     }
@@ -312,7 +314,7 @@ mod tests {
         let variables = [("HOWDAH_TLS__SERVER__SSLMODE".into(), "require".into())];
         let url = Secret::new("postgres://bob@db/app?sslmode=disable".into());
         let config = load(&url, &variables).expect("loads");
-        assert_eq!(config.tls_server.sslmode, ServerSslMode::Require);
+        assert_eq!(config.tls_server.sslmode, SslMode::Require);
     }
 
     #[test]

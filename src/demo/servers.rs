@@ -19,6 +19,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::programs::Programs;
 
+/// The size of pgbench's tables: 500,000 accounts.
+const SCALE: u32 = 5;
+
 pub(super) const DATABASE: &str = "demo";
 pub(super) const USER: &str = "postgres";
 
@@ -82,7 +85,7 @@ impl Servers {
         self.run("initdb", &[&["-D", &data][..], &how[..]].concat()).await?;
         self.start_postgres("primary", self.ports.primary).await?;
         self.ask(self.ports.primary, "postgres", &format!("CREATE DATABASE {DATABASE}")).await?;
-        let (port, scale) = (self.ports.primary.to_string(), super::SCALE.to_string());
+        let (port, scale) = (self.ports.primary.to_string(), SCALE.to_string());
         let to = ["-h", "127.0.0.1", "-p", &port, "-U", USER, DATABASE];
         self.run("pgbench", &[&["-i", "-q", "-s", &scale][..], &to[..]].concat()).await?;
         Ok(())

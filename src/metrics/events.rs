@@ -3,8 +3,8 @@
 //! A bounded list. The same event again is counted, not listed again; where one more is needed, the
 //! oldest of the kind that has most goes, so that a flood of one kind leaves the others.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Events that are kept.
@@ -94,7 +94,7 @@ fn cut(text: &str, max: usize) -> String {
 
 impl Events {
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Something happened at this moment, of this level and kind, with this database and user.

@@ -6,9 +6,10 @@
 
 use super::{Cell, Distribution, Histogram};
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The part of the statements that makes room at a time.
 const EVICTED_PART: usize = 16;
@@ -72,7 +73,7 @@ pub struct Queries {
 }
 
 fn lock(entries: &Mutex<Vec<Arc<Entry>>>) -> MutexGuard<'_, Vec<Arc<Entry>>> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
+    entries.lock()
 }
 
 impl Queries {

@@ -1,7 +1,8 @@
 //! Connects to servers: name resolution, socket options, Unix sockets.
 
 use super::address::{NodeAddress, NodeHost};
-use super::stream::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use socket2::{SockRef, TcpKeepalive};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

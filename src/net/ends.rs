@@ -1,6 +1,7 @@
 //! Who is at the two ends of a connection, in words for people.
 
-use super::stream::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use std::net::SocketAddr;
 
 /// The two ends of a connection; without addresses where it is not TCP.

@@ -1,7 +1,8 @@
 //! Where clients come in: TCP addresses and a Unix socket.
 
 use super::dial::TcpOptions;
-use super::stream::{Socket, Stream};
+use super::socket::Socket;
+use super::stream::Stream;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -131,14 +132,6 @@ impl Listener {
             SockFilter::new(keep, 0, 0, u32::MAX),
             SockFilter::new(keep, 0, 0, 0),
         ])
-    }
-
-    /// The port, of a TCP listener.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp(listener, _) => listener.local_addr().ok().map(|address| address.port()),
-            Self::Unix(..) => None,
-        }
     }
 
     /// The next client. Errors that concern one connection, or that pass, are waited out: a

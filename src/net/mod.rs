@@ -7,6 +7,7 @@ mod dial;
 mod ends;
 mod framed;
 mod listen;
+mod socket;
 mod stream;
 mod tls;
 
@@ -15,7 +16,8 @@ pub use dial::{Resolver, TcpOptions, dial};
 pub use ends::Endpoints;
 pub use framed::{Frame, FrameError, Framed};
 pub use listen::{ListenOptions, Listener, Peer};
-pub use stream::{SCRATCH, Socket, Stream, handshake};
+pub use socket::{SCRATCH, Socket};
+pub use stream::{Stream, handshake};
 pub use tls::{
     ClientSslMode, ClientTls, DIRECT_TLS_BYTE, Identity, ServerTls, SslMode, TlsError, TlsFile,
     tls_server_end_point,

@@ -19,9 +19,10 @@ use crate::backend::card::ServerCard;
 use crate::backend::login::{LoginFailure, Outlook};
 use crate::backend::server::{Reported, Server};
 use crate::net::NodeAddress;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -61,7 +62,7 @@ impl Pools {
     }
 
     fn extras(&self) -> MutexGuard<'_, HashMap<WaiterId, Arc<Extras>>> {
-        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
+        self.extras.lock()
     }
 
     /// The startup parameters that an opening for this waiter needs.
@@ -70,7 +71,7 @@ impl Pools {
     }
 
     fn lock(&self) -> MutexGuard<'_, ServerCore> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     /// Runs one operation on the core and then, without the lock, what it left to do.
@@ -93,7 +94,7 @@ impl Pools {
             closing.server.terminate(closing.reason.words());
         }
         if !effects.openings.is_empty() {
-            let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.openings.lock();
             queue.extend(effects.openings);
             drop(queue);
             self.openings_pending.notify_one();
@@ -110,7 +111,7 @@ impl Pools {
     pub async fn openings(&self) -> Vec<Opening> {
         loop {
             let due = {
-                let mut queue = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut queue = self.openings.lock();
                 std::mem::take(&mut *queue)
             };
             if !due.is_empty() {

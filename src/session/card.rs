@@ -12,8 +12,9 @@ use crate::metrics::Cell;
 use crate::net::{Endpoints, Peer};
 use crate::pool::core::Tick;
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
 
@@ -112,7 +113,7 @@ pub(super) const NEVER: Tick = Tick(u64::MAX);
 
 impl Card {
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock()
     }
 
     /// The client's cancel key.
@@ -265,7 +266,7 @@ pub struct Clients {
 
 impl Clients {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Card>, foldhash::fast::RandomState>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_key.lock()
     }
 
     /// A number for a new connection.

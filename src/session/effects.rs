@@ -7,7 +7,7 @@ use crate::sql::{self, PinSet, Rules, Vocabulary};
 bitflags::bitflags! {
     /// What running a text may do.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub(super) struct Effects: u32 {
+    pub struct Effects: u32 {
         /// Change settings of the session.
         const SETTINGS = 1;
         /// Return settings to their defaults.

@@ -12,7 +12,7 @@ mod client;
 mod custom;
 mod defaults;
 mod departure;
-mod effects;
+pub mod effects;
 mod ending;
 mod forward;
 mod frames;

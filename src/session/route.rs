@@ -7,31 +7,34 @@ use crate::catalog::Catalog;
 use crate::fault::Words;
 use crate::metrics::{Events, PoolTraffic, Queries};
 use crate::pool::{PoolId, Pools};
+use crate::word::word_enum;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// When a server goes back to its pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// When the client leaves.
-    Session,
-    /// When the transaction ends.
-    Transaction,
-    /// When the statement ends.
-    Statement,
+word_enum! {
+    /// When a server goes back to its pool.
+    pub Mode {
+        /// When the client leaves.
+        Session = "session",
+        /// When the transaction ends.
+        Transaction = "transaction",
+        /// When the statement ends; transactions of several statements are refused.
+        Statement = "statement",
+    }
 }
 
-/// What a temporary table, a session lock and their like do in transaction mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatePolicy {
-    /// The client keeps its server while they last.
-    Pin,
-    /// The statement is refused.
-    Error,
-    /// Nothing: they stay with the server.
-    Ignore,
+word_enum! {
+    /// What happens to session state that cannot be replayed, in transaction and statement mode.
+    pub StatePolicy {
+        /// The client keeps its server while the cause lasts.
+        Pin = "pin",
+        /// The statement is refused.
+        Error = "error",
+        /// Nothing: the state is lost with the server, as in PgBouncer.
+        Ignore = "ignore",
+    }
 }
 
 /// How sessions behave. A session reads its copy at the beginning of each transaction.

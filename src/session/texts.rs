@@ -119,7 +119,7 @@ impl Texts {
 
     /// What running a text may do to the session. `custom` is told each setting that it names, and
     /// says whether it can be asked for.
-    pub(super) fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
+    pub fn effects(&mut self, text: Text<'_>, custom: &mut dyn FnMut(&str) -> bool) -> Effects {
         if text.sql.len() > READ_MAX {
             return text.found(custom).effects;
         }
@@ -142,7 +142,7 @@ impl Texts {
 
     /// Both of a Query's text: what running it may do, and the statement that it is.
     #[inline]
-    pub(super) fn read(
+    pub fn read(
         &mut self,
         text: Text<'_>,
         custom: &mut dyn FnMut(&str) -> bool,

@@ -108,11 +108,13 @@ impl Worker {
         drop(self.cards.borrow_mut().remove(place));
     }
 
-    /// Orders every client to leave: at its next transaction boundary, or now.
-    pub fn dismiss(&self, order: Order) {
+    /// Orders clients to leave. `order`: which order each of them gets, if any.
+    pub fn dismiss(&self, order: impl Fn(&Card) -> Option<Order>) {
         self.draining.set(true);
         for (_, card) in self.cards.borrow().iter() {
-            card.order(order);
+            if let Some(order) = order(card) {
+                card.order(order);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What clients send: tags, encoders, and views of the few bodies that are opened.
 
-use super::error::sized;
+use super::frame::sized;
 
 /// Bind.
 pub const BIND: u8 = b'B';

@@ -1,18 +1,7 @@
 //! ErrorResponse and NoticeResponse: their fields, and how ours are written.
 
+use super::frame::sized;
 use crate::fault::Fault;
-
-/// Appends a frame: the tag, a length that is patched when the body is known, and the body.
-pub(super) fn sized(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
-    out.push(tag);
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    body(out);
-    let length = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
-    if let Some(slot) = out.get_mut(start..start.saturating_add(4)) {
-        slot.copy_from_slice(&length.to_be_bytes());
-    }
-}
 
 /// The fields of an error or notice that are looked at (manual, "Error and Notice Message Fields").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +108,17 @@ pub fn with_fields(
     });
 }
 
+/// Appends the error in `body` with another message and another hint.
+pub fn with_texts(out: &mut Vec<u8>, body: &[u8], message: &[u8], hint: &[u8]) {
+    sized(out, super::server::ERROR, |out| {
+        for (kind, text) in fields(body).filter(|(kind, _)| *kind != b'H') {
+            field(out, kind, if kind == b'M' { message } else { text });
+        }
+        field(out, b'H', hint);
+        out.push(0);
+    });
+}
+
 /// The error in `body` as one that ends the session.
 pub fn as_fatal(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -152,6 +152,8 @@ mod tests {
     #[test]
     fn a_message_is_replaced_and_the_rest_kept() {
         let mut out = Vec::new();
+        with_texts(&mut out, b"SFATAL\0C28P01\0Mold\0Hold hint\0Fauth.c\0\0", b"new", b"hint");
+        assert_eq!(out.split_off(0)[5..], *b"SFATAL\0C28P01\0Mnew\0Fauth.c\0Hhint\0\0");
         with_message(&mut out, b"SERROR\0C26000\0Mold\0F prepare.c\0\0", b"new");
         assert_eq!(&out[5..], b"SERROR\0C26000\0Mnew\0F prepare.c\0\0");
     }

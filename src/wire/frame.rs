@@ -49,6 +49,18 @@ pub fn header(bytes: &[u8], max: usize) -> Result<Option<Header>, MalformedFrame
     }
 }
 
+/// Appends a frame: the tag, a length that is patched when the body is known, and the body.
+pub(super) fn sized(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
+    if let Some(slot) = out.get_mut(start..start.saturating_add(4)) {
+        slot.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,9 @@ mod frame;
 pub mod server;
 mod startup;
 
-pub use error::{ErrorFields, as_fatal, error_fields, fault, notice, with_fields, with_message};
+pub use error::{
+    ErrorFields, as_fatal, error_fields, fault, notice, with_fields, with_message, with_texts,
+};
 pub use frame::{HEADER_LEN, Header, MalformedFrame, header};
 pub use startup::{
     CANCEL_BODY_MAX, First, MalformedStartup, STARTUP_MAX, StartupParameters, cancel_request,

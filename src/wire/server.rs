@@ -1,6 +1,6 @@
 //! What servers send: tags, encoders, and views of the few bodies that are opened.
 
-use super::error::sized;
+use super::frame::sized;
 
 use std::hash::{BuildHasher, Hasher};
 

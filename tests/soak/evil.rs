@@ -5,11 +5,12 @@
 //! relay sees the text pass, and knows by it which connection is meant: only the client whose
 //! statement it was may notice anything.
 
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::coverage::{Coverage, Moment, Victim};
@@ -60,14 +61,15 @@ impl Event {
 
     /// Waits a while; whether it has happened.
     pub(crate) fn wait(&self) -> bool {
-        let waited = self.1.wait_timeout_while(lock(&self.0), A_WHILE, |happened| !*happened);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut happened = lock(&self.0);
+        self.1.wait_while_for(&mut happened, |happened| !*happened, A_WHILE);
+        *happened
     }
 
     /// Waits until it has happened, or for good.
     pub(crate) fn wait_long(&self) {
-        let waited = self.1.wait_timeout_while(lock(&self.0), PLAN_WITHIN, |happened| !*happened);
-        drop(waited);
+        let mut happened = lock(&self.0);
+        self.1.wait_while_for(&mut happened, |happened| !*happened, PLAN_WITHIN);
     }
 }
 
@@ -102,7 +104,7 @@ impl Plan {
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 /// What all connections share.
@@ -196,12 +198,12 @@ impl Evil {
 
     /// No idle server is ended as long as somebody keeps this.
     pub(crate) fn spare(&self) -> RwLockReadGuard<'_, ()> {
-        self.shared.spared.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.spared.read()
     }
 
     /// Ends a server that nobody uses, if there is one.
     pub(crate) fn end_idle(&self, choice: usize) -> bool {
-        let Ok(_nobody_sits) = self.shared.spared.try_write() else { return false };
+        let Some(_nobody_sits) = self.shared.spared.try_write() else { return false };
         let mut links: Vec<(u32, Arc<link::Link>)> =
             lock(&self.shared.links).iter().map(|(pid, link)| (*pid, Arc::clone(link))).collect();
         links.sort_by_key(|(pid, _)| *pid);

@@ -1,9 +1,10 @@
 //! One connection between howdah and PostgreSQL, frame by frame.
 
+use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rustix::net::{RecvFlags, recv};
 
@@ -100,7 +101,7 @@ impl Link {
         if owed.questions != 0 || owed.open || owed.partial || !owed.rests || owed.ended {
             return false;
         }
-        let Ok(mut toward) = self.toward.try_lock() else { return false };
+        let Some(mut toward) = self.toward.try_lock() else { return false };
         if !toward.whole {
             return false;
         }

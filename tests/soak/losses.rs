@@ -5,7 +5,7 @@
 //! what became of them. Or the end came close behind its own transaction, which may have changed
 //! the session, so that nobody can know what the session was. Everybody else gets another server.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use parking_lot::{Condvar, Mutex};
 
 use super::evil::lock;
 use super::rider::ANSWER_WITHIN;
@@ -122,8 +122,8 @@ impl Losses {
     pub(crate) fn claim(&self, session: Session) -> bool {
         let has = |loss: &Loss| loss.name.is_some_and(|name| session.has(name));
         let none = |books: &mut Books| !books.losses.iter().any(has);
-        let waited = self.1.wait_timeout_while(lock(&self.0), ANSWER_WITHIN, none);
-        let (mut books, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut books = lock(&self.0);
+        self.1.wait_while_for(&mut books, none, ANSWER_WITHIN);
         let Some(at) = books.losses.iter().position(has) else { return false };
         books.losses.remove(at);
         books.over.push(session);

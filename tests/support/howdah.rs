@@ -1,11 +1,12 @@
 //! The real `howdah` binary, started with a configuration of the test's own.
 
+use parking_lot::Mutex;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -178,7 +179,7 @@ impl Howdah {
 
     /// What it has written to standard error so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.lock().clone()
     }
 
     /// How it ended, or nothing if it still runs.
@@ -214,7 +215,7 @@ impl Drop for Howdah {
 fn collect(errors: impl std::io::Read + Send + 'static, log: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut log = log.lock();
             log.push_str(&line);
             log.push('\n');
         }

@@ -18,9 +18,9 @@ pub(crate) mod transcript;
 pub(crate) mod watchdog;
 pub(crate) mod wire;
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a test waits for anything that should happen at once. Reaching it is a failure.
@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// another.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut given = GIVEN.lock();
     loop {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let port = listener.local_addr().expect("a bound address").port();

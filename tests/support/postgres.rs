@@ -5,13 +5,14 @@
 //! process. The binaries are those of `HOWDAH_TEST_PG_BIN`, else the newest below
 //! `/usr/lib/postgresql`, else those that `pg_config` names.
 
+use parking_lot::Mutex;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use tempfile::TempDir;
 
@@ -131,7 +132,7 @@ impl Postgres {
 
     /// What the server has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.lock().clone()
     }
 
     /// A superuser's connection to `database`.
@@ -272,7 +273,7 @@ fn launch(folder: TempDir, identity: Option<Identity>, options: &Options) -> Pos
             return Postgres { child, port, log, identity, _watchdog: watchdog, folder };
         }
         child.wait().ok();
-        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = log.lock();
         assert!(log.contains("Address already in use"), "PostgreSQL did not start:\n{log}");
     }
     unreachable!("five free ports in a row were taken by others")
@@ -288,7 +289,7 @@ fn became_ready(errors: impl Read + Send + 'static, log: &Arc<Mutex<String>>) ->
             if line.contains("database system is ready to accept connections") {
                 announce.try_send(()).ok();
             }
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut log = log.lock();
             log.push_str(&line);
             log.push('\n');
         }

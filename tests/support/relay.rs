@@ -1,9 +1,10 @@
 //! A stand-in for a PostgreSQL server: it passes everything on, refuses, or says nothing, as the
 //! test tells it, and remembers when somebody came.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ pub(crate) struct Relay {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 impl Relay {

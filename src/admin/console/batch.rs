@@ -3,24 +3,17 @@
 //! Keeps the limits for both kinds of names. What a portal has been asked for is carried out once;
 //! fetching goes on where it has stopped.
 
+use super::portal::Portal;
 use super::{Console, Outcome, Running, Step, complete};
 use crate::admin::command::Command;
-use crate::admin::table::{self, Column, Format, Value, framed};
+use crate::admin::table::{self, Column, Format, framed};
 use crate::fault::{Fault, Side};
 use crate::sql;
 use crate::wire::{self, client, server};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 /// Prepared statements, and portals, that one client may have.
 const NAMES_MAX: usize = 1000;
-
-/// What a portal has to give: of a command that was run, the rows not fetched yet.
-#[derive(Debug)]
-pub(super) struct Portal {
-    command: Option<Command>,
-    formats: Vec<Format>,
-    left: Option<VecDeque<Vec<Value>>>,
-}
 
 impl Console {
     pub(super) fn parse(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
@@ -148,10 +141,6 @@ impl Console {
             Outcome::Refused(fault) => {
                 self.fail(out, &fault);
                 self.skipping = true;
-            }
-            Outcome::Noticed(fault) => {
-                wire::notice(out, &fault);
-                complete(out, command);
             }
             Outcome::Done => complete(out, command),
             Outcome::Rows(rows) => {

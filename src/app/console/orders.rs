@@ -1,12 +1,13 @@
 //! What the console's commands do.
 
-use super::super::cancels::{self, Asker};
-use super::super::door::Door;
-use super::super::reload::{Unset, preview, reload, set};
-use super::super::signals::Asked;
-use super::shown;
 use super::waits::{self, check, refused};
 use crate::admin::{Command, Outcome, Shutdown, Value, View};
+use crate::app::cancel;
+use crate::app::cancel_requests::Requester;
+use crate::app::pooler::Pooler;
+use crate::app::reload::{Unset, preview, reload, set};
+use crate::app::show::rows;
+use crate::app::signals::ProcessOrder;
 use crate::config::{Change, Unchangeable};
 use crate::fault::Fault;
 use crate::metrics::EventKind;
@@ -15,40 +16,40 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Does what a client of the console, who has this card, has asked for.
-pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) -> Outcome {
+pub(super) async fn carry_out(pooler: &Rc<Pooler>, command: &Command, own: &Card) -> Outcome {
     let result = match command {
         Command::Show(View::Fds) => Err(no_descriptors()),
-        Command::Show(view) => Ok(Outcome::Rows(shown::rows(door, *view))),
-        Command::Pause(database) => waits::pause(door, database.as_deref(), own).await,
-        Command::Suspend => waits::suspend(door, own).await,
-        Command::WaitClose(database) => waits::wait_close(door, database.as_deref(), own).await,
-        Command::Disable(database) => switch(door, database, false),
-        Command::Enable(database) => switch(door, database, true),
-        Command::Kill(database) => kill(door, database.as_deref()),
-        Command::Set { key, value } => changed_one(key, set(door, key, value)),
-        Command::Resume(database) => resume(door, database.as_deref()),
-        Command::Reconnect(database) => reconnect(door, database.as_deref()),
-        Command::KillClient(id) => find(door, *id).map(|card| {
+        Command::Show(view) => Ok(Outcome::Rows(rows(pooler, *view))),
+        Command::Pause(database) => waits::pause(pooler, database.as_deref(), own).await,
+        Command::Suspend => waits::suspend(pooler, own).await,
+        Command::WaitClose(database) => waits::wait_close(pooler, database.as_deref(), own).await,
+        Command::Disable(database) => switch(pooler, database, false),
+        Command::Enable(database) => switch(pooler, database, true),
+        Command::Kill(database) => kill(pooler, database.as_deref()),
+        Command::Set { key, value } => changed_one(key, set(pooler, key, value)),
+        Command::Resume(database) => resume(pooler, database.as_deref()),
+        Command::Reconnect(database) => reconnect(pooler, database.as_deref()),
+        Command::KillClient(id) => find(pooler, *id).map(|card| {
             card.order(Order::Stop);
             Outcome::Done
         }),
-        Command::Cancel(id) => match find(door, *id) {
+        Command::Cancel(id) => match find(pooler, *id) {
             Ok(card) => {
-                cancels::deliver(door, &card, asker(own)).await;
+                cancel::deliver(pooler, &card, asker(own)).await;
                 Ok(Outcome::Done)
             }
             Err(fault) => Err(fault),
         },
-        Command::Reload { check: true } => changed(preview(door)),
+        Command::Reload { check: true } => changed(preview(pooler)),
         Command::Reload { check: false } => {
             tracing::info!("RELOAD command issued");
-            changed(reload(door))
+            changed(reload(pooler))
         }
         Command::ResetQueries => {
-            door.common.queries.reset();
+            pooler.common.queries.reset();
             Ok(Outcome::Done)
         }
-        Command::Shutdown(how) => Ok(shutdown(door, *how)),
+        Command::Shutdown(how) => Ok(shutdown(pooler, *how)),
         // The console answers these itself.
         Command::Harmless(_) => Ok(Outcome::Done),
     };
@@ -56,8 +57,8 @@ pub(super) async fn carry_out(door: &Rc<Door>, command: &Command, own: &Card) ->
 }
 
 /// The console as one that asks for a cancel request.
-fn asker(own: &Card) -> Asker {
-    Asker { id: own.id, ends: own.about.ends.clone(), tls: own.about.tls.clone() }
+fn asker(own: &Card) -> Requester {
+    Requester { id: own.id, ends: own.about.ends.clone(), tls: own.about.tls.clone() }
 }
 
 /// PgBouncer hands its sockets to a newer process over a Unix socket, and to nobody else.
@@ -67,12 +68,12 @@ fn no_descriptors() -> Fault {
     )
 }
 
-pub(super) fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
-    check(door, database, "resume")?;
-    let suspended = database.is_none() && door.go_on();
-    if door.routes.borrow_mut().resume(database) || suspended {
+fn resume(pooler: &Pooler, database: Option<&str>) -> Result<Outcome, Fault> {
+    check(pooler, database, "resume")?;
+    let suspended = database.is_none() && pooler.resume();
+    if pooler.routes.borrow_mut().resume(database) || suspended {
         let what = format!("resumed {}", database.unwrap_or("all databases"));
-        door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+        pooler.record_event(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
         tracing::info!("{what}");
         return Ok(Outcome::Done);
     }
@@ -82,61 +83,61 @@ pub(super) fn resume(door: &Door, database: Option<&str>) -> Result<Outcome, Fau
     })
 }
 
-fn reconnect(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
-    check(door, database, "reconnect")?;
-    let pools = door.routes.borrow().pools_of(database);
-    pools.into_iter().for_each(|pool| door.common.pools.reconnect(pool));
+fn reconnect(pooler: &Pooler, database: Option<&str>) -> Result<Outcome, Fault> {
+    check(pooler, database, "reconnect")?;
+    let pools = pooler.routes.borrow().pools_of(database);
+    pools.into_iter().for_each(|pool| pooler.common.pools.reconnect(pool));
     Ok(Outcome::Done)
 }
 
 /// Lets nobody into a database any more, or lets them in again.
-fn switch(door: &Door, database: &str, on: bool) -> Result<Outcome, Fault> {
-    check(door, Some(database), if on { "enable" } else { "disable" })?;
-    let mut routes = door.routes.borrow_mut();
+fn switch(pooler: &Pooler, database: &str, on: bool) -> Result<Outcome, Fault> {
+    check(pooler, Some(database), if on { "enable" } else { "disable" })?;
+    let mut routes = pooler.routes.borrow_mut();
     if on {
         routes.enable(database)
     } else {
         routes.disable(database)
     }
     let what = format!("{} database {database}", if on { "enabled" } else { "disabled" });
-    door.happened(("info", EventKind::Pause), (database, ""), &what);
+    pooler.record_event(("info", EventKind::Pause), (database, ""), &what);
     tracing::info!("{what}");
     Ok(Outcome::Done)
 }
 
 /// Ends all sessions of one database, or of each, and closes their servers. It is paused then, each
 /// for itself.
-fn kill(door: &Door, database: Option<&str>) -> Result<Outcome, Fault> {
-    check(door, database, "kill")?;
-    if door.routes.borrow().paused().all || door.is_suspended() {
+fn kill(pooler: &Pooler, database: Option<&str>) -> Result<Outcome, Fault> {
+    check(pooler, database, "kill")?;
+    if pooler.routes.borrow().paused().all || pooler.is_suspended() {
         return Err(refused("55000", "already suspended/paused"));
     }
-    let now = door.now();
+    let now = pooler.current();
     let mut names: Vec<String> = match database {
         Some(name) => vec![name.to_owned()],
         None => now.config.databases.keys().cloned().collect(),
     };
     if database.is_none() {
-        names.extend(door.routes.borrow().pools().into_iter().map(|view| view.database));
+        names.extend(pooler.routes.borrow().pools().into_iter().map(|view| view.database));
     }
     for name in &names {
-        door.routes.borrow_mut().pause(Some(name));
+        pooler.routes.borrow_mut().pause(Some(name));
     }
     let is_theirs = |card: &&Arc<Card>| {
         let route = card.about.route.as_ref();
         route.is_some_and(|route| database.is_none_or(|name| *route.database == *name))
     };
-    let clients = door.common.clients.list();
+    let clients = pooler.common.clients.list();
     clients.iter().filter(is_theirs).for_each(|card| card.order(Order::Kill));
     let what = format!("killed {}", database.unwrap_or("all databases"));
-    door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+    pooler.record_event(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
     tracing::info!("{what}");
     Ok(Outcome::Done)
 }
 
 /// A client of a database; those of the console obey no orders.
-fn find(door: &Door, id: u64) -> Result<Arc<Card>, Fault> {
-    let found = door.common.clients.list().into_iter().find(|card| card.id == id);
+fn find(pooler: &Pooler, id: u64) -> Result<Arc<Card>, Fault> {
+    let found = pooler.common.clients.list().into_iter().find(|card| card.id == id);
     match found {
         Some(card) if card.about.route.is_some() => Ok(card),
         Some(_) => Err(refused("22023", format!("client {id} is a client of the console"))
@@ -180,14 +181,32 @@ fn changed_one(key: &str, changed: Result<Vec<Change>, Unset>) -> Result<Outcome
     }
 }
 
-fn shutdown(door: &Door, how: Shutdown) -> Outcome {
+fn shutdown(pooler: &Pooler, how: Shutdown) -> Outcome {
     let asked = match how {
-        Shutdown::Now => Asked::Stop,
-        Shutdown::WaitForServers => Asked::Drain,
-        Shutdown::WaitForClients => Asked::Wait,
+        Shutdown::Now => ProcessOrder::Stop,
+        Shutdown::WaitForServers => ProcessOrder::WaitForServers,
+        Shutdown::WaitForClients => ProcessOrder::Wait,
     };
-    match door.asked.try_send(asked) {
+    match pooler.orders.try_send(asked) {
         Ok(()) => Outcome::Done,
         Err(_) => Outcome::Refused(refused("57P03", "pooler is shutting down")),
+    }
+}
+
+/// SIGUSR1: as PAUSE, without waiting.
+pub(in crate::app) fn pause_all(pooler: &Pooler) {
+    if waits::begin_pause(pooler, None) {
+        tracing::info!("got SIGUSR1, pausing all activity");
+    } else {
+        tracing::info!("got SIGUSR1, but already paused/suspended");
+    }
+}
+
+/// SIGUSR2: as RESUME.
+pub(in crate::app) fn resume_all(pooler: &Pooler) {
+    let paused = if pooler.is_suspended() { "SUSPEND" } else { "PAUSE" };
+    match resume(pooler, None) {
+        Ok(_) => tracing::info!("got SIGUSR2, continuing from {paused}"),
+        Err(_) => tracing::info!("got SIGUSR2, but not paused/suspended"),
     }
 }

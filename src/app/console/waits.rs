@@ -3,16 +3,18 @@
 //! Each looks again and again whether what it waits for has come. A cancel request ends the wait, and
 //! undoes what the command has done.
 
-use super::super::door::Door;
-use super::cancelled;
+use super::names::is_console;
 use crate::admin::Outcome;
+use crate::app::pooler::Pooler;
 use crate::fault::{Fault, Side};
 use crate::metrics::EventKind;
 use crate::pool::SlotId;
 use crate::session::card::{Card, Order};
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -26,12 +28,12 @@ pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>)
 }
 
 /// A database that a command names has to be there.
-pub(super) fn check(door: &Door, database: Option<&str>, command: &str) -> Result<(), Fault> {
+pub(super) fn check(pooler: &Pooler, database: Option<&str>, command: &str) -> Result<(), Fault> {
     let Some(name) = database else { return Ok(()) };
-    if super::is_meant(name) {
+    if is_console(name) {
         return Err(refused("0A000", format!("cannot {command} admin db: {name}")));
     }
-    let known = door.now().config.database(name).is_some();
+    let known = pooler.current().config.database(name).is_some();
     if known { Ok(()) } else { Err(refused("3D000", format!("no such database: {name}"))) }
 }
 
@@ -56,11 +58,11 @@ async fn until(own: &Card, mut is_done: impl FnMut() -> bool) -> Result<(), Faul
 }
 
 /// Nobody gets a server any more. False when that is so already.
-pub(super) fn begin_pause(door: &Door, database: Option<&str>) -> bool {
-    let begins = !door.is_suspended() && door.routes.borrow_mut().pause(database);
+pub(super) fn begin_pause(pooler: &Pooler, database: Option<&str>) -> bool {
+    let begins = !pooler.is_suspended() && pooler.routes.borrow_mut().pause(database);
     if begins {
         let what = format!("paused {}", database.unwrap_or("all databases"));
-        door.happened(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
+        pooler.record_event(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
         tracing::info!("{what}");
     }
     begins
@@ -68,22 +70,22 @@ pub(super) fn begin_pause(door: &Door, database: Option<&str>) -> bool {
 
 /// Answers when no server is out any more.
 pub(super) async fn pause(
-    door: &Rc<Door>,
+    pooler: &Rc<Pooler>,
     database: Option<&str>,
     own: &Card,
 ) -> Result<Outcome, Fault> {
-    check(door, database, "pause")?;
-    if !begin_pause(door, database) {
+    check(pooler, database, "pause")?;
+    if !begin_pause(pooler, database) {
         return Err(refused("55000", "already suspended/paused"));
     }
     let settled = until(own, || {
-        let pools = door.routes.borrow().pools_of(database);
-        let snapshot = door.common.pools.snapshot();
+        let pools = pooler.routes.borrow().pools_of(database);
+        let snapshot = pooler.common.pools.snapshot();
         let of = snapshot.iter().filter(|one| pools.contains(&one.pool));
         of.map(|one| one.leased + one.granted + one.opening).sum::<u32>() == 0
     });
     settled.await.map_err(|fault| {
-        door.routes.borrow_mut().resume(database);
+        pooler.routes.borrow_mut().resume(database);
         fault.hint("What was paused has been resumed.")
     })?;
     Ok(Outcome::Done)
@@ -91,28 +93,28 @@ pub(super) async fn pause(
 
 /// Answers when every session has written what was to be written, and reads nothing more. Those
 /// that cannot write in time are ended.
-pub(super) async fn suspend(door: &Rc<Door>, own: &Card) -> Result<Outcome, Fault> {
+pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &Card) -> Result<Outcome, Fault> {
     let (all, some) = {
-        let routes = door.routes.borrow();
+        let routes = pooler.routes.borrow();
         (routes.paused().all, !routes.paused().databases.is_empty())
     };
-    if all || door.is_suspended() {
+    if all || pooler.is_suspended() {
         return Err(refused("55000", "already suspended/paused"));
     }
     if some {
         return Err(refused("55000", "cannot suspend with paused databases"));
     }
-    door.stand_still(own.id);
+    pooler.suspend(own.id);
     tracing::info!("suspended");
     let restless = || {
-        let mut all = door.common.clients.list();
+        let mut all = pooler.common.clients.list();
         all.retain(|card| card.about.route.is_some() && !card.is_resting());
         all
     };
     match timeout(SUSPEND_TIMEOUT, until(own, || restless().is_empty())).await {
         Ok(Ok(())) => {}
         Ok(Err(fault)) => {
-            door.go_on();
+            pooler.resume();
             return Err(fault.hint("What was suspended goes on."));
         }
         Err(_) => {
@@ -125,19 +127,31 @@ pub(super) async fn suspend(door: &Rc<Door>, own: &Card) -> Result<Outcome, Faul
 
 /// Answers when every server that is to be replaced now is closed.
 pub(super) async fn wait_close(
-    door: &Rc<Door>,
+    pooler: &Rc<Pooler>,
     database: Option<&str>,
     own: &Card,
 ) -> Result<Outcome, Fault> {
-    if database.is_some_and(super::is_meant) {
+    if database.is_some_and(is_console) {
         let name = database.unwrap_or_default();
         return Err(refused("0A000", format!("cannot wait in admin db: {name}")));
     }
-    check(door, database, "wait in")?;
-    let pools = door.routes.borrow().pools_of(database);
-    let servers = door.common.pools.servers().into_iter();
+    check(pooler, database, "wait in")?;
+    let pools = pooler.routes.borrow().pools_of(database);
+    let servers = pooler.common.pools.servers().into_iter();
     let outdated = servers.filter(|one| one.is_outdated && pools.contains(&one.pool));
     let outdated: Vec<SlotId> = outdated.map(|one| one.slot).collect();
-    until(own, || !door.common.pools.have_any(&outdated)).await?;
+    until(own, || !pooler.common.pools.have_any(&outdated)).await?;
     Ok(Outcome::Done)
+}
+
+/// Until a cancel request comes for this client.
+async fn cancelled(card: &Card) {
+    // One that came too late for an earlier command is not for this one.
+    card.take(Order::Cancel);
+    card.waits();
+    poll_fn(|cx| {
+        card.attend(cx.waker());
+        if card.take(Order::Cancel) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

@@ -6,7 +6,8 @@
 mod page;
 mod scrape;
 
-use super::door::Door;
+use super::limits::HTTP_CONNECTIONS_MAX;
+use super::pooler::Pooler;
 use crate::admin::CONTENT_TYPE;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -25,8 +26,6 @@ use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// Connections at a time; more are closed.
-pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Bytes and number of a request's headers.
 const HEAD_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
@@ -37,7 +36,7 @@ const EXHAUSTED: Duration = Duration::from_millis(200);
 
 type Answer = Response<Full<Bytes>>;
 
-/// Opens the door for figures.
+/// Opens the pooler for figures.
 ///
 /// # Errors
 /// What the system says.
@@ -47,13 +46,13 @@ pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(CONNECTIONS_MAX).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(HTTP_CONNECTIONS_MAX).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
 
 /// Serves until it is dropped.
-pub(super) async fn serve(door: Rc<Door>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(super) async fn serve(pooler: Rc<Pooler>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -67,17 +66,17 @@ pub(super) async fn serve(door: Rc<Door>, listener: TcpListener) {
             tracing::warn!("too many HTTP connections: {peer} is turned away");
             continue;
         };
-        let door = Rc::clone(&door);
+        let pooler = Rc::clone(&pooler);
         tokio::task::spawn_local(async move {
-            converse(door, stream, peer).await;
+            converse(pooler, stream, peer).await;
             drop(place);
         });
     }
 }
 
-async fn converse(door: Rc<Door>, stream: TcpStream, peer: SocketAddr) {
+async fn converse(pooler: Rc<Pooler>, stream: TcpStream, peer: SocketAddr) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&door, &request, peer);
+        let answer = answer(&pooler, &request, peer);
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -94,7 +93,7 @@ async fn converse(door: Rc<Door>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// The answer to one request. Bodies are not read.
-fn answer(door: &Door, request: &Request<Incoming>, peer: SocketAddr) -> Answer {
+fn answer(pooler: &Pooler, request: &Request<Incoming>, peer: SocketAddr) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -105,7 +104,7 @@ fn answer(door: &Door, request: &Request<Incoming>, peer: SocketAddr) -> Answer 
     match path {
         "/live" => return text(StatusCode::OK, "alive\n"),
         "/ready" => {
-            return match unready(door) {
+            return match unready(pooler) {
                 None => text(StatusCode::OK, "ready\n"),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             };
@@ -119,24 +118,35 @@ fn answer(door: &Door, request: &Request<Incoming>, peer: SocketAddr) -> Answer 
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         return answer;
     }
-    if let Some(refused) = refusal(door, request, peer) {
+    if let Some(refused) = refusal(pooler, request, peer) {
         return refused;
     }
     match path {
-        "/metrics" => with_type(text(StatusCode::OK, scrape::metrics(door)), CONTENT_TYPE),
-        "/data.json" => {
-            let data = page::data(door, unready(door));
-            with_type(text(StatusCode::OK, data), "application/json")
-        }
+        "/metrics" => figures(scrape::metrics(pooler), CONTENT_TYPE),
+        "/data.json" => figures(page::data(pooler, unready(pooler)), "application/json"),
         _ => text(StatusCode::NOT_FOUND, "not found: there are /, /metrics, /live and /ready\n"),
     }
 }
 
+/// Figures, if they could be written.
+fn figures(
+    written: Result<impl Into<Bytes>, impl std::fmt::Display>,
+    kind: &'static str,
+) -> Answer {
+    match written {
+        Ok(figures) => with_type(text(StatusCode::OK, figures), kind),
+        Err(error) => {
+            tracing::error!("figures cannot be written: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n")
+        }
+    }
+}
+
 /// Why clients had better go elsewhere.
-fn unready(door: &Door) -> Option<&'static str> {
-    if door.ending.get() {
+fn unready(pooler: &Pooler) -> Option<&'static str> {
+    if pooler.is_shutting_down.get() {
         Some("shutting down")
-    } else if door.routes.borrow().paused().all {
+    } else if pooler.routes.borrow().paused().all {
         Some("paused")
     } else {
         None
@@ -144,8 +154,8 @@ fn unready(door: &Door) -> Option<&'static str> {
 }
 
 /// The answer to whoever may not see figures.
-fn refusal(door: &Door, request: &Request<Incoming>, peer: SocketAddr) -> Option<Answer> {
-    let now = door.now();
+fn refusal(pooler: &Pooler, request: &Request<Incoming>, peer: SocketAddr) -> Option<Answer> {
+    let now = pooler.current();
     let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     let Some(token) = &now.config.http.token_file else {
         // A web page that the operator looks at may have its own name resolve to this address: its

@@ -1,8 +1,11 @@
 //! The page at `/`, which is in the binary, and the figures that it draws.
 
-use super::super::console::rows;
-use super::super::door::Door;
-use crate::admin::{View, json};
+use crate::admin::json::{self, Rows};
+use crate::admin::{Column, View};
+use crate::app::pooler::Pooler;
+use crate::app::show::{Row, rows};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 /// The page, its script and its style: path, content type, text.
 pub(super) const FILES: &[(&str, &str, &str)] = &[
@@ -26,23 +29,33 @@ const VIEWS: &[(&str, View, usize)] = &[
 ];
 
 /// The figures, as JSON. `unready`: why clients had better go elsewhere.
-pub(super) fn data(door: &Door, unready: Option<&str>) -> String {
-    let mut out = String::from("{");
-    for (name, view, max) in VIEWS {
-        let mut rows = rows(door, *view);
+///
+/// # Errors
+/// When they are no JSON.
+pub(super) fn data(pooler: &Pooler, unready: Option<&str>) -> serde_json::Result<Vec<u8>> {
+    let tables = VIEWS.iter().map(|(name, view, max)| {
+        let mut rows = rows(pooler, *view);
         rows.truncate(*max);
-        json::text(&mut out, name);
-        out.push(':');
-        json::rows(&mut out, view.columns(), &rows);
-        out.push(',');
+        (*name, view.columns(), rows)
+    });
+    json::to_vec(&Data { tables: tables.collect(), unready })
+}
+
+/// What the page draws.
+struct Data<'a> {
+    /// By name, with columns.
+    tables: Vec<(&'static str, &'static [Column], Vec<Row>)>,
+    unready: Option<&'a str>,
+}
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (name, columns, rows) in &self.tables {
+            object.serialize_entry(name, &Rows { columns, rows })?;
+        }
+        object.serialize_entry("version", concat!("howdah ", env!("CARGO_PKG_VERSION")))?;
+        object.serialize_entry("ready", &self.unready)?;
+        object.end()
     }
-    out.push_str("\"version\":");
-    json::text(&mut out, concat!("howdah ", env!("CARGO_PKG_VERSION")));
-    out.push_str(",\"ready\":");
-    match unready {
-        Some(reason) => json::text(&mut out, reason),
-        None => out.push_str("null"),
-    }
-    out.push('}');
-    out
 }

@@ -3,16 +3,15 @@
 //! A pool has series of its own if the configuration names its database and its user. All others,
 //! which clients may make up by the thousand, are one.
 
-use super::super::console::{cards, snapshots};
-use super::super::door::Door;
-use super::super::known::PoolView;
-use super::super::routes::is_named;
 use crate::admin::{Exposition, Label, Measure};
+use crate::app::known::PoolView;
+use crate::app::pooler::Pooler;
+use crate::app::routes::is_named;
+use crate::app::show::{cards, snapshots};
 use crate::metrics::{Distribution, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
 use crate::session::card::Doing;
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::SystemTime;
 
 /// What stands for the database and the user of pools that the configuration does not name.
@@ -76,9 +75,9 @@ impl Series {
 }
 
 /// Clients of each pool: those that do not wait, and those that do.
-fn clients(door: &Door) -> HashMap<PoolId, (u64, u64)> {
+fn clients(pooler: &Pooler) -> HashMap<PoolId, (u64, u64)> {
     let mut clients = HashMap::<PoolId, (u64, u64)>::new();
-    for card in cards(door) {
+    for card in cards(pooler) {
         let Some(route) = &card.about.route else { continue };
         let (active, waiting) = clients.entry(route.pool).or_default();
         *(if matches!(card.doing(), Doing::Waiting) { waiting } else { active }) += 1;
@@ -86,9 +85,9 @@ fn clients(door: &Door) -> HashMap<PoolId, (u64, u64)> {
     clients
 }
 
-fn series(door: &Door) -> Vec<Series> {
-    let (now, counts, clients) = (door.now(), snapshots(door), clients(door));
-    let routes = door.routes.borrow();
+fn series(pooler: &Pooler) -> Vec<Series> {
+    let (now, counts, clients) = (pooler.current(), snapshots(pooler), clients(pooler));
+    let routes = pooler.routes.borrow();
     let mut all = Vec::new();
     let mut others = Series::new(OTHERS, OTHERS);
     others.totals.merge(&routes.known().gone());
@@ -238,18 +237,18 @@ fn pools(text: &mut Exposition, all: &[Series]) {
     }
 }
 
-fn process(text: &mut Exposition, door: &Door) {
-    let now = door.now();
+fn process(text: &mut Exposition, pooler: &Pooler) {
+    let now = pooler.current();
     text.family("howdah_build_info", Measure::Gauge, "The version; always 1.");
     text.value(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let since = door.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = pooler.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let help = "When the process started, in seconds since 1970.";
     text.family("howdah_start_time_seconds", Measure::Gauge, help);
     text.duration(&[], u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-    let logins = door.admission.lock().unwrap_or_else(PoisonError::into_inner).counts().logins;
-    let paused = door.routes.borrow().paused().all;
+    let logins = pooler.admission.lock().counts().logins;
+    let paused = pooler.routes.borrow().paused().all;
     let gauges = [
-        ("howdah_clients", "Clients of all databases.", cards(door).len() as u64),
+        ("howdah_clients", "Clients of all databases.", cards(pooler).len() as u64),
         ("howdah_clients_in_login", "Clients whose login is in progress.", u64::from(logins)),
         (
             "howdah_clients_max",
@@ -262,7 +261,7 @@ fn process(text: &mut Exposition, door: &Door) {
             now.config.databases.len() as u64,
         ),
         ("howdah_users", "Users that the configuration names.", now.config.users.len() as u64),
-        ("howdah_pools", "Pools.", snapshots(door).len() as u64),
+        ("howdah_pools", "Pools.", snapshots(pooler).len() as u64),
         ("howdah_paused", "Whether everything is paused: 1 or 0.", u64::from(paused)),
     ];
     for (name, help, value) in gauges {
@@ -271,21 +270,24 @@ fn process(text: &mut Exposition, door: &Door) {
     }
     let help = "What happened that an operator should know, as in SHOW EVENTS.";
     text.family("howdah_events_total", Measure::Counter, help);
-    for (kind, count) in door.common.events.totals() {
+    for (kind, count) in pooler.common.events.totals() {
         text.value(&[("kind", kind.as_str())], count);
     }
     let help = "Statements that made room for others in SHOW QUERIES.";
     text.family("howdah_queries_evicted_total", Measure::Counter, help);
-    text.value(&[], door.common.queries.evicted());
+    text.value(&[], pooler.common.queries.evicted());
     let help = "Lines of the log that were lost because standard error was too slow.";
     text.family("howdah_log_lines_lost_total", Measure::Counter, help);
-    text.value(&[], door.logging.dropped_lines());
+    text.value(&[], pooler.logging.dropped_lines());
 }
 
 /// All of it.
-pub(super) fn metrics(door: &Door) -> String {
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn metrics(pooler: &Pooler) -> prometheus::Result<String> {
     let mut text = Exposition::default();
-    process(&mut text, door);
-    pools(&mut text, &series(door));
+    process(&mut text, pooler);
+    pools(&mut text, &series(pooler));
     text.finish()
 }

@@ -5,16 +5,19 @@
 //! (`repeats`). A session names its fields `connection`, `client`, `user` and `database`, in its
 //! span or in the event. Secrets do not get here: their types show `***`.
 
+mod error;
+mod fields;
 mod output;
 mod pgbouncer;
 #[cfg(test)]
 mod tests;
 
+pub use error::LoggingError;
+pub(super) use fields::as_one_word;
 pub use output::Destination;
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +36,7 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{LogFormat, LogLevel};
 
 use super::repeats::{Repeated, Repeats};
+use fields::TextFields;
 use output::{LogFile, Output, Prioritised, Style, is_journal};
 use pgbouncer::PgBouncerLines;
 
@@ -50,26 +54,6 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Target of the lines that the log writes about itself.
 const OWN_TARGET: &str = "howdah::log";
-
-/// Why logging did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
-    /// The writer's thread could not be started.
-    #[error("cannot start the log writer: {0}")]
-    Thread(#[from] io::Error),
-    /// The file cannot be opened.
-    #[error("cannot open the log {}: {error}", path.display())]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        error: io::Error,
-    },
-    /// Something in this process logs already.
-    #[error("logging is set up already")]
-    Twice(#[from] tracing::dispatcher::SetGlobalDefaultError),
-}
 
 /// What lines look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +179,7 @@ fn build(
             Dispatch::new(subscriber.with(layer))
         }
         Lines::Own(LogFormat::Text) => {
-            let layer = layer.with_ansi(style.colours);
+            let layer = layer.with_ansi(style.colours).fmt_fields(TextFields);
             let layer = layer.map_event_format(|inner| Prioritised { inner, on });
             Dispatch::new(subscriber.with(layer))
         }

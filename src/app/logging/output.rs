@@ -10,7 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LoggingError;
+use super::error::LoggingError;
 
 /// Bytes of a line's priority.
 const PRIORITY_LEN: usize = 3;

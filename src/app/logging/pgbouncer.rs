@@ -4,6 +4,7 @@
 //! say whose line it is stand in front of its text, `S-` for a server; the others follow as they are
 //! named, but for those that such a line has never had.
 
+use super::fields::{as_one_word, quoted};
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
@@ -67,7 +68,7 @@ impl Visit for Said {
             "database" => write!(self.database, "{value:?}"),
             // In the text, or what PgBouncer's lines have never had.
             "code" | "pid" | "method" | "tls" | "tls_version" | "port" | "workers" => Ok(()),
-            name => write!(self.rest, " {name}={value:?}"),
+            name => write!(self.rest, " {name}={}", quoted(format!("{value:?}"))),
         };
     }
 }
@@ -75,12 +76,12 @@ impl Visit for Said {
 impl Said {
     fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let or = |text: &str, nothing: &'static str| {
-            if text.is_empty() { nothing.to_owned() } else { one_line(text) }
+            if text.is_empty() { nothing.to_owned() } else { as_one_word(text) }
         };
         let who = self.client.map(|id| ('C', id)).or(self.server.map(|id| ('S', id)));
         if let Some((letter, id)) = who {
             let (database, user) = (or(&self.database, "(nodb)"), or(&self.user, "(nouser)"));
-            let peer = or(&self.peer, "(unknown)");
+            let peer = if self.peer.is_empty() { "(unknown)" } else { &one_line(&self.peer) };
             write!(writer, "{letter}-{id:#x}: {database}/{user}@{peer} ")?;
         }
         writer.write_str(&one_line(&self.text))?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Secret;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::sync::mpsc::Sender;
 use tracing::dispatcher::with_default;
 
@@ -11,7 +11,7 @@ struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -22,7 +22,7 @@ impl Write for Memory {
 
 impl Memory {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+        String::from_utf8(self.0.lock().clone()).expect("UTF-8")
     }
 }
 
@@ -212,4 +212,44 @@ fn nobody_begins_a_line_of_his_own() {
         tracing::info!(%user, "login failed: role \"{user}\" does not exist");
     });
     assert_eq!((text.lines().count(), text.contains('\r')), (1, false), "{text}");
+}
+
+/// A client chooses these names, and our fields come behind them.
+#[test]
+fn names_pass_for_nothing_but_themselves() {
+    let user = "x peer=9.9.9.9 database=\"other\"";
+    let text = logged(LogLevel::Info, LogFormat::Text, |_| {
+        tracing::info!(%user, peer = %"10.0.0.9:1", "login failed: role \"{user}\" is not there");
+        tracing::info!(user, application_name = %"a\u{1b}[2Jb", "closing because: \u{1b}[2J");
+        tracing::info!(database = %"two words", "server login failed: no such user");
+    });
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.split("tests: ").nth(1)).collect();
+    let quoted = format!("{user:?}");
+    let message = format!("{:?}", format!("login failed: role \"{user}\" is not there"));
+    assert_eq!(
+        lines,
+        [
+            format!("{message} user={quoted} peer=10.0.0.9:1"),
+            format!(
+                r#""closing because: \u{{1b}}[2J" user={quoted} application_name="a\u{{1b}}[2Jb""#
+            ),
+            r#"server login failed: no such user database="two words""#.to_owned(),
+        ]
+    );
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn names_in_pgbouncers_lines_are_one_word() {
+    let memory = Memory::default();
+    let (logging, dispatch) =
+        build(LogLevel::Debug, Lines::PgBouncer, Style::default(), memory.clone()).expect("starts");
+    with_default(&dispatch, || {
+        let (user, peer) = ("a b@1.1.1.1 x", "10.0.0.9:4711");
+        tracing::info!(client = 1u64, %peer, user, database = "d/\u{1b}e", what = %"y z=1", "end");
+    });
+    drop(logging);
+    let text = memory.text();
+    let line = r#"C-0x1: d\x2f\x1be/a\x20b\x401.1.1.1\x20x@10.0.0.9:4711 end what="y z=1""#;
+    assert!(text.trim_end().ends_with(line), "{text}");
 }

@@ -120,3 +120,51 @@ fn a_database_that_moves_keeps_its_pool_and_those_in_it() {
     assert_eq!(account.address.to_string(), "elsewhere:5432");
     assert_eq!(sizes(&routes), [1, 1, 1, 1, 1]);
 }
+
+#[tokio::test]
+async fn a_verifier_is_that_of_the_password_that_counts() {
+    let routes = std::cell::RefCell::new(routes(10));
+    let mock = MockKey::new([7; 32]);
+    for (password, iterations) in [("old", 1), ("new", 1), ("new", 2), ("old", 2)] {
+        let secret = Secret::Plain(Password::new(password.as_bytes()));
+        let found = Routes::verifier(&routes, b"app", &secret, (&mock, iterations)).await;
+        let found = found.expect("a password has a verifier");
+        assert!(found.accepts(password.as_bytes()), "{password}");
+        assert_eq!(found.iterations(), iterations);
+    }
+    assert_eq!(routes.borrow().verifiers.len(), 1, "one for each user");
+}
+
+/// The credential of a route after a login or a reload with this configuration.
+fn credential_now(
+    routes: &mut Routes,
+    password: &str,
+    users: &str,
+    keys: Option<ScramKeys>,
+) -> Credential {
+    let text = format!("[auth]\nauth_type = \"trust\"\n[databases.d]\nnodes = [\"h\"]\n{password}");
+    let config = parse_bytes(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    let users = Users::parse(users.as_bytes()).expect("a list of users");
+    let found = routes.find(&config, Some(&users), ("d", "app"), keys).expect("a database");
+    found.route.account.credential.lock().clone()
+}
+
+#[test]
+fn a_secret_that_leaves_the_configuration_is_used_no_more() {
+    let mut routes = routes(10);
+    let forced = "user = \"app\"\npassword = \"right\"\n";
+    let now = credential_now(&mut routes, forced, "", None);
+    assert!(matches!(now, Credential::Password(_)));
+    assert!(matches!(credential_now(&mut routes, "", "", None), Credential::None));
+    // Keys that a login has shown stay as long as the verifier stays.
+    let keys = ScramKeys::derive(b"right", b"0123456789abcdef", 1);
+    let line =
+        |keys: &ScramKeys| format!("\"app\" \"{}\"\n", keys.to_verifier().to_text().as_str());
+    let (own, other) = (line(&keys), line(&ScramKeys::derive(b"other", b"0123456789abcdef", 1)));
+    let now = credential_now(&mut routes, "", &own, Some(keys.clone()));
+    assert!(matches!(now, Credential::Keys(_)));
+    assert!(matches!(credential_now(&mut routes, "", &own, None), Credential::Keys(_)));
+    assert!(matches!(credential_now(&mut routes, "", &other, None), Credential::None));
+    // A login that began before the reload shows keys of the verifier that is gone.
+    assert!(matches!(credential_now(&mut routes, "", &other, Some(keys)), Credential::None));
+}

@@ -231,7 +231,7 @@ pub enum VerifierError {
     Keys,
 }
 
-/// What keys must be derived for. Together with the user it is the key of a cache of [`ScramKeys`].
+/// What keys must be derived for, beside the password.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRequest {
     /// The server's salt for this user, decoded.
@@ -271,6 +271,12 @@ impl ScramKeys {
     #[must_use]
     pub fn fits(&self, request: &KeyRequest) -> bool {
         self.request == *request
+    }
+
+    /// Whether these are the keys of this verifier's password, by its salt and count.
+    #[must_use]
+    pub fn belong_to(&self, verifier: &Verifier) -> bool {
+        self.to_verifier() == *verifier
     }
 
     /// The verifier of the same password.

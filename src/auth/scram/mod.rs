@@ -30,8 +30,6 @@ pub const MAX_ITERATIONS: u32 = 100_000;
 /// Most iterations accepted in a stored verifier. The operator wrote it, and SCRAM itself does not
 /// compute them; only the cleartext method does, for a second at most.
 pub const MAX_STORED_ITERATIONS: u32 = 10_000_000;
-/// PostgreSQL's `scram_iterations`, for verifiers that we derive.
-pub const DEFAULT_ITERATIONS: u32 = 4096;
 /// Random bytes in a nonce, as many as PostgreSQL takes.
 pub const NONCE_BYTES: usize = 18;
 

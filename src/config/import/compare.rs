@@ -7,9 +7,12 @@ use super::super::difference::{Change, difference};
 use super::super::files::Files;
 use super::super::options::Config;
 use super::convert::Ground;
+use super::finding::{Fate, Finding};
 use super::pgbouncer::Import;
+use super::run::at_home;
 use super::table::{Becomes, PGBOUNCER};
-use super::{ConfigErrors, Fate, Finding, at_home};
+use crate::config::error::ConfigErrors;
+use crate::config::parse::parse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
@@ -59,7 +62,7 @@ pub fn compare(
         return Err(ConfigErrors::new(errors));
     }
     let written = draft.write(&[]);
-    let theirs = super::super::parse(Path::new(CONSOLE), written.text.as_bytes(), &[], &Unseen)
+    let theirs = parse(Path::new(CONSOLE), written.text.as_bytes(), &[], &Unseen)
         .map_err(|errors| at_home(&errors, &written))?;
     let mut changes = difference(&theirs, ours);
     let names_users = |row: &Shown| row.get("key").is_some_and(|key| key == "auth_file");

@@ -3,9 +3,9 @@
 use super::super::keys::Section;
 use super::super::raw::Scope;
 use super::draft::{Item, quoted};
+use super::finding::{Fate, Source};
 use super::ini::Place;
 use super::pgbouncer::Import;
-use super::{Fate, Source};
 
 /// First words of a rule.
 const KINDS: &[&str] = &["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"];

@@ -9,9 +9,9 @@ use super::super::nearest::nearest;
 use super::super::raw::{Scope, default_value, toml_value};
 use super::convert::{Convert, Converted, Ground, parts};
 use super::draft::{Draft, Item, list, quoted};
+use super::finding::{Fate, Finding, Process};
 use super::ini::{self, Event, Place, connection_string};
 use super::table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
-use super::{Fate, Finding, Process};
 
 /// The sections of the file.
 const SECTIONS: &[&str] = &["pgbouncer", "databases", "users", "peers"];

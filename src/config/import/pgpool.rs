@@ -10,10 +10,10 @@ use super::super::nearest::nearest;
 use super::super::raw::Scope;
 use super::convert::Converted;
 use super::draft::{Item, list};
+use super::finding::{Fate, Source};
 use super::ini::Place;
 use super::pgbouncer::Import;
 use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group, REPLICAS};
-use super::{Fate, Source};
 
 /// Values that switch a setting off.
 const OFF: &[&str] = &["off", "false", "no", "0", "", "none", "0s"];

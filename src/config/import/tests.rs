@@ -21,10 +21,13 @@ impl Files for Folder {
     }
 }
 
-use super::super::{AuthType, Config, PoolMode};
+use super::super::Config;
 use super::pgpool_table::{Fated, GROUPS};
 use super::table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
-use super::{Fate, Ground, Source, Translation, translate_with};
+use super::translate::translate_with;
+use super::{Fate, Ground, Source, Translation};
+use crate::auth::Method;
+use crate::session::route::Mode;
 
 /// Files that a configuration may name.
 fn disk() -> Folder {
@@ -55,7 +58,7 @@ fn mistakes(text: &str) -> String {
 }
 
 fn loaded(toml: &str) -> Config {
-    super::super::parse(Path::new("/folder/howdah.toml"), toml.as_bytes(), &[], &disk())
+    crate::config::parse::parse(Path::new("/folder/howdah.toml"), toml.as_bytes(), &[], &disk())
         .unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
 }
 
@@ -190,9 +193,9 @@ fn every_setting_of_pgpool_converts_and_the_result_loads() {
 #[test]
 fn pgbouncers_defaults_count() {
     let config = config(MINIMAL);
-    assert_eq!(config.pool.pool_mode, PoolMode::Session);
+    assert_eq!(config.pool.pool_mode, Mode::Session);
     assert_eq!(config.howdah.max_client_conn.get(), 100);
-    assert_eq!(config.auth.auth_type, AuthType::Md5);
+    assert_eq!(config.auth.auth_type, Method::Md5);
     assert_eq!(config.howdah.shutdown_timeout, None);
     // Whatever is not written must be the same in both.
     let toml = translated(&[source("p.ini", MINIMAL)]).toml;
@@ -331,7 +334,7 @@ fn what_keeps_clients_out_is_no_warning() {
         "{}",
         made.toml
     );
-    assert_eq!(loaded(&made.toml).auth.auth_type, AuthType::ScramSha256);
+    assert_eq!(loaded(&made.toml).auth.auth_type, Method::ScramSha256);
 }
 
 #[test]
@@ -340,12 +343,12 @@ fn later_lines_win_and_a_second_section_begins_anew() {
         "{MINIMAL}pool_mode = statement\npool_mode = transaction\n\
         [databases]\na = host=first user=u\na = host=second\n"
     ));
-    assert_eq!(twice.pool.pool_mode, PoolMode::Transaction);
+    assert_eq!(twice.pool.pool_mode, Mode::Transaction);
     assert_eq!(twice.databases["a"].nodes[0].to_string(), "second:5432");
     assert_eq!(twice.databases["a"].user, None);
     let text = format!("{MINIMAL}pool_mode = statement\n[pgbouncer]\nlisten_addr = *\n");
     let run = run(&text).expect("a good file");
-    assert_eq!(run.pool.pool_mode, PoolMode::Session);
+    assert_eq!(run.pool.pool_mode, Mode::Session);
     // What has no default in PgBouncer stays.
     assert!(run.auth.auth_file.is_some());
     assert!(
@@ -376,7 +379,7 @@ fn pgpool_alone_and_beside_pgbouncer() {
     let made = translated(&[source("pgpool.conf", pool)]);
     let alone = loaded(&made.toml);
     assert_eq!(alone.howdah.max_client_conn.get(), 60);
-    assert_eq!(alone.pool.pool_mode, PoolMode::Session);
+    assert_eq!(alone.pool.pool_mode, Mode::Session);
     assert_eq!(alone.wildcard.expect("*").nodes[0].to_string(), "b:5432");
     let fates: Vec<String> = made.findings.iter().map(ToString::to_string).collect();
     assert!(fates[0].starts_with("pgpool.conf:1: backend_hostname0: no equivalent: "), "{fates:?}");
@@ -401,7 +404,7 @@ fn files_are_told_apart_and_users_are_checked() {
     ]);
     let config = loaded(&made.toml);
     // Never trust: where it was granted from is lost.
-    assert_eq!(config.auth.auth_type, AuthType::Md5);
+    assert_eq!(config.auth.auth_type, Method::Md5);
     let file = config.auth.auth_file.expect("users");
     assert_eq!(file.path(), Path::new("/folder/userlist.txt"));
     assert!(!made.toml.contains("secret\""));

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::super::value::Kind;
-use super::super::words::PoolMode;
-use super::Applies::{NextConnect, NextTransaction};
-use super::{Key, unset, word};
+use super::row::Applies::{NextConnect, NextTransaction};
+use super::row::{Key, unset, word};
+use crate::session::route::Mode;
 
 /// A lifetime in a database: PgBouncer reads 0 here as "use the general one".
 const LIFETIME: Kind = Kind::Duration { min: Duration::from_micros(1), unit_required: false };
@@ -32,7 +32,7 @@ pub(super) const DATABASE: &[Key] = &[
         .example("\"secret\""),
     unset(
         "pool_mode",
-        word(PoolMode::WORDS),
+        word(Mode::WORDS),
         "[pool] pool_mode",
         "When a server goes back to its pool.",
     )
@@ -129,7 +129,7 @@ pub(super) const DATABASE: &[Key] = &[
 pub(super) const USER: &[Key] = &[
     unset(
         "pool_mode",
-        word(PoolMode::WORDS),
+        word(Mode::WORDS),
         "the database's pool_mode",
         "When a server goes back to its pool.",
     )

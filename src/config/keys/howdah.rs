@@ -1,8 +1,8 @@
 //! `[howdah]`: listening, sockets and the process.
 
 use super::super::value::Kind;
-use super::Applies::{NextConnect, Restart};
-use super::{DefaultValue, Key, count, duration, flag, text, unset};
+use super::row::Applies::{NextConnect, Restart};
+use super::row::{DefaultValue, Key, count, duration, flag, text, unset};
 
 /// The rows of `[howdah]`.
 pub(super) const KEYS: &[Key] = &[

@@ -1,8 +1,8 @@
 //! `[http]`: figures over HTTP.
 
 use super::super::value::Kind;
-use super::Applies::Restart;
-use super::{Key, unset};
+use super::row::Applies::Restart;
+use super::row::{Key, unset};
 
 /// The rows of `[http]`.
 pub(super) const KEYS: &[Key] = &[

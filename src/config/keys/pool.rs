@@ -1,15 +1,15 @@
 //! `[pool]`: pooling.
 
 use super::super::value::Kind;
-use super::super::words::{PoolMode, SessionStatePolicy};
-use super::Applies::{NextConnect, NextTransaction};
-use super::{DefaultValue, Key, count, duration, flag, text, word};
+use super::row::Applies::{NextConnect, NextTransaction};
+use super::row::{DefaultValue, Key, count, duration, flag, text, word};
+use crate::session::route::{Mode, StatePolicy};
 
 /// The rows of `[pool]`.
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "pool_mode",
-        word(PoolMode::WORDS),
+        word(Mode::WORDS),
         DefaultValue::Toml("\"transaction\""),
         "When a server goes back to its pool: session = when the client leaves, transaction = when \
          the transaction ends, statement = after each statement.",
@@ -54,7 +54,7 @@ pub(super) const KEYS: &[Key] = &[
     .applies(NextConnect),
     Key::new(
         "session_state_policy",
-        word(SessionStatePolicy::WORDS),
+        word(StatePolicy::WORDS),
         DefaultValue::Toml("\"pin\""),
         "What a temporary table, a session lock or a cursor WITH HOLD does in transaction mode: \
          pin = the client keeps its server meanwhile, error = the statement is refused, \

@@ -1,9 +1,11 @@
 //! `[auth]`, `[tls.client]`, `[tls.server]` and `[log]`.
 
 use super::super::value::Kind;
-use super::super::words::{AuthType, ClientSslMode, LogFormat, LogLevel, ServerSslMode};
-use super::Applies::{NextConnect, NextTransaction, Restart};
-use super::{DefaultValue, Key, SECOND, flag, unset, word};
+use super::super::words::{LogFormat, LogLevel};
+use super::row::Applies::{NextConnect, NextTransaction, Restart};
+use super::row::{DefaultValue, Key, SECOND, flag, unset, word};
+use crate::auth::Method;
+use crate::net::{ClientSslMode, SslMode};
 
 const LATER: &str = "is not available in this version";
 
@@ -11,7 +13,7 @@ const LATER: &str = "is not available in this version";
 pub(super) const AUTH: &[Key] = &[
     Key::new(
         "auth_type",
-        Kind::Word { words: AuthType::WORDS, refused: &[("cert", LATER), ("hba", LATER)] },
+        Kind::Word { words: Method::WORDS, refused: &[("cert", LATER), ("hba", LATER)] },
         DefaultValue::Toml("\"scram-sha-256\""),
         "How clients prove who they are: trust = not at all, password = in clear text, md5 = MD5 \
          (SCRAM where the secret is a SCRAM verifier), scram-sha-256.",
@@ -66,7 +68,7 @@ pub(super) const TLS_CLIENT: &[Key] = &[
 pub(super) const TLS_SERVER: &[Key] = &[
     Key::new(
         "sslmode",
-        word(ServerSslMode::WORDS),
+        word(SslMode::WORDS),
         DefaultValue::Toml("\"prefer\""),
         "As in libpq: disable, allow, prefer, require, verify-ca = the certificate must be signed by \
          ca_file, verify-full = and name the host.",

@@ -1,7 +1,7 @@
 //! `[timeouts]`.
 
-use super::Applies::{NextConnect, NextTransaction};
-use super::{Key, duration};
+use super::row::Applies::{NextConnect, NextTransaction};
+use super::row::{Key, duration};
 
 /// The rows of `[timeouts]`.
 pub(super) const KEYS: &[Key] = &[

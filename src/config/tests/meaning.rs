@@ -1,6 +1,8 @@
 //! What a valid configuration means: precedence, secrets, differences.
 
 use super::*;
+use crate::net::SslMode;
+use crate::session::route::Mode;
 
 #[test]
 fn the_environment_wins_over_the_file() {
@@ -28,12 +30,12 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.howdah.listen_addr.len(), 2);
     assert!(config.howdah.so_reuseport);
     assert_eq!(config.timeouts.query_timeout, Some(Duration::from_secs(90)));
-    assert_eq!(config.tls_server.sslmode, ServerSslMode::Disable);
+    assert_eq!(config.tls_server.sslmode, SslMode::Disable);
     assert_eq!(config.databases["app"].nodes[0].to_string(), "10.0.0.1:5433");
     assert_eq!(config.databases["my-db"].pool_size.flatten().map(|n| n.get()), Some(7));
     let names: Vec<&str> = config.databases.keys().map(String::as_str).collect();
     assert_eq!(names, ["Mixed", "app", "my-db", "other"]);
-    assert_eq!(config.users["bob"].pool_mode, Some(PoolMode::Session));
+    assert_eq!(config.users["bob"].pool_mode, Some(Mode::Session));
 }
 
 #[test]

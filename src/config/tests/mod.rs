@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::files::NoFiles;
 use super::*;
+use std::path::Path;
 
 mod meaning;
 mod mistakes;
@@ -35,7 +37,7 @@ fn variables(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
 }
 
 fn with_environment(text: &str, list: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-    parse(Path::new("howdah.toml"), text.as_bytes(), &variables(list), &NoFiles)
+    parse::parse(Path::new("howdah.toml"), text.as_bytes(), &variables(list), &NoFiles)
         .map_err(|errors| errors.to_string().lines().map(str::to_owned).collect())
 }
 

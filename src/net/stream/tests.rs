@@ -1,12 +1,13 @@
 //! A stream under partial writes, small buffers, ends of every kind, and TLS.
 
 use super::*;
+use crate::net::SCRATCH;
 use crate::net::tls::certificates::GOOD;
 use crate::net::{ClientSslMode, ClientTls, NodeHost, ServerTls, SslMode};
 use std::sync::Arc;
 use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 /// A reproducible stream of numbers.
 struct Random(u64);

@@ -1,6 +1,7 @@
 //! TLS towards clients.
 
 use super::error::{TlsError, TlsFile};
+use super::modes::ClientSslMode;
 use super::pem::{self, Identity};
 use super::{ALPN, provider, tls_server_end_point};
 use crate::net::Stream;
@@ -8,56 +9,12 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{Connection, ServerConfig, ServerConnection};
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 /// The first byte of a client that begins with TLS instead of SSLRequest (PostgreSQL 17,
 /// `sslnegotiation=direct`): a TLS handshake record. No startup packet begins with it, as its
 /// length would be above the limit.
 pub const DIRECT_TLS_BYTE: u8 = 0x16;
-
-/// `sslmode` towards clients, as PgBouncer defines `client_tls_sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClientSslMode {
-    /// SSLRequest is answered `N`.
-    Disable,
-    /// TLS for clients that ask for it.
-    Allow,
-    /// The same as `allow`.
-    Prefer,
-    /// Clients without TLS are refused.
-    Require,
-}
-
-impl fmt::Display for ClientSslMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-        })
-    }
-}
-
-impl FromStr for ClientSslMode {
-    type Err = TlsError;
-
-    fn from_str(word: &str) -> Result<Self, TlsError> {
-        Ok(match word {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            _ => {
-                return Err(TlsError::UnknownMode {
-                    found: word.to_owned(),
-                    expected: "disable, allow, prefer, require",
-                });
-            }
-        })
-    }
-}
 
 /// The settings of a listener. Cheap to clone; a client keeps the snapshot it was accepted with, so
 /// that certificate and channel binding belong together across a reload.
@@ -99,11 +56,6 @@ impl ClientTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { mode, config: Some(Arc::new(config)), end_point: end_point.map(Arc::from) })
-    }
-
-    /// The mode.
-    pub fn mode(&self) -> ClientSslMode {
-        self.mode
     }
 
     /// Whether SSLRequest is answered `S` and a direct TLS connection is taken.

@@ -1,5 +1,6 @@
 //! What can be wrong with TLS settings: the file's role and the remedy, never its contents.
 
+use super::modes::{ClientSslMode, SslMode};
 use std::fmt;
 use thiserror::Error;
 
@@ -43,14 +44,6 @@ impl fmt::Display for TlsFile {
 /// Why TLS could not be set up.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum TlsError {
-    /// An unknown `sslmode`.
-    #[error("unknown sslmode \"{found}\": use one of {expected}")]
-    UnknownMode {
-        /// The word found.
-        found: String,
-        /// The words that are known.
-        expected: &'static str,
-    },
     /// A PEM section is damaged.
     #[error("{0} is not valid PEM: a section is damaged or cut short; write the file again")]
     DamagedPem(TlsFile),
@@ -85,13 +78,13 @@ pub enum TlsError {
         "[tls.server] sslmode = \"{0}\" needs the certificates to check servers against; \
              set [tls.server] ca_file"
     )]
-    MissingCa(super::SslMode),
+    MissingCa(SslMode),
     /// TLS towards clients without a certificate.
     #[error(
         "[tls.client] sslmode = \"{0}\" needs a certificate; \
              set [tls.client] cert_file and key_file, or sslmode = \"disable\""
     )]
-    MissingCertificate(super::ClientSslMode),
+    MissingCertificate(ClientSslMode),
     /// A connection was asked for though `sslmode` is `disable`.
     #[error("TLS is switched off by sslmode = \"disable\"")]
     Disabled,

@@ -6,7 +6,7 @@
 //! only after everything before it was read.
 
 use super::records::RecordCursor;
-use crate::net::stream::{SCRATCH, Socket};
+use crate::net::socket::{SCRATCH, Socket};
 use bytes::{Buf, BytesMut};
 use rustls::Connection;
 use std::cell::RefCell;

@@ -11,6 +11,7 @@ mod binding;
 mod client;
 mod error;
 mod layer;
+mod modes;
 mod names;
 mod pem;
 mod records;
@@ -23,11 +24,12 @@ pub(in crate::net) mod certificates;
 mod tests;
 
 pub use binding::tls_server_end_point;
-pub use client::{ClientSslMode, ClientTls, DIRECT_TLS_BYTE};
+pub use client::{ClientTls, DIRECT_TLS_BYTE};
 pub use error::{TlsError, TlsFile};
 pub(super) use layer::TlsLayer;
+pub use modes::{ClientSslMode, SslMode};
 pub use pem::Identity;
-pub use server::{ServerTls, SslMode};
+pub use server::ServerTls;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! TLS towards servers: libpq's six modes.
 
 use super::error::{TlsError, TlsFile};
+use super::modes::SslMode;
 use super::pem::{self, Identity};
 use super::verify::{Check, Verifier};
 use super::{ALPN, provider};
@@ -11,69 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection, Connection};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
 use std::sync::Arc;
-
-/// `sslmode` towards servers, as libpq defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// Plain first, TLS if the server refuses that.
-    Allow,
-    /// TLS first, plain if the server has none.
-    Prefer,
-    /// TLS or nothing; the certificate is checked only if a CA is given.
-    Require,
-    /// TLS by a server whose certificate comes from the CA.
-    VerifyCa,
-    /// The same, and the certificate names the host.
-    VerifyFull,
-}
-
-impl SslMode {
-    /// Whether a connection without TLS must be refused.
-    pub fn requires_tls(self) -> bool {
-        match self {
-            Self::Disable | Self::Allow | Self::Prefer => false,
-            Self::Require | Self::VerifyCa | Self::VerifyFull => true,
-        }
-    }
-}
-
-impl fmt::Display for SslMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        })
-    }
-}
-
-impl FromStr for SslMode {
-    type Err = TlsError;
-
-    fn from_str(word: &str) -> Result<Self, TlsError> {
-        Ok(match word {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => {
-                return Err(TlsError::UnknownMode {
-                    found: word.to_owned(),
-                    expected: "disable, allow, prefer, require, verify-ca, verify-full",
-                });
-            }
-        })
-    }
-}
 
 /// The settings of one group of servers. Cheap to clone; connections keep the settings they began
 /// with when a reload replaces them.

@@ -1,104 +1,27 @@
-//! What SHOW shows, from counters, cards and the pools' own counts.
+//! Views of the configuration and of what it names: databases, users, peers, settings.
 
-mod figures;
-mod memory;
-mod sockets;
-
-use super::super::door::Door;
-use super::super::known::PoolView;
-use super::super::version;
-use super::insight;
-use crate::admin::{HELP, Value, View};
-use crate::config::{Applies, EffectiveOptions, Limit};
+use super::source::{OWN, Row, cards, console_clients, limit, snapshots, views};
+use crate::admin::Value;
+use crate::app::known::PoolView;
+use crate::app::pooler::Pooler;
+use crate::config::{Applies, EffectiveOptions, ShownSetting};
 use crate::fault::Words;
 use crate::net::{NodeAddress, NodeHost};
-use crate::pool::PoolSnapshot;
 use crate::session::card::Card;
-pub(super) use figures::millis;
-use figures::{averages, stats, totals};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-type Row = Vec<Value>;
-
-/// The rows of a view.
-pub(in crate::app) fn rows(door: &Door, view: View) -> Vec<Row> {
-    match view {
-        View::ActiveSockets => sockets::sockets(door, true),
-        View::Capacity => figures::capacity(door),
-        View::Clients => sockets::clients(door),
-        View::Config => config(door),
-        View::Databases => databases(door),
-        View::DnsHosts => dns_hosts(door),
-        // Zones are not asked for their serials, and what is refused has no rows.
-        View::DnsZones | View::Fds => Vec::new(),
-        View::PeerPools => peer_pools(door),
-        View::Peers => peers(door),
-        View::Events => insight::events(door),
-        View::Help => {
-            HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
-        }
-        View::Latency => figures::latency(door),
-        View::Lists => lists(door),
-        View::Mem => memory::rows(door),
-        View::Pools => sockets::pools(door),
-        View::Queries => insight::queries(door),
-        View::Servers => sockets::servers(door),
-        View::Sockets => sockets::sockets(door, false),
-        View::State => state(door),
-        View::Stats => stats(door, |name, all, period| {
-            let mut row = vec![name.into()];
-            row.extend(totals(all));
-            row.extend(averages(period));
-            row
-        }),
-        View::StatsAverages => stats(door, |name, _, period| {
-            std::iter::once(name.into()).chain(averages(period)).collect()
-        }),
-        View::StatsTotals => {
-            stats(door, |name, all, _| std::iter::once(name.into()).chain(totals(all)).collect())
-        }
-        View::Totals => figures::all_totals(door),
-        View::Users => users(door),
-        View::Version => {
-            vec![vec![door.common.words.choose(version::HOWDAH, version::PGBOUNCER).into()]]
-        }
-    }
-}
-
-fn limit(limit: Limit) -> Value {
-    Value::count(limit.map_or(0, std::num::NonZeroU32::get))
-}
-
-fn views(door: &Door) -> Vec<PoolView> {
-    door.routes.borrow().pools()
-}
-
-pub(in crate::app) fn snapshots(door: &Door) -> HashMap<crate::pool::PoolId, PoolSnapshot> {
-    door.common.pools.snapshot().into_iter().map(|one| (one.pool, one)).collect()
-}
-
-/// The clients of databases; those of the console are not among them.
-pub(in crate::app) fn cards(door: &Door) -> Vec<Arc<Card>> {
-    let mut all = door.common.clients.list();
-    all.retain(|card| card.about.route.is_some());
-    all
-}
-
-fn config(door: &Door) -> Vec<Row> {
-    let now = door.now();
-    let row = |shown: crate::config::ShownSetting| {
+pub(super) fn config(pooler: &Pooler) -> Vec<Row> {
+    let now = pooler.current();
+    let row = |shown: ShownSetting| {
         let changeable = if shown.applies == Applies::Restart { "no" } else { "yes" };
         vec![shown.name.into(), shown.value.into(), shown.default.into(), changeable.into()]
     };
     now.config.shown().into_iter().map(row).collect()
 }
 
-fn state(door: &Door) -> Vec<Row> {
-    let (paused, suspended) = (door.routes.borrow().paused().all, door.is_suspended());
+pub(super) fn state(pooler: &Pooler) -> Vec<Row> {
+    let (paused, suspended) = (pooler.routes.borrow().paused().all, pooler.is_suspended());
     let word = |is: bool| Value::from(if is { "yes" } else { "no" });
     vec![
         vec!["active".into(), word(!paused && !suspended)],
@@ -107,13 +30,13 @@ fn state(door: &Door) -> Vec<Row> {
     ]
 }
 
-fn databases(door: &Door) -> Vec<Row> {
-    let now = door.now();
-    let (views, counts, cards) = (views(door), snapshots(door), cards(door));
+pub(super) fn databases(pooler: &Pooler) -> Vec<Row> {
+    let now = pooler.current();
+    let (views, counts, cards) = (views(pooler), snapshots(pooler), cards(pooler));
     let known = now.config.databases.keys().cloned();
     let used = views.iter().map(|view| view.database.clone());
     let names: BTreeSet<String> = known.chain(used).collect();
-    let routes = door.routes.borrow();
+    let routes = pooler.routes.borrow();
     let row = |name: String| {
         let options = now.config.effective(&name, "")?;
         let of = |view: &&PoolView| view.database == name;
@@ -151,18 +74,15 @@ fn databases(door: &Door) -> Vec<Row> {
     };
     let own = names.iter().take_while(|name| name.as_str() < OWN).count();
     let mut rows: Vec<Row> = names.into_iter().filter_map(row).collect();
-    if door.common.words == Words::PgBouncer {
-        rows.insert(own.min(rows.len()), own_database(door));
+    if pooler.common.words == Words::PgBouncer {
+        rows.insert(own.min(rows.len()), own_database(pooler));
     }
     rows
 }
 
-/// What PgBouncer calls the database of its console.
-const OWN: &str = "pgbouncer";
-
 /// The console as a database, which PgBouncer's tools expect among the others.
-fn own_database(door: &Door) -> Row {
-    let options = &door.now().config;
+fn own_database(pooler: &Pooler) -> Row {
+    let options = &pooler.current().config;
     let lifetime = options.timeouts.server_lifetime.as_secs();
     let zero = || Value::count(0);
     vec![
@@ -180,23 +100,10 @@ fn own_database(door: &Door) -> Row {
         zero(),
         zero(),
         zero(),
-        Value::count(of_console(door)),
+        Value::count(console_clients(pooler)),
         false.into(),
         false.into(),
     ]
-}
-
-/// How many clients the console has.
-fn of_console(door: &Door) -> usize {
-    door.common.clients.len().saturating_sub(cards(door).len())
-}
-
-/// The console as a pool.
-fn own_pool(door: &Door) -> Row {
-    let mut row = vec![OWN.into(), OWN.into(), Value::count(of_console(door))];
-    row.extend((0..12).map(|_| Value::count(0)));
-    row.extend(["statement".into(), Value::Null]);
-    row
 }
 
 /// Host, port, database and forced user.
@@ -213,27 +120,17 @@ fn place(options: &EffectiveOptions) -> [Value; 4] {
 }
 
 /// The names of nodes, as the control thread knows them.
-fn dns_hosts(door: &Door) -> Vec<Row> {
+pub(super) fn dns_hosts(pooler: &Pooler) -> Vec<Row> {
     let row = |(name, left, found): (String, std::time::Duration, Vec<std::net::IpAddr>)| {
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         vec![name.into(), Value::count(left.as_secs()), found.join(",").into()]
     };
-    door.now().context.resolver.known().into_iter().map(row).collect()
+    pooler.current().context.resolver.known().into_iter().map(row).collect()
 }
 
-/// A moment, as PgBouncer writes moments: in the time zone of the system.
-pub(super) fn moment(time: SystemTime) -> String {
-    moment_in(time, TimeZone::system())
-}
-
-fn moment_in(time: SystemTime, zone: TimeZone) -> String {
-    let moment = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
-    moment.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-fn users(door: &Door) -> Vec<Row> {
-    let now = door.now();
-    let (views, counts, cards) = (views(door), snapshots(door), cards(door));
+pub(super) fn users(pooler: &Pooler) -> Vec<Row> {
+    let now = pooler.current();
+    let (views, counts, cards) = (views(pooler), snapshots(pooler), cards(pooler));
     let used =
         cards.iter().filter_map(|card| card.about.route.as_ref()).map(|r| r.user.to_string());
     let names: BTreeSet<String> = now.config.users.keys().cloned().chain(used).collect();
@@ -267,29 +164,29 @@ fn users(door: &Door) -> Vec<Row> {
     names.into_iter().map(row).collect()
 }
 
-fn peers(door: &Door) -> Vec<Row> {
+pub(super) fn peers(pooler: &Pooler) -> Vec<Row> {
     let peer = |(number, address): (&u16, &NodeAddress)| {
         let (host, port) = (address.host.to_string(), Value::count(address.port));
         // Each request that is passed on has a connection of its own: there is no pool.
         vec![Value::count(*number), host.into(), port, Value::Null]
     };
-    door.now().config.peers.iter().map(peer).collect()
+    pooler.current().config.peers.iter().map(peer).collect()
 }
 
-fn peer_pools(door: &Door) -> Vec<Row> {
-    let passed = door.cancels.passed_on();
+pub(super) fn peer_pools(pooler: &Pooler) -> Vec<Row> {
+    let passed = pooler.cancels.passed_on();
     let peer = |number: &u16| {
         let underway = passed.iter().filter(|to| *to == number).count();
         let (underway, none) = (Value::count(underway), || Value::count(0));
         vec![Value::count(*number), underway.clone(), none(), underway, none()]
     };
-    door.now().config.peers.keys().map(peer).collect()
+    pooler.current().config.peers.keys().map(peer).collect()
 }
 
-fn lists(door: &Door) -> Vec<Row> {
-    let now = door.now();
-    let (views, counts) = (views(door), snapshots(door));
-    let logins = door.admission.lock().unwrap_or_else(PoisonError::into_inner).counts().logins;
+pub(super) fn lists(pooler: &Pooler) -> Vec<Row> {
+    let now = pooler.current();
+    let (views, counts) = (views(pooler), snapshots(pooler));
+    let logins = pooler.admission.lock().counts().logins;
     let idle: u32 = counts.values().map(|one| one.idle).sum();
     let used: u32 = counts.values().map(|one| one.opening + one.granted + one.leased).sum();
     let resolver = &now.context.resolver;
@@ -301,7 +198,7 @@ fn lists(door: &Door) -> Vec<Row> {
         ("peer_pools", now.config.peers.len()),
         // What is free is given back to the system.
         ("free_clients", 0),
-        ("used_clients", cards(door).len()),
+        ("used_clients", cards(pooler).len()),
         ("login_clients", logins as usize),
         ("free_servers", idle as usize),
         ("used_servers", used as usize),
@@ -309,26 +206,7 @@ fn lists(door: &Door) -> Vec<Row> {
         ("dns_zones", 0),
         ("dns_queries", resolver.pending()),
         ("dns_pending", 0),
-        ("console_clients", of_console(door)),
+        ("console_clients", console_clients(pooler)),
     ];
     items.map(|(name, items)| vec![name.into(), Value::count(items)]).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn moments_are_calendar_days() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"),
-            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-        ] {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(moment_in(time, TimeZone::UTC), text);
-        }
-    }
 }

@@ -1,10 +1,10 @@
 //! Every connection by itself, and the pools: from the cards of clients and servers.
 
-use super::{Row, cards, moment, own_pool, snapshots, views};
+use super::source::{OWN, Row, cards, console_clients, moment, snapshots, views};
 use crate::admin::Value;
-use crate::app::cancels::Underway;
-use crate::app::door::Door;
+use crate::app::cancel_requests::CancelRequest;
 use crate::app::known::PoolView;
+use crate::app::pooler::Pooler;
 use crate::backend::cancel::CancelTarget;
 use crate::backend::server::Reported;
 use crate::config::CheckQuery;
@@ -112,8 +112,8 @@ struct Clock {
 }
 
 impl Clock {
-    fn of(door: &Door) -> Self {
-        Self { now: door.common.pools.now(), today: SystemTime::now() }
+    fn of(pooler: &Pooler) -> Self {
+        Self { now: pooler.common.pools.now(), today: SystemTime::now() }
     }
 
     /// Nothing for zero, which is no moment.
@@ -131,13 +131,13 @@ struct Seen {
 }
 
 /// Every server, and where it stands.
-fn seen(door: &Door, clients: &[Arc<Card>]) -> Vec<Seen> {
+fn seen(pooler: &Pooler, clients: &[Arc<Card>]) -> Vec<Seen> {
     let of = |card: &Arc<Card>| match card.doing() {
         Doing::Active(target) => Some((Arc::as_ptr(&target), Arc::clone(card))),
         Doing::Idle | Doing::Waiting => None,
     };
     let linked: HashMap<*const CancelTarget, Arc<Card>> = clients.iter().filter_map(of).collect();
-    let (now, config) = (door.common.pools.now(), &door.now().config.pool);
+    let (now, config) = (pooler.common.pools.now(), &pooler.current().config.pool);
     let is_checked = config.server_check_query != CheckQuery::Off;
     let delay = u64::try_from(config.server_check_delay.as_micros()).unwrap_or(u64::MAX);
     let one = |server: ServerSnapshot<Arc<Reported>>| {
@@ -156,13 +156,13 @@ fn seen(door: &Door, clients: &[Arc<Card>]) -> Vec<Seen> {
         let client = client.filter(|_| server.stand == Stand::Leased);
         Seen { server, state, client }
     };
-    door.common.pools.servers().into_iter().map(one).collect()
+    pooler.common.pools.servers().into_iter().map(one).collect()
 }
 
-fn client_lines(door: &Door) -> Vec<Line> {
-    let clients = cards(door);
-    let clock = Clock::of(door);
-    let servers: HashMap<*const CancelTarget, u64> = door
+fn client_lines(pooler: &Pooler) -> Vec<Line> {
+    let clients = cards(pooler);
+    let clock = Clock::of(pooler);
+    let servers: HashMap<*const CancelTarget, u64> = pooler
         .common
         .pools
         .servers()
@@ -197,12 +197,12 @@ fn client_lines(door: &Door) -> Vec<Line> {
             id: card.id,
         })
     };
-    let asking = door.cancels.list().into_iter().map(|one| cancel_line(&one, true));
+    let asking = pooler.cancels.list().into_iter().map(|one| cancel_line(&one, true));
     clients.into_iter().filter_map(line).chain(asking).collect()
 }
 
 /// A cancel request: the connection that asks, or the one that carries it to the server.
-fn cancel_line(one: &Underway, asks: bool) -> Line {
+fn cancel_line(one: &CancelRequest, asks: bool) -> Line {
     let route = one.client.about.route.as_ref();
     let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
     let state = match (asks, &one.carried) {
@@ -234,9 +234,9 @@ fn cancel_line(one: &Underway, asks: bool) -> Line {
     }
 }
 
-fn server_lines(door: &Door) -> Vec<Line> {
-    let clock = Clock::of(door);
-    let routes = door.routes.borrow();
+fn server_lines(pooler: &Pooler) -> Vec<Line> {
+    let clock = Clock::of(pooler);
+    let routes = pooler.routes.borrow();
     let line = |one: Seen| {
         let Seen { server, state, client } = one;
         let (database, user) = routes.known().names(server.pool)?;
@@ -278,21 +278,21 @@ fn server_lines(door: &Door) -> Vec<Line> {
             id: server.card.id,
         })
     };
-    let carrying = door.cancels.list().into_iter().filter(|one| one.carried.is_some());
+    let carrying = pooler.cancels.list().into_iter().filter(|one| one.carried.is_some());
     let carrying = carrying.map(|one| cancel_line(&one, false));
-    seen(door, &cards(door)).into_iter().filter_map(line).chain(carrying).collect()
+    seen(pooler, &cards(pooler)).into_iter().filter_map(line).chain(carrying).collect()
 }
 
-pub(super) fn clients(door: &Door) -> Vec<Row> {
-    client_lines(door).into_iter().map(Line::row).collect()
+pub(super) fn clients(pooler: &Pooler) -> Vec<Row> {
+    client_lines(pooler).into_iter().map(Line::row).collect()
 }
 
-pub(super) fn servers(door: &Door) -> Vec<Row> {
-    server_lines(door).into_iter().map(Line::row).collect()
+pub(super) fn servers(pooler: &Pooler) -> Vec<Row> {
+    server_lines(pooler).into_iter().map(Line::row).collect()
 }
 
 /// All connections; `busy`: those that have something to do.
-pub(super) fn sockets(door: &Door, busy: bool) -> Vec<Row> {
+pub(super) fn sockets(pooler: &Pooler, busy: bool) -> Vec<Row> {
     let row = |mut line: Line| {
         line.state.0 = line.state.1;
         let mut row = line.row();
@@ -300,7 +300,7 @@ pub(super) fn sockets(door: &Door, busy: bool) -> Vec<Row> {
         row.extend((0..7).map(|_| Value::Number(0)));
         row
     };
-    let all = client_lines(door).into_iter().chain(server_lines(door));
+    let all = client_lines(pooler).into_iter().chain(server_lines(pooler));
     all.filter(|line| !busy || !AT_REST.contains(&line.state)).map(row).collect()
 }
 
@@ -311,10 +311,10 @@ struct Counts {
     servers: HashMap<&'static str, usize>,
 }
 
-fn counts(door: &Door) -> HashMap<PoolId, Counts> {
-    let clients = cards(door);
+fn counts(pooler: &Pooler) -> HashMap<PoolId, Counts> {
+    let clients = cards(pooler);
     let mut counts = HashMap::<PoolId, Counts>::new();
-    for one in seen(door, &clients) {
+    for one in seen(pooler, &clients) {
         let pool = counts.entry(one.server.pool).or_default();
         *pool.servers.entry(one.state.1).or_default() += 1;
     }
@@ -324,7 +324,7 @@ fn counts(door: &Door) -> HashMap<PoolId, Counts> {
         let state = if waits { CLIENT_WAITING } else { CLIENT_ACTIVE };
         *counts.entry(route.pool).or_default().clients.entry(state.1).or_default() += 1;
     }
-    for one in door.cancels.list() {
+    for one in pooler.cancels.list() {
         let Some(route) = &one.client.about.route else { continue };
         let pool = counts.entry(route.pool).or_default();
         let state = if one.carried.is_some() { CANCEL_ACTIVE } else { CANCEL_WAITING };
@@ -335,8 +335,8 @@ fn counts(door: &Door) -> HashMap<PoolId, Counts> {
     counts
 }
 
-pub(super) fn pools(door: &Door) -> Vec<Row> {
-    let (snapshots, counts) = (snapshots(door), counts(door));
+pub(super) fn pools(pooler: &Pooler) -> Vec<Row> {
+    let (snapshots, counts) = (snapshots(pooler), counts(pooler));
     let row = |view: PoolView| {
         let here = || view.pools.iter().filter_map(|pool| counts.get(pool));
         let clients = |state: State| {
@@ -368,9 +368,17 @@ pub(super) fn pools(door: &Door) -> Vec<Row> {
         ]);
         row
     };
-    let mut rows: Vec<Row> = views(door).into_iter().map(row).collect();
-    if door.common.words == Words::PgBouncer {
-        rows.push(own_pool(door));
+    let mut rows: Vec<Row> = views(pooler).into_iter().map(row).collect();
+    if pooler.common.words == Words::PgBouncer {
+        rows.push(own_pool(pooler));
     }
     rows
+}
+
+/// The console as a pool.
+fn own_pool(pooler: &Pooler) -> Row {
+    let mut row = vec![OWN.into(), OWN.into(), Value::count(console_clients(pooler))];
+    row.extend((0..12).map(|_| Value::count(0)));
+    row.extend(["statement".into(), Value::Null]);
+    row
 }

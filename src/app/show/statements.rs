@@ -1,12 +1,13 @@
 //! What SHOW shows of statements and events.
 
-use super::super::door::Door;
-use super::shown::{millis, moment};
+use super::source::{Row, millis, moment};
 use crate::admin::Value;
+use crate::app::pooler::Pooler;
+use crate::metrics::{Event, QueryTotals};
 
 /// SHOW QUERIES.
-pub(super) fn queries(door: &Door) -> Vec<Vec<Value>> {
-    let row = |one: crate::metrics::QueryTotals| {
+pub(super) fn queries(pooler: &Pooler) -> Vec<Row> {
+    let row = |one: QueryTotals| {
         vec![
             one.database.into(),
             format!("{:016x}", one.fingerprint).into(),
@@ -23,12 +24,12 @@ pub(super) fn queries(door: &Door) -> Vec<Vec<Value>> {
             one.text.into(),
         ]
     };
-    door.common.queries.totals().into_iter().map(row).collect()
+    pooler.common.queries.totals().into_iter().map(row).collect()
 }
 
 /// SHOW EVENTS.
-pub(super) fn events(door: &Door) -> Vec<Vec<Value>> {
-    let row = |event: crate::metrics::Event| {
+pub(super) fn events(pooler: &Pooler) -> Vec<Row> {
+    let row = |event: Event| {
         vec![
             moment(event.time).into(),
             event.level.into(),
@@ -39,5 +40,5 @@ pub(super) fn events(door: &Door) -> Vec<Vec<Value>> {
             event.message.into(),
         ]
     };
-    door.common.events.list().into_iter().map(row).collect()
+    pooler.common.events.list().into_iter().map(row).collect()
 }

@@ -1,10 +1,10 @@
 //! Statistics, latency and capacity: from what the workers count.
 
-use super::{Row, views};
+use super::source::{Row, millis, views};
 use crate::admin::{Load, Value};
-use crate::app::door::Door;
 use crate::app::figures::per_second;
 use crate::app::known::PoolView;
+use crate::app::pooler::Pooler;
 use crate::metrics::{Distribution, Totals};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,11 +12,11 @@ use std::time::Duration;
 
 /// A row for each database, from its totals and those of the last period.
 pub(super) fn stats(
-    door: &Door,
+    pooler: &Pooler,
     row: impl Fn(&str, &Totals, (&Totals, Duration)) -> Row,
 ) -> Vec<Row> {
-    let totals: BTreeMap<_, _> = door.routes.borrow().known().by_database().into_iter().collect();
-    let (period, none) = (door.period.borrow(), Totals::default());
+    let totals: BTreeMap<_, _> = pooler.routes.borrow().known().by_database().into_iter().collect();
+    let (period, none) = (pooler.period.borrow(), Totals::default());
     let one = |(name, all): (&String, &Totals)| {
         row(name, all, (period.databases.get(name).unwrap_or(&none), period.length))
     };
@@ -60,7 +60,7 @@ pub(super) fn averages((happened, period): (&Totals, Duration)) -> [Value; 12] {
     .map(Value::count)
 }
 
-pub(super) fn all_totals(door: &Door) -> Vec<Row> {
+pub(super) fn all_totals(pooler: &Pooler) -> Vec<Row> {
     const NAMES: [&str; 12] = [
         "server_assignment_count",
         "xact_count",
@@ -75,8 +75,8 @@ pub(super) fn all_totals(door: &Door) -> Vec<Row> {
         "ps_bind_count",
         "client_login_count",
     ];
-    let all = door.routes.borrow().totals();
-    let period = door.period.borrow();
+    let all = pooler.routes.borrow().totals();
+    let period = pooler.period.borrow();
     let mut happened = Totals::default();
     period.databases.values().for_each(|one| happened.merge(one));
     let averages = averages((&happened, period.length));
@@ -86,12 +86,7 @@ pub(super) fn all_totals(door: &Door) -> Vec<Row> {
     total.chain(average).map(|(name, value)| vec![name.into(), value]).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds to be read by people")]
-pub(in crate::app::console) fn millis(micros: u64) -> Value {
-    Value::Float(micros as f64 / 1000.0)
-}
-
-pub(super) fn latency(door: &Door) -> Vec<Row> {
+pub(super) fn latency(pooler: &Pooler) -> Vec<Row> {
     let of = |view: &PoolView| {
         let row = |(what, all): (&str, &Distribution)| {
             vec![
@@ -108,15 +103,15 @@ pub(super) fn latency(door: &Door) -> Vec<Row> {
         let Totals { wait, query, transaction, .. } = &view.totals;
         [("wait", wait), ("query", query), ("transaction", transaction)].map(row)
     };
-    views(door).iter().flat_map(of).collect()
+    views(pooler).iter().flat_map(of).collect()
 }
 
 /// Longest p99 of waits that a recommended size allows, in seconds.
 const TARGET: f64 = 0.001;
 
 #[expect(clippy::cast_precision_loss, reason = "rates and times to be read by people")]
-pub(super) fn capacity(door: &Door) -> Vec<Row> {
-    let period = door.period.borrow();
+pub(super) fn capacity(pooler: &Pooler) -> Vec<Row> {
+    let period = pooler.period.borrow();
     let seconds = period.length.as_secs_f64();
     let row = |view: PoolView| {
         let happened = period.of_pool(view.pool)?;
@@ -140,5 +135,5 @@ pub(super) fn capacity(door: &Door) -> Vec<Row> {
             Value::count(load.size_for(TARGET)),
         ])
     };
-    views(door).into_iter().filter_map(row).collect()
+    views(pooler).into_iter().filter_map(row).collect()
 }

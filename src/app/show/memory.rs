@@ -3,9 +3,9 @@
 //! Nothing is kept for later: what is free has gone back to the allocator. An object's own size is
 //! shown; texts and buffers behind it come on top.
 
-use super::{Row, cards, views};
+use super::source::{Row, cards, views};
 use crate::admin::Value;
-use crate::app::door::Door;
+use crate::app::pooler::Pooler;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
@@ -14,15 +14,15 @@ use crate::session::SESSION_BYTES;
 use crate::session::card::Card;
 use crate::session::route::Route;
 
-pub(super) fn rows(door: &Door) -> Vec<Row> {
-    let workers = usize::from(door.workers.count());
+pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
+    let workers = usize::from(pooler.workers.count());
     let all = [
-        ("client_cache", SESSION_BYTES + size_of::<Card>(), cards(door).len()),
-        ("server_cache", size_of::<Server>(), door.common.pools.servers().len()),
-        ("pool_cache", size_of::<Route>(), views(door).len()),
+        ("client_cache", SESSION_BYTES + size_of::<Card>(), cards(pooler).len()),
+        ("server_cache", size_of::<Server>(), pooler.common.pools.servers().len()),
+        ("pool_cache", size_of::<Route>(), views(pooler).len()),
         ("iobuf_cache", SCRATCH, workers),
-        ("var_list_cache", size_of::<Settings>(), door.common.settings.len()),
-        ("server_prepared_statement_cache", size_of::<Statement>(), door.common.statements.len()),
+        ("var_list_cache", size_of::<Settings>(), pooler.common.settings.len()),
+        ("server_prepared_statement_cache", size_of::<Statement>(), pooler.common.statements.len()),
     ];
     let row = |(name, size, used): (&str, usize, usize)| {
         let total = size.saturating_mul(used);

@@ -1,0 +1,87 @@
+//! Opens the servers that the pools ask for.
+
+use super::pooler::Pooler;
+use crate::backend::card::ServerCard;
+use crate::backend::life::{Life, Name};
+use crate::backend::login::{Account, open};
+use crate::backend::server::Server;
+use crate::metrics::EventKind;
+use crate::pool::core::Opening;
+use crate::pool::{PoolId, WorkerId};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Opens the servers that the pools ask for.
+pub(super) async fn open_servers(pooler: Rc<Pooler>) {
+    let pools = Arc::clone(&pooler.common.pools);
+    loop {
+        for opening in pools.openings().await {
+            tokio::task::spawn_local(open_server(Rc::clone(&pooler), opening));
+        }
+    }
+}
+
+async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
+    let pools = &pooler.common.pools;
+    let Some(account) = pooler.routes.borrow().account(opening.pool) else {
+        return pools.abandon(opening.slot);
+    };
+    let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
+    let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
+    let begun = Instant::now();
+    let card = Arc::new(ServerCard::new(pooler.common.clients.next_id()));
+    pools.introduce(opening.slot, &card);
+    let now = pooler.current();
+    let opened = tokio::select! {
+        opened = open(&account, &now.context, extras) => opened,
+        // It may be on its way to a node that does not answer.
+        () = account.replaced.notified() => return pools.abandon(opening.slot),
+    };
+    match opened {
+        Ok(mut server) => {
+            if let Some(traffic) = pooler.routes.borrow().traffic(opening.pool) {
+                // This thread counts behind the workers.
+                let here = traffic.of(usize::from(pooler.workers.count()));
+                here.connect.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
+            server.life =
+                Some(Box::new(begin_life(&pooler, opening.pool, (card.id, &account), &server)));
+            if extras.is_empty() {
+                account.welcomes.logged_in(&server);
+            }
+            card.logs_in(&server);
+            let here = WorkerId(pooler.workers.count());
+            pools.opened(opening.slot, server, here);
+        }
+        Err(failure) => {
+            let said = failure.in_words(pooler.common.words);
+            tracing::warn!(
+                user = %account.user, database = %account.dbname, "server login failed: {said}"
+            );
+            let what = format!("server login failed: {failure}");
+            let names = (&*account.dbname, &*account.user);
+            pooler.record_event(("warn", EventKind::Server), names, &what);
+            pools.open_failed(opening.slot, Arc::new(failure));
+        }
+    }
+}
+
+/// The server's place in the log.
+fn begin_life(
+    pooler: &Pooler,
+    pool: PoolId,
+    (id, account): (u64, &Account),
+    server: &Server,
+) -> Life {
+    let routes = pooler.routes.borrow();
+    let names = routes.names(pool);
+    let (database, user) = names.unwrap_or((&account.dbname, &account.user));
+    let address = account.address.to_string();
+    let pid = server.cancel.process_id();
+    let name = Name { id, pid, database, user, address: &address };
+    let local = server.stream.endpoints().local;
+    let local = local.map_or_else(|| "unix".to_owned(), |local| local.to_string());
+    let told = (pooler.current().config.log.log_connections, &pooler.logs_server_ends);
+    Life::begin(&name, &local, told)
+}
