@@ -4,7 +4,8 @@
 mod support;
 
 use howdah::auth::Credential;
-use howdah::backend::login::{Account, KeyCache, LoginContext, open};
+use howdah::backend::key_cache::KeyCache;
+use howdah::backend::login::{Account, LoginContext, SharedReports, open};
 use howdah::backend::server::Server;
 use howdah::backend::settings::SettingsTable;
 use howdah::backend::state::Rest;
@@ -13,7 +14,6 @@ use howdah::catalog::load::{Fingerprint, read};
 use howdah::catalog::{AskError, Snapshot};
 use howdah::net::{NodeAddress, NodeHost, Resolver, ServerTls, SslMode, TcpOptions};
 use howdah::sql::{Facts, facts};
-use std::sync::Mutex;
 use std::time::Duration;
 use support::howdah::{Howdah, Settings};
 use support::postgres::{Postgres, RIDER};
@@ -201,7 +201,7 @@ impl Database {
             address: NodeAddress { host, port: postgres.port() },
             user: RIDER.into(),
             dbname: name.into(),
-            credential: Mutex::new(Credential::None),
+            credential: parking_lot::Mutex::new(Credential::None),
             connect_query: None,
             neutral: SettingsTable::default().intern([]),
             welcomes: Welcomes::default(),
@@ -219,6 +219,7 @@ impl Database {
             tcp,
             connect_timeout: Some(PATIENCE),
             keys: KeyCache::default(),
+            reports: SharedReports::default(),
             tls: ServerTls::new(SslMode::Disable, None, None).expect("no TLS"),
         };
         let server = open(&account, &context, &[]).await.expect("a login");
