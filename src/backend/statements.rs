@@ -8,7 +8,7 @@
 
 use super::settings::Settings;
 use crate::metrics::Cell;
-use crate::sql::Rules;
+use crate::sql::ReadUnder;
 use crate::wire::server::RowShape;
 use hashbrown::hash_table::{Entry, HashTable};
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ pub struct Statement {
     /// The parameter types that a server has found, as in Parse. Other servers are told these, so
     /// that a client's parameters mean the same there.
     parameters: OnceLock<Box<[u8]>>,
-    rules: Option<Rules>,
+    read_under: Option<ReadUnder>,
     settings: Arc<Settings>,
     hash: u64,
     table: Weak<StatementTable>,
@@ -61,15 +61,15 @@ impl Statement {
         self.parameters().unwrap_or(&self.types)
     }
 
-    /// The rules by which its text was read.
-    pub fn rules(&self) -> Option<Rules> {
-        self.rules
+    /// How its text was read, if that is known.
+    pub fn read_under(&self) -> Option<ReadUnder> {
+        self.read_under
     }
 
     fn is(&self, key: &Key<'_>) -> bool {
         *self.sql == *key.sql
             && *self.types == *key.types
-            && self.rules == key.rules
+            && self.read_under == key.read_under
             && Arc::ptr_eq(&self.settings, key.settings)
     }
 }
@@ -89,8 +89,8 @@ pub struct Key<'a> {
     pub sql: &'a [u8],
     /// Declared parameter types, as in Parse.
     pub types: &'a [u8],
-    /// The rules by which the server read it; `None` when they are not known.
-    pub rules: Option<Rules>,
+    /// How the server read it; `None` when that is not known.
+    pub read_under: Option<ReadUnder>,
     /// The session's settings.
     pub settings: &'a Arc<Settings>,
 }
@@ -179,7 +179,7 @@ impl StatementTable {
             sql_types: sql_types.map(Into::into),
             effects,
             parameters: OnceLock::new(),
-            rules: key.rules,
+            read_under: key.read_under,
             settings: Arc::clone(key.settings),
             hash,
             table: Arc::downgrade(self),
@@ -368,6 +368,7 @@ impl Prepared {
 mod tests {
     use super::super::settings::SettingsTable;
     use super::*;
+    use crate::sql::Rules;
 
     fn fixture() -> (Arc<StatementTable>, Arc<Settings>, Arc<Settings>) {
         let settings = SettingsTable::default();
@@ -382,8 +383,8 @@ mod tests {
         types: &[u8],
         set: &Arc<Settings>,
     ) -> Arc<Statement> {
-        let rules = Some(Rules::STANDARD);
-        table.intern(Key { sql: sql.as_bytes(), types, rules, settings: set }, || 0)
+        let read_under = Some(ReadUnder::STANDARD);
+        table.intern(Key { sql: sql.as_bytes(), types, read_under, settings: set }, || 0)
     }
 
     #[test]
@@ -408,15 +409,17 @@ mod tests {
     #[test]
     fn rules_make_a_statement_and_private_ones_are_nobody_elses() {
         let (table, none, _) = fixture();
-        let key = |rules| Key { sql: b"SELECT 1", types: &[0, 0], rules, settings: &none };
-        let known = table.intern(key(Some(Rules::STANDARD)), || 0);
-        let backslashes = table.intern(key(Some(Rules::safe(false))), || 0);
+        let key =
+            |read_under| Key { sql: b"SELECT 1", types: &[0, 0], read_under, settings: &none };
+        let standard = ReadUnder::STANDARD;
+        let known = table.intern(key(Some(standard)), || 0);
+        let backslashes = table.intern(key(Some(ReadUnder { rules: Rules::safe(false), ..standard })), || 0);
         let unknown = table.intern(key(None), || 0);
-        let private = table.private(key(Some(Rules::STANDARD)), None, 0);
+        let private = table.private(key(Some(standard)), None, 0);
         let all = [&known, &backslashes, &unknown, &private].map(|statement| statement.id);
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 4);
         table.retire(&known);
-        assert_ne!(table.intern(key(Some(Rules::STANDARD)), || 0).id, known.id);
+        assert_ne!(table.intern(key(Some(standard)), || 0).id, known.id);
     }
 
     #[test]

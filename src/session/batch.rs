@@ -111,14 +111,22 @@ impl Client {
             &ParseContext<'_>,
         ) -> T,
     ) -> T {
+        let prepared = if mentions.is_empty() {
+            Vec::new()
+        } else {
+            self.prepared_effects(bound, text, mentions)
+        };
         let worker = Rc::clone(&self.worker);
         let settings = Arc::clone(&self.state.plan_settings);
         let sets = bound.effects.intersects(Effects::SETS | Effects::SETTINGS);
+        let reading = &self.state.reading;
+        let read_under = text.readable.as_ref().map(|readable| reading.read_under(readable.rules));
         let context = ParseContext {
             table: &worker.common.statements,
             settings: &settings,
-            rules: text.readable.as_ref().map(|readable| readable.rules),
+            read_under,
             mentions,
+            prepared: &prepared,
             effects: text.effects,
             is_private: sets || text.readable.as_ref().is_none_or(names_moment),
             run: text.run,
@@ -126,7 +134,8 @@ impl Client {
         };
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let max = self.options.max_prepared_statements;
-        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic };
+        let now = self.state.reading.now();
+        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic, read_under: now };
         operation(&mut self.state.statements, &mut link, &context)
     }
 
@@ -265,12 +274,12 @@ impl Client {
         };
         let text = ReadText { effects: Effects::empty(), run: None, readable: None };
         let is_close = header.tag == client::CLOSE;
-        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, _| {
+        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
             if is_close {
                 statements.close(link, target.name);
                 return Outcome::Sent(Effects::empty());
             }
-            statements.describe(link, target.name)
+            statements.describe(link, target.name, context)
         });
         match outcome {
             Outcome::AskedFirst => Taken::Later(Gate::Shape),

@@ -20,6 +20,8 @@ pub(super) enum Pin {
     /// A loaded library, or the state of `random()`.
     Library,
     Seed,
+    /// A custom setting whose name was computed.
+    CustomSetting,
     /// It reads what `nextval` gave it, and has moved a sequence.
     Sequence,
     /// An unnamed statement that is too long to be kept.
@@ -37,6 +39,7 @@ impl Pin {
             Self::PreparedStatement => "prepared statement",
             Self::Library => "loaded library",
             Self::Seed => "seed of random()",
+            Self::CustomSetting => "custom setting",
             Self::Sequence => "sequence",
             Self::LongStatement => "long statement",
         }

@@ -57,6 +57,8 @@ pub(super) struct Pipe {
     pub(super) presence: Presence,
     /// The header of a frame that no client may send, for a copy that may still begin.
     pub(super) malformed: Vec<u8>,
+    /// The server got that header: it ends the connection.
+    pub(super) is_broken: bool,
 }
 
 impl Pipe {

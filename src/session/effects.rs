@@ -43,6 +43,8 @@ bitflags::bitflags! {
         const FORGETS_SEQUENCES = 1 << 15;
         /// Set a setting that one of its parameters names.
         const NAMED_BY_PARAMETER = 1 << 16;
+        /// Set a custom setting whose name it computes: nobody can ask for that.
+        const COMPUTES_SETTING = 1 << 19;
         /// Change the catalog.
         const DEFINES = 1 << 17;
         /// Change the catalog without showing it.
@@ -93,9 +95,12 @@ pub(super) fn effects_of(
     // A function that sets something for the transaction may set what texts are read by.
     let hidden = facts.taint || (facts.local_settings && !outline.sets);
     effects.set(Effects::SETS, outline.sets || facts.local_settings || facts.taint);
-    effects.set(Effects::RULES, outline.changes_rules || hidden);
+    let unnamed = facts.settings == sql::Settings::Unknown;
+    effects.set(Effects::RULES, outline.changes_rules || hidden || unnamed);
     effects.set(Effects::WRITES, outline.writes || facts.writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
+    let computes = vocabulary.is_known() && facts.computes_setting && outline.sets;
+    effects.set(Effects::COMPUTES_SETTING, computes);
     effects.set(Effects::DEFINES, facts.ddl);
     effects.set(Effects::MAY_DEFINE, facts.may_hide_ddl);
     let vacated = sql::databases_vacated(text, rules.are_conforming());

@@ -158,7 +158,8 @@ impl Client {
             is_dedicated: self.is_dedicated(),
             has_said_goodbye: bound.has_said_goodbye,
             is_asked: bound.gate.as_ref().is_some_and(Gate::is_ours),
-            is_mid_message: self.pipe.passing > 0 && self.pipe.pass == Passing::Forward,
+            is_mid_message: self.pipe.is_broken
+                || (self.pipe.passing > 0 && self.pipe.pass == Passing::Forward),
             seeds: bound.effects.contains(Effects::SEEDS),
             has_left: checked || is_pinned || bound.gate.is_some(),
             mode: options.mode,

@@ -119,12 +119,18 @@ impl Client {
     ) -> Link<'a> {
         let traffic: &Traffic = self.traffic();
         let max = self.options.max_prepared_statements;
-        Link { server: bound.lease.server(), out: pieces.insert(), max, traffic }
+        let now = self.state.reading.now();
+        let read_under = now;
+        Link { server: bound.lease.server(), out: pieces.insert(), max, traffic, read_under }
     }
 
     /// A message of a session that keeps its server: nothing is translated.
     fn take_any(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> Taken {
         let (run, effects) = self.sees(bound, header, body);
+        if effects.contains(Effects::VACATES_DATABASE) {
+            let view = client::read_parse(body).filter(|_| header.tag == client::PARSE);
+            self.vacate_databases(view.map_or(body, |view| view.sql));
+        }
         let target = body.first().copied().unwrap_or(0);
         if let Some(kind) = kind_of(header.tag, target) {
             let runs = matches!(kind, Kind::Query | Kind::Execute);
@@ -314,6 +320,30 @@ impl Client {
         self.pass(Passing::Forward, header)
     }
 
+    /// What the queries may do that a text prepares.
+    pub(super) fn prepared_effects(
+        &mut self,
+        bound: &mut Bound,
+        text: &ReadText<'_>,
+        mentions: &[sql::Mention],
+    ) -> Vec<Effects> {
+        let Some(readable) = &text.readable else { return Vec::new() };
+        let queries = mentions.iter().filter_map(|mention| match mention {
+            sql::Mention::Prepare { query, .. } => readable.text.get(query.clone()),
+            _ => None,
+        });
+        let database = &self.route.database;
+        let catalog =
+            (!bound.effects.intersects(Effects::REDEFINES)).then_some(&*self.route.catalog);
+        let mut texts = self.worker.texts.borrow_mut();
+        queries
+            .map(|sql| {
+                let text = Text { database, rules: readable.rules, catalog, sql };
+                texts.effects(text, &mut |name| self.state.custom.note(name))
+            })
+            .collect()
+    }
+
     /// A Query whose text mentions prepared statements.
     fn send_mentioning(
         &mut self,
@@ -323,13 +353,17 @@ impl Client {
         pieces: &mut Pieces<'_>,
     ) {
         let is_private = bound.effects.intersects(Effects::SETS | Effects::SETTINGS);
+        let prepared = self.prepared_effects(bound, text, mentions);
         let (worker, settings) =
             (std::rc::Rc::clone(&self.worker), self.state.plan_settings.clone());
+        let reading = &self.state.reading;
+        let read_under = text.readable.as_ref().map(|readable| reading.read_under(readable.rules));
         let context = ParseContext {
             table: &worker.common.statements,
             settings: &settings,
-            rules: text.readable.as_ref().map(|readable| readable.rules),
+            read_under,
             mentions,
+            prepared: &prepared,
             effects: text.effects,
             is_private,
             run: text.run,
@@ -337,7 +371,8 @@ impl Client {
         };
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let max = self.options.max_prepared_statements;
-        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic };
+        let now = self.state.reading.now();
+        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic, read_under: now };
         let query = self.state.statements.query_text(&mut link, sql, &context);
         client::query(link.out, &query.sql);
         link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));

@@ -108,7 +108,8 @@ impl Client {
         }
         if bound.server().replies.outstanding() == 0 {
             self.tell_catalog(bound.effects);
-            bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER;
+            bound.effects &=
+                Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
         }
         if self.loss(bound).is_free && bound.server().replies.are_made_up() {
             bound.is_used = false;

@@ -225,7 +225,8 @@ impl Client {
         let for_good = match effects {
             effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
             effects if effects.contains(Effects::SEEDS) => Some(Pin::Seed),
-            _ => bound.pin.filter(|pin| *pin == Pin::Sequence),
+            effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
+            _ => bound.pin.filter(|pin| matches!(pin, Pin::Sequence | Pin::CustomSetting)),
         };
         bound.pin = state.pin.or(for_good).filter(|_| may_pin);
         let server = bound.lease.server();

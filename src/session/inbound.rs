@@ -253,8 +253,7 @@ impl Client {
     /// The server gets the header of the client's malformed frame, and says what is wrong.
     pub(super) fn pass_malformed(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.pipe.malformed);
-        // The rest never comes.
-        (self.pipe.pass, self.pipe.passing) = (Passing::Forward, 1);
+        self.pipe.is_broken = true;
     }
 
     /// Made-up answers with nothing in front of them.

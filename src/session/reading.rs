@@ -6,12 +6,13 @@
 //! transaction may be undone by any statement behind it that fails, and by its end.
 
 use super::effects::Effects;
-use crate::sql::{self, Encoding, Readable};
+use crate::sql::{self, Encoding, ReadUnder, Readable, Rules};
 
 /// How the server reads the texts of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     encoding: Encoding,
+    encoding_name: &'static str,
     conforming: bool,
     /// Something on its way may change the rules.
     is_uncertain: bool,
@@ -22,12 +23,25 @@ pub(super) struct Reading {
 impl Reading {
     /// What a server reports, by parameter.
     pub(super) fn of<'a>(reported: impl Fn(&'static [u8]) -> Option<&'a [u8]>) -> Self {
+        let encoding = reported(b"client_encoding");
         Self {
-            encoding: reported(b"client_encoding").map_or(Encoding::Unknown, Encoding::of),
+            encoding: encoding.map_or(Encoding::Unknown, Encoding::of),
+            encoding_name: encoding.map_or("", sql::encoding_name),
             conforming: reported(b"standard_conforming_strings") != Some(b"off"),
             is_uncertain: false,
             changed_in_transaction: false,
         }
+    }
+
+    /// What the bytes of a text that is read by these rules mean.
+    pub(super) fn read_under(&self, rules: Rules) -> ReadUnder {
+        ReadUnder { rules, encoding: self.encoding_name }
+    }
+
+    /// What the bytes of a text mean that is sent now, if that is known.
+    pub(super) fn now(&self) -> Option<ReadUnder> {
+        let is_known = !self.is_uncertain && !self.encoding_name.is_empty();
+        is_known.then(|| self.read_under(Rules::safe(self.conforming)))
     }
 
     /// A sign of the rules: texts are read alike if it is the same.

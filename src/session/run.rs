@@ -172,6 +172,7 @@ impl Session {
             mid_frame: false,
             presence: Presence::Here,
             malformed: Vec::new(),
+            is_broken: false,
         };
         let client = Client {
             pipe,
@@ -313,7 +314,9 @@ impl Session {
         let owes = match &mut self.phase {
             Phase::Idle => false,
             Phase::Waiting(_) => true,
-            Phase::Bound(bound) => bound.server().replies.outstanding() > 0,
+            Phase::Bound(bound) => {
+                self.client.pipe.is_broken || bound.server().replies.outstanding() > 0
+            }
         };
         match self.ending.take() {
             Some(end) if !owes => Err(Stop::End(end)),

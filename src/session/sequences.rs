@@ -73,7 +73,7 @@ impl Client {
         let in_batch = bound.server().replies.has_open_batch();
         let mut link = self.link(bound, pieces);
         if in_batch {
-            link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed);
+            link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed, true);
         } else {
             // Should it fail, the text behind it fails too.
             link.run_query(DISCARD_SEQUENCES, Note::Answer(Box::default()));

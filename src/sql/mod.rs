@@ -44,7 +44,7 @@ pub use lex::{Kind, Lexer, Token};
 pub use outline::{Outline, names_moment, outline};
 pub use prepared::{Mention, Name, mentions};
 pub use routine::routine_facts;
-pub use rules::{Encoding, Readable, Rules, make_readable};
+pub use rules::{Encoding, ReadUnder, Readable, Rules, encoding_name, make_readable};
 pub use scan::facts;
 pub use setting_names::{custom_setting_name, setting_names};
 pub use skeleton::{Skeleton, skeleton};

@@ -103,6 +103,41 @@ impl Rules {
     }
 }
 
+/// What the bytes of a text mean to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadUnder {
+    /// How it is cut into tokens.
+    pub rules: Rules,
+    /// The name of its `client_encoding`.
+    pub encoding: &'static str,
+}
+
+impl ReadUnder {
+    /// Under `standard_conforming_strings = on`, in UTF-8.
+    pub const STANDARD: Self = Self { rules: Rules::STANDARD, encoding: "UTF8" };
+
+    /// Whether the text means the same under both.
+    pub fn reads_alike(self, other: Self, text: &[u8]) -> bool {
+        let quoting = self.rules == other.rules || !text.contains(&b'\\');
+        let encoding = self.encoding == other.encoding || text.is_ascii();
+        quoting && encoding
+    }
+}
+
+/// The client encodings of PostgreSQL (manual, "Character Set Support").
+const ENCODINGS: &[&str] = &[
+    "UTF8", "SQL_ASCII", "LATIN1", "LATIN2", "LATIN3", "LATIN4", "LATIN5", "LATIN6", "LATIN7",
+    "LATIN8", "LATIN9", "LATIN10", "WIN866", "WIN874", "WIN1250", "WIN1251", "WIN1252", "WIN1253",
+    "WIN1254", "WIN1255", "WIN1256", "WIN1257", "WIN1258", "KOI8R", "KOI8U", "ISO_8859_5",
+    "ISO_8859_6", "ISO_8859_7", "ISO_8859_8", "EUC_JP", "EUC_JIS_2004", "EUC_CN", "EUC_KR",
+    "EUC_TW", "MULE_INTERNAL", "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB",
+];
+
+/// The name of a client encoding as PostgreSQL reports it; empty for one that it does not have.
+pub fn encoding_name(reported: &[u8]) -> &'static str {
+    ENCODINGS.iter().find(|name| name.as_bytes() == reported).copied().unwrap_or("")
+}
+
 /// A text that can be read, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readable<'a> {

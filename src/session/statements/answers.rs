@@ -130,7 +130,7 @@ impl Statements {
         // The tables have changed: the statement of those who have prepared it before is another.
         table.retire(old);
         server.prepared.doubt(old.id);
-        let key = Key { sql: &old.sql, types: &old.types, rules: old.rules(), settings };
+        let key = Key { sql: &old.sql, types: &old.types, read_under: old.read_under(), settings };
         let new = table.intern(key, || old.effects);
         new.learn_parameters(&types);
         named.statement = new;

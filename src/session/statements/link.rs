@@ -9,6 +9,7 @@ use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{NAME_PREFIX, Statement};
 use crate::fault::Fault;
 use crate::metrics::Traffic;
+use crate::sql::ReadUnder;
 use crate::wire::client;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(in crate::session) struct Link<'a> {
     pub max: usize,
     /// What is counted.
     pub traffic: &'a Traffic,
+    /// What the bytes of a text mean that is sent now, if that is known.
+    pub read_under: Option<ReadUnder>,
 }
 
 impl Link<'_> {
@@ -61,28 +64,55 @@ impl Link<'_> {
     /// Prepares the statement under our name, the answer going to nobody. In a batch.
     pub(super) fn prepare(&mut self, statement: &Arc<Statement>) {
         self.close(statement.id);
+        let others = self.others_rules(statement);
+        if let Some((then, _)) = others {
+            self.set_rules(then, true);
+        }
         if let Some(sql) = sql_prepare(statement) {
-            self.run_in_batch(&sql, Note::Prepare(statement.id));
+            self.run_in_batch(&sql, Note::Prepare(statement.id), true);
         } else {
             let types = statement.known_types();
             client::parse(self.out, &statement.name, &statement.sql, types);
             self.sent(Kind::Parse, Reply::Swallow, Some(Note::Prepare(statement.id)));
         }
+        if let Some((_, now)) = others {
+            self.set_rules(now, true);
+        }
         self.record(statement);
     }
 
-    /// Runs a text of ours in the client's batch, which fails if it fails.
-    pub(in crate::session) fn run_in_batch(&mut self, sql: &[u8], note: Note) {
+    /// What the statement's text was read under, and what it would be read under now, if it means
+    /// something else now.
+    fn others_rules(&self, statement: &Statement) -> Option<(ReadUnder, ReadUnder)> {
+        let (then, now) = (statement.read_under()?, self.read_under?);
+        let is_alike = then.encoding.is_empty() || then.reads_alike(now, &statement.sql);
+        (!is_alike).then_some((then, now))
+    }
+
+    /// Makes the server read texts under these. In a batch.
+    fn set_rules(&mut self, rules: ReadUnder, is_told: bool) {
+        let note = || if is_told { Note::OfferUnnamed } else { Note::Answer(Box::default()) };
+        let conforming = if rules.rules.are_conforming() { "on" } else { "off" };
+        let sql = format!("SET standard_conforming_strings TO {conforming}");
+        self.run_in_batch(sql.as_bytes(), note(), is_told);
+        let sql = format!("SET client_encoding TO {}", rules.encoding);
+        self.run_in_batch(sql.as_bytes(), note(), is_told);
+    }
+
+    /// Runs a text of ours in the client's batch, which fails if it fails. `note` comes back with the
+    /// answer to its Execute. `is_told`: the client hears of the failure.
+    pub(in crate::session) fn run_in_batch(&mut self, sql: &[u8], note: Note, is_told: bool) {
+        let silence = || (!is_told).then(|| Note::Answer(Box::default()));
         client::parse(self.out, OURS, sql, &[0; 2]);
-        self.sent(Kind::Parse, Reply::Swallow, Some(note));
+        self.sent(Kind::Parse, Reply::Swallow, silence());
         client::bind_head(self.out, OURS, OURS, 6);
         self.out.extend_from_slice(&[0; 6]);
-        self.sent(Kind::Bind, Reply::Swallow, None);
+        self.sent(Kind::Bind, Reply::Swallow, silence());
         client::execute(self.out, OURS);
-        self.sent(Kind::Execute, Reply::Swallow, None);
+        self.sent(Kind::Execute, Reply::Swallow, Some(note));
         for kind in [b'P', b'S'] {
             client::target(self.out, client::CLOSE, kind, OURS);
-            self.sent(Kind::Close, Reply::Swallow, None);
+            self.sent(Kind::Close, Reply::Swallow, silence());
         }
     }
 
@@ -115,9 +145,15 @@ impl Link<'_> {
         let in_batch = self.server.replies.has_open_batch();
         let mut open = self.server.prepared.has(statement.id);
         self.close(statement.id);
+        let others = self.others_rules(statement);
+        if let Some((then, _)) = others {
+            // Should it fail, the Query fails too.
+            self.set_rules(then, false);
+            open = true;
+        }
         let note = Note::Try(statement.id);
         match sql_prepare(statement) {
-            Some(sql) if in_batch => self.run_in_batch(&sql, note),
+            Some(sql) if in_batch || others.is_some() => self.run_in_batch(&sql, note, false),
             Some(sql) => {
                 self.sync(std::mem::take(&mut open));
                 self.run_query(&sql, note);
@@ -128,6 +164,9 @@ impl Link<'_> {
                 self.sent(Kind::Parse, Reply::Swallow, Some(note));
                 open = true;
             }
+        }
+        if let Some((_, now)) = others {
+            self.set_rules(now, false);
         }
         self.server.prepared.insert(statement);
         self.sync(open && !in_batch);

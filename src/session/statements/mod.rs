@@ -32,7 +32,7 @@ use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{Key, StatementTable};
 use crate::fault::{Fault, Side};
 use crate::metrics::Run;
-use crate::sql::{Mention, Rules};
+use crate::sql::{Mention, ReadUnder};
 use crate::wire::client;
 use link::harmless;
 use named::{NamedStatements, significant};
@@ -67,9 +67,11 @@ pub(super) struct ParseContext<'a> {
     /// The client's settings that matter to a plan.
     pub settings: &'a Arc<Settings>,
     /// How the server reads the text; `None` when that is not known.
-    pub rules: Option<Rules>,
+    pub read_under: Option<ReadUnder>,
     /// What it mentions.
     pub mentions: &'a [Mention],
+    /// What the queries may do that it prepares, in their order.
+    pub prepared: &'a [Effects],
     /// What running the text may do.
     pub effects: Effects,
     /// Something was set that lasts no longer than the transaction, or is not known yet: what is
@@ -164,7 +166,8 @@ impl Statements {
             link.sent(Kind::Parse, Reply::Forward, Some(note));
             return;
         }
-        let key = Key { sql, types: view.types, rules: context.rules, settings: context.settings };
+        let (read_under, settings) = (context.read_under, context.settings);
+        let key = Key { sql, types: view.types, read_under, settings };
         let effects = context.effects.bits();
         let statement = if context.is_private || original.is_some() {
             context.table.private(key, None, effects)
@@ -349,7 +352,15 @@ impl Statements {
     }
 
     /// Describe of a statement.
-    pub(super) fn describe(&mut self, link: &mut Link<'_>, name: &[u8]) -> Outcome {
+    pub(super) fn describe(
+        &mut self,
+        link: &mut Link<'_>,
+        name: &[u8],
+        context: &ParseContext<'_>,
+    ) -> Outcome {
+        if let Some(original) = self.settle_original(name, context) {
+            self.need_in_batch(link, &original);
+        }
         if name.is_empty() {
             self.offer_unnamed(link);
             client::target(link.out, client::DESCRIBE, b'S', b"");

@@ -59,13 +59,13 @@ fn prepared_by_text(
     context: &ParseContext<'_>,
     sql: &[u8],
     types: Option<&Range<usize>>,
-    query: &Range<usize>,
+    (query, effects): (&Range<usize>, Effects),
 ) -> Arc<Statement> {
     let sql_types = types.and_then(|types| sql.get(types.clone()));
     let query = sql.get(query.clone()).unwrap_or_default();
-    let (rules, settings) = (context.rules, context.settings);
-    let key = Key { sql: query, types: &[0, 0], rules, settings };
-    context.table.private(key, sql_types, (context.effects - Effects::NAMES).bits())
+    let (read_under, settings) = (context.read_under, context.settings);
+    let key = Key { sql: query, types: &[0, 0], read_under, settings };
+    context.table.private(key, sql_types, effects.bits())
 }
 
 impl Statements {
@@ -74,9 +74,11 @@ impl Statements {
         if context.mentions.is_empty() {
             return None;
         }
+        let mut effects = context.prepared.iter();
         let prepares = context.mentions.iter().filter_map(|mention| match mention {
             Mention::Prepare { types, query, .. } => {
-                Some(prepared_by_text(context, sql, types.as_ref(), query))
+                let effects = effects.next().copied().unwrap_or(Effects::UNSEEN);
+                Some(prepared_by_text(context, sql, types.as_ref(), (query, effects)))
             }
             _ => None,
         });
@@ -146,8 +148,8 @@ impl Statements {
         let named = self.named.get_mut(name)?;
         if *named.statement.sql != *sql {
             let old = &named.statement;
-            let (rules, settings) = (context.rules, context.settings);
-            let key = Key { sql: &sql, types: &old.types, rules, settings };
+            let (read_under, settings) = (context.read_under, context.settings);
+            let key = Key { sql: &sql, types: &old.types, read_under, settings };
             named.statement = context.table.private(key, None, old.effects);
         }
         Some(original)
@@ -244,15 +246,18 @@ impl Statements {
         let mut rewrite = Rewrite::new(sql);
         let mut changes = TextChanges { run: context.run, ..TextChanges::default() };
         let mut effects = Effects::empty();
+        let mut prepared = context.prepared.iter();
         for mention in context.mentions {
             self.tell_of_cut(link, mention);
             match mention {
                 Mention::Prepare { name, types, query } => {
+                    let own = prepared.next().copied().unwrap_or(Effects::UNSEEN);
                     if self.named.get(&name.bytes).is_some() {
                         self.need(link, name, &mut changes);
                         self.replace_name(&mut rewrite, name);
                     } else {
-                        let statement = prepared_by_text(context, sql, types.as_ref(), query);
+                        let types = types.as_ref();
+                        let statement = prepared_by_text(context, sql, types, (query, own));
                         rewrite.replace(&name.place, &statement.name);
                         self.register(name, &statement, &mut changes);
                         link.server.prepared.insert(&statement);
@@ -341,8 +346,8 @@ impl Statements {
         let all = self.named.values_mut();
         for other in all.filter(|other| other.statement.id == id && other.serial != serial) {
             let old = &other.statement;
-            let (rules, settings) = (context.rules, context.settings);
-            let key = Key { sql: &old.sql, types: old.known_types(), rules, settings };
+            let (read_under, settings) = (old.read_under(), context.settings);
+            let key = Key { sql: &old.sql, types: old.known_types(), read_under, settings };
             other.statement = context.table.private(key, old.sql_types.as_deref(), old.effects);
         }
     }
