@@ -195,6 +195,8 @@ fn ask_after_idle_deaths(database: &str, setting: Option<&str>) {
         fill_pool(&howdah, database, 10);
         if let Some(sql) = setting {
             asking.run(&sql.replace('N', &round.to_string()));
+            // The server that was asked what the SET has done is idle again.
+            asking.run("SELECT 1");
         }
         let question = messages::query("SELECT 'answered'");
         howdah.signal(Signal::STOP);

@@ -42,7 +42,10 @@ async fn pass_on(pooler: &Pooler, number: u16, key: &[u8]) {
 
 /// Cancels what a client runs.
 pub(super) async fn deliver(pooler: &Pooler, card: &Arc<Card>, asker: Requester) {
-    let Some(request) = card.cancel() else { return };
+    let now = pooler.current();
+    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
+    // A session that is suspended decides later, or never.
+    let Ok(Some(request)) = timeout(limit, card.cancel()).await else { return };
     let entry = CancelRequest {
         id: asker.id,
         carrier: pooler.common.clients.next_id(),
@@ -53,8 +56,6 @@ pub(super) async fn deliver(pooler: &Pooler, card: &Arc<Card>, asker: Requester)
         carried: None,
     };
     let listed = pooler.cancels.begin(entry);
-    let now = pooler.current();
-    let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
     let delivery = async {
         let stream = request.dial(&now.context.resolver, &now.context.tcp).await?;
         listed.set_carrier(stream.endpoints());

@@ -204,11 +204,18 @@ impl StatementTable {
     }
 }
 
+/// Bytes of a text that is kept as long as a server knows it.
+const KEPT_MAX: usize = 64 * 1024;
+
 /// A statement as one server knows it.
 #[derive(Debug)]
 pub struct Known {
-    /// The statement.
-    pub statement: Arc<Statement>,
+    /// Which statement.
+    id: u64,
+    /// Its name on the server.
+    pub name: Box<[u8]>,
+    /// Keeps it for those who prepare the same later, unless it is very long.
+    _statement: Option<Arc<Statement>>,
     /// What its rows look like there, once the server was asked.
     pub shape: Option<RowShape>,
     /// Nobody can tell whether the server still has it: it is closed before it is prepared again.
@@ -260,13 +267,19 @@ impl Prepared {
 
     /// The server is going to know it.
     pub fn insert(&mut self, statement: &Arc<Statement>) {
-        let statement = Arc::clone(statement);
-        self.restore(Known { statement, shape: None, is_doubtful: false });
+        let kept = (statement.sql.len() <= KEPT_MAX).then(|| Arc::clone(statement));
+        self.restore(Known {
+            id: statement.id,
+            name: statement.name.clone(),
+            _statement: kept,
+            shape: None,
+            is_doubtful: false,
+        });
     }
 
     /// Puts back what [`Prepared::remove`] took, as the one used last.
     pub fn restore(&mut self, known: Known) {
-        let id = known.statement.id;
+        let id = known.id;
         self.remove(id);
         let at = self.places.insert(Place { known, newer: None, older: None });
         self.by_id.insert(id, at);
@@ -289,7 +302,7 @@ impl Prepared {
         if self.by_id.len() <= max.max(1) {
             return None;
         }
-        let oldest = self.places.get(self.oldest?)?.known.statement.id;
+        let oldest = self.places.get(self.oldest?)?.known.id;
         self.remove(oldest)
     }
 
@@ -441,11 +454,11 @@ mod tests {
         let mut prepared = Prepared::default();
         all.iter().for_each(|statement| prepared.insert(statement));
         assert!(prepared.find(all[0].id).is_some());
-        assert_eq!(prepared.evict(3).unwrap().statement.id, all[1].id);
+        assert_eq!(prepared.evict(3).unwrap().id, all[1].id);
         assert!(prepared.evict(3).is_none());
         assert!(prepared.find(all[2].id).is_some());
-        assert_eq!(prepared.evict(0).unwrap().statement.id, all[3].id);
-        assert_eq!(prepared.evict(0).unwrap().statement.id, all[0].id);
+        assert_eq!(prepared.evict(0).unwrap().id, all[3].id);
+        assert_eq!(prepared.evict(0).unwrap().id, all[0].id);
         assert!(prepared.evict(0).is_none(), "the last one is in use");
         assert_eq!(prepared.take_all().len(), 1);
         assert!(prepared.is_empty());
@@ -496,7 +509,7 @@ mod tests {
                 proptest::prop_assert_eq!(prepared.len(), model.len());
             }
             while model.len() > 1 {
-                let evicted = prepared.evict(model.len() - 1).unwrap().statement.id;
+                let evicted = prepared.evict(model.len() - 1).unwrap().id;
                 proptest::prop_assert_eq!(evicted, all[model.remove(0)].id);
             }
         }

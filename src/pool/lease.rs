@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A server that was idle this long may have ended without the event loop having heard of it: a
 /// worker that is busy looks at its sockets only every few milliseconds.
-pub const KERNEL_ASKED_AFTER: Duration = Duration::from_millis(5);
+pub const KERNEL_ASKED_AFTER: Duration = Duration::from_millis(1);
 
 /// Whether the kernel is asked about a server before the first byte of a lease, after this idle time.
 /// A socket that has moved is new to the worker's event loop, which knows nothing of it.

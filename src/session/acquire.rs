@@ -1,7 +1,6 @@
 //! How a session comes to a server, and how it leaves it.
 
 use super::bound::Bound;
-use super::card::Order;
 use super::check::Pin;
 use super::client::{Client, Passing, Presence};
 use super::effects::Effects;
@@ -239,8 +238,6 @@ impl Session {
         self.phase = Phase::Idle;
         let client = &mut self.client;
         client.card.unlinks();
-        // It was for what is answered here.
-        client.card.take(Order::Cancel);
         client.set_clock(Clock::Off, None);
         if client.greeting {
             let text = "no server connection available for login";
@@ -259,17 +256,6 @@ impl Session {
             Ok(_) | Err(_) => pipe.skipping = true,
         }
         client.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
-    }
-
-    /// A cancel request came while the client's statement waited for a server.
-    pub(super) fn cancel_ordered(&mut self, cx: &mut Context<'_>) -> Flow {
-        match &mut self.phase {
-            Phase::Waiting(_) => self.refuse_batch(cx, &cancelled())?,
-            // It came while a server was being granted.
-            Phase::Bound(bound) => self.client.deliver_cancel(bound),
-            Phase::Idle => {}
-        }
-        Ok(())
     }
 }
 

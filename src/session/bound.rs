@@ -49,6 +49,8 @@ pub(super) struct Bound {
     pub(super) owes_ready: bool,
     /// The server has said to the client that it closes the connection.
     pub(super) has_said_goodbye: bool,
+    /// A cancel request came for the statement that waits behind a question of ours.
+    pub(super) is_cancelled: bool,
     /// Times that a check was cut off by the session's own limits.
     pub(super) failed_checks: u8,
     /// In session mode: its statements that reset settings.
@@ -75,6 +77,7 @@ impl Bound {
             withheld: Vec::new(),
             owes_ready: false,
             has_said_goodbye: false,
+            is_cancelled: false,
             failed_checks: 0,
             resetting: ResettingStatements::default(),
         }

@@ -1,9 +1,8 @@
 //! What other threads may know of a client, and how they reach it.
 //!
 //! Owns the client's cancel key, the server it is linked to, its alarm and the orders for it.
-//! Keeps the invariant that a cancel request begins while the link is locked: a session that
-//! unlinks a server afterwards sees the request and does not give the server away before it is
-//! through.
+//! Keeps the invariant that only the session itself begins a cancel request for the server that it has:
+//! it does not give the server away before the request is through.
 
 use super::peers::{self, Key};
 use super::route::Route;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::SystemTime;
+use tokio::sync::oneshot;
 
 /// Orders for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ use std::time::SystemTime;
 pub enum Order {
     /// Its alarm went off.
     Alarm = 1,
-    /// A cancel request came while its statement waited: for a server, or for an answer to a question of ours.
+    /// A cancel request came.
     Cancel = 2,
     /// Leave at the next transaction boundary.
     Drain = 4,
@@ -49,6 +49,9 @@ struct Shared {
     link: Link,
     waker: Option<Waker>,
     application_name: Box<str>,
+    /// Cancel requests on which the session has not decided yet.
+    cancels: Vec<CancelDecision>,
+    is_over: bool,
 }
 
 /// Who a client is; never changes.
@@ -240,20 +243,37 @@ impl Card {
         self.lock().link = Link::Idle;
     }
 
-    /// A cancel request for this client came. Gives the request to be delivered, if its query runs
-    /// on a server; a waiting client is told, and an idle one has nothing to cancel.
-    pub fn cancel(&self) -> Option<CancelInFlight> {
-        let shared = self.lock();
-        match &shared.link {
-            Link::On(target) => Some(target.begin()),
-            Link::Idle => None,
-            Link::Waiting => {
-                self.order_locked(Order::Cancel, shared);
-                None
-            }
+    /// A cancel request for this client came. The session decides, when it has read what the client
+    /// had sent before: gives the request to be delivered, if something of the client's runs on a
+    /// server. Cancel safe.
+    pub async fn cancel(&self) -> Option<CancelInFlight> {
+        let (sender, receiver) = oneshot::channel();
+        let mut shared = self.lock();
+        if shared.is_over {
+            return None;
         }
+        shared.cancels.push(sender);
+        self.order_locked(Order::Cancel, shared);
+        receiver.await.ok().flatten()
+    }
+
+    /// The cancel requests that wait for the session's decision.
+    pub(super) fn take_cancels(&self) -> Vec<CancelDecision> {
+        std::mem::take(&mut self.lock().cancels)
+    }
+
+    /// The session is over: nothing of its client's runs any more.
+    pub(super) fn is_over(&self) {
+        let mut shared = self.lock();
+        shared.is_over = true;
+        let cancels = std::mem::take(&mut shared.cancels);
+        drop(shared);
+        drop(cancels);
     }
 }
+
+/// Where the session's decision on a cancel request goes.
+pub(super) type CancelDecision = oneshot::Sender<Option<CancelInFlight>>;
 
 /// All clients of the process by their cancel keys. One lock, taken at login, logout and cancel.
 #[derive(Debug, Default)]

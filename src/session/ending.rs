@@ -36,6 +36,7 @@ impl Session {
         let client = &mut self.client;
         client.card.set_alarm(None);
         // From here on no cancel request of this client reaches the server, which others get next.
+        client.card.is_over();
         client.card.unlinks();
         if let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) {
             if client.card.take(Order::Kill) {

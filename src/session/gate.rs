@@ -5,7 +5,6 @@
 //! alignment can never let a query run under somebody else's settings.
 
 use super::bound::Bound;
-use super::card::Order;
 use super::check::{self, Pin};
 use super::client::Client;
 use super::effects::Effects;
@@ -204,7 +203,7 @@ impl Client {
             }
             Some(Gate::Check(answer)) => self.checked(bound, cx, answer)?,
         }
-        if bound.gate.is_none() && !bound.is_used && self.card.take(Order::Cancel) {
+        if bound.gate.is_none() && bound.is_cancelled {
             return Err(Stop::Leave(Leave::Cancelled));
         }
         Ok(())

@@ -6,6 +6,7 @@
 mod acquire;
 mod batch;
 mod bound;
+mod cancel;
 pub mod card;
 mod check;
 mod client;

@@ -291,7 +291,7 @@ impl Session {
         self.end_if_answered()?;
         again |= self.process_held(cx)?;
         self.settle_if_due(cx)?;
-        if self.wants_client(cx) {
+        if self.reads_client(cx) {
             again |= self.read_client(cx)?;
             self.settle_if_due(cx)?;
         } else if self.client.pipe.presence != Presence::Here {
@@ -346,7 +346,8 @@ impl Session {
         }
     }
 
-    fn wants_client(&mut self, cx: &Context<'_>) -> bool {
+    /// Whether the client is read now.
+    pub(super) fn reads_client(&mut self, cx: &Context<'_>) -> bool {
         let pipe = &self.client.pipe;
         if pipe.presence != Presence::Here || pipe.is_blocked() {
             return false;
@@ -389,10 +390,8 @@ impl Session {
         if card.take(Order::Drain) && self.is_between_transactions() {
             return Err(Stop::End(End::Fault(shutdown())));
         }
-        // Behind a gate it is obeyed when the gate opens.
-        let gate = matches!(&self.phase, Phase::Bound(bound) if bound.gate.is_some());
-        if !self.client.suspended && !gate && card.take(Order::Cancel) {
-            self.cancel_ordered(cx)?;
+        if !self.client.suspended && card.take(Order::Cancel) {
+            self.decide_cancels(cx)?;
         }
         // What goes off while nobody listens has to wait.
         if !self.client.suspended && card.take(Order::Alarm) {

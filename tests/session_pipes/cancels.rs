@@ -28,7 +28,7 @@ async fn is_spared_by_a_late_signal(stage: Rc<Stage>, begin: &str, next: [&str; 
     client.ask(begin).await;
     client.query("SLEEP").await;
     stage.breathe().await;
-    let request = card.cancel().expect("a server");
+    let request = card.cancel().await.expect("a server");
     stage.process(1).cancel();
     assert_eq!(client.answer().await, format!("{CANCELLED} {ready}"));
     client.query(next[0]).await;
@@ -82,7 +82,7 @@ async fn ends_behind_a_question(stage: Rc<Stage>, settings: &[(&str, &str)], que
         stage.process(1).state.borrow_mut().deaf = true;
         client.send(&statement).await;
         stage.breathe().await;
-        assert!(card.cancel().is_none(), "nothing of the client's runs on a server");
+        assert!(card.cancel().await.is_none(), "nothing of the client's runs on a server");
         stage.process(1).listen();
         assert_eq!(client.answer().await, format!("{CANCELLED} Z:I"));
         let last = stage.process(1).state.borrow().log.last().cloned().expect("a question");
@@ -129,7 +129,7 @@ fn a_cancel_request_for_nothing_hides_no_restored_setting() {
             client.query("DISCARD ALL").await;
             stage.breathe().await;
             // It comes too late for the statement, and goes slowly.
-            let request = card.cancel().expect("a server");
+            let request = card.cancel().await.expect("a server");
             stage.process(1).listen();
             let done = client.message().await.map(|(tag, _)| tag);
             assert_eq!(done, Some(wire::server::COMMAND_COMPLETE));
@@ -168,7 +168,7 @@ async fn asked_behind_a_copy(stage: &Rc<Stage>) -> (Client, Arc<Card>) {
 fn a_cancel_request_behind_a_copy_is_late() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
         let (mut client, card) = asked_behind_a_copy(&stage).await;
-        assert!(card.cancel().is_none(), "nothing of the client's runs");
+        assert!(card.cancel().await.is_none(), "nothing of the client's runs");
         stage.process(1).listen();
         assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
         client.leave().await;

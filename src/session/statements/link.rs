@@ -132,7 +132,7 @@ impl Link<'_> {
     fn make_room(&mut self, max: usize) -> bool {
         let mut closed = false;
         while let Some(known) = self.server.prepared.evict(max) {
-            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
+            client::target(self.out, client::CLOSE, b'S', &known.name);
             self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
             closed = true;
         }
@@ -200,7 +200,7 @@ impl Link<'_> {
     /// Closes what the server has under the statement's name, if anything. In a batch.
     pub(super) fn close(&mut self, id: u64) {
         if let Some(known) = self.server.prepared.remove(id) {
-            client::target(self.out, client::CLOSE, b'S', &known.statement.name);
+            client::target(self.out, client::CLOSE, b'S', &known.name);
             self.sent(Kind::Close, Reply::Swallow, Some(Note::Evict(Box::new(known))));
         }
     }

@@ -1,0 +1,115 @@
+//! Cancel requests for this client: the session decides what becomes of them.
+//!
+//! A request is for what the client had sent before it, so that is read first. It must not reach a
+//! question of ours, nor a statement that is sent later.
+
+use super::gate::Gate;
+use super::run::{Flow, Phase, Session};
+use super::timing::cancelled;
+use std::task::Context;
+
+/// Reads before a decision.
+const READS_MAX: usize = 8;
+
+/// What becomes of a cancel request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// It comes too late, or too early.
+    Nothing,
+    /// The statement that waits for a server fails.
+    Refuse,
+    /// The statement that waits behind a question of ours fails when that is answered.
+    RefuseLater,
+    /// The server is told.
+    Deliver,
+}
+
+/// Where the client's statement stands.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    Idle,
+    InLine,
+    /// Behind a question of ours; the server has something of the client's or not.
+    BehindQuestion { is_used: bool },
+    /// On the server, which owes answers or not.
+    OnServer { is_answering: bool },
+}
+
+fn decide(standing: Standing) -> Decision {
+    match standing {
+        Standing::InLine => Decision::Refuse,
+        Standing::BehindQuestion { is_used: false } => Decision::RefuseLater,
+        Standing::OnServer { is_answering: true } => Decision::Deliver,
+        Standing::Idle
+        | Standing::BehindQuestion { is_used: true }
+        | Standing::OnServer { is_answering: false } => Decision::Nothing,
+    }
+}
+
+impl Session {
+    /// Decides on the cancel requests that have come.
+    pub(super) fn decide_cancels(&mut self, cx: &mut Context<'_>) -> Flow {
+        // The event loop may not have heard yet of what was sent before the request.
+        for _ in 0..READS_MAX {
+            let pipe = &mut self.client.pipe;
+            if pipe.is_blocked() || !pipe.stream.kernel_has_input() || !self.reads_client(cx) {
+                break;
+            }
+            if !self.read_client(cx)? {
+                break;
+            }
+        }
+        let requests = self.client.card.take_cancels();
+        match decide(self.standing()) {
+            Decision::Nothing => {}
+            Decision::Refuse => self.refuse_batch(cx, &cancelled())?,
+            Decision::RefuseLater => {
+                if let Phase::Bound(bound) = &mut self.phase {
+                    bound.is_cancelled = true;
+                }
+            }
+            Decision::Deliver => {
+                if let Phase::Bound(bound) = &mut self.phase {
+                    for request in requests {
+                        // Whoever asked may have given up: then the request is dropped, and is through.
+                        drop(request.send(Some(bound.server().cancel.begin())));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn standing(&mut self) -> Standing {
+        match &mut self.phase {
+            Phase::Idle => Standing::Idle,
+            Phase::Waiting(_) => Standing::InLine,
+            Phase::Bound(bound) => {
+                if bound.gate.as_ref().is_some_and(Gate::is_ours) {
+                    return Standing::BehindQuestion { is_used: bound.has_served };
+                }
+                let is_answering = bound.server().replies.outstanding() > 0;
+                Standing::OnServer { is_answering }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_decision() {
+        for (standing, expected) in [
+            (Standing::Idle, Decision::Nothing),
+            (Standing::InLine, Decision::Refuse),
+            (Standing::BehindQuestion { is_used: false }, Decision::RefuseLater),
+            (Standing::BehindQuestion { is_used: true }, Decision::Nothing),
+            (Standing::OnServer { is_answering: true }, Decision::Deliver),
+            (Standing::OnServer { is_answering: false }, Decision::Nothing),
+        ] {
+            assert_eq!(decide(standing), expected, "{standing:?}");
+        }
+    }
+}
