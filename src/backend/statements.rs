@@ -33,6 +33,8 @@ pub struct Statement {
     pub types: Box<[u8]>,
     /// The types in SQL, with their parentheses, if PREPARE has declared them.
     pub sql_types: Option<Box<[u8]>>,
+    /// Its text is too long to be kept: it is on one server only.
+    pub is_long: bool,
     /// What running it may do to the session, decided once from the text; the caller's meaning.
     pub effects: u32,
     /// The parameter types that a server has found, as in Parse. Other servers are told these, so
@@ -95,6 +97,17 @@ pub struct Key<'a> {
     pub settings: &'a Arc<Settings>,
 }
 
+/// How a statement is made.
+#[derive(Clone, Copy, Debug)]
+enum Form<'a> {
+    /// By a Parse.
+    Parse,
+    /// By PREPARE, which has declared these types.
+    Prepare(&'a [u8]),
+    /// By a Parse that passes by length.
+    Long,
+}
+
 /// All statements in use. One short lock, taken when a client sends Parse with a name.
 #[derive(Debug, Default)]
 pub struct StatementTable {
@@ -137,14 +150,14 @@ impl StatementTable {
         match known.entry(hash, same, |(h, _, _)| *h) {
             Entry::Occupied(_) => {}
             Entry::Vacant(vacant) => {
-                let statement = self.statement(hash, &key, None, effects());
+                let statement = self.statement(hash, &key, Form::Parse, effects());
                 vacant.insert((hash, statement.id, Arc::downgrade(&statement)));
                 found = Some(statement);
             }
         }
         drop(known);
         drop(losers);
-        found.unwrap_or_else(|| self.statement(hash, &key, None, 0))
+        found.unwrap_or_else(|| self.statement(hash, &key, Form::Parse, 0))
     }
 
     /// A statement that nobody else gets, whatever they prepare. `sql_types`: the types that
@@ -155,7 +168,14 @@ impl StatementTable {
         sql_types: Option<&[u8]>,
         effects: u32,
     ) -> Arc<Statement> {
-        self.statement(0, &key, sql_types, effects)
+        let form = sql_types.map_or(Form::Parse, Form::Prepare);
+        self.statement(0, &key, form, effects)
+    }
+
+    /// A statement whose text is too long to be kept.
+    pub fn long(self: &Arc<Self>, settings: &Arc<Settings>, effects: u32) -> Arc<Statement> {
+        let key = Key { sql: b"", types: &[0, 0], read_under: None, settings };
+        self.statement(0, &key, Form::Long, effects)
     }
 
     /// From now on nobody else gets this statement: what it means has changed.
@@ -167,7 +187,7 @@ impl StatementTable {
         self: &Arc<Self>,
         hash: u64,
         key: &Key<'_>,
-        sql_types: Option<&[u8]>,
+        form: Form<'_>,
         effects: u32,
     ) -> Arc<Statement> {
         let id = self.last.fetch_add(1, Ordering::Relaxed);
@@ -176,7 +196,8 @@ impl StatementTable {
             name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
             sql: key.sql.into(),
             types: key.types.into(),
-            sql_types: sql_types.map(Into::into),
+            sql_types: if let Form::Prepare(types) = form { Some(types.into()) } else { None },
+            is_long: matches!(form, Form::Long),
             effects,
             parameters: OnceLock::new(),
             read_under: key.read_under,
@@ -220,6 +241,8 @@ pub struct Known {
     pub shape: Option<RowShape>,
     /// Nobody can tell whether the server still has it: it is closed before it is prepared again.
     is_doubtful: bool,
+    /// It cannot be prepared again.
+    is_long: bool,
 }
 
 /// A place in the order of use; both ends refer to nothing.
@@ -274,6 +297,7 @@ impl Prepared {
             _statement: kept,
             shape: None,
             is_doubtful: false,
+            is_long: statement.is_long,
         });
     }
 
@@ -302,8 +326,18 @@ impl Prepared {
         if self.by_id.len() <= max.max(1) {
             return None;
         }
-        let oldest = self.places.get(self.oldest?)?.known.id;
-        self.remove(oldest)
+        // Those that cannot be prepared again stay: they are few, and their session is here.
+        for _ in 0..self.by_id.len() {
+            let at = self.oldest?;
+            let known = &self.places.get(at)?.known;
+            if !known.is_long {
+                let id = known.id;
+                return self.remove(id);
+            }
+            self.unlink(at);
+            self.link_newest(at);
+        }
+        None
     }
 
     /// The server dropped all of them; gives what it knew.

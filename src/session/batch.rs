@@ -7,6 +7,7 @@ use super::forward::{ReadText, Taken};
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
+use super::state::PARSE_MAX;
 use super::statements::{Link, Outcome, ParseContext, ties_refused};
 use super::texts::Text;
 use crate::backend::note::Note;
@@ -50,9 +51,8 @@ impl Client {
     ) -> Taken {
         let reading = self.state.reading.sign();
         let is_named = body.first() != Some(&0);
-        if body.len() < header.body {
-            self.state.statements.parse_long(bound.server());
-            return self.pass(Passing::Forward, header);
+        if header.total() > PARSE_MAX {
+            return self.take_long_parse(bound, header, body, pieces);
         }
         let server = bound.lease.server();
         if !is_named && self.state.statements.parse_again(server, body, reading).is_some() {
@@ -80,6 +80,32 @@ impl Client {
             statements.parse(link, body, context);
         });
         Taken::Bytes(header.total())
+    }
+
+    /// A Parse that is too long to be kept passes by length behind its name.
+    fn take_long_parse(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
+        match wire::cstring(body) {
+            Some((b"", _)) => self.state.statements.parse_long(bound.server()),
+            Some((name, _)) => {
+                let head = name.len() + 1;
+                let rest = header.body - head;
+                let text = ReadText { effects: Effects::UNSEEN, run: None, readable: None };
+                self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
+                    statements.parse_long_named(link, name, rest, context);
+                });
+                (self.pipe.pass, self.pipe.passing) = (Passing::Forward, rest);
+                return Taken::Bytes(HEADER_LEN + head);
+            }
+            // The server says that it does not end.
+            None => drop(bound.server().replies.sent(Kind::Parse, Reply::Forward, None)),
+        }
+        self.pass(Passing::Forward, header)
     }
 
     /// Whether values of one of these declared types may do something to the session when they are

@@ -16,8 +16,7 @@ use crate::wire::{HEADER_LEN, Header, client};
 
 /// Bytes of a message that are held until it is whole.
 pub const HOLD_MAX: usize = 64 * 1024;
-/// The same of a Parse, whose text may be needed again on another server. One with a name is held
-/// whatever its length.
+/// The same of a Parse, whose text may be needed again on another server.
 pub const PARSE_MAX: usize = 1024 * 1024;
 
 /// What to do with a message while no server is leased.
@@ -47,8 +46,12 @@ pub fn is_due(header: Header, bytes: &[u8]) -> bool {
     match header.tag {
         // It is never opened.
         client::COPY_DATA => true,
-        // A longer one without a name passes by length.
-        client::PARSE => bytes.get(HEADER_LEN) == Some(&0) && header.total() > PARSE_MAX,
+        // A longer one passes by length behind its name.
+        client::PARSE => {
+            let start = bytes.get(HEADER_LEN..).unwrap_or_default();
+            let is_named = memchr::memchr(0, start).is_some() || there >= HOLD_MAX;
+            header.total() > PARSE_MAX && is_named
+        }
         // Its two names come first; what follows them passes by length.
         client::BIND => {
             let start = bytes.get(HEADER_LEN..).unwrap_or_default();
@@ -132,6 +135,7 @@ mod tests {
         named[5] = b's';
         let found = header(&named, 2 * MAX).unwrap().unwrap();
         assert_eq!(unbound(found, &named[..6], false), Step::Hold);
+        assert_eq!(unbound(found, &named[..7], false), Step::Acquire);
     }
 
     #[test]

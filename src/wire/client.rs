@@ -97,6 +97,16 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], sql: &[u8], types: &[u8]) {
     });
 }
 
+/// Appends the header of a Parse and its name; the caller sends the `rest` bytes of the body that
+/// follow them.
+pub fn parse_head(out: &mut Vec<u8>, name: &[u8], rest: usize) {
+    let length = name.len().saturating_add(1).saturating_add(rest).saturating_add(4);
+    out.push(PARSE);
+    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(name);
+    out.push(0);
+}
+
 /// Appends the first `announced` bytes' header of a Bind and its two names; the caller sends
 /// the `rest` bytes of the body that follow them.
 pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {

@@ -251,10 +251,36 @@ impl Statements {
         drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(note)));
     }
 
+    /// A Parse with a name that is too long to be kept: `rest` bytes of its body behind the name pass as
+    /// they are.
+    pub(super) fn parse_long_named(
+        &mut self,
+        link: &mut Link<'_>,
+        name: &[u8],
+        rest: usize,
+        context: &ParseContext<'_>,
+    ) {
+        let statement = match self.named.get(name) {
+            Some(named) => Arc::clone(&named.statement),
+            None => context.table.long(context.settings, Effects::UNSEEN.bits()),
+        };
+        client::parse_head(link.out, &statement.name, rest);
+        if self.named.get(name).is_some() {
+            let note = Note::Duplicate(name.into());
+            return link.sent(Kind::Parse, Reply::Forward, Some(note));
+        }
+        self.unacknowledged += 1;
+        let note = Note::Parse { name: significant(name).into(), on_server: statement.id };
+        link.sent(Kind::Parse, Reply::Forward, Some(note));
+        link.record(&statement);
+        let serial = self.named.next_serial();
+        self.named.insert(name, Named { serial, statement, told: None, original: None, run: None });
+    }
+
     /// Why the session has to stay with its server.
     pub(super) fn pin(&self) -> Option<Pin> {
         let is_long = self.unnamed.as_ref().is_some_and(|unnamed| unnamed.body.is_empty());
-        is_long.then_some(Pin::LongStatement)
+        (is_long || self.named.has_long()).then_some(Pin::LongStatement)
     }
 
     /// Whether a Bind of the unnamed statement finds the client's own on the server: its bytes

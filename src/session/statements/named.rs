@@ -22,13 +22,15 @@ pub(super) fn significant(name: &[u8]) -> &[u8] {
 pub(super) struct NamedStatements {
     map: Map,
     last_serial: u32,
+    /// How many have a text that is too long to be kept.
+    long: u32,
     card: Arc<Card>,
 }
 
 impl NamedStatements {
     /// None yet, of the client with this card.
     pub(super) fn new(card: &Arc<Card>) -> Self {
-        Self { map: Map::default(), last_serial: 0, card: Arc::clone(card) }
+        Self { map: Map::default(), last_serial: 0, long: 0, card: Arc::clone(card) }
     }
 
     fn publish_count(&self) {
@@ -57,19 +59,29 @@ impl NamedStatements {
     }
 
     pub(super) fn insert(&mut self, name: &[u8], named: Named) {
+        self.long += u32::from(named.statement.is_long);
         self.map.insert(significant(name).into(), named);
         self.publish_count();
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<Named> {
         let removed = self.map.remove(significant(name));
+        let was_long = removed.as_ref().is_some_and(|named| named.statement.is_long);
+        self.long = self.long.saturating_sub(u32::from(was_long));
         self.publish_count();
         removed
+    }
+
+    /// Whether one of them is on its server only.
+    #[inline]
+    pub(super) fn has_long(&self) -> bool {
+        self.long > 0
     }
 
     /// Takes all of them.
     pub(super) fn take_all(&mut self) -> Vec<(Box<[u8]>, Named)> {
         let all = self.map.drain().collect();
+        self.long = 0;
         self.publish_count();
         all
     }

@@ -104,7 +104,6 @@ fn a_name_that_touches_the_session_taints_wherever_it_stands() {
         "SELECT pg_temp.f()",
         "SELECT query_to_xml('x', true, true, '')",
         "SELECT cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_cut_and_more",
-        "EXECUTE p",
     ] {
         assert!(known(text).taint, "{text}");
     }
@@ -154,15 +153,8 @@ fn what_changes_the_catalog() {
         "CREATE TEMP VIEW v AS SELECT 1",
         "ALTER TABLE t ADD a int",
         "DROP TABLE t",
-        "TRUNCATE t",
-        "COMMENT ON TABLE t IS 'x'",
-        "GRANT SELECT ON t TO bob",
-        "REVOKE SELECT ON t FROM bob",
         "IMPORT FOREIGN SCHEMA a FROM SERVER b INTO c",
         "REASSIGN OWNED BY a TO b",
-        "SECURITY LABEL ON TABLE t IS 'x'",
-        "REINDEX TABLE t",
-        "CLUSTER t",
         "SELECT a INTO b FROM c",
         "CREATE TABLE t AS SELECT 1",
         "SELECT 1; DROP VIEW v",
