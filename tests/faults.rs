@@ -282,6 +282,8 @@ fn a_postgresql_that_stays_down_fails_the_statement_and_the_session_goes_on() {
     let howdah = Howdah::start(&settings.set("timeouts.query_wait_timeout", "1s"));
     let mut wire = client(&howdah, "stays_down");
     wire.run("SET work_mem = '7MB'");
+    // The server that was asked what the SET has done is idle again.
+    wire.run("SELECT 1");
     take_down(&relay, Manner::Close);
     for _ in 0..2 {
         let frames = wire.query("SELECT 1");
