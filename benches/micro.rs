@@ -5,13 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "the names are what it has to say")]
 
-use howdah::sql::Rules;
 use howdah::backend::state::{Kind, Replies, Reply};
 use howdah::metrics::Queries;
 use howdah::pool::core::{At, Checkout, Core, Kind as Wish, Placed, PoolOptions, Tick};
 use howdah::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId, WorkerId};
 use howdah::session::effects::Effects;
 use howdah::session::texts::{Text, Texts};
+use howdah::sql::Rules;
 use howdah::{sql, wire};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -77,8 +77,16 @@ fn texts() -> Texts {
 fn same_text(count: u64) {
     let mut texts = texts();
     for _ in 0..count {
-        let text = Text { database: "bench", rules: Rules::STANDARD, catalog: None, sql: black_box(PREPARED) };
-        assert!(!texts.effects(text, &mut |_| true).intersects(Effects::CHECKED) && texts.run(text).is_some());
+        let text = Text {
+            database: "bench",
+            rules: Rules::STANDARD,
+            catalog: None,
+            sql: black_box(PREPARED),
+        };
+        assert!(
+            !texts.effects(text, &mut |_| true).intersects(Effects::CHECKED)
+                && texts.run(text).is_some()
+        );
     }
 }
 
@@ -86,7 +94,12 @@ fn same_text(count: u64) {
 fn same_skeleton(count: u64) {
     let mut texts = texts();
     for _ in 0..count {
-        let text = Text { database: "bench", rules: Rules::STANDARD, catalog: None, sql: black_box(CALLING) };
+        let text = Text {
+            database: "bench",
+            rules: Rules::STANDARD,
+            catalog: None,
+            sql: black_box(CALLING),
+        };
         let (effects, run) = texts.read(text, &mut |_| true);
         assert!(!effects.intersects(Effects::CHECKED) && run.is_some());
     }

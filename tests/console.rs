@@ -115,8 +115,8 @@ fn every_view_over_both_protocols() {
             let rows = client.query(&sql, &[]).await.expect(view);
             let simple = client.simple_query(&sql).await.expect("rows");
             let simple = simple.iter().filter(|m| matches!(m, SimpleQueryMessage::Row(_))).count();
-            // What is shown may come and go between the two.
-            assert!(rows.len().abs_diff(simple) <= 1, "{view}: {} {simple}", rows.len());
+            // A client and its server may come and go between the two.
+            assert!(rows.len().abs_diff(simple) <= 2, "{view}: {} {simple}", rows.len());
             assert!(!rows.is_empty() || MAYBE_EMPTY.contains(view), "{view}");
             for row in &rows {
                 for (at, column) in row.columns().iter().enumerate() {

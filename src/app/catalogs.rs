@@ -187,7 +187,8 @@ async fn await_idle(pooler: &Pooler, pool: PoolId) -> Result<(), Failure> {
 /// A server of the pool, ready to be asked.
 async fn lease(pooler: &Rc<Pooler>, pool: PoolId) -> Result<Lease, Failure> {
     let pools = &pooler.common.pools;
-    let line = Line { pool, worker: WorkerId(pooler.workers.count()), is_login: false, place: None };
+    let line =
+        Line { pool, worker: WorkerId(pooler.workers.count()), is_login: false, place: None };
     let mut place = None;
     let waiting = poll_fn(|cx| {
         let answer = match &mut place {

@@ -9,6 +9,9 @@ use crate::pool::{PoolId, Pools};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// The pools of each name of a node.
+pub(super) type PoolsByName = HashMap<String, Vec<PoolId>>;
+
 /// A pool, or one and those that it took the place of, as the console shows it.
 #[derive(Debug)]
 pub(super) struct PoolView {

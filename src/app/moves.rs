@@ -3,9 +3,10 @@
 //! Resolves the names of nodes again when their answers have grown old, and retires the servers at
 //! addresses that a name no longer has. A name that cannot be resolved keeps its servers.
 
+use super::known::PoolsByName;
 use super::pooler::Pooler;
 use crate::net::Resolver;
-use crate::pool::{PoolId, Pools};
+use crate::pool::Pools;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -18,9 +19,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for one answer: names are resolved one after the other.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The pools of each name.
-pub(super) type PoolsByName = HashMap<String, Vec<PoolId>>;
-
 /// Follows the names for as long as the process runs.
 pub(super) async fn follow_names(pooler: Rc<Pooler>) {
     let mut tick = tokio::time::interval(LOOK);
@@ -29,7 +27,8 @@ pub(super) async fn follow_names(pooler: Rc<Pooler>) {
     loop {
         tick.tick().await;
         let named = pooler.routes.borrow().pools_by_name();
-        retire_moved(&pooler.current().context.resolver, &pooler.common.pools, named, &mut seen).await;
+        retire_moved(&pooler.current().context.resolver, &pooler.common.pools, named, &mut seen)
+            .await;
     }
 }
 
@@ -73,7 +72,9 @@ mod tests {
     use crate::backend::server::Reported;
     use crate::backend::settings::SettingsTable;
     use crate::net::{NodeAddress, NodeHost, Socket, Stream};
-    use crate::pool::{DatabaseId, Line, NodeId, Outcome, PoolKey, PoolOptions, UserId, WorkerId};
+    use crate::pool::{
+        DatabaseId, Line, NodeId, Outcome, PoolId, PoolKey, PoolOptions, UserId, WorkerId,
+    };
     use std::task::{Context, Poll, Waker};
     use tokio::net::{TcpListener, TcpStream};
 

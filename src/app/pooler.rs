@@ -14,7 +14,7 @@ use crate::auth::MockKey;
 use crate::metrics::EventKind;
 use crate::pool::admission::Admission;
 use crate::session::card::Order;
-use crate::session::route::Common;
+use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,8 +1,7 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
 use super::database_catalogs::DatabaseCatalogs;
-use super::known::{KnownPools, PoolView};
-use super::moves::PoolsByName;
+use super::known::{KnownPools, PoolView, PoolsByName};
 use super::numbers::Numbers;
 use crate::auth::{Credential, MockKey, Password, ScramKeys, Secret, Users, Verifier};
 use crate::backend::login::Account;
@@ -13,7 +12,8 @@ use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
-use crate::session::route::{Common, Mode, Options, Route};
+use crate::session::common::Common;
+use crate::session::route::{Mode, Options, Route};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};

@@ -31,7 +31,7 @@ use crate::metrics::{EventKind, Events, Queries};
 use crate::pool::Pools;
 use crate::pool::admission::Admission;
 use crate::session::card::Clients;
-use crate::session::route::Common;
+use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};

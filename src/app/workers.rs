@@ -3,7 +3,8 @@
 use crate::net::{Resolver, TcpOptions};
 use crate::pool::WorkerId;
 use crate::session::card::{Card, Doing, Order};
-use crate::session::route::{Common, Mode};
+use crate::session::common::Common;
+use crate::session::route::Mode;
 use crate::session::worker::Worker;
 use crate::session::{Arrival, run};
 use std::io;

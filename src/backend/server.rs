@@ -7,9 +7,9 @@
 
 use super::cancel::CancelTarget;
 use super::life::Life;
+use super::note::Note;
 use super::settings::{Baseline, Settings};
 use super::state::{Replies, Rest};
-use super::note::Note;
 use super::statements::Prepared;
 use crate::net::Stream;
 use crate::wire::client;

@@ -460,7 +460,8 @@ mod tests {
             |read_under| Key { sql: b"SELECT 1", types: &[0, 0], read_under, settings: &none };
         let standard = ReadUnder::STANDARD;
         let known = table.intern(key(Some(standard)), || 0);
-        let backslashes = table.intern(key(Some(ReadUnder { rules: Rules::safe(false), ..standard })), || 0);
+        let backslashes =
+            table.intern(key(Some(ReadUnder { rules: Rules::safe(false), ..standard })), || 0);
         let unknown = table.intern(key(None), || 0);
         let private = table.private(key(Some(standard)), None, 0);
         let all = [&known, &backslashes, &unknown, &private].map(|statement| statement.id);

@@ -135,7 +135,8 @@ impl Source {
     fn take(&mut self, facts: &Facts, text: &[u8]) {
         let left = facts.pins.difference(PinSet::SEQUENCE | PinSet::SEED);
         let sets = facts.settings != Settings::Unchanged || facts.reset_all || facts.discard_all;
-        let touches = facts.taint || facts.executes || sets || !left.is_empty() || !facts.releases.is_empty();
+        let touches =
+            facts.taint || facts.executes || sets || !left.is_empty() || !facts.releases.is_empty();
         for (is_so, meaning) in [
             (touches, Meaning::TOUCHES),
             (facts.may_move_sequence, Meaning::MOVES_SEQUENCE),

@@ -24,6 +24,7 @@ mod look;
 mod manage;
 mod model;
 mod open;
+mod pin_counts;
 mod pins;
 mod retire;
 mod sweep;

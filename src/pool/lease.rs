@@ -8,7 +8,7 @@ use super::core::{
     At, Checkout, Kind, Place, Placed, PoolId, Ready, Refusal, Request, SlotId, Tick, Wait,
     WaiterId, WorkerId,
 };
-use super::{Pools, ServerCore};
+use super::pools::{Extras, Pools, ServerCore};
 use crate::backend::login::LoginFailure;
 use crate::backend::server::Server;
 use crate::backend::state::Rest;
@@ -39,9 +39,6 @@ pub struct Line {
     /// place, and the time that it has waited. See [`Lease::place`].
     pub place: Option<Place>,
 }
-
-/// Startup parameters of a server that one session has to itself.
-pub type Extras = Vec<(Box<str>, Box<str>)>;
 
 /// Why there will be no server.
 #[derive(Clone, Debug)]

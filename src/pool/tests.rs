@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::auth::Credential;
+use crate::backend::card::ServerCard;
 use crate::backend::login::{Account, assemble};
+use crate::backend::server::Reported;
 use crate::backend::settings::SettingsTable;
 use crate::net::{NodeAddress, NodeHost, Socket, Stream};
 use std::io::Read;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
@@ -21,7 +24,7 @@ fn account() -> Account {
         connect_query: None,
         neutral: SettingsTable::default().intern([]),
         welcomes: Default::default(),
-        replaced: Notify::new(),
+        replaced: tokio::sync::Notify::new(),
     }
 }
 

@@ -3,13 +3,15 @@
 use super::bound::Bound;
 use super::check::Pin;
 use super::client::{Client, Passing, Presence};
+use super::clock::Clock;
 use super::effects::Effects;
+use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
 use super::loss::{Asked, Loss, Verdict};
-use super::run::{End, Flow, Leave, Phase, Session, Stop};
-use super::settle::{Settle, Situation, settle};
-use super::timing::{Clock, cancelled};
 use super::route::Mode;
+use super::run::{Phase, Session};
+use super::settle::{Settle, Situation, settle};
+use super::timing::cancelled;
 use crate::backend::state::Rest;
 use crate::fault::{Fault, Side, Words};
 use crate::pool::{Lease, Line, Outcome, Refused};

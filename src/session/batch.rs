@@ -112,9 +112,11 @@ impl Client {
     /// read. Types below this number are PostgreSQL's own.
     fn may_reach_session(&self, types: &[u8]) -> bool {
         const FIRST_USER_OID: u32 = 16_384;
-        let mut oids = types.get(2..).unwrap_or_default().chunks_exact(4).map(|oid| {
-            oid.first_chunk::<4>().map_or(0, |oid| u32::from_be_bytes(*oid))
-        });
+        let mut oids = types
+            .get(2..)
+            .unwrap_or_default()
+            .chunks_exact(4)
+            .map(|oid| oid.first_chunk::<4>().map_or(0, |oid| u32::from_be_bytes(*oid)));
         oids.any(|oid| {
             oid >= FIRST_USER_OID
                 && self
@@ -161,7 +163,13 @@ impl Client {
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let max = self.options.max_prepared_statements;
         let now = self.state.reading.now();
-        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic, read_under: now };
+        let mut link = Link {
+            server: bound.lease.server(),
+            out: pieces.insert(),
+            max,
+            traffic,
+            read_under: now,
+        };
         operation(&mut self.state.statements, &mut link, &context)
     }
 
@@ -202,9 +210,10 @@ impl Client {
         let rest = header.body - view.names_len;
         self.traffic().binds.add(u64::from(!view.statement.is_empty()));
         let text = ReadText { effects, run: None, readable: None };
-        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
-            statements.bind(link, &view, rest, context)
-        });
+        let outcome =
+            self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
+                statements.bind(link, &view, rest, context)
+            });
         match outcome {
             Outcome::AskedFirst => return Taken::Later(Gate::Shape),
             Outcome::Refused => self.pipe.pass = Passing::Drop,
@@ -236,7 +245,12 @@ impl Client {
 
     /// A portal runs this statement, for the figures.
     #[inline]
-    fn binds(&mut self, bound: &mut Bound, view: &client::Bind<'_>, run: Option<crate::metrics::Run>) {
+    fn binds(
+        &mut self,
+        bound: &mut Bound,
+        view: &client::Bind<'_>,
+        run: Option<crate::metrics::Run>,
+    ) {
         if !self.worker.common.queries.is_on() {
             return;
         }
@@ -300,13 +314,14 @@ impl Client {
         };
         let text = ReadText { effects: Effects::empty(), run: None, readable: None };
         let is_close = header.tag == client::CLOSE;
-        let outcome = self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
-            if is_close {
-                statements.close(link, target.name);
-                return Outcome::Sent(Effects::empty());
-            }
-            statements.describe(link, target.name, context)
-        });
+        let outcome =
+            self.with_statements(bound, pieces, (&text, &[]), |statements, link, context| {
+                if is_close {
+                    statements.close(link, target.name);
+                    return Outcome::Sent(Effects::empty());
+                }
+                statements.describe(link, target.name, context)
+            });
         match outcome {
             Outcome::AskedFirst => Taken::Later(Gate::Shape),
             Outcome::Sent(_) | Outcome::Refused => Taken::Bytes(header.total()),

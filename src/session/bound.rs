@@ -5,11 +5,11 @@
 //! server is given back.
 
 use super::check::Pin;
-use super::defaults::ResettingStatements;
+use super::clock::Moments;
 use super::effects::Effects;
 use super::gate::Gate;
-use super::query_stats::Running;
-use super::timing::Moments;
+use super::resetting::ResettingStatements;
+use super::running::Running;
 use crate::backend::server::Server;
 use crate::pool::Lease;
 

@@ -3,8 +3,9 @@
 //! A request is for what the client had sent before it, so that is read first. It must not reach a
 //! question of ours, nor a statement that is sent later.
 
+use super::flow::Flow;
 use super::gate::Gate;
-use super::run::{Flow, Phase, Session};
+use super::run::{Phase, Session};
 use super::timing::cancelled;
 use std::task::Context;
 
@@ -30,9 +31,13 @@ enum Standing {
     Idle,
     InLine,
     /// Behind a question of ours; the server has something of the client's or not.
-    BehindQuestion { is_used: bool },
+    BehindQuestion {
+        is_used: bool,
+    },
     /// On the server, which owes answers or not.
-    OnServer { is_answering: bool },
+    OnServer {
+        is_answering: bool,
+    },
 }
 
 fn decide(standing: Standing) -> Decision {

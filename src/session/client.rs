@@ -5,11 +5,11 @@
 
 use super::card::Card;
 use super::check;
+use super::clock::Timer;
 use super::custom::CustomSettings;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::statements::Statements;
-use super::timing::Timer;
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;

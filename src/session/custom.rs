@@ -52,7 +52,8 @@ mod tests {
         assert!((0..max).all(|n| custom.note(&format!("app.x{n}"))));
         assert!(custom.note("app.x7") && custom.note("work_mem") && !custom.note("app.more"));
         let mut note = |name: &str| custom.note(name);
-        let found = effects_of(b"SET app.more = '1'", Rules::STANDARD, &NoVocabulary, &mut note).effects;
+        let found =
+            effects_of(b"SET app.more = '1'", Rules::STANDARD, &NoVocabulary, &mut note).effects;
         assert!(found.contains(Effects::SETTINGS | Effects::UNKNOWN_SETTINGS));
         assert_eq!(custom.names().count(), max);
     }

@@ -7,10 +7,11 @@
 
 use super::bound::Bound;
 use super::client::{Client, Presence};
+use super::clock::Clock;
 use super::effects::Effects;
-use super::run::{End, Flow, Phase, Session, Stop};
+use super::flow::{End, Flow, Stop};
+use super::run::{Phase, Session};
 use super::texts::Text;
-use super::timing::Clock;
 use crate::wire::{self, client, server};
 use std::io;
 use std::task::Context;
@@ -116,9 +117,8 @@ impl Session {
             return Ok(());
         }
         // What could be taken was taken before in this round.
-        let has_more = self.ending.is_none()
-            && !self.client.pipe.held.is_empty()
-            && !self.can_process(cx);
+        let has_more =
+            self.ending.is_none() && !self.client.pipe.held.is_empty() && !self.can_process(cx);
         let is_gone = self.client.is_gone();
         let departure = match &mut self.phase {
             Phase::Idle => Departure {

@@ -217,7 +217,9 @@ mod tests {
     fn sequences() {
         assert!(effects("SELECT nextval('s')").contains(Effects::MOVES_SEQUENCES));
         assert!(effects("SELECT lastval()").contains(Effects::READS_SEQUENCES));
-        assert!(!effects("SELECT 1").intersects(Effects::READS_SEQUENCES | Effects::MOVES_SEQUENCES));
+        assert!(
+            !effects("SELECT 1").intersects(Effects::READS_SEQUENCES | Effects::MOVES_SEQUENCES)
+        );
     }
 
     #[test]
@@ -228,7 +230,8 @@ mod tests {
                 names.push(name.to_owned());
                 true
             };
-            let found = effects_of(text.as_bytes(), Rules::STANDARD, &NoVocabulary, &mut note).effects;
+            let found =
+                effects_of(text.as_bytes(), Rules::STANDARD, &NoVocabulary, &mut note).effects;
             assert!(found.contains(Effects::SETTINGS | Effects::RESETS), "{text}");
             assert!(!found.contains(Effects::UNKNOWN_SETTINGS), "{text}");
             assert_eq!(names, ["app.x"]);

@@ -4,13 +4,13 @@
 //! read by the session's own rules.
 
 use super::bound::Bound;
-use super::client::{Client, Passing};
 use super::check::Pin;
+use super::client::{Client, Passing};
 use super::effects::Effects;
+use super::flow::End;
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
-use super::run::End;
 use super::state::{HOLD_MAX, is_due};
 use super::statements::{Link, ParseContext, ties_refused};
 use super::texts::Text;
@@ -112,11 +112,7 @@ impl Client {
     }
 
     /// The server's side of a translation.
-    pub(super) fn link<'a>(
-        &'a self,
-        bound: &'a mut Bound,
-        pieces: &'a mut Pieces<'_>,
-    ) -> Link<'a> {
+    pub(super) fn link<'a>(&'a self, bound: &'a mut Bound, pieces: &'a mut Pieces<'_>) -> Link<'a> {
         let traffic: &Traffic = self.traffic();
         let max = self.options.max_prepared_statements;
         let now = self.state.reading.now();
@@ -150,12 +146,7 @@ impl Client {
 
     /// A message of a session that keeps its server: the statement, for the figures, and what it may
     /// do.
-    fn sees(
-        &mut self,
-        bound: &mut Bound,
-        header: Header,
-        body: &[u8],
-    ) -> (Option<Run>, Effects) {
+    fn sees(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> (Option<Run>, Effects) {
         let is_whole = body.len() == header.body;
         let running = &mut bound.running;
         match header.tag {
@@ -292,8 +283,7 @@ impl Client {
         {
             return Self::wait_for_answers(bound, pieces);
         }
-        if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error
-        {
+        if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
             self.link(bound, pieces).refuse_query(ties_refused());
             return Taken::Bytes(HEADER_LEN + body.len());
         }
@@ -372,7 +362,13 @@ impl Client {
         let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
         let max = self.options.max_prepared_statements;
         let now = self.state.reading.now();
-        let mut link = Link { server: bound.lease.server(), out: pieces.insert(), max, traffic, read_under: now };
+        let mut link = Link {
+            server: bound.lease.server(),
+            out: pieces.insert(),
+            max,
+            traffic,
+            read_under: now,
+        };
         let query = self.state.statements.query_text(&mut link, sql, &context);
         client::query(link.out, &query.sql);
         link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));

@@ -2,11 +2,11 @@
 
 use super::bound::Bound;
 use super::client::Client;
+use super::clock::{Clock, Moments};
 use super::effects::Effects;
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::query_stats::run_of;
-use super::timing::{Clock, Moments};
 use crate::backend::note::Note;
 use crate::backend::state::{Expected, OutOfStep, Reply};
 use crate::fault::{Fault, Side};
@@ -108,8 +108,7 @@ impl Client {
         }
         if bound.server().replies.outstanding() == 0 {
             self.tell_catalog(bound.effects);
-            bound.effects &=
-                Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
+            bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
         }
         if self.loss(bound).is_free && bound.server().replies.are_made_up() {
             bound.is_used = false;
@@ -145,8 +144,7 @@ impl Client {
         let fields = wire::error_fields(body);
         let is_fatal = fields.is_fatal();
         // A server that dies now is nobody's, or it was asked nothing of the client's.
-        let unnoticed =
-            is_fatal && (bound.only_we_ask() || self.loss(bound).loses_nothing());
+        let unnoticed = is_fatal && (bound.only_we_ask() || self.loss(bound).loses_nothing());
         bound.server().is_closing |= is_fatal;
         if unnoticed {
             return Reply::Swallow;

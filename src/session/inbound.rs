@@ -5,10 +5,11 @@
 
 use super::bound::Bound;
 use super::client::{Client, Passing};
+use super::flow::{End, Flow, Stop};
 use super::forward::Taken;
 use super::gate::Gate;
 use super::pieces::Pieces;
-use super::run::{End, Flow, Phase, Session, Stop};
+use super::run::{Phase, Session};
 use super::state::{Step, unbound};
 use crate::fault::Fault;
 use crate::wire::{self, Header, client, server};
@@ -144,8 +145,7 @@ impl Client {
         let max =
             if kind.is_large { self.options.max_packet_size.min(LARGE_MAX) } else { SMALL_MAX };
         wire::header(data, max).map_err(|error| {
-            let is_sane =
-                usize::try_from(error.length).is_ok_and(|n| (4..=LARGE_MAX).contains(&n));
+            let is_sane = usize::try_from(error.length).is_ok_and(|n| (4..=LARGE_MAX).contains(&n));
             if kind.is_large && is_sane {
                 let fault = Fault::protocol("message is too long")
                     .hint("A message may not be longer than max_packet_size.");

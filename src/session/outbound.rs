@@ -6,9 +6,9 @@
 
 use super::bound::Bound;
 use super::client::{Client, Presence};
+use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
 use super::pieces::Pieces;
-use super::run::{End, Flow, Leave, Stop};
 use super::statements::opened_by_statements;
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, OutOfStep, Reply};

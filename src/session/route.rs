@@ -1,12 +1,9 @@
 //! What the sessions of one database and user share.
 
 use crate::backend::login::Account;
-use crate::backend::settings::SettingsTable;
-use crate::backend::statements::StatementTable;
 use crate::catalog::Catalog;
-use crate::fault::Words;
-use crate::metrics::{Events, PoolTraffic, Queries};
-use crate::pool::{PoolId, Pools};
+use crate::metrics::PoolTraffic;
+use crate::pool::PoolId;
 use crate::word::word_enum;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -74,29 +71,6 @@ pub struct Options {
     pub log_min_duration: Option<Duration>,
     /// Whether disconnections are logged.
     pub log_disconnections: bool,
-}
-
-/// What all sessions of the process share.
-#[derive(Debug)]
-pub struct Common {
-    /// All pools.
-    pub pools: Arc<Pools>,
-    /// All prepared statements.
-    pub statements: Arc<StatementTable>,
-    /// All settings.
-    pub settings: SettingsTable,
-    /// What statements cost.
-    pub queries: Arc<Queries>,
-    /// What happened that an operator should know.
-    pub events: Events,
-    /// All clients.
-    pub clients: super::card::Clients,
-    /// Whose words errors are in.
-    pub words: Words,
-    /// Sessions read nothing. Whoever changes it gives each of them [`Order::Look`].
-    ///
-    /// [`Order::Look`]: super::card::Order::Look
-    pub suspended: AtomicBool,
 }
 
 /// Statements that move a sequence, after which nobody is expected to ask what it gave.

@@ -8,11 +8,12 @@ use super::bound::Bound;
 use super::card::{Card, Order};
 use super::check;
 use super::client::{Client, Passing, Pipe, Presence, SequenceState, State};
+use super::clock::{Clock, Timer};
 use super::custom::CustomSettings;
+use super::flow::{End, Flow, Leave, Stop};
 use super::reading::Reading;
 use super::route::Route;
 use super::statements::Statements;
-use super::timing::{Clock, Timer};
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
@@ -29,58 +30,6 @@ use std::task::{Context, Poll};
 const ROUNDS: usize = 8;
 /// Answers outstanding beyond which the client is not read.
 const PIPELINE_MAX: usize = 16 * 1024;
-
-/// Why a session ends.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The client said so, or closed its connection.
-    Left,
-    /// The client's connection broke.
-    ClientLost(std::io::Error),
-    /// The client does not speak the protocol; there is nothing to say to it.
-    Quietly(String),
-    /// The client is told why.
-    Fault(Fault),
-    /// The client is told in a server's own words: the whole message, and the text for the log.
-    Told(Vec<u8>, String),
-    /// The client has been told by the server itself.
-    ServerSaid,
-}
-
-/// How a session leaves its server before it ends.
-#[derive(Debug)]
-pub(super) enum Leave {
-    /// The server is at rest and clean, and goes back.
-    GiveBack,
-    /// It is closed, for this reason.
-    Close(&'static str),
-    /// Its connection has ended.
-    Lost,
-    /// It is closed, for this reason, and the client's statement gets another one.
-    TryAnother(&'static str),
-    /// It could not be given the session's settings, for which it sent this error.
-    NotAligned(Vec<u8>),
-    /// A cancel request came before it got anything of the client's.
-    Cancelled,
-}
-
-/// What interrupts the work on a phase.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// The session ends.
-    End(End),
-    /// The session leaves its server.
-    Leave(Leave),
-}
-
-impl From<End> for Stop {
-    fn from(end: End) -> Self {
-        Self::End(end)
-    }
-}
-
-/// The outcome of a step.
-pub(super) type Flow<T = ()> = Result<T, Stop>;
 
 /// Where a session stands.
 pub(super) enum Phase {

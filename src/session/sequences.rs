@@ -31,9 +31,8 @@ impl Client {
         effects: Effects,
         pieces: &mut Pieces<'_>,
     ) {
-        let concerned = Effects::MOVES_SEQUENCES
-            | Effects::READS_SEQUENCES
-            | Effects::FORGETS_SEQUENCES;
+        let concerned =
+            Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES | Effects::FORGETS_SEQUENCES;
         if effects.intersects(concerned) {
             self.follow(bound, effects, pieces);
         }
@@ -59,7 +58,9 @@ impl Client {
         }
         if moves {
             let server = bound.lease.server();
-            if !server.sequences.are_of(self.state.sequences.used) || server.sequences == Sequences::None {
+            if !server.sequences.are_of(self.state.sequences.used)
+                || server.sequences == Sequences::None
+            {
                 self.state.sequences.used = LAST_USE.fetch_add(1, Ordering::Relaxed) + 1;
             }
             server.sequences = server.sequences.moved_by(self.state.sequences.used);

@@ -65,7 +65,11 @@ pub(super) fn settle(now: Situation) -> Settle {
     match now.rest {
         Rest::AtRest if now.is_passing => Settle::StayIdle,
         Rest::AtRest if now.keeps_server => {
-            if now.effects.contains(Effects::RESETS) { Settle::Check } else { Settle::StayIdle }
+            if now.effects.contains(Effects::RESETS) {
+                Settle::Check
+            } else {
+                Settle::StayIdle
+            }
         }
         Rest::AtRest if now.effects.intersects(Effects::CHECKED) => Settle::Check,
         Rest::AtRest if now.pin.is_some() => Settle::StayIdle,
@@ -113,10 +117,7 @@ mod tests {
             (Situation { pin: Some(Pin::Listen), effects: set, ..CALM }, Settle::Check),
             (Situation { is_passing: true, ..CALM }, Settle::StayIdle),
             (Situation { keeps_server: true, effects: set, ..CALM }, Settle::StayIdle),
-            (
-                Situation { keeps_server: true, effects: Effects::RESETS, ..CALM },
-                Settle::Check,
-            ),
+            (Situation { keeps_server: true, effects: Effects::RESETS, ..CALM }, Settle::Check),
             (Situation { rest: Rest::Busy, ..CALM }, Settle::Wait),
             (in_transaction, Settle::StayInTransaction),
             (Situation { is_answering: true, ..busy }, Settle::Stay),
@@ -126,10 +127,7 @@ mod tests {
             (Situation { may_ask: true, ..unprovable }, Settle::Check),
             (Situation { may_ask: true, is_passing: true, ..unprovable }, Settle::Close),
             (Situation { keeps_server: true, ..unprovable }, Settle::StayInTransaction),
-            (
-                Situation { keeps_server: true, owes_ready: true, ..unprovable },
-                Settle::Check,
-            ),
+            (Situation { keeps_server: true, owes_ready: true, ..unprovable }, Settle::Check),
         ] {
             assert_eq!(settle(situation), expected, "{situation:?}");
         }

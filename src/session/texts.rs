@@ -276,7 +276,7 @@ fn shown(normal: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-        use proptest::prelude::*;
+    use proptest::prelude::*;
 
     fn texts() -> Texts {
         Texts::new(&Arc::new(Queries::new(1, 100)), 0)

@@ -3,7 +3,9 @@
 
 use super::bound::Bound;
 use super::client::{Client, Presence};
-use super::run::{End, Flow, Leave, Phase, Session, Stop};
+use super::clock::Clock;
+use super::flow::{End, Flow, Leave, Stop};
+use super::run::{Phase, Session};
 use crate::fault::{Fault, Side};
 use crate::pool::core::Tick;
 use crate::wire;
@@ -14,66 +16,10 @@ use std::time::Duration;
 /// Longest wait for the end of a cancelled statement, where `cancel_wait_timeout` sets no limit.
 const CANCEL_MAX: Duration = Duration::from_secs(60);
 
-/// What a pending time-out is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
-    /// Nothing.
-    Off,
-    /// The client waits for a server.
-    Wait,
-    /// A statement runs.
-    Query,
-    /// A statement was cancelled and does not end.
-    Cancelled,
-    /// The client is silent inside a transaction.
-    IdleTransaction,
-    /// The client is silent outside.
-    Idle,
-    /// The client has closed its sending side: does it still hear?
-    Departed,
-    /// What a client that is gone has asked for still runs.
-    Abandoned,
-    /// The session ends when what was asked is answered.
-    Ending,
-    /// The server was asked something by us.
-    Gate,
-}
-
-/// A session's alarm, and what it is about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timer {
-    pub(super) clock: Clock,
-    /// When the transaction began, if there are limits for it.
-    pub(super) transaction_since: Option<Tick>,
-}
-
-impl Timer {
-    pub(super) fn off() -> Self {
-        Self { clock: Clock::Off, transaction_since: None }
-    }
-}
-
 fn smaller(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, None) | (None, one) => one,
-    }
-}
-
-/// The moments that a session measures from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moments {
-    /// When what is being answered was sent to the server.
-    pub(super) query: Tick,
-    /// When the transaction began.
-    pub(super) transaction: Tick,
-    /// The last moment that is known.
-    pub(super) known: Tick,
-}
-
-impl Moments {
-    pub(super) fn at(now: Tick) -> Self {
-        Self { query: now, transaction: now, known: now }
     }
 }
 

@@ -4,7 +4,7 @@
 //! other threads but the cards.
 
 use super::card::{Card, NEVER, Order};
-use super::route::Common;
+use super::common::Common;
 use super::texts::Texts;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
 use crate::pool::WorkerId;

@@ -22,14 +22,39 @@ pub struct Outline {
 
 /// First words of statements that only read, unless one of [`WRITING`] stands in them.
 const READING: &[&[u8]] = &[
-    b"select", b"with", b"values", b"table", b"show", b"fetch", b"move", b"close", b"begin",
-    b"start", b"copy", b"set", b"reset", b"savepoint", b"release", b"rollback", b"abort", b"discard",
+    b"select",
+    b"with",
+    b"values",
+    b"table",
+    b"show",
+    b"fetch",
+    b"move",
+    b"close",
+    b"begin",
+    b"start",
+    b"copy",
+    b"set",
+    b"reset",
+    b"savepoint",
+    b"release",
+    b"rollback",
+    b"abort",
+    b"discard",
 ];
 
 /// Words that make any statement one that may write.
 const WRITING: &[&[u8]] = &[
-    b"insert", b"update", b"delete", b"merge", b"into", b"nextval", b"setval", b"pg_notify",
-    b"pg_logical_emit_message", b"txid_current", b"pg_current_xact_id",
+    b"insert",
+    b"update",
+    b"delete",
+    b"merge",
+    b"into",
+    b"nextval",
+    b"setval",
+    b"pg_notify",
+    b"pg_logical_emit_message",
+    b"txid_current",
+    b"pg_current_xact_id",
 ];
 
 /// Values of date and time types that mean the moment in which they are read (manual, "Special
@@ -146,17 +171,39 @@ mod tests {
     #[test]
     fn reads_only_read() {
         for text in [
-            "SELECT 1", "(SELECT 1)", "WITH a AS (SELECT 1) TABLE a", "VALUES (1)", "SHOW x", "BEGIN",
-            "COPY t TO STDOUT", "COPY (SELECT a FROM t) TO STDOUT", "SELECT 'insert'", "FETCH 1 FROM c", "SELECT 1; SELECT 2", "", "ROLLBACK",
+            "SELECT 1",
+            "(SELECT 1)",
+            "WITH a AS (SELECT 1) TABLE a",
+            "VALUES (1)",
+            "SHOW x",
+            "BEGIN",
+            "COPY t TO STDOUT",
+            "COPY (SELECT a FROM t) TO STDOUT",
+            "SELECT 'insert'",
+            "FETCH 1 FROM c",
+            "SELECT 1; SELECT 2",
+            "",
+            "ROLLBACK",
             "SELECT count(*) FROM t WHERE a IN (1) AND EXISTS (SELECT 1) AND upper(b) = 'x'",
         ] {
             assert!(!of(text).writes, "{text}");
         }
         for text in [
-            "INSERT INTO t VALUES (1)", "WITH a AS (DELETE FROM t RETURNING 1) SELECT 1", "SELECT 1 INTO t",
-            "SELECT 1; UPDATE t SET a = 1", "SELECT nextval('s')", "SELECT \"pg_notify\"('a', 'b')",
-            "CREATE TABLE t ()", "COPY t FROM STDIN", "COPY t (a) FROM STDIN", "COPY (DELETE FROM t RETURNING a) TO STDOUT", "EXECUTE a", "SELECT lo_create(0)", "DO ''",
-            "SELECT my_function(1)", "SELECT \"f\"()",
+            "INSERT INTO t VALUES (1)",
+            "WITH a AS (DELETE FROM t RETURNING 1) SELECT 1",
+            "SELECT 1 INTO t",
+            "SELECT 1; UPDATE t SET a = 1",
+            "SELECT nextval('s')",
+            "SELECT \"pg_notify\"('a', 'b')",
+            "CREATE TABLE t ()",
+            "COPY t FROM STDIN",
+            "COPY t (a) FROM STDIN",
+            "COPY (DELETE FROM t RETURNING a) TO STDOUT",
+            "EXECUTE a",
+            "SELECT lo_create(0)",
+            "DO ''",
+            "SELECT my_function(1)",
+            "SELECT \"f\"()",
         ] {
             assert!(of(text).writes, "{text}");
         }
@@ -164,7 +211,9 @@ mod tests {
 
     #[test]
     fn strings_that_mean_the_moment() {
-        for text in ["SELECT 'now'::timestamptz", "SELECT E'Today'::date", "SELECT 'allballs tomorrow'"] {
+        for text in
+            ["SELECT 'now'::timestamptz", "SELECT E'Today'::date", "SELECT 'allballs tomorrow'"]
+        {
             assert!(names_moment(text.as_bytes(), Rules::STANDARD), "{text}");
         }
         assert!(!names_moment(b"SELECT now(), 'x', today", Rules::STANDARD));
@@ -175,7 +224,9 @@ mod tests {
         for text in ["COMMIT", "END", "SELECT 1; commit", "PREPARE TRANSACTION 'x'"] {
             assert!(of(text).commits, "{text}");
         }
-        for text in ["BEGIN", "ROLLBACK", "SELECT CASE WHEN true THEN 1 END", "PREPARE a AS SELECT 1"] {
+        for text in
+            ["BEGIN", "ROLLBACK", "SELECT CASE WHEN true THEN 1 END", "PREPARE a AS SELECT 1"]
+        {
             assert!(!of(text).commits, "{text}");
         }
     }
@@ -183,9 +234,15 @@ mod tests {
     #[test]
     fn what_sets_and_what_changes_the_rules() {
         for text in [
-            "SET LOCAL standard_conforming_strings = off", "SET client_encoding TO 'SJIS'", "SET NAMES 'SJIS'",
-            "SELECT set_config('client' || '_encoding', 'SJIS', true)", "RESET ALL", "DISCARD ALL", "DO ''",
-            "SET U&\"client\\005fencoding\" = 'SJIS'", "RESET client_encoding",
+            "SET LOCAL standard_conforming_strings = off",
+            "SET client_encoding TO 'SJIS'",
+            "SET NAMES 'SJIS'",
+            "SELECT set_config('client' || '_encoding', 'SJIS', true)",
+            "RESET ALL",
+            "DISCARD ALL",
+            "DO ''",
+            "SET U&\"client\\005fencoding\" = 'SJIS'",
+            "RESET client_encoding",
         ] {
             assert!(of(text).sets && of(text).changes_rules, "{text}");
         }

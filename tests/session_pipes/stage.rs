@@ -14,7 +14,8 @@ use howdah::pool::{
     DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
 };
 use howdah::session::card::{About, Card, Clients, Replication};
-use howdah::session::route::{Common, Mode, Options, Route, StatePolicy};
+use howdah::session::common::Common;
+use howdah::session::route::{Mode, Options, Route, StatePolicy};
 use howdah::session::worker::Worker;
 use howdah::session::{Arrival, run};
 use howdah::wire::{self, First, server};

@@ -1,7 +1,7 @@
 //! At which moments somebody died, and how often.
 
-use std::collections::BTreeMap;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::evil::lock;

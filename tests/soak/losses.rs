@@ -13,7 +13,7 @@ use super::rider::ANSWER_WITHIN;
 /// Words that howdah gives a server its settings with.
 const ALIGNMENTS: [&[u8]; 2] = [b"SELECT pg_catalog.set_config(", b"RESET \""];
 /// How it asks what a transaction has done to the session.
-const PROBE: &[u8] = b"SELECT name, setting FROM pg_catalog.pg_settings";
+const PROBE: &[u8] = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,";
 /// How it cleans up behind a client that has left; clients write this in small letters.
 const CLEAN_UP: &[u8] = b"DISCARD ALL\0";
 /// Beginnings of texts that leave nothing behind in the session.

@@ -42,7 +42,17 @@ const PURE: &[&str] = &[
     "catalog/schedule.rs",
     "catalog/snapshot.rs",
     "catalog/source.rs",
+    "session/check.rs",
+    "session/custom.rs",
+    "session/effects.rs",
+    "session/loss.rs",
+    "session/reading.rs",
+    "session/settle.rs",
+    "session/startup.rs",
     "session/state.rs",
+    "session/statements/errors.rs",
+    "session/statements/named.rs",
+    "session/statements/rewrite.rs",
     "pool/core",
     "pool/admission.rs",
 ];
@@ -119,20 +129,7 @@ fn modules_import_downwards_only() {
 }
 
 /// Files that are still in a circle. A file that is in none any more must leave the list.
-const KNOWN_CIRCLES: &[&str] = &[
-    "pool/lease.rs",
-    "pool/mod.rs",
-    "session/card.rs",
-    "session/gate.rs",
-    "session/insight.rs",
-    "session/names.rs",
-    "session/route.rs",
-    "session/run.rs",
-    "session/settings.rs",
-    "session/timing.rs",
-    "sql/calls.rs",
-    "sql/scan.rs",
-];
+const KNOWN_CIRCLES: &[&str] = &["sql/calls.rs", "sql/scan.rs"];
 
 #[test]
 fn no_file_imports_itself_through_others() {

@@ -2,7 +2,7 @@
 
 use crate::pool::admission::{Admission, Admitted, Login};
 use crate::session::card::Card;
-use crate::session::route::Common;
+use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use crate::backend::card::ServerCard;
 
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
-use super::pins::Pins;
+use super::pin_counts::Pins;
 use super::types::{
     DatabaseId, FailureClass, Kind, NodeId, Origin, Place, PoolId, PoolKey, PoolOptions, PoolStats,
     Refusal, Request, SlotId, Tick, UserId, WaiterId, WorkerId, micros,

@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use super::Core;
 use super::model::{Phase, State};
 use super::pool_id;
@@ -14,31 +12,6 @@ use super::types::{PoolId, SlotId, Tick};
 
 /// A pool is put on the list at most this often.
 const NOTICE_SPACING: u64 = 60_000_000;
-
-/// How many leases of a pool are kept for each reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pins(SmallVec<[(&'static str, u32); 2]>);
-
-impl Pins {
-    fn add(&mut self, reason: &'static str) {
-        match self.0.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((reason, 1)),
-        }
-    }
-
-    fn remove(&mut self, reason: &'static str) {
-        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| *known == reason) {
-            *count -= 1;
-        }
-        self.0.retain(|(_, count)| *count > 0);
-    }
-
-    /// How many leases are kept.
-    pub(super) fn total(&self) -> u32 {
-        self.0.iter().map(|(_, count)| count).sum()
-    }
-}
 
 /// Who holds the servers of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +104,7 @@ impl<S, F> Core<S, F> {
     #[must_use]
     pub fn holders(&self, pool: PoolId) -> Option<Holders> {
         let record = self.pools.get(pool.0)?;
-        let mut reasons = record.pins.0.to_vec();
+        let mut reasons = record.pins.reasons();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         Some(Holders {
             servers: record.counts.servers(),

@@ -3,8 +3,8 @@
 use super::{Statements, UNCERTAIN};
 use crate::backend::note::{Change, Note, TextChanges};
 use crate::backend::server::Server;
-use crate::backend::statements::{Key, StatementTable};
 use crate::backend::settings::Settings;
+use crate::backend::statements::{Key, StatementTable};
 use crate::wire::server;
 use std::sync::Arc;
 
@@ -12,10 +12,7 @@ use std::sync::Arc;
 pub(in crate::session) fn opened_by_statements(tag: u8, note: Option<&Note>) -> bool {
     match tag {
         server::ROW_DESCRIPTION => {
-            matches!(
-                note,
-                Some(Note::Describe { .. } | Note::DescribePortal(_) | Note::Shape(_))
-            )
+            matches!(note, Some(Note::Describe { .. } | Note::DescribePortal(_) | Note::Shape(_)))
         }
         server::PARAMETER_DESCRIPTION => {
             matches!(note, Some(Note::Describe { .. } | Note::Parameters(_)))
@@ -205,7 +202,8 @@ impl Statements {
     /// the text has, even if it is rolled back.
     pub(in crate::session) fn query_failed(&mut self, server: &mut Server) {
         if let Some(Note::Texts(texts)) = server.replies.front_note_mut() {
-            let rest = TextChanges { changes: std::mem::take(&mut texts.changes), ..Default::default() };
+            let rest =
+                TextChanges { changes: std::mem::take(&mut texts.changes), ..Default::default() };
             self.undo_texts(server, rest);
         }
     }

@@ -91,7 +91,9 @@ impl Statements {
     pub(in crate::session) fn heal(&mut self, server: &mut Server, fields: ErrorFields<'_>) {
         let is_lookup = matches!(
             fields.routine,
-            b"FetchPreparedStatement" | b"StorePreparedStatement" | b"exec_describe_statement_message"
+            b"FetchPreparedStatement"
+                | b"StorePreparedStatement"
+                | b"exec_describe_statement_message"
         );
         if !is_lookup || !matches!(fields.code, b"26000" | b"42P05") {
             return;

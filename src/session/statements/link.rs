@@ -41,10 +41,8 @@ pub(in crate::session) struct Link<'a> {
 impl Link<'_> {
     pub(in crate::session) fn sent(&mut self, kind: Kind, reply: Reply, note: Option<Note>) {
         // As PgBouncer counts: the unnamed statement passes.
-        let is_named = !matches!(
-            note,
-            Some(Note::Unnamed { .. } | Note::Again(_) | Note::OfferUnnamed)
-        );
+        let is_named =
+            !matches!(note, Some(Note::Unnamed { .. } | Note::Again(_) | Note::OfferUnnamed));
         if kind == Kind::Parse && reply != Reply::Fake && is_named {
             self.traffic.server_parses.add(1);
         }

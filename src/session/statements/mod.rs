@@ -129,19 +129,13 @@ impl Statements {
     /// Whether a change to a name may still fail that belongs to an earlier batch: what comes now
     /// is not skipped with it, so it must know. Within one batch, what follows a failure is skipped.
     pub(super) fn are_in_doubt(&self, server: &Server) -> bool {
-        let changes = |note: &Note| {
-            matches!(note, Note::Parse { .. } | Note::Close { .. } | Note::Texts(_))
-        };
+        let changes =
+            |note: &Note| matches!(note, Note::Parse { .. } | Note::Close { .. } | Note::Texts(_));
         self.unacknowledged > 0 && server.replies.spans_ready(changes)
     }
 
     /// Parse.
-    pub(super) fn parse(
-        &mut self,
-        link: &mut Link<'_>,
-        body: &[u8],
-        context: &ParseContext<'_>,
-    ) {
+    pub(super) fn parse(&mut self, link: &mut Link<'_>, body: &[u8], context: &ParseContext<'_>) {
         let Some(view) = client::read_parse(body) else {
             link.frame(client::PARSE, body);
             link.sent(Kind::Parse, Reply::Forward, None);

@@ -6,10 +6,10 @@ use super::named::significant;
 use super::rewrite::Rewrite;
 use super::{ParseContext, SERIALS, Statements};
 use crate::backend::note::{Change, Named, Note, Original, TextChanges};
-use crate::backend::state::{Kind, Reply};
-use crate::fault::{Fault, Side};
 use crate::backend::server::Server;
+use crate::backend::state::{Kind, Reply};
 use crate::backend::statements::{Key, Statement};
+use crate::fault::{Fault, Side};
 use crate::session::effects::Effects;
 use crate::sql::{Mention, Name};
 use crate::wire::{self, client};
@@ -179,9 +179,7 @@ impl Statements {
 
     fn effects_of_execute(&self, name: &Name) -> Effects {
         let named = self.named.get(&name.bytes);
-        named.map_or(Effects::UNSEEN, |named| {
-            Effects::from_bits_retain(named.statement.effects)
-        })
+        named.map_or(Effects::UNSEEN, |named| Effects::from_bits_retain(named.statement.effects))
     }
 
     /// A portal was bound to a statement whose text mentions others, or to another one.
@@ -333,7 +331,10 @@ impl Statements {
         let statement = Arc::clone(statement);
         let id = statement.id;
         changes.names.push((statement.name.clone(), significant(&name.bytes).into()));
-        self.named.insert(&name.bytes, Named { serial, statement, told: None, original: None, run: None });
+        self.named.insert(
+            &name.bytes,
+            Named { serial, statement, told: None, original: None, run: None },
+        );
         self.unacknowledged += 1;
         changes.changes.push_back(Change::Prepare { name: significant(&name.bytes).into(), id });
     }

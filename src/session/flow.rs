@@ -1,0 +1,55 @@
+//! What interrupts the work of a session, and how far: the server is left, or the session ends.
+
+use crate::fault::Fault;
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client said so, or closed its connection.
+    Left,
+    /// The client's connection broke.
+    ClientLost(std::io::Error),
+    /// The client does not speak the protocol; there is nothing to say to it.
+    Quietly(String),
+    /// The client is told why.
+    Fault(Fault),
+    /// The client is told in a server's own words: the whole message, and the text for the log.
+    Told(Vec<u8>, String),
+    /// The client has been told by the server itself.
+    ServerSaid,
+}
+
+/// How a session leaves its server before it ends.
+#[derive(Debug)]
+pub(super) enum Leave {
+    /// The server is at rest and clean, and goes back.
+    GiveBack,
+    /// It is closed, for this reason.
+    Close(&'static str),
+    /// Its connection has ended.
+    Lost,
+    /// It is closed, for this reason, and the client's statement gets another one.
+    TryAnother(&'static str),
+    /// It could not be given the session's settings, for which it sent this error.
+    NotAligned(Vec<u8>),
+    /// A cancel request came before it got anything of the client's.
+    Cancelled,
+}
+
+/// What interrupts the work on a phase.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The session ends.
+    End(End),
+    /// The session leaves its server.
+    Leave(Leave),
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+/// The outcome of a step.
+pub(super) type Flow<T = ()> = Result<T, Stop>;

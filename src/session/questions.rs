@@ -1,0 +1,291 @@
+//! What a session asks a server on its own account before the client's bytes go on.
+//!
+//! While a gate is closed the client is not read. It opens when the server owes nothing any more:
+//! each question is answered before the next byte of the client's is looked at, so that a failed
+//! alignment can never let a query run under somebody else's settings.
+
+use super::bound::Bound;
+use super::check::{self, Pin};
+use super::client::Client;
+use super::clock::Clock;
+use super::effects::Effects;
+use super::flow::{End, Flow, Leave, Stop};
+use super::gate::{Answer, Gate};
+use super::reading::Reading;
+use super::route::StatePolicy;
+use super::run::{Phase, Session};
+use crate::backend::server::Server;
+use crate::backend::state::{Kind, Reply};
+use crate::wire::{self, client, server};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+/// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
+const GATE_MAX: Duration = Duration::from_secs(60);
+/// Checks that the session's own limits may cut off, one after the other, before the server is
+/// given up.
+const CHECKS_MAX: u8 = 4;
+
+impl Client {
+    /// Sends statements of our own.
+    pub(super) fn ask(
+        &mut self,
+        bound: &mut Bound,
+        cx: &mut Context<'_>,
+        gate: Gate,
+        sql: &[Vec<u8>],
+    ) {
+        let keeps_unnamed = bound.is_used && self.keeps_server();
+        // A cancel request is not meant for a query of ours, but for the client's that waits behind
+        // it; when that was answered before, the request is late.
+        if bound.is_used || matches!(gate, Gate::Check(_)) {
+            self.card.unlinks();
+        } else {
+            self.card.waits();
+        }
+        bound.gate = Some(gate);
+        let limit = self.options.query_wait_timeout.unwrap_or(GATE_MAX);
+        self.set_clock(Clock::Gate, Some(limit));
+        let server = bound.server();
+        let out = if keeps_unnamed { named(server, sql) } else { simple(server, sql) };
+        if server.stream.write(cx, &out).is_err() {
+            // What the server said last is still to be read.
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Gives the server the session's settings, if it has others.
+    pub(super) fn align(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        let (settings, id) = (&self.state.settings, self.card.id);
+        let server = bound.server();
+        let strange = server.tainted_by.is_some_and(|client| client != id);
+        let is_whole = server.baseline.is_whole() && !strange;
+        if is_whole && Arc::ptr_eq(&server.settings, settings) {
+            return self.aligned(bound, cx);
+        }
+        match server.baseline.alignment(&server.settings, settings, strange) {
+            sql if sql.is_empty() => {
+                server.settings = Arc::clone(settings);
+                server.baseline.restored();
+                self.aligned(bound, cx)
+            }
+            sql => {
+                self.ask(bound, cx, Gate::Align(Answer::default()), &sql);
+                Ok(())
+            }
+        }
+    }
+
+    /// The server has the session's settings.
+    fn aligned(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        if std::mem::take(&mut bound.owes_ready) {
+            bound.withheld = Vec::new();
+            let mut out = Vec::new();
+            server::ready(&mut out, wire::IDLE);
+            self.tell(cx, &out).map_err(End::ClientLost)?;
+            bound.settle_is_due = true;
+        }
+        if !self.greeting {
+            return Ok(());
+        }
+        if !self.is_dedicated() {
+            self.route.account.welcomes.remember(bound.server());
+        }
+        let reported = Arc::clone(&bound.server().reported);
+        self.welcome(cx, &reported)?;
+        bound.settle_is_due = true;
+        Ok(())
+    }
+
+    /// The first messages behind AuthenticationOk (manual, "Start-up").
+    fn welcome(
+        &mut self,
+        cx: &mut Context<'_>,
+        reported: &crate::backend::server::Reported,
+    ) -> Flow {
+        let mut out = Vec::new();
+        for (name, value) in reported {
+            // Who is asked for decides what the client may do, not whom we log in as.
+            server::parameter_status(&mut out, name, value);
+        }
+        self.state.reading = Reading::of(|name| {
+            reported.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
+        });
+        server::backend_key(&mut out, self.card.key());
+        server::ready(&mut out, wire::IDLE);
+        self.greeting = false;
+        self.set_idle_clock();
+        self.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+    }
+
+    /// Before the server goes back: asks what the transaction has done to the session.
+    pub(super) fn check(&mut self, bound: &mut Bound, cx: &mut Context<'_>) {
+        // A cancel request that began a moment ago must not hit a question of ours. From here on
+        // none begins.
+        self.card.unlinks();
+        if bound.server().cancel.wake_when_clear(cx.waker()) {
+            bound.settle_is_due = true;
+            return;
+        }
+        let sql = self.check_query(bound);
+        self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
+    }
+
+    fn check_query(&self, bound: &mut Bound) -> Vec<Vec<u8>> {
+        let snapshot = self.route.catalog.snapshot();
+        let snapshot = snapshot.filter(|_| bound.effects.contains(Effects::UNKNOWN_SETTINGS));
+        let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
+        let baseline = bound.lease.server().baseline.settings();
+        let sql = check::query(&self.state.custom, baseline, others);
+        if bound.failed_checks == 0 { vec![sql] } else { check::without_limits(sql) }
+    }
+
+    /// The server owes nothing any more: what it was asked is answered.
+    pub(super) fn gate_opens(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        self.set_clock(Clock::Off, None);
+        self.card.links(&bound.server().cancel);
+        bound.settle_is_due = true;
+        match bound.gate.take() {
+            None | Some(Gate::Shape | Gate::Answers) => {}
+            Some(Gate::Alive(answer)) if answer.error.is_some() => {
+                return Err(Stop::Leave(Leave::TryAnother("test query failed")));
+            }
+            Some(Gate::Alive(_)) => self.align(bound, cx)?,
+            Some(Gate::Align(answer)) => {
+                if let Some(error) = answer.error {
+                    return Err(Stop::Leave(Leave::NotAligned(error)));
+                }
+                let id = self.card.id;
+                let server = bound.lease.server();
+                server.settings = Arc::clone(&self.state.settings);
+                server.baseline.restored();
+                server.tainted_by = server.tainted_by.filter(|client| *client == id);
+                self.aligned(bound, cx)?;
+            }
+            Some(Gate::Check(answer)) => self.checked(bound, cx, answer)?,
+        }
+        if bound.gate.is_none() && bound.is_cancelled {
+            return Err(Stop::Leave(Leave::Cancelled));
+        }
+        Ok(())
+    }
+
+    fn checked(&mut self, bound: &mut Bound, cx: &mut Context<'_>, answer: Answer) -> Flow {
+        let state = match answer.error {
+            None => check::read(answer.rows),
+            Some(error) => return self.check_failed(bound, cx, &error),
+        };
+        let Some(mut state) = state else {
+            return Err(self.check_is_unusable("its answer cannot be understood"));
+        };
+        bound.failed_checks = 0;
+        let effects = bound.effects;
+        bound.effects &= Effects::KEEPS_SERVER;
+        let may_pin = self.options.state_policy != StatePolicy::Ignore;
+        let for_good = match effects {
+            effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
+            effects if effects.contains(Effects::SEEDS) => Some(Pin::Seed),
+            effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
+            _ => bound.pin.filter(|pin| matches!(pin, Pin::Sequence | Pin::CustomSetting)),
+        };
+        bound.pin = state.pin.or(for_good).filter(|_| may_pin);
+        let server = bound.lease.server();
+        if state.statements != server.prepared.len() {
+            // Something has dropped statements behind our back.
+            server.prepared.doubt_all();
+        }
+        server.baseline.take_from(&mut state.settings, &self.state.settings);
+        let table = &self.worker.common.settings;
+        let now = table.intern(state.settings);
+        let resets = effects.contains(Effects::RESETS);
+        let startup = &self.state.startup;
+        let wanted =
+            if resets { check::with_startup(table, &now, startup) } else { Arc::clone(&now) };
+        server.settings = now;
+        if effects.contains(Effects::UNKNOWN_SETTINGS) {
+            server.tainted_by = Some(self.card.id);
+        }
+        self.set_settings(wanted);
+        if bound.pin.is_some() || self.keeps_server() || bound.owes_ready {
+            // The session stays here, so what RESET returned to has to be right here too.
+            return self.align(bound, cx);
+        }
+        Ok(())
+    }
+
+    /// A check failed. One that ran into the session's own `statement_timeout` is asked again without
+    /// it.
+    fn check_failed(&mut self, bound: &mut Bound, cx: &mut Context<'_>, error: &[u8]) -> Flow {
+        let fields = wire::error_fields(error.get(wire::HEADER_LEN..).unwrap_or_default());
+        if fields.code == b"57014" && bound.failed_checks < CHECKS_MAX {
+            bound.failed_checks += 1;
+            let sql = self.check_query(bound);
+            self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
+            return Ok(());
+        }
+        let reason = String::from_utf8_lossy(fields.message).into_owned();
+        Err(self.check_is_unusable(&reason))
+    }
+
+    /// The server is closed, and with it goes what only the server knows of the session.
+    fn check_is_unusable(&self, reason: &str) -> Stop {
+        let text = format!("what the session has set on its server is not known: {reason}");
+        self.record_event(crate::metrics::EventKind::Server, &text);
+        let fault = crate::fault::Fault::session(crate::fault::Side::Server, "08006", text);
+        Stop::End(End::Fault(fault.pgbouncer("server conn crashed?")))
+    }
+}
+
+impl Session {
+    /// Greets the client, or asks a server how to.
+    pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> Flow {
+        let client = &mut self.client;
+        if !client.is_dedicated()
+            && let Some(reported) = client.route.account.welcomes.find(&client.state.settings)
+        {
+            return client.welcome(cx, &reported);
+        }
+        match self.phase {
+            Phase::Idle => self.acquire(cx),
+            Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
+        }
+    }
+}
+
+/// The statement of ours that a client's own names must not meet.
+const OURS: &[u8] = b"howdah: the session's settings";
+
+/// Our statements as one Query, which costs the server its unnamed statement.
+fn simple(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    client::query(&mut out, &sql.join(&b';'));
+    server.unnamed = 0;
+    expects(server, Kind::Query);
+    out
+}
+
+/// Our statements as a batch that leaves the unnamed statement alone, which is the client's (manual,
+/// "Extended Query").
+fn named(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for sql in sql {
+        client::parse(&mut out, OURS, sql, &[0; 2]);
+        expects(server, Kind::Parse);
+        client::bind_head(&mut out, b"", OURS, 6);
+        out.extend_from_slice(&[0; 6]);
+        expects(server, Kind::Bind);
+        client::execute(&mut out, b"");
+        expects(server, Kind::Execute);
+        client::target(&mut out, client::CLOSE, b'S', OURS);
+        expects(server, Kind::Close);
+    }
+    client::bare(&mut out, client::SYNC);
+    expects(server, Kind::Sync);
+    out
+}
+
+fn expects(server: &mut Server, kind: Kind) {
+    let discarded = server.replies.sent(kind, Reply::Swallow, None);
+    debug_assert!(discarded.is_none(), "asked while the server skips");
+}
