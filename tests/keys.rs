@@ -7,6 +7,7 @@ use howdah::config::Section;
 
 /// The files whose tests start the real binary.
 const FILES: &[&str] = &[
+    "catalog.rs",
     "pooling.rs",
     "timeouts.rs",
     "doors.rs",

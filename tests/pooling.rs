@@ -287,7 +287,8 @@ fn old_servers_are_replaced() {
     let settings = settings("lifetime", "transaction")
         .set("timeouts.server_lifetime", "300ms")
         .database("lifetime_own", postgres.address())
-        .set("databases.lifetime_own.server_lifetime", "1h");
+        .set("databases.lifetime_own.server_lifetime", "1h")
+        .set("databases.lifetime_own.pool_size", 1);
     postgres.create_database("lifetime_own");
     let howdah = Howdah::start(&settings);
     let (mut young, mut old) = (client(&howdah, "lifetime"), client(&howdah, "lifetime_own"));
@@ -489,7 +490,10 @@ fn a_query_runs_on_each_new_connection() {
 /// itself, all of which it has.
 #[test]
 fn a_statement_behind_a_copy_does_not_outlive_its_client() {
-    let settings = settings("behind_copy", "transaction").set("pool.default_pool_size", 1);
+    // The server goes on with what may write for no longer than this.
+    let settings = settings("behind_copy", "transaction")
+        .set("pool.default_pool_size", 1)
+        .set("timeouts.abandoned_query_timeout", "500ms");
     let howdah = Howdah::start(&settings);
     let mut admin = Postgres::shared().admin("behind_copy");
     admin.run(

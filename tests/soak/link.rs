@@ -238,6 +238,12 @@ impl Front<'_> {
         self.rest -= at;
         let mut announce = None;
         while let Some((tag, total)) = data.get(at..).and_then(frame) {
+            if total < HEADER {
+                // No frame: whatever follows is none of ours to read.
+                at = data.len();
+                self.rest = usize::MAX;
+                break;
+            }
             let end = data.len().min(at + total);
             if matches!(tag, b'Q' | b'P') {
                 if end < at + total {
