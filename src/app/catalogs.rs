@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 const AT_A_TIME: usize = 4;
 /// Longest wait for a server that is idle; behind it the reading stands in line as clients do, so long.
 const IDLE_WAIT: Duration = Duration::from_secs(10);
+/// The same while nothing is known of the database: until then every text is checked.
+const UNKNOWN_IDLE_WAIT: Duration = Duration::from_millis(200);
 const SERVER_WAIT: Duration = Duration::from_secs(10);
 /// How often an idle server is looked for. Who gives one back does not know that it is wanted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -124,7 +126,7 @@ async fn ask(
         }
         routes.pool_for(catalog.database()).ok_or(Failure::NoPool)?
     };
-    await_idle(door, pool).await?;
+    await_idle(door, pool, catalog).await?;
     // Nothing closes it.
     let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
     let mut lease = lease(door, pool).await?;
@@ -169,15 +171,19 @@ async fn take(
 
 /// Waits until a server of the pool is idle, so that none is opened for the catalog alone; if all are
 /// busy, not for ever.
-async fn await_idle(door: &Door, pool: PoolId) -> Result<(), Failure> {
-    let end = Instant::now() + IDLE_WAIT;
+async fn await_idle(door: &Door, pool: PoolId, catalog: &Catalog) -> Result<(), Failure> {
+    let begun = Instant::now();
     loop {
         let counts = door.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;
         if counts.idle > 0 {
             return Ok(());
         }
-        if Instant::now() >= end {
-            let has_any = counts.leased + counts.granted > 0;
+        let (waited, has_any) = (begun.elapsed(), counts.leased + counts.granted > 0);
+        let is_unknown = catalog.snapshot().is_none();
+        if has_any && is_unknown && waited >= UNKNOWN_IDLE_WAIT {
+            return Ok(());
+        }
+        if waited >= IDLE_WAIT {
             return if has_any { Ok(()) } else { Err(Failure::Unused) };
         }
         sleep(LOOK).await;

@@ -186,13 +186,13 @@ fn pins() {
 #[test]
 fn taints() {
     check(&[
-        ("DO $$ BEGIN PERFORM 1; END $$", "1 Do taint"),
+        ("DO $$ BEGIN PERFORM 1; END $$", "1 Do"),
         ("CALL p(1)", "1 Call taint"),
-        ("EXECUTE p(1)", "1 Execute taint"),
-        ("EXPLAIN EXECUTE p", "1 Explain taint"),
+        ("EXECUTE p(1)", "1 Execute executes"),
+        ("EXPLAIN EXECUTE p", "1 Explain executes"),
         ("EXPLAIN SELECT evil()", "1 Explain taint"),
         ("EXPLAIN (SELECT evil())", "1 Explain taint"),
-        ("CREATE TABLE t AS EXECUTE p", "1 Create taint"),
+        ("CREATE TABLE t AS EXECUTE p", "1 Create executes"),
         ("CREATE TABLE t AS SELECT evil()", "1 Create taint"),
         ("CREATE INDEX ON t (evil(a))", "1 Create taint"),
         ("CREATE EXTENSION postgis", "1 Create taint"),
