@@ -629,6 +629,24 @@ fn a_database_that_is_used_is_read_by_the_process_and_again_when_it_changes() {
     client.run("SELECT 1");
 }
 
+/// Until the catalog is read every text is checked, so that its reader does not wait for an idle server.
+#[test]
+fn a_catalog_that_nobody_knows_is_read_while_all_servers_are_busy() {
+    let postgres = Postgres::shared();
+    database(postgres, "busy", "CREATE VIEW v AS SELECT set_config('app.x', '1', false)");
+    let settings = Settings::new("transaction")
+        .set("log.level", "debug")
+        .set("pool.default_pool_size", 2)
+        .database("busy", postgres.address());
+    let howdah = Howdah::start(&settings);
+    let begun = Instant::now();
+    let mut client = Wire::login(howdah.address(), RIDER, "busy");
+    client.run("BEGIN");
+    await_log(&howdah, "2 name(s) matter");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    client.run("COMMIT");
+}
+
 #[test]
 fn a_catalog_that_cannot_be_read_is_told_of_once() {
     let postgres = Postgres::shared();

@@ -234,7 +234,7 @@ fn tell_failure(door: &Door, catalog: &Catalog, failure: &Failure, before: u32) 
     }
     let database = catalog.database();
     let what = format!(
-        "the catalog cannot be read: {failure}; texts that call unknown functions are checked one by one"
+        "the catalog cannot be read: {failure}; texts that use names of the database are checked one by one"
     );
     tracing::warn!(database, "{what}");
     door.happened(("warn", EventKind::Server), (database, ""), &what);
