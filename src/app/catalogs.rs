@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 const AT_A_TIME: usize = 4;
 /// Longest wait for a server that is idle; behind it the reading stands in line as clients do, so long.
 const IDLE_WAIT: Duration = Duration::from_secs(10);
+/// The same while nothing is known of the database: until then every text is checked.
+const UNKNOWN_IDLE_WAIT: Duration = Duration::from_millis(200);
 const SERVER_WAIT: Duration = Duration::from_secs(10);
 /// How often an idle server is looked for. Who gives one back does not know that it is wanted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -124,7 +126,7 @@ async fn ask(
         }
         routes.pool_for(catalog.database()).ok_or(Failure::NoPool)?
     };
-    await_idle(pooler, pool).await?;
+    await_idle(pooler, pool, catalog).await?;
     // Nothing closes it.
     let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
     let mut lease = lease(pooler, pool).await?;
@@ -169,15 +171,19 @@ async fn take(
 
 /// Waits until a server of the pool is idle, so that none is opened for the catalog alone; if all are
 /// busy, not for ever.
-async fn await_idle(pooler: &Pooler, pool: PoolId) -> Result<(), Failure> {
-    let end = Instant::now() + IDLE_WAIT;
+async fn await_idle(pooler: &Pooler, pool: PoolId, catalog: &Catalog) -> Result<(), Failure> {
+    let begun = Instant::now();
     loop {
         let counts = pooler.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;
         if counts.idle > 0 {
             return Ok(());
         }
-        if Instant::now() >= end {
-            let has_any = counts.leased + counts.granted > 0;
+        let (waited, has_any) = (begun.elapsed(), counts.leased + counts.granted > 0);
+        let is_unknown = catalog.snapshot().is_none();
+        if has_any && is_unknown && waited >= UNKNOWN_IDLE_WAIT {
+            return Ok(());
+        }
+        if waited >= IDLE_WAIT {
             return if has_any { Ok(()) } else { Err(Failure::Unused) };
         }
         sleep(LOOK).await;
@@ -229,7 +235,7 @@ fn tell_failure(pooler: &Pooler, catalog: &Catalog, failure: &Failure, before: u
     }
     let database = catalog.database();
     let what = format!(
-        "the catalog cannot be read: {failure}; texts that call unknown functions are checked one by one"
+        "the catalog cannot be read: {failure}; texts that use names of the database are checked one by one"
     );
     tracing::warn!(database, "{what}");
     pooler.record_event(("warn", EventKind::Server), (database, ""), &what);

@@ -7,11 +7,11 @@
 
 use super::rows::{
     BuiltinRow, EVERY_DEFINITION, EVERY_TEXT, EdgeRow, FunctionRow, NameRow, OPERATOR, Object,
-    PROC, PartRow, TYPE,
+    PROC, PartRow, RELATION, TYPE,
 };
-use super::snapshot::{Names, Snapshot};
+use super::snapshot::{KNOWN_MAX, Names, Snapshot, known};
 use super::source::{self, Lookup, Source};
-use crate::sql::{Meaning, NoVocabulary, facts, is_harmless_builtin};
+use crate::sql::{EveryName, Meaning, NoVocabulary, Use, facts, is_harmless_builtin};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -90,6 +90,8 @@ pub struct Builder {
     names: Nodes,
     meanings: Vec<Meaning>,
     edges: Vec<Edge>,
+    /// What stands for each name.
+    known: Vec<u64>,
     custom: BTreeSet<Box<str>>,
     has_unknown_custom: bool,
     /// Edges that are kept.
@@ -105,6 +107,7 @@ impl Default for Builder {
             names: Nodes::default(),
             meanings: Vec::new(),
             edges: Vec::new(),
+            known: Vec::new(),
             custom: BTreeSet::new(),
             has_unknown_custom: false,
             graph_max: GRAPH_MAX,
@@ -177,7 +180,7 @@ impl Builder {
         *self.names.internal.entry_ref(row.symbol).or_default() |= meaning;
         // The reader of texts knows most of them by itself, and better.
         let text = [b"SELECT ", row.name, b"(1)"].concat();
-        let known = facts(&text, true, &Snapshot::default());
+        let known = facts(&text, true, &EveryName);
         let unknown = facts(&text, true, &NoVocabulary);
         if known.is_harmless() && !known.currval && known.releases.is_empty() && unknown.taint {
             let name = self.word(row.name);
@@ -189,6 +192,16 @@ impl Builder {
     pub fn name(&mut self, row: &NameRow<'_>) {
         let node = self.object(row.object);
         self.mean(node, row.meaning);
+        let used_as = match row.object.class {
+            PROC => Some(Use::Function),
+            RELATION => Some(Use::Relation),
+            TYPE => Some(Use::Type),
+            OPERATOR => Some(Use::Operator),
+            _ => None,
+        };
+        if self.known.len() < KNOWN_MAX {
+            self.known.extend(used_as.map(|used_as| known(row.name, used_as)));
+        }
         let name =
             if row.object.class == OPERATOR { self.symbol(row.name) } else { self.word(row.name) };
         self.link(node, name, Way::Same);
@@ -327,7 +340,11 @@ impl Builder {
         let mut types: Vec<u32> =
             self.objects.keys().filter(|object| is_type(object)).map(|object| object.oid).collect();
         types.sort_unstable();
+        let mut known = std::mem::take(&mut self.known);
+        known.sort_unstable();
+        known.dedup();
         Snapshot {
+            known: known.into(),
             types: types.into(),
             everything: self.of(EVERY_TEXT),
             definition: self.of(EVERY_DEFINITION),

@@ -97,6 +97,17 @@ impl Catalog {
         })
     }
 
+    /// Of this database, as if its catalog had been read: for tests of what asks it.
+    pub fn with_snapshot(database: &str, snapshot: Snapshot) -> Arc<Self> {
+        let catalog = Self::new(database, &Arc::default());
+        let mut kept = catalog.kept();
+        kept.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        kept.snapshot = Some(Arc::new(snapshot));
+        catalog.show(&kept);
+        drop(kept);
+        catalog
+    }
+
     /// The name that clients ask for.
     pub fn database(&self) -> &str {
         &self.database

@@ -1,15 +1,26 @@
 //! What the names of one database may do to a session.
 //!
-//! Owns the verdicts and nothing else: only names that matter are kept, so that a snapshot stays
-//! small. Immutable. A name counts for all objects that have it, in whatever schema: the worst of
+//! Owns the verdicts: only names that matter are kept whole, so that a snapshot stays small. Of every
+//! name it keeps a hash, so that one that has been created since is told apart. Immutable. A name counts for all objects that have it, in whatever schema: the worst of
 //! them decides. Never looks at a text.
 
-use crate::sql::{Meaning, Vocabulary};
+use crate::sql::{Meaning, Use, Vocabulary};
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
 /// One for the process: names come from clients.
 static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
+
+/// The same for hashes that stand for names: two of them have to differ in all bits.
+static KNOWN_SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+
+/// Hashes of names that are kept. Names beyond that count as unknown: they touch the session.
+pub(super) const KNOWN_MAX: usize = 1_000_000;
+
+/// What stands for a name of that kind among the known ones.
+pub(super) fn known(name: &[u8], used_as: Use) -> u64 {
+    KNOWN_SEED.hash_one((used_as, name))
+}
 
 /// Names and what they mean, sorted, and where to look for each: three allocations.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +132,8 @@ impl Entry {
 pub struct Snapshot {
     pub(super) words: Names,
     pub(super) operators: Names,
+    /// What stands for each name of the database, sorted.
+    pub(super) known: Box<[u64]>,
     /// OIDs of types whose use may touch the session, sorted.
     pub(super) types: Box<[u32]>,
     /// What every text may do.
@@ -178,7 +191,7 @@ impl Snapshot {
         self.has_unknown_custom
     }
 
-    /// How many names it keeps.
+    /// How many names it keeps whole.
     pub fn len(&self) -> usize {
         self.words.entries.len() + self.operators.entries.len()
     }
@@ -197,6 +210,7 @@ impl Snapshot {
         size_of::<Self>()
             + of(&self.words)
             + of(&self.operators)
+            + size_of_val(&*self.known)
             + size_of_val(&*self.types)
             + custom
     }
@@ -213,6 +227,10 @@ impl Snapshot {
 impl Vocabulary for Snapshot {
     fn is_known(&self) -> bool {
         true
+    }
+
+    fn has(&self, name: &[u8], used_as: Use) -> bool {
+        self.known.binary_search(&known(name, used_as)).is_ok()
     }
 
     fn word(&self, name: &[u8]) -> Meaning {

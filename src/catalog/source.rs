@@ -5,7 +5,7 @@
 
 use super::extensions;
 use super::rows::FunctionRow;
-use crate::sql::{self, Facts, Meaning, PinSet, Settings, Vocabulary, routine_facts};
+use crate::sql::{self, Facts, Meaning, PinSet, Settings, Use, Vocabulary, routine_facts};
 use std::cell::{Cell, RefCell};
 
 /// Finds the nodes of names.
@@ -48,6 +48,11 @@ impl Collector<'_> {
 
 impl Vocabulary for Collector<'_> {
     fn is_known(&self) -> bool {
+        true
+    }
+
+    /// The graph follows those that are there. When another is created, the catalog is read again.
+    fn has(&self, _: &[u8], _: Use) -> bool {
         true
     }
 

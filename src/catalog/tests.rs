@@ -5,7 +5,7 @@ use super::rows::{
     PROC, PartRow, RELATION, TYPE,
 };
 use super::{Builder, Snapshot};
-use crate::sql::{Meaning, Vocabulary, facts};
+use crate::sql::{Meaning, Use, Vocabulary, facts};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use tokio::time::Instant;
@@ -186,6 +186,32 @@ fn a_graph_that_is_too_large_says_that_every_text_may_touch() {
     };
     assert!(names(9).may_touch_session(b"r1") && names(9).operator_may_touch_session(b"+"));
     assert!(!names(10).may_touch_session(b"r1"));
+}
+
+#[test]
+fn a_snapshot_has_each_name_as_what_it_is() {
+    let snapshot = Shop::default()
+        .named(PROC, 1, "price")
+        .named(RELATION, 2, "orders")
+        .named(TYPE, 3, "mood")
+        .named(OPERATOR, 4, "===")
+        .named(RELATION, 5, "Ä")
+        .done();
+    let names = [
+        ("price", Use::Function),
+        ("orders", Use::Relation),
+        ("mood", Use::Type),
+        ("===", Use::Operator),
+        ("Ä", Use::Relation),
+    ];
+    for (name, own) in names {
+        for used_as in [Use::Function, Use::Relation, Use::Type, Use::Operator] {
+            assert_eq!(snapshot.has(name.as_bytes(), used_as), used_as == own, "{name}");
+        }
+    }
+    assert!(!snapshot.has(b"", Use::Relation) && snapshot.is_empty());
+    let other = Shop::default().named(RELATION, 2, "orders").done();
+    assert_ne!(snapshot, other, "a text that was tainted may be harmless now");
 }
 
 #[test]

@@ -351,8 +351,7 @@ mod tests {
         let mut texts = texts();
         let long = "x".repeat(READ_MAX / 2);
         for n in 0..3 * KNOWN_MAX {
-            let sql =
-                if n % 97 == 0 { format!("SELECT {long}{n}y") } else { format!("SELECT a{n}") };
+            let sql = if n % 97 == 0 { format!("SHOW {long}{n}y") } else { format!("SHOW a{n}") };
             assert_eq!(effects(&mut texts, &sql).0, Effects::empty());
             assert!(texts.run(text(&sql)).is_some());
             assert!(texts.known.len() <= KNOWN_MAX && texts.bytes <= BYTES_MAX);

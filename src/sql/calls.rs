@@ -7,14 +7,36 @@
 use super::command::Command;
 use super::facts::PinSet;
 use super::lex::{Kind, Token};
-use super::names::Words;
+use super::names::{Stored, Words};
 use super::scan::{Mode, Scan};
+use super::vocabulary::Use;
 
 static FUNCTIONS: Words<4096> = Words::new(include_bytes!("functions.txt"));
 
 /// Whether a function of `pg_catalog` with this name leaves nothing behind in a session.
 pub fn is_harmless_builtin(name: &[u8]) -> bool {
     FUNCTIONS.contains(name)
+}
+
+/// Whether a function of `pg_catalog` with this name has a rule: those that leave nothing behind, and
+/// those of [`Scan::judge`].
+pub(super) fn is_judged(name: &[u8]) -> bool {
+    let lock = || {
+        let name = name.strip_suffix(b"_shared").unwrap_or(name);
+        matches!(
+            name,
+            b"pg_advisory_lock"
+                | b"pg_try_advisory_lock"
+                | b"pg_advisory_unlock"
+                | b"pg_advisory_unlock_all"
+        )
+    };
+    is_harmless_builtin(name)
+        || matches!(
+            name,
+            b"set_config" | b"nextval" | b"setval" | b"currval" | b"lastval" | b"setseed"
+        )
+        || lock()
 }
 
 /// What may precede a parenthesis without being a call: PostgreSQL's reserved words and those
@@ -117,10 +139,13 @@ impl Scan<'_> {
         let schema = self.recent(4).filter(|_| qualified);
         match schema.map(|schema| (self.fold(schema), schema.kind)) {
             Some((schema, kind)) if schema.bytes() != b"pg_catalog" => {
-                // The vocabulary has been asked for the name; it does not know what is temporary.
+                // The vocabulary does not know what is temporary.
                 let may_be_temp =
                     kind == Kind::UnicodeName || schema.bytes().starts_with(b"pg_temp");
-                if may_be_temp || !self.is_known {
+                // Those of information_schema are in SQL, and read only (`_pg_expandarray`).
+                let is_postgresqls = schema.bytes() == b"information_schema"
+                    && self.fold(name).bytes().starts_with(b"_pg_");
+                if may_be_temp || !(is_postgresqls || self.is_function(name)) {
                     self.unknown_call();
                 }
             }
@@ -167,6 +192,9 @@ impl Scan<'_> {
             Some(Kind::Comma) if self.here.with_lists & bit(outer) != 0 => return true,
             _ => {}
         }
+        if self.here.places.is_alias(name) {
+            return true;
+        }
         if name.kind != Kind::Word {
             return false;
         }
@@ -178,9 +206,31 @@ impl Scan<'_> {
             b"sets" => self.is(before, b"grouping"),
             b"materialized" => self.is(before, b"as") || self.is(before, b"not"),
             b"insert" => self.is(before, b"then"),
+            b"copy" => before.is_none(),
+            b"operator" => before.is_some_and(|token| self.ends_operand(token)),
+            b"bernoulli" | b"system" => self.is(before, b"tablesample"),
+            b"stdin" | b"stdout" if self.here.command == Command::Copy => {
+                self.is(before, b"from") || self.is(before, b"to")
+            }
+            b"columns" => before.is_some_and(|token| token.kind == Kind::Text),
             word => {
                 KEYWORDS.contains(word) || (self.is_definition() && DEFINITION_WORDS.contains(word))
             }
+        }
+    }
+
+    /// Whether an operator may follow.
+    fn ends_operand(&self, token: Token) -> bool {
+        match token.kind {
+            Kind::Word => !is_keyword(self.fold(token).bytes()),
+            Kind::QuotedName
+            | Kind::UnicodeName
+            | Kind::Text
+            | Kind::Number
+            | Kind::Parameter
+            | Kind::CloseParen
+            | Kind::CloseBracket => true,
+            _ => false,
         }
     }
 
@@ -205,10 +255,16 @@ impl Scan<'_> {
             b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
                 self.facts.releases |= PinSet::ADVISORY_LOCK;
             }
-            // The vocabulary has been asked for the name.
-            other if self.is_known && !has_hidden_effects(other) => {}
+            // The vocabulary has been asked for what it does.
+            other if !has_hidden_effects(other) && self.is_function(name) => {}
             _ => self.unknown_call(),
         }
+    }
+
+    /// Whether the database has a function with this name, or a type that a call casts to.
+    fn is_function(&self, name: Token) -> bool {
+        let name = Stored::of(name, self.text);
+        [Use::Function, Use::Type].iter().any(|used_as| self.vocabulary.has(name.bytes(), *used_as))
     }
 
     fn config_call(&mut self) {

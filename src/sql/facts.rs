@@ -52,7 +52,7 @@ bitflags::bitflags! {
 /// Everything here errs on the side of more: an effect that is listed may not come about (the
 /// statement fails, the branch is not taken). What triggers, rules, views, defaults, operators,
 /// casts and function overloads in other schemas do is not in the text. It is in the facts if the
-/// [`Vocabulary`](super::Vocabulary) knows the database. That a table goes to `pg_temp` because
+/// [`Vocabulary`](super::Vocabulary) has the names that the text uses; if it has not, the text is tainted. That a table goes to `pg_temp` because
 /// `search_path` begins with it is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

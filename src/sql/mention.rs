@@ -6,7 +6,7 @@
 
 use super::facts::Names;
 use super::lex::{Kind, Token};
-use super::names::{NAME_MAX, is_word};
+use super::names::{NAME_MAX, Stored, is_word};
 use super::scan::Scan;
 use super::vocabulary::Meaning;
 
@@ -42,14 +42,18 @@ impl Scan<'_> {
             Kind::UnicodeName => {
                 self.mentions.pg_settings = true;
                 self.mentions.meaning |= self.vocabulary.unreadable_word();
+                self.place(token, b"");
             }
-            Kind::Operator if self.is_known => {
-                self.mentions.meaning |= self.vocabulary.operator(token.bytes(self.text));
+            Kind::Operator => {
+                let symbol = token.bytes(self.text);
+                self.mentions.meaning |= self.vocabulary.operator(symbol);
+                self.place(token, symbol);
             }
             Kind::Text | Kind::DollarText | Kind::EscapeText | Kind::UnicodeText => {
                 self.mention_string(token);
+                self.place(token, b"");
             }
-            _ => {}
+            _ => self.place(token, b""),
         }
     }
 
@@ -59,14 +63,13 @@ impl Scan<'_> {
         if matches!(word.len(), 4 | 5 | 6 | 11) {
             self.keyword(word);
         }
+        let name = Stored::of_word(word);
         if self.is_known {
-            let mut folded = [0; NAME_MAX];
-            let len = word.len().min(NAME_MAX);
-            for (to, from) in folded.iter_mut().zip(word) {
-                *to = from.to_ascii_lowercase();
-            }
-            self.identifier(folded.get(..len).unwrap_or_default());
+            self.identifier(name.bytes());
+        } else {
+            self.foreign_word(name.bytes());
         }
+        self.place(token, name.bytes());
     }
 
     fn keyword(&mut self, word: &[u8]) {
@@ -90,19 +93,10 @@ impl Scan<'_> {
         let bytes = token.bytes(self.text);
         let inner = bytes.get(1..bytes.len().saturating_sub(1)).unwrap_or_default();
         self.mentions.pg_settings |= inner == b"pg_settings";
-        if !self.is_known {
-            return;
-        }
-        let (mut name, mut len) = ([0; NAME_MAX], 0);
-        let mut bytes = inner.iter();
-        while let (Some(&byte), Some(to)) = (bytes.next(), name.get_mut(len)) {
-            *to = byte;
-            len += 1;
-            if byte == b'"' {
-                bytes.next();
-            }
-        }
-        self.identifier(name.get(..len).unwrap_or_default());
+        let name = Stored::of_quoted(inner);
+        self.identifier(name.bytes());
+        self.here.places.is_unknown |= !self.is_known;
+        self.place(token, name.bytes());
     }
 
     fn identifier(&mut self, name: &[u8]) {

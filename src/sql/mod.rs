@@ -13,6 +13,7 @@
 )]
 
 mod boundary;
+mod builtins;
 mod calls;
 mod command;
 mod databases;
@@ -23,6 +24,8 @@ mod lex;
 mod mention;
 mod names;
 mod outline;
+mod place_words;
+mod places;
 mod prepared;
 mod routine;
 mod rules;
@@ -33,6 +36,7 @@ mod skeleton;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod vocabulary;
 
 pub use boundary::{Statements, statements};
@@ -48,6 +52,6 @@ pub use rules::{Encoding, ReadUnder, Readable, Rules, encoding_name, make_readab
 pub use scan::facts;
 pub use setting_names::{custom_setting_name, setting_names};
 pub use skeleton::{Skeleton, skeleton};
-pub use vocabulary::{Meaning, NoVocabulary, Vocabulary};
+pub use vocabulary::{EveryName, Meaning, NoVocabulary, Use, Vocabulary};
 
 pub use calls::is_harmless_builtin;

@@ -54,6 +54,54 @@ impl Folded {
     }
 }
 
+/// A name as PostgreSQL stores it: folded, without quotes, cut. Empty if it is written with `U&`.
+pub(super) struct Stored {
+    bytes: [u8; NAME_MAX],
+    len: usize,
+}
+
+impl Stored {
+    #[inline]
+    pub(super) fn of(token: Token, text: &[u8]) -> Self {
+        let bytes = token.bytes(text);
+        match token.kind {
+            Kind::Word => Self::of_word(bytes),
+            Kind::QuotedName => {
+                Self::of_quoted(bytes.get(1..bytes.len().saturating_sub(1)).unwrap_or_default())
+            }
+            _ => Self { bytes: [0; NAME_MAX], len: 0 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_word(word: &[u8]) -> Self {
+        let mut name = Self { bytes: [0; NAME_MAX], len: word.len().min(NAME_MAX) };
+        for (to, from) in name.bytes.iter_mut().zip(word) {
+            *to = from.to_ascii_lowercase();
+        }
+        name
+    }
+
+    /// Of what lies between the quotes.
+    pub(super) fn of_quoted(inner: &[u8]) -> Self {
+        let mut name = Self { bytes: [0; NAME_MAX], len: 0 };
+        let mut inner = inner.iter();
+        while let (Some(&byte), Some(to)) = (inner.next(), name.bytes.get_mut(name.len)) {
+            *to = byte;
+            name.len += 1;
+            if byte == b'"' {
+                inner.next();
+            }
+        }
+        name
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
 /// A set of lower-case words, hashed at compile time. `N` is a power of two above their number.
 pub(super) struct Words<const N: usize> {
     /// One word a line.

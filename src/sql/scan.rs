@@ -14,6 +14,7 @@ use super::facts::{Facts, PinSet, Settings};
 use super::lex::{Kind, Lexer, Token};
 use super::mention::Mentions;
 use super::names::{Folded, is_word};
+use super::places::Places;
 use super::routine::Language;
 use super::vocabulary::{Meaning, Vocabulary};
 use smallvec::SmallVec;
@@ -90,6 +91,8 @@ pub(super) struct Here {
     pub(super) on_groups: u64,
     /// Inside the arguments of `set_config`.
     pub(super) config: Option<ConfigCall>,
+    /// Where it uses names, and whether the database has them.
+    pub(super) places: Places,
 }
 
 impl<'a> Scan<'a> {
@@ -138,6 +141,7 @@ impl<'a> Scan<'a> {
         let token = self.peek()?;
         self.facts.broken |= token.kind == Kind::Unterminated;
         self.boundary.feed(token, self.text);
+        // It looks at the tokens before this one.
         self.mention(token);
         if let Some(slot) = self.recent.get_mut(self.taken % MEMORY) {
             *slot = token;
@@ -151,6 +155,11 @@ impl<'a> Scan<'a> {
     pub(super) fn recent(&self, back: usize) -> Option<Token> {
         let index = self.taken.checked_sub(back)?;
         self.recent.get(index % MEMORY).copied()
+    }
+
+    /// Whether the token that is being taken is the second of its statement.
+    pub(super) fn is_second(&self) -> bool {
+        self.taken == 1
     }
 
     /// Whether a token is the given keyword (lower case), unquoted.
@@ -204,7 +213,8 @@ impl<'a> Scan<'a> {
         }
         self.facts.copy |= command == Command::Copy;
         self.facts.transaction |= command.is_transaction_control();
-        if command == Command::Other && self.language == Language::Sql {
+        let uses_unknown = self.end_places();
+        if uses_unknown || (command == Command::Other && self.language == Language::Sql) {
             self.opaque();
         }
         if self.here.defines {

@@ -24,10 +24,29 @@ bitflags::bitflags! {
     }
 }
 
+/// What a text uses a name as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Use {
+    /// It calls a function, an aggregate or a procedure.
+    Function,
+    /// It reads or writes a table, a view and the like.
+    Relation,
+    /// It casts to a type.
+    Type,
+    /// It applies an operator.
+    Operator,
+}
+
 /// Knows what the names of one database mean.
 pub trait Vocabulary {
-    /// Whether the database's objects are known. If not, a function that is called may do anything.
+    /// Whether the database's objects are known. If not, every name that is not PostgreSQL's own may do
+    /// anything.
     fn is_known(&self) -> bool;
+
+    /// Whether the database has something of that kind with this name, in any schema. What it does is
+    /// the answer of [`Self::word`] and [`Self::operator`]; what is not there may do anything, because
+    /// somebody may just have created it. PostgreSQL's own names are not asked for.
+    fn has(&self, name: &[u8], used_as: Use) -> bool;
 
     /// Of an identifier, as PostgreSQL compares it: folded, without quotes, cut to 63 bytes. The bytes
     /// of one that is not ASCII are in the client's encoding.
@@ -53,6 +72,46 @@ pub struct NoVocabulary;
 impl Vocabulary for NoVocabulary {
     fn is_known(&self) -> bool {
         false
+    }
+
+    fn has(&self, _: &[u8], _: Use) -> bool {
+        false
+    }
+
+    fn word(&self, _: &[u8]) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn operator(&self, _: &[u8]) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn unreadable_word(&self) -> Meaning {
+        Meaning::empty()
+    }
+
+    fn definition(&self) -> Meaning {
+        // An event trigger may do anything.
+        Meaning::TOUCHES | Meaning::MOVES_SEQUENCE | Meaning::SETS_LOCAL
+    }
+
+    fn maintenance(&self) -> Meaning {
+        Meaning::empty()
+    }
+}
+
+/// The database has every name, and none does anything beyond its transaction: what is left is what the
+/// text itself says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EveryName;
+
+impl Vocabulary for EveryName {
+    fn is_known(&self) -> bool {
+        true
+    }
+
+    fn has(&self, _: &[u8], _: Use) -> bool {
+        true
     }
 
     fn word(&self, _: &[u8]) -> Meaning {

@@ -7,7 +7,8 @@ use howdah::backend::server::Server;
 use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::backend::welcome::Welcomes;
-use howdah::catalog::Catalog;
+use howdah::catalog::rows::{NameRow, Object, RELATION};
+use howdah::catalog::{Builder, Catalog, Snapshot};
 use howdah::metrics::{PoolTraffic, Totals};
 use howdah::net::{Endpoints, NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
@@ -18,6 +19,7 @@ use howdah::session::common::Common;
 use howdah::session::route::{Mode, Options, Route, StatePolicy};
 use howdah::session::worker::Worker;
 use howdah::session::{Arrival, run};
+use howdah::sql::Meaning;
 use howdah::wire::{self, First, server};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -121,6 +123,14 @@ pub(crate) fn play(setup: Setup, test: impl AsyncFnOnce(Rc<Stage>)) {
     });
 }
 
+/// A database with one table, `t`, that does nothing to a session.
+fn snapshot() -> Snapshot {
+    let mut builder = Builder::default();
+    let (object, meaning) = (Object { class: RELATION, oid: 20_000 }, Meaning::empty());
+    builder.name(&NameRow { object, name: b"t", meaning });
+    builder.finish()
+}
+
 impl Stage {
     fn new(setup: Setup) -> Rc<Self> {
         let directory = tempfile::tempdir().expect("a directory");
@@ -155,7 +165,7 @@ impl Stage {
             replaced: tokio::sync::Notify::new(),
         });
         let (traffic, options) = (Arc::new(PoolTraffic::new(2)), Arc::new(setup.options.clone()));
-        let catalog = Catalog::new("shop", &Arc::default());
+        let catalog = Catalog::with_snapshot("shop", snapshot());
         let route =
             Arc::new(Route::new(("shop", "bob"), (pool, traffic), (account, catalog), options));
         let tcp = TcpOptions {

@@ -186,7 +186,7 @@ fn pins() {
 #[test]
 fn taints() {
     check(&[
-        ("DO $$ BEGIN PERFORM 1; END $$", "1 Do taint"),
+        ("DO $$ BEGIN PERFORM 1; END $$", "1 Do"),
         ("CALL p(1)", "1 Call taint"),
         ("EXECUTE p(1)", "1 Execute executes"),
         ("EXPLAIN EXECUTE p", "1 Explain executes"),

@@ -2,14 +2,48 @@
 
 mod effects;
 mod lexical;
+mod places;
 mod properties;
 mod vocabulary;
 
-use super::{Facts, NoVocabulary, Settings};
+use super::{EveryName, Facts, Meaning, Settings, Use, Vocabulary};
 
-/// What a text shows without knowledge of the database.
+/// The database has every relation and operator, and no function and type.
+struct NoFunctions;
+
+impl Vocabulary for NoFunctions {
+    fn is_known(&self) -> bool {
+        true
+    }
+
+    fn has(&self, _: &[u8], used_as: Use) -> bool {
+        matches!(used_as, Use::Relation | Use::Operator)
+    }
+
+    fn word(&self, name: &[u8]) -> Meaning {
+        EveryName.word(name)
+    }
+
+    fn operator(&self, symbol: &[u8]) -> Meaning {
+        EveryName.operator(symbol)
+    }
+
+    fn unreadable_word(&self) -> Meaning {
+        EveryName.unreadable_word()
+    }
+
+    fn definition(&self) -> Meaning {
+        EveryName.definition()
+    }
+
+    fn maintenance(&self) -> Meaning {
+        EveryName.maintenance()
+    }
+}
+
+/// What a text shows by itself: relations do nothing, functions that are not PostgreSQL's may.
 fn facts(text: &[u8], standard_conforming_strings: bool) -> Facts {
-    super::facts(text, standard_conforming_strings, &NoVocabulary)
+    super::facts(text, standard_conforming_strings, &NoFunctions)
 }
 
 /// What is remarkable about a text, in the order of the fields of [`Facts`].
