@@ -31,7 +31,7 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
-        if self.state.statements.are_in_doubt(bound.server()) {
+        if self.must_await_names(bound) {
             return Self::wait_for_answers(bound, pieces);
         }
         match header.tag {

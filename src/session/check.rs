@@ -73,13 +73,25 @@ OPERATOR(pg_catalog.||) pg_catalog.count(*)::pg_catalog.text FROM \
 (SELECT pg_catalog.left(name, 7) OPERATOR(pg_catalog.=) 'howdah_' \
 FROM pg_catalog.pg_prepared_statements) AS p (o) GROUP BY o";
 
+/// Custom settings that functions name which were made last. A catalog that was read before does not
+/// know them.
+const OF_NEW_FUNCTIONS: &[u8] = b" \
+UNION ALL SELECT n, pg_catalog.current_setting(n, true) FROM (SELECT DISTINCT pg_catalog.lower(m[1]) \
+FROM (SELECT prosrc FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>=) 16384 \
+ORDER BY oid DESC LIMIT 1000) AS p, \
+pg_catalog.regexp_matches(prosrc, '([A-Za-z_][A-Za-z0-9_]*[.][A-Za-z_][A-Za-z0-9_]*)', 'g') AS m \
+WHERE prosrc OPERATOR(pg_catalog.~*) 'set_config|SET' AND pg_catalog.length(m[1]) OPERATOR(pg_catalog.<) 64) \
+AS f (n) WHERE pg_catalog.current_setting(n, true) OPERATOR(pg_catalog.<>) ''";
+
 /// The query that asks for all of it. Custom settings that the server's `connect_query` has made
 /// are asked for as well: the session may have changed or undone them. `others`: names that the
-/// database's functions know.
+/// database's functions know. `asks_new_functions`: those of functions that were made
+/// last are asked for as well.
 pub(super) fn query<'a>(
     custom: &'a CustomSettings,
     baseline: &'a Settings,
     others: &'a [Box<str>],
+    asks_new_functions: bool,
 ) -> Vec<u8> {
     let own = custom.names();
     let of_baseline = baseline.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
@@ -92,7 +104,8 @@ pub(super) fn query<'a>(
             all.push(name);
         }
     }
-    ask_listed(all.into_iter(), OBJECTS)
+    let news = if asks_new_functions { OF_NEW_FUNCTIONS } else { b"" };
+    ask_listed(all.into_iter(), &[OBJECTS, news].concat())
 }
 
 /// The same when the session's `statement_timeout` is too short for it: in a transaction of its own,
@@ -131,7 +144,11 @@ pub(super) fn read(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<State> {
             state.take_sign(&value?)?;
             continue;
         };
-        state.settings.push(read_listed(&name, value.as_deref())?);
+        let setting = read_listed(&name, value.as_deref())?;
+        // A function may name one that the session has named.
+        if !state.settings.contains(&setting) {
+            state.settings.push(setting);
+        }
     }
     if let Some(value) = statement_timeout {
         state.settings.retain(|(name, _)| name != "statement_timeout");
@@ -229,7 +246,7 @@ mod tests {
         let pair = |name: &str| (name.to_owned(), "1".to_owned());
         let baseline = Settings::of([pair("app.a"), pair("app.b"), pair("work_mem")]);
         let others: [Box<str>; 2] = ["app.b".into(), "app.c".into()];
-        let sql = String::from_utf8(query(&custom, &baseline, &others)).unwrap();
+        let sql = String::from_utf8(query(&custom, &baseline, &others, true)).unwrap();
         for name in ["app.a", "app.b", "app.c"] {
             assert_eq!(sql.matches(&format!("SELECT '{name}'")).count(), 1, "{sql}");
         }

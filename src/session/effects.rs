@@ -99,8 +99,12 @@ pub(super) fn effects_of(
     effects.set(Effects::RULES, outline.changes_rules || hidden || unnamed);
     effects.set(Effects::WRITES, outline.writes || facts.writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
-    let computes = vocabulary.is_known() && facts.computes_setting && outline.sets;
+    let computes = facts.computes_setting && outline.sets;
     effects.set(Effects::COMPUTES_SETTING, computes);
+    if outline.is_alone && !facts.pins.contains(PinSet::SEQUENCE) && !facts.currval {
+        // Nothing of ours may stand in front of it in its batch.
+        effects -= Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES;
+    }
     effects.set(Effects::DEFINES, facts.ddl);
     effects.set(Effects::MAY_DEFINE, facts.may_hide_ddl);
     let vacated = sql::databases_vacated(text, rules.are_conforming());

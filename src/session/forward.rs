@@ -19,6 +19,12 @@ use crate::backend::state::{Kind, Reply, kind_of};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable, Rules};
 use crate::wire::{self, HEADER_LEN, Header, client};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// PostgreSQL waits for others to leave a database for five seconds.
+const VACATING: u32 = 50;
+const VACATING_PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a message.
 pub(super) enum Taken {
@@ -201,7 +207,9 @@ impl Client {
         let effects = bound.effects;
         let server = bound.server();
         let readable = self.state.reading.read(sql);
-        if readable.is_none() && server.replies.awaits_ready() {
+        // A copy waits for more of the client's, so that nothing can be waited for behind it.
+        let can_wait = !server.replies.awaits_copy_end();
+        if readable.is_none() && can_wait && server.replies.awaits_ready() {
             return Err(());
         }
         let database = &self.route.database;
@@ -251,6 +259,13 @@ impl Client {
         }
     }
 
+    /// Whether an answer that is awaited decides what the client's names mean. A copy waits for more
+    /// of the client's, so that nothing can be waited for behind it.
+    pub(super) fn must_await_names(&self, bound: &mut Bound) -> bool {
+        let server = bound.server();
+        !server.replies.awaits_copy_end() && self.state.statements.are_in_doubt(server)
+    }
+
     /// Waits until everything that was sent is answered.
     pub(super) fn wait_for_answers(bound: &mut Bound, pieces: &mut Pieces<'_>) -> Taken {
         if bound.server().replies.has_open_batch() {
@@ -278,9 +293,7 @@ impl Client {
                 ReadText { effects: Effects::UNSEEN, run, readable: None }
             }
         };
-        if text.effects.contains(Effects::NAMES)
-            && self.state.statements.are_in_doubt(bound.server())
-        {
+        if text.effects.contains(Effects::NAMES) && self.must_await_names(bound) {
             return Self::wait_for_answers(bound, pieces);
         }
         if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
@@ -380,9 +393,21 @@ impl Client {
     pub(super) fn vacate_databases(&self, sql: &[u8]) {
         let Some(readable) = self.state.reading.read(sql) else { return };
         let address = &self.route.account.address;
-        for name in sql::databases_vacated(&readable.text, readable.rules.are_conforming()) {
-            self.worker.common.pools.close_idle_servers_of(&name, Some(address));
+        let names = sql::databases_vacated(&readable.text, readable.rules.are_conforming());
+        let pools = &self.worker.common.pools;
+        for name in &names {
+            pools.close_idle_servers_of(name, Some(address));
         }
+        // PostgreSQL waits as long for others to leave; a server may come back meanwhile.
+        let (pools, address) = (Arc::clone(pools), address.clone());
+        tokio::task::spawn_local(async move {
+            for _ in 0..VACATING {
+                tokio::time::sleep(VACATING_PAUSE).await;
+                for name in &names {
+                    pools.close_idle_servers_of(name, Some(&address));
+                }
+            }
+        });
     }
 
     /// A batch has been sent whole. What is behind it may use defaults that are still to be restored.

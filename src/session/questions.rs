@@ -133,11 +133,11 @@ impl Client {
     }
 
     fn check_query(&self, bound: &mut Bound) -> Vec<Vec<u8>> {
-        let snapshot = self.route.catalog.snapshot();
-        let snapshot = snapshot.filter(|_| bound.effects.contains(Effects::UNKNOWN_SETTINGS));
+        let is_opaque = bound.effects.contains(Effects::UNKNOWN_SETTINGS);
+        let snapshot = self.route.catalog.snapshot().filter(|_| is_opaque);
         let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
         let baseline = bound.lease.server().baseline.settings();
-        let sql = check::query(&self.state.custom, baseline, others);
+        let sql = check::query(&self.state.custom, baseline, others, is_opaque);
         if bound.failed_checks == 0 { vec![sql] } else { check::without_limits(sql) }
     }
 

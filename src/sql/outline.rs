@@ -16,6 +16,8 @@ pub struct Outline {
     pub commits: bool,
     /// It may set something, for the session or for the transaction.
     pub sets: bool,
+    /// It does not run in a transaction block (VACUUM, CREATE DATABASE and the like).
+    pub is_alone: bool,
     /// It may change by which [`Rules`] the texts behind it are read.
     pub changes_rules: bool,
 }
@@ -70,9 +72,12 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
         let Some(first) = tokens.find(|token| token.kind != Kind::OpenParen) else { continue };
         outline.begin(first.bytes(own));
         let (mut transaction, mut copies_out, mut depth) = (false, false, 0_u32);
-        let mut before = None;
+        let mut before: Option<Token> = None;
         for token in tokens {
             let word = token.bytes(own);
+            if before.is_none() {
+                outline.is_alone |= is_alone(first.bytes(own), word);
+            }
             match token.kind {
                 Kind::OpenParen => {
                     depth = depth.saturating_add(1);
@@ -94,6 +99,17 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
     }
     outline.changes_rules &= outline.sets;
     outline
+}
+
+/// Whether a statement that begins with these words does not run in a transaction block.
+fn is_alone(first: &[u8], second: &[u8]) -> bool {
+    let is = |word: &[u8], list: &[&[u8]]| list.iter().any(|known| is_word(word, known));
+    is(first, &[b"vacuum", b"reindex", b"cluster"])
+        || (is(first, &[b"create", b"drop", b"alter"])
+            && is(
+                second,
+                &[b"database", b"tablespace", b"index", b"unique", b"subscription", b"system"],
+            ))
 }
 
 impl Outline {
