@@ -97,6 +97,13 @@ impl Client {
             }
             tag => {
                 if tag == client::FUNCTION_CALL {
+                    // An argument may be the name of a setting.
+                    let custom = &mut self.state.custom;
+                    _ = client::arguments(body, |value| {
+                        if let Some(name) = sql::custom_setting_name(value) {
+                            custom.note(&name);
+                        }
+                    });
                     self.sends(bound, Effects::UNSEEN);
                 }
                 if let Some(kind) = kind_of(tag, 0) {

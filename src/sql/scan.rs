@@ -264,7 +264,8 @@ impl<'a> Scan<'a> {
             || meaning.contains(Meaning::MOVES_SEQUENCE)
             || (writes && meaning.contains(Meaning::MOVES_SEQUENCE_ON_WRITE))
             || (!self.is_known && (writes || facts.taint));
-        if facts.taint || facts.settings == Settings::Unknown || !self.parameters.is_empty() {
+        let may_name = facts.taint || facts.executes || facts.settings == Settings::Unknown;
+        if may_name || !self.parameters.is_empty() {
             facts.custom_settings = literals;
             facts.by_value |= has_string;
         }

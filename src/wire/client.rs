@@ -195,9 +195,18 @@ pub fn read_bind(start: &[u8]) -> Option<Bind<'_>> {
 
 /// Calls `value` with each parameter of a Bind's body, in whatever format, but for NULL. `None` when
 /// the body makes no sense or is not whole.
-pub fn parameters<'a>(body: &'a [u8], mut value: impl FnMut(&'a [u8])) -> Option<()> {
+pub fn parameters<'a>(body: &'a [u8], value: impl FnMut(&'a [u8])) -> Option<()> {
     let names = read_bind(body)?;
-    let mut rest = body.get(names.names_len..)?;
+    values(body.get(names.names_len..)?, value)
+}
+
+/// The same with each argument of a FunctionCall's body, which begins with the function's OID.
+pub fn arguments<'a>(body: &'a [u8], value: impl FnMut(&'a [u8])) -> Option<()> {
+    values(body.get(4..)?, value)
+}
+
+/// Formats and values, as Bind and FunctionCall have them.
+fn values<'a>(mut rest: &'a [u8], mut value: impl FnMut(&'a [u8])) -> Option<()> {
     let mut take = |n: usize| {
         let (taken, behind) = rest.split_at_checked(n)?;
         rest = behind;

@@ -113,10 +113,27 @@ impl Play<'_> {
         for sql in &self.script.setup {
             self.stage.admin(sql)?;
         }
+        if !self.script.setup.is_empty() {
+            self.announce()?;
+        }
         for step in &self.script.steps {
             self.step(step)?;
         }
         self.part()
+    }
+
+    /// Changes the catalog in the place that is tried, so that it reads the catalog again. It hears
+    /// from elsewhere only after a while that there are other objects than those of the script before.
+    fn announce(&self) -> Result<(), String> {
+        let mut wire = Wire::login(self.stage.address, RIDER, &self.stage.database);
+        for sql in ["CREATE SEQUENCE announcement", "DROP SEQUENCE announcement"] {
+            let frames = wire.query(sql);
+            if frames.iter().any(|frame| frame.tag == b'E') {
+                return Err(format!("{sql}: {}", lines(&frames)));
+            }
+        }
+        wire.disconnect();
+        Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -144,6 +161,9 @@ impl Play<'_> {
                 self.stage.admin("RESET ROLE")?;
                 self.stage.admin(sql)?;
                 self.stage.admin(&format!("SET ROLE {RIDER}"))?;
+                if sql.starts_with("CREATE EVENT TRIGGER") {
+                    self.announce()?;
+                }
             }
             Step::Wait(sql) => self.wait(sql)?,
         }
