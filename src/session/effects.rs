@@ -99,7 +99,8 @@ pub(super) fn effects_of(
     effects.set(Effects::RULES, outline.changes_rules || hidden || unnamed);
     effects.set(Effects::WRITES, outline.writes || facts.writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
-    let computes = facts.computes_setting && outline.sets;
+    // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
+    let computes = facts.computes_setting && outline.sets && !facts.may_hide_ddl;
     effects.set(Effects::COMPUTES_SETTING, computes);
     if outline.is_alone && !facts.pins.contains(PinSet::SEQUENCE) && !facts.currval {
         // Nothing of ours may stand in front of it in its batch.
