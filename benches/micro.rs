@@ -7,10 +7,10 @@
 
 use howdah::backend::state::{Kind, Replies, Reply};
 use howdah::metrics::Queries;
-use howdah::pool::core::{At, Checkout, Core, Kind as Wish, Placed, PoolOptions, Tick};
+use howdah::pool::core::{At, Checkout, Core, Kind as RequestKind, Placed, PoolOptions, Tick};
 use howdah::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId, WorkerId};
 use howdah::session::effects::Effects;
-use howdah::session::texts::{Text, Texts};
+use howdah::session::text_cache::{Text, TextCache};
 use howdah::sql::Rules;
 use howdah::{sql, wire};
 use std::hint::black_box;
@@ -69,8 +69,8 @@ fn facts(count: u64) {
     }
 }
 
-fn texts() -> Texts {
-    Texts::new(&Arc::new(Queries::new(1, 100)), 0)
+fn texts() -> TextCache {
+    TextCache::new(&Arc::new(Queries::new(1, 100)), 0)
 }
 
 /// The same, and which statement it is, of a prepared statement's text that came before.
@@ -144,7 +144,8 @@ fn replies_extended(count: u64) {
 fn pool_of_one(core: &mut Core<Box<u64>, ()>, at: At) -> PoolId {
     let key = PoolKey { database: DatabaseId(0), node: NodeId(0), user: UserId(0) };
     let pool = core.add_pool(key, &PoolOptions::default(), at.now);
-    let Checkout::Waiting(waiter) = core.checkout(pool, Wish::Shared, at, Waker::noop()) else {
+    let Checkout::Waiting(waiter) = core.checkout(pool, RequestKind::Shared, at, Waker::noop())
+    else {
         unreachable!("nothing is open yet");
     };
     let opening = core.take_effects().openings.pop().expect("an opening");
@@ -160,7 +161,8 @@ fn checkout(count: u64) {
     let pool = pool_of_one(&mut core, at);
     for _ in 0..count {
         at.now = at.now.after(10);
-        let Checkout::Ready(ready) = core.checkout(pool, Wish::Shared, at, Waker::noop()) else {
+        let Checkout::Ready(ready) = core.checkout(pool, RequestKind::Shared, at, Waker::noop())
+        else {
             unreachable!("it is idle");
         };
         assert!(matches!(core.put_back(ready.slot, ready.server, at), Placed::Idle));

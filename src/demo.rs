@@ -4,9 +4,9 @@
 //! Ctrl-C, SIGTERM or SIGHUP. Never touches a PostgreSQL server that it did not start. Each child runs in a
 //! process group of its own, so that Ctrl-C reaches us alone and things stop in a sensible order.
 
-mod load;
 mod programs;
 mod servers;
+mod traffic;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -15,9 +15,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::load::{Load, Totals};
 use self::programs::Programs;
 use self::servers::{DATABASE, Servers};
+use self::traffic::{Load, Totals};
 
 /// Client connections of the load.
 const CLIENTS: u32 = 20;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-/// Whose doing it was; the metric label and the log level follow from it.
+/// The side that caused the error. The metric label and the log level follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The client broke a rule or gave up.
@@ -15,11 +15,11 @@ pub enum Side {
     Server,
     /// A limit or a defect of this process.
     Proxy,
-    /// Somebody who operates this process decided so.
+    /// An operator of this process caused it.
     Operator,
 }
 
-/// How much ends with it.
+/// What the error ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// One statement or batch; the session goes on.
@@ -28,21 +28,21 @@ pub enum Scope {
     Session,
 }
 
-/// Whose words errors, and lines of the log that tools read, are in.
+/// The style of error messages and of those log lines that tools read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Words {
-    /// PostgreSQL's, with its codes and with hints.
+pub enum MessageStyle {
+    /// PostgreSQL's messages, with its codes and with hints.
     #[default]
-    PostgreSql,
-    /// PgBouncer's where it has any, for those who run its configuration.
+    Postgres,
+    /// PgBouncer's messages where it has one, for processes that run its configuration.
     PgBouncer,
 }
 
-impl Words {
-    /// One of two texts for the same thing.
+impl MessageStyle {
+    /// The text for this style.
     pub fn choose<T>(self, postgresql: T, pgbouncer: T) -> T {
         match self {
-            Self::PostgreSql => postgresql,
+            Self::Postgres => postgresql,
             Self::PgBouncer => pgbouncer,
         }
     }
@@ -54,9 +54,9 @@ const PGBOUNCER_CODE: &str = "08P01";
 /// An error that a client is going to be told about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Whose doing it was.
+    /// The side that caused it.
     pub side: Side,
-    /// How much ends with it.
+    /// What the error ends.
     pub scope: Scope,
     /// SQLSTATE, five characters (PostgreSQL manual, appendix A).
     pub code: &'static str,
@@ -104,11 +104,11 @@ impl Fault {
         self
     }
 
-    /// The same in these words.
+    /// The same error in this style.
     #[must_use]
-    pub fn in_words(self, words: Words) -> Self {
-        match (words, self.pgbouncer) {
-            (Words::PgBouncer, Some(message)) => Self {
+    pub fn in_style(self, style: MessageStyle) -> Self {
+        match (style, self.pgbouncer) {
+            (MessageStyle::PgBouncer, Some(message)) => Self {
                 code: PGBOUNCER_CODE,
                 message: Cow::Owned(message.into()),
                 hint: Cow::Borrowed(""),
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn in_pgbouncers_words_there_is_one_code_and_no_hint() {
         let fault = Fault::session(Side::Operator, "57P05", "idle").hint("H.").pgbouncer("idle!");
-        assert_eq!(fault.clone().in_words(Words::PostgreSql), fault);
-        let said = fault.in_words(Words::PgBouncer);
+        assert_eq!(fault.clone().in_style(MessageStyle::Postgres), fault);
+        let said = fault.in_style(MessageStyle::PgBouncer);
         assert_eq!((said.code, &*said.message, &*said.hint), ("08P01", "idle!", ""));
         assert_eq!(said.severity(), "FATAL");
         let unknown = Fault::query(Side::Client, "22023", "no").hint("H.");
-        assert_eq!(unknown.clone().in_words(Words::PgBouncer), unknown);
+        assert_eq!(unknown.clone().in_style(MessageStyle::PgBouncer), unknown);
     }
 }

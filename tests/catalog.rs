@@ -6,10 +6,10 @@ mod support;
 use howdah::auth::Credential;
 use howdah::backend::key_cache::KeyCache;
 use howdah::backend::login::{Account, LoginContext, SharedReports, open};
+use howdah::backend::reported_parameters::ReportedParameters;
 use howdah::backend::server::Server;
 use howdah::backend::settings::SettingsTable;
 use howdah::backend::state::Rest;
-use howdah::backend::welcome::Welcomes;
 use howdah::catalog::load::{Fingerprint, read};
 use howdah::catalog::{AskError, Snapshot};
 use howdah::net::{NodeAddress, NodeHost, Resolver, ServerTls, SslMode, TcpOptions};
@@ -204,7 +204,7 @@ impl Database {
             credential: parking_lot::Mutex::new(Credential::None),
             connect_query: None,
             neutral: SettingsTable::default().intern([]),
-            welcomes: Welcomes::default(),
+            reported_parameters: ReportedParameters::default(),
             replaced: tokio::sync::Notify::new(),
         };
         let tcp = TcpOptions {

@@ -1,7 +1,7 @@
 //! What a client's bytes mean without a server: bytes that come later never take back a decision.
 #![no_main]
 
-use howdah::session::state::{HOLD_MAX, Step, unbound};
+use howdah::session::unbound::{HOLD_MAX, Step, unbound};
 use howdah::wire::{HEADER_LEN, header};
 use libfuzzer_sys::fuzz_target;
 

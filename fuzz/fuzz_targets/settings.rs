@@ -29,7 +29,11 @@ fuzz_target!(|data: &[u8]| {
         let sql = alignment(&from, &to, unlisted).join(&b';');
         assert!(sql.is_ascii(), "{}", String::from_utf8_lossy(&sql));
         for conforming in [true, false] {
-            assert!(!facts(&sql, conforming, &NoVocabulary).broken, "{}", String::from_utf8_lossy(&sql));
+            assert!(
+                !facts(&sql, conforming, &NoVocabulary).broken,
+                "{}",
+                String::from_utf8_lossy(&sql)
+            );
             let mut selects = 0;
             for range in statements(&sql, conforming) {
                 let statement = sql[range].trim_ascii();

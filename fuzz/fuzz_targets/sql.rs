@@ -2,7 +2,8 @@
 #![no_main]
 
 use howdah::sql::{
-    Command, Lexer, NoVocabulary, Skeleton, Verb, facts, named_statement, normalise, skeleton, statements,
+    Command, Lexer, NoVocabulary, Skeleton, Verb, facts, named_statement, normalise, skeleton,
+    statements,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -58,7 +59,8 @@ fn alike(data: &[u8]) {
         return;
     }
     for conforming in [true, false] {
-        let (first, second) = (facts(data, conforming, &NoVocabulary), facts(&other, conforming, &NoVocabulary));
+        let (first, second) =
+            (facts(data, conforming, &NoVocabulary), facts(&other, conforming, &NoVocabulary));
         assert_eq!(first.by_value, second.by_value);
         assert!(first.by_value || first == second);
         let (mut one, mut two) = (Vec::new(), Vec::new());

@@ -12,7 +12,9 @@
 
 use std::ops::Range;
 
-use crate::sql::{Kind, Lexer, NoVocabulary, Skeleton, Token, facts, normalise, skeleton, statements};
+use crate::sql::{
+    Kind, Lexer, NoVocabulary, Skeleton, Token, facts, normalise, skeleton, statements,
+};
 
 use crate::form;
 use crate::postgres::{self, Scan, Scanned};

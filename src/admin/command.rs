@@ -1,7 +1,7 @@
 //! What a text of the console asks for.
 //!
-//! The words are PgBouncer's; `SELECT pools` is `SHOW pools`. What drivers and monitors send of
-//! their own accord is answered and does nothing.
+//! The words are PgBouncer's; `SELECT pools` is `SHOW pools`. Statements that drivers and monitors
+//! send by themselves are answered and do nothing.
 
 use crate::fault::{Fault, Side};
 use crate::sql::{Kind, Lexer, Token};
@@ -127,7 +127,7 @@ pub enum Shutdown {
     WaitForClients,
 }
 
-/// What drivers send of their own accord.
+/// Statements that drivers send by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Harmless {
     /// Begin, with its tag.

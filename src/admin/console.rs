@@ -13,14 +13,14 @@ mod portal;
 
 use super::command::{Command, Harmless};
 use super::table::{self, Value, framed};
-use crate::fault::{Fault, Side, Words};
+use crate::fault::{Fault, MessageStyle, Side};
 use crate::sql;
 use crate::wire::{self, client, server};
 use portal::Portal;
 use std::collections::{HashMap, VecDeque};
 
 /// What a client is told at login: ParameterStatus by name.
-pub const WELCOME: &[(&str, &str)] = &[
+pub const LOGIN_PARAMETERS: &[(&str, &str)] = &[
     ("server_version", concat!(env!("CARGO_PKG_VERSION"), "/howdah")),
     ("server_encoding", "UTF8"),
     ("client_encoding", "UTF8"),
@@ -67,7 +67,7 @@ enum Running {
 #[derive(Debug)]
 pub struct Console {
     may_order: bool,
-    words: Words,
+    style: MessageStyle,
     statements: HashMap<Box<[u8]>, Option<Command>>,
     portals: HashMap<Box<[u8]>, Portal>,
     running: Option<Running>,
@@ -77,10 +77,10 @@ pub struct Console {
 
 impl Console {
     /// A client that may only look, or also order.
-    pub fn new(may_order: bool, words: Words) -> Self {
+    pub fn new(may_order: bool, style: MessageStyle) -> Self {
         Self {
             may_order,
-            words,
+            style,
             statements: HashMap::new(),
             portals: HashMap::new(),
             running: None,
@@ -157,7 +157,7 @@ impl Console {
             self.status = wire::FAILED;
         }
         // PgBouncer's console has one code, too, and ours has its texts. What to do stays.
-        let said = fault.clone().pgbouncer(fault.message.clone()).in_words(self.words);
+        let said = fault.clone().pgbouncer(fault.message.clone()).in_style(self.style);
         let said = said.hint(fault.hint.clone());
         wire::fault(out, &said);
     }
@@ -198,7 +198,7 @@ impl Console {
                 self.running = Some(Running::Query(command.clone(), commands));
                 return Step::Run(command);
             };
-            let outcome = self.humour(harmless);
+            let outcome = self.answer_harmless(harmless);
             self.answer_query(&command, outcome, out);
         }
         server::ready(out, self.status);
@@ -238,8 +238,8 @@ impl Console {
             .hint("Users in admin_users may do this; those in stats_users may only SHOW."))
     }
 
-    /// Does what drivers expect.
-    fn humour(&mut self, harmless: &Harmless) -> Outcome {
+    /// Answers a statement that does nothing.
+    fn answer_harmless(&mut self, harmless: &Harmless) -> Outcome {
         match harmless {
             Harmless::Begin(_) => self.status = wire::IN_TRANSACTION,
             Harmless::End(_) => self.status = wire::IDLE,
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn queries_one_or_several() {
-        let console = &mut Console::new(true, Words::default());
+        let console = &mut Console::new(true, MessageStyle::default());
         assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
         assert_eq!(ask(console, "SHOW POOLS; PAUSE;"), "T D D D C:SHOW C:PAUSE Z:I");
         assert_eq!(ask(console, ""), "I Z:I");
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn batches() {
-        let console = &mut Console::new(true, Words::default());
+        let console = &mut Console::new(true, MessageStyle::default());
         let all = talk(console, &batch("SHOW POOLS", &[0, 0], 0));
         assert_eq!(all, "1 2 T D D D C:SHOW Z:I");
         assert_eq!(talk(console, &batch("SHOW POOLS", &[0, 1, 0, 1], 2)), "1 2 T D D s Z:I");
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_only_the_driver_needs() {
-        let console = &mut Console::new(true, Words::default());
+        let console = &mut Console::new(true, MessageStyle::default());
         assert_eq!(ask(console, "BEGIN"), "C:BEGIN Z:T");
         assert_eq!(ask(console, "NONSENSE"), "E42601 Z:E");
         assert_eq!(ask(console, "SHOW POOLS"), "E25P02 Z:E");
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn who_may_only_look_orders_nothing() {
-        let console = &mut Console::new(false, Words::default());
+        let console = &mut Console::new(false, MessageStyle::default());
         assert_eq!(ask(console, "SHOW POOLS"), "T D D D C:SHOW Z:I");
         assert_eq!(ask(console, "PAUSE"), "E42501 Z:I");
         assert_eq!(talk(console, &batch("RELOAD", &[0, 0], 0)), "1 2 T E42501 Z:I");
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_ends_the_query() {
-        let mut console = Console::new(true, Words::default());
+        let mut console = Console::new(true, MessageStyle::default());
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
         client::query(&mut bytes, b"PAUSE; SHOW STATE");
         let body = &bytes[wire::HEADER_LEN..];
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn names_as_postgresql_knows_them() {
-        let console = &mut Console::new(true, Words::default());
+        let console = &mut Console::new(true, MessageStyle::default());
         let mut bytes = Vec::new();
         client::parse(&mut bytes, b"a", b"SHOW POOLS", &[0, 0]);
         client::target(&mut bytes, client::DESCRIBE, b'S', b"a");

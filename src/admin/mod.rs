@@ -1,7 +1,7 @@
 //! What operators see and order: the console over SQL, figures over HTTP.
 //!
 //! [`Command`] is what a text asks for, [`Console`] speaks the protocol and [`Table`] is an answer;
-//! all three are pure. Whoever runs the process carries commands out and hands the tables in.
+//! all three are pure. `app` runs the commands and supplies the tables.
 
 mod capacity;
 mod command;
@@ -11,11 +11,11 @@ mod exposition;
 mod fuzz;
 pub mod json;
 mod table;
-mod views;
+mod view_columns;
 
 pub use capacity::Load;
 pub use command::{Command, HELP, Harmless, Shutdown, VIEWS, View};
-pub use console::{Console, Outcome, Step, WELCOME};
+pub use console::{Console, LOGIN_PARAMETERS, Outcome, Step};
 pub use exposition::{CONTENT_TYPE, Exposition, Label, Measure};
 pub use table::{Column, Type, Value};
 

@@ -12,7 +12,7 @@ use super::login::refusals::{Ended, close, dismiss, refused, too_late};
 use super::pooler::Pooler;
 use crate::metrics::EventKind;
 use crate::net::{Framed, Listener, Peer, Stream};
-use crate::session::hello::{Hello, hello};
+use crate::session::first_packet::{FirstPacket, read_first_packet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Longest time between the first and the last packet that open a connection.
 const HANDSHAKE: Duration = Duration::from_millis(300);
 
-/// Where clients come in.
+/// The listeners and the tasks that accept clients.
 pub(super) struct Entrance {
     listeners: Vec<Rc<Listener>>,
     accepting: Vec<JoinHandle<()>>,
@@ -79,43 +79,43 @@ async fn receive(pooler: Rc<Pooler>, stream: Stream, peer: Peer) {
     let now = pooler.current();
     let limit = now.config.timeouts.client_login_timeout.unwrap_or(Duration::MAX);
     let deadline = since.checked_add(limit);
-    let first = hello(stream, &now.tls, &now.config.pool.ignore_startup_parameters);
+    let first = read_first_packet(stream, &now.tls, &now.config.pool.ignore_startup_parameters);
     let first = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline, first).await,
         None => Ok(first.await),
     };
     match first {
-        Ok(Hello::Nothing) => {}
-        // Who has not even said who it is gets no answer.
+        Ok(FirstPacket::Nothing) => {}
+        // A client that has not sent its startup packet gets no answer.
         Err(_) => tracing::debug!(client = id, %peer, "closing because: client_login_timeout"),
-        Ok(Hello::Cancel(connection, key)) => {
+        Ok(FirstPacket::Cancel(connection, key)) => {
             pass_cancel_request(&pooler, id, connection, &key).await
         }
-        Ok(Hello::Refused(framed, fault)) => {
+        Ok(FirstPacket::Refused(framed, fault)) => {
             log_refusal(&pooler, (id, &peer, since), ("", ""), &fault);
             dismiss(&pooler, framed, fault).await;
         }
-        Ok(Hello::Session(framed, wish)) if console::is_console(&wish.database) => {
-            let who = console::Visitor { id, peer, since, wish };
+        Ok(FirstPacket::Session(framed, startup)) if console::is_console(&startup.database) => {
+            let who = console::ConsoleLogin { id, peer, since, startup };
             let login = console::enter((&pooler, &now), framed, who);
             let entered = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, login).await,
                 None => Ok(login.await),
             };
             drop(guard);
-            if let Ok(Some(visit)) = entered {
-                console::serve(&pooler, visit).await;
+            if let Ok(Some(session)) = entered {
+                console::serve(&pooler, session).await;
             }
         }
-        Ok(Hello::Session(mut framed, wish)) => {
-            let admitted = admit((&pooler, &now), &mut framed, &wish, &mut guard);
+        Ok(FirstPacket::Session(mut framed, startup)) => {
+            let admitted = admit((&pooler, &now), &mut framed, &startup, &mut guard);
             let admitted = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline, admitted).await,
                 None => Ok(admitted.await),
             };
             let ended = match admitted {
                 Ok(Ok((destination, client))) => {
-                    hand_over(&pooler, (id, peer), framed, wish, (destination, client)).await;
+                    hand_over(&pooler, (id, peer), framed, startup, (destination, client)).await;
                     return;
                 }
                 Ok(Err(Ended::Left(reason))) => {
@@ -128,7 +128,7 @@ async fn receive(pooler: Rc<Pooler>, stream: Stream, peer: Peer) {
             };
             let ((fault, cause), tls) = (ended, tls_of(&mut framed));
             let told = (&fault, cause.as_deref());
-            log_failed_login(&pooler, (id, &peer, since), &wish, (&now, &tls), told);
+            log_failed_login(&pooler, (id, &peer, since), &startup, (&now, &tls), told);
             dismiss(&pooler, framed, fault).await;
         }
     }

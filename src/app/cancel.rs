@@ -3,7 +3,7 @@
 use super::cancel_requests::{CancelRequest, Requester};
 use super::pooler::Pooler;
 use crate::backend::cancel::pass_cancel_on;
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use crate::session::peers::{Owner, owner};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ pub(super) async fn by_key(pooler: &Pooler, key: &[u8], asker: Requester) {
     let clients = &pooler.common.clients;
     match owner(key, clients.peer_id()) {
         Owner::Here(key) => match clients.find(&key) {
-            Some(card) => deliver(pooler, &card, asker).await,
+            Some(handle) => deliver(pooler, &handle, asker).await,
             None => tracing::debug!("cancel request with an unknown key"),
         },
         Owner::Peer(number, key) => pass_on(pooler, number, &key).await,
@@ -41,17 +41,17 @@ async fn pass_on(pooler: &Pooler, number: u16, key: &[u8]) {
 }
 
 /// Cancels what a client runs.
-pub(super) async fn deliver(pooler: &Pooler, card: &Arc<Card>, asker: Requester) {
+pub(super) async fn deliver(pooler: &Pooler, handle: &Arc<ClientHandle>, asker: Requester) {
     let now = pooler.current();
     let limit = now.config.timeouts.cancel_wait_timeout.unwrap_or(Duration::MAX);
     // A session that is suspended decides later, or never.
-    let Ok(Some(request)) = timeout(limit, card.cancel()).await else { return };
+    let Ok(Some(request)) = timeout(limit, handle.cancel()).await else { return };
     let entry = CancelRequest {
         id: asker.id,
         carrier: pooler.common.clients.next_id(),
         asker: asker.ends,
         tls: asker.tls,
-        client: Arc::clone(card),
+        client: Arc::clone(handle),
         since: SystemTime::now(),
         carried: None,
     };
@@ -63,7 +63,7 @@ pub(super) async fn deliver(pooler: &Pooler, card: &Arc<Card>, asker: Requester)
     };
     match timeout(limit, delivery).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(client = card.id, "cancel request failed: {error}"),
-        Err(_) => tracing::warn!(client = card.id, "cancel request failed: cancel_wait_timeout"),
+        Ok(Err(error)) => tracing::warn!(client = handle.id, "cancel request failed: {error}"),
+        Err(_) => tracing::warn!(client = handle.id, "cancel request failed: cancel_wait_timeout"),
     }
 }

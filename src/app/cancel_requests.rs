@@ -1,7 +1,7 @@
 //! Cancel requests on their way: who asks, for whom, since when. Belongs to the control thread.
 
 use crate::net::Endpoints;
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use slab::Slab;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct CancelRequest {
     /// Its TLS version and cipher.
     pub tls: Option<Box<str>>,
     /// Whose statement is to be cancelled.
-    pub client: Arc<Card>,
+    pub client: Arc<ClientHandle>,
     /// Since when.
     pub since: SystemTime,
     /// The connection that carries it, once there is one: PostgreSQL's answer is awaited.

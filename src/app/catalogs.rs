@@ -26,7 +26,8 @@ const IDLE_WAIT: Duration = Duration::from_secs(10);
 /// The same while nothing is known of the database: until then every text is checked.
 const UNKNOWN_IDLE_WAIT: Duration = Duration::from_millis(200);
 const SERVER_WAIT: Duration = Duration::from_secs(10);
-/// How often an idle server is looked for. Who gives one back does not know that it is wanted.
+/// How often the task looks for an idle server. A session that gives one back does not know that
+/// the task wants it.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest statement of a reading.
 const STATEMENT: Duration = Duration::from_secs(20);
@@ -34,20 +35,20 @@ const STATEMENT: Duration = Duration::from_secs(20);
 const READING: Duration = Duration::from_secs(60);
 
 /// Begins a task for each database that comes to be used.
-pub(super) async fn look_after_catalogs(pooler: Rc<Pooler>) {
+pub(super) async fn maintain_catalogs(pooler: Rc<Pooler>) {
     let newcomers = pooler.routes.borrow().newcomers();
     let turns = Rc::new(Semaphore::new(AT_A_TIME));
     loop {
         for catalog in newcomers.next().await {
             let wake = catalog.wake();
             let (catalog, turns) = (Arc::downgrade(&catalog), Rc::clone(&turns));
-            tokio::task::spawn_local(look_after(Rc::clone(&pooler), catalog, wake, turns));
+            tokio::task::spawn_local(maintain_catalog(Rc::clone(&pooler), catalog, wake, turns));
         }
     }
 }
 
 /// Looks after one catalog until it is dropped, or its database is not used any more.
-async fn look_after(
+async fn maintain_catalog(
     pooler: Rc<Pooler>,
     watched: Weak<Catalog>,
     wake: Arc<Notify>,
@@ -55,11 +56,11 @@ async fn look_after(
 ) {
     let (mut schedule, begun) = (Schedule::new(), Instant::now());
     while let Some(catalog) = watched.upgrade() {
-        let wishes = catalog.take_wishes();
-        if wishes.changed {
-            schedule.wish();
+        let requests = catalog.take_requests();
+        if requests.changed {
+            schedule.request();
         }
-        if wishes.suspected {
+        if requests.suspected {
             schedule.suspect();
         }
         let interval = pooler.current().config.pool.catalog_refresh;
@@ -69,11 +70,11 @@ async fn look_after(
             Step::Ask => match ask(&pooler, &catalog, &turns).await {
                 Ok((names, took)) => {
                     schedule.answered(begun.elapsed(), took, interval);
-                    tell_success(&catalog, names, took);
+                    log_success(&catalog, names, took);
                 }
                 Err(failure) => {
                     catalog.take_failure();
-                    tell_failure(&pooler, &catalog, &failure, schedule.failures());
+                    log_failure(&pooler, &catalog, &failure, schedule.failures());
                     schedule.failed(begun.elapsed());
                 }
             },
@@ -86,7 +87,7 @@ async fn look_after(
                 }
             }
             Step::Rest if catalog.rest() => return,
-            Step::Rest => schedule.wish(),
+            Step::Rest => schedule.request(),
         }
     }
 }
@@ -136,15 +137,15 @@ async fn ask(
     let answer = match reading {
         Ok(answer) => answer,
         Err(_) => {
-            server.ends("its catalog takes too long to read");
+            server.set_close_reason("its catalog takes too long to read");
             return Err(Failure::Slow);
         }
     };
     let is_usable = matches!(answer, Ok(_) | Err(AskError::Refused { .. } | AskError::TooOld(_)));
     if !is_usable {
-        lease.server().ends("its catalog could not be read");
+        lease.server().set_close_reason("its catalog could not be read");
     } else if let Err(mut lease) = lease.try_return() {
-        lease.server().ends("server was not at rest after its catalog was read");
+        lease.server().set_close_reason("server was not at rest after its catalog was read");
     }
     let (fingerprint, builder) = answer?;
     let names = take(catalog, changes, fingerprint, builder).await?;
@@ -220,7 +221,7 @@ async fn lease(pooler: &Rc<Pooler>, pool: PoolId) -> Result<Lease, Failure> {
     if is_alive { Ok(lease) } else { Err(Failure::Lost) }
 }
 
-fn tell_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
+fn log_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
     if let Some(names) = names {
         let (database, took) = (catalog.database(), took.as_millis());
         tracing::debug!(database, "catalog read in {took} ms: {names} name(s) matter");
@@ -228,8 +229,8 @@ fn tell_success(catalog: &Catalog, names: Option<usize>, took: Duration) {
 }
 
 /// Once for a row of failures.
-fn tell_failure(pooler: &Pooler, catalog: &Catalog, failure: &Failure, before: u32) {
-    // Who paused the database knows it, and nothing is lost where nobody asks anything.
+fn log_failure(pooler: &Pooler, catalog: &Catalog, failure: &Failure, before: u32) {
+    // The operator has paused the database and knows it. An unused database loses nothing.
     if before > 0 || matches!(failure, Failure::Paused | Failure::Unused) {
         return;
     }

@@ -4,9 +4,9 @@ use super::error::AppError;
 use crate::auth::{Credential, Password};
 use crate::backend::key_cache::KeyCache;
 use crate::backend::login::{Account, LoginContext, open};
+use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::server::Server;
 use crate::backend::settings::SettingsTable;
-use crate::backend::welcome::Welcomes;
 use crate::config::import::{Comparison, Shown, compare};
 use crate::config::{Config, console_of};
 use crate::net::{Resolver, ServerTls, SslMode, TcpOptions};
@@ -49,7 +49,7 @@ async fn ask(url: &str) -> Result<(Vec<Shown>, Vec<Shown>), AppError> {
         credential: Mutex::new(password.map_or(Credential::None, Credential::Password)),
         connect_query: None,
         neutral: SettingsTable::default().intern([]),
-        welcomes: Welcomes::default(),
+        reported_parameters: ReportedParameters::default(),
         replaced: tokio::sync::Notify::new(),
     };
     let context = LoginContext {

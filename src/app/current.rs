@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::net::{ClientTls, Identity, Resolver, ServerTls};
 use std::sync::Arc;
 
-/// The configuration that counts now. Who holds one keeps it to the end of what it is doing.
+/// The configuration that counts now. A task that holds one uses it until its work is done.
 #[derive(Debug)]
 pub(super) struct Current {
     /// The configuration.

@@ -38,7 +38,7 @@ impl DatabaseCatalogs {
             && let Some(catalog) = entry.catalog.upgrade()
         {
             if entry.address != account.address || entry.dbname != account.dbname {
-                catalog.note_ddl();
+                catalog.record_ddl();
                 entry.address = account.address.clone();
                 entry.dbname = account.dbname.clone();
             }

@@ -3,7 +3,7 @@
 //! Resolves the names of nodes again when their answers have grown old, and retires the servers at
 //! addresses that a name no longer has. A name that cannot be resolved keeps its servers.
 
-use super::known::PoolsByName;
+use super::known_pools::PoolsByName;
 use super::pooler::Pooler;
 use crate::net::Resolver;
 use crate::pool::Pools;
@@ -67,9 +67,9 @@ async fn retire_moved(
 mod tests {
     use super::*;
     use crate::auth::Credential;
-    use crate::backend::card::ServerCard;
     use crate::backend::login::{Account, assemble};
     use crate::backend::server::Reported;
+    use crate::backend::server_handle::ServerHandle;
     use crate::backend::settings::SettingsTable;
     use crate::net::{NodeAddress, NodeHost, Socket, Stream};
     use crate::pool::{
@@ -88,7 +88,7 @@ mod tests {
             credential: Credential::None.into(),
             connect_query: None,
             neutral: SettingsTable::default().intern([]),
-            welcomes: Default::default(),
+            reported_parameters: Default::default(),
             replaced: tokio::sync::Notify::new(),
         }
     }
@@ -109,9 +109,9 @@ mod tests {
         let slot = pools.openings().await[0].slot;
         let stream = Stream::new(Socket::Tcp(near));
         let server = assemble(&account(), stream, Reported::new(), &[0; 8]);
-        let card = Arc::new(ServerCard::new(1));
-        pools.introduce(slot, &card);
-        card.logs_in(&server);
+        let handle = Arc::new(ServerHandle::new(1));
+        pools.introduce(slot, &handle);
+        handle.set_logged_in(&server);
         pools.opened(slot, server, HERE);
         let Poll::Ready(Ok(lease)) = waiter.poll(&mut cx) else { panic!("it is opened") };
         lease.try_return().unwrap();

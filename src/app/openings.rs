@@ -1,10 +1,10 @@
 //! Opens the servers that the pools ask for.
 
 use super::pooler::Pooler;
-use crate::backend::card::ServerCard;
-use crate::backend::life::{Life, Name};
+use crate::backend::connection_log::{ConnectionLog, ServerName};
 use crate::backend::login::{Account, open};
 use crate::backend::server::Server;
+use crate::backend::server_handle::ServerHandle;
 use crate::metrics::EventKind;
 use crate::pool::core::Opening;
 use crate::pool::{PoolId, WorkerId};
@@ -30,8 +30,8 @@ async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
     let extras = opening.waiter.and_then(|waiter| pools.extras_of(waiter));
     let extras = extras.as_deref().map_or(&[][..], Vec::as_slice);
     let begun = Instant::now();
-    let card = Arc::new(ServerCard::new(pooler.common.clients.next_id()));
-    pools.introduce(opening.slot, &card);
+    let handle = Arc::new(ServerHandle::new(pooler.common.clients.next_id()));
+    pools.introduce(opening.slot, &handle);
     let now = pooler.current();
     let opened = tokio::select! {
         opened = open(&account, &now.context, extras) => opened,
@@ -45,17 +45,21 @@ async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
                 let here = traffic.of(usize::from(pooler.workers.count()));
                 here.connect.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
             }
-            server.life =
-                Some(Box::new(begin_life(&pooler, opening.pool, (card.id, &account), &server)));
+            server.connection_log = Some(Box::new(begin_connection_log(
+                &pooler,
+                opening.pool,
+                (handle.id, &account),
+                &server,
+            )));
             if extras.is_empty() {
-                account.welcomes.logged_in(&server);
+                account.reported_parameters.logged_in(&server);
             }
-            card.logs_in(&server);
+            handle.set_logged_in(&server);
             let here = WorkerId(pooler.workers.count());
             pools.opened(opening.slot, server, here);
         }
         Err(failure) => {
-            let said = failure.in_words(pooler.common.words);
+            let said = failure.in_style(pooler.common.message_style);
             tracing::warn!(
                 user = %account.user, database = %account.dbname, "server login failed: {said}"
             );
@@ -67,21 +71,21 @@ async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
     }
 }
 
-/// The server's place in the log.
-fn begin_life(
+/// The log entry of the server connection.
+fn begin_connection_log(
     pooler: &Pooler,
     pool: PoolId,
     (id, account): (u64, &Account),
     server: &Server,
-) -> Life {
+) -> ConnectionLog {
     let routes = pooler.routes.borrow();
     let names = routes.names(pool);
     let (database, user) = names.unwrap_or((&account.dbname, &account.user));
     let address = account.address.to_string();
     let pid = server.cancel.process_id();
-    let name = Name { id, pid, database, user, address: &address };
+    let name = ServerName { id, pid, database, user, address: &address };
     let local = server.stream.endpoints().local;
     let local = local.map_or_else(|| "unix".to_owned(), |local| local.to_string());
     let told = (pooler.current().config.log.log_connections, &pooler.logs_server_ends);
-    Life::begin(&name, &local, told)
+    ConnectionLog::begin(&name, &local, told)
 }

@@ -5,15 +5,15 @@
 
 use super::cancel_requests::CancelRequests;
 use super::current::Current;
-use super::figures::Period;
 use super::logging::Logging;
 use super::routes::Routes;
 use super::signals::ProcessOrder;
+use super::stats_periods::Period;
 use super::workers::Workers;
 use crate::auth::MockKey;
 use crate::metrics::EventKind;
 use crate::pool::admission::Admission;
-use crate::session::card::Order;
+use crate::session::client_handle::Order;
 use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -97,8 +97,8 @@ impl Pooler {
     fn set_suspended(&self, suspended: bool) {
         self.common.suspended.store(suspended, Ordering::Release);
         let clients = self.common.clients.list();
-        let sessions = clients.iter().filter(|card| card.about.route.is_some());
-        sessions.for_each(|card| card.order(Order::Look));
+        let sessions = clients.iter().filter(|handle| handle.info.route.is_some());
+        sessions.for_each(|handle| handle.order(Order::SuspendChanged));
     }
 
     /// Puts something that an operator should know on the list of events, with its database and user.
@@ -108,6 +108,6 @@ impl Pooler {
         names: (&str, &str),
         message: &str,
     ) {
-        self.common.events.note(SystemTime::now(), what, names, message);
+        self.common.events.record(SystemTime::now(), what, names, message);
     }
 }

@@ -13,7 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a process writes to standard output when clients may come, if whoever started it waits.
+/// The byte that the process writes to standard output when clients may connect, if its parent
+/// waits for it.
 pub(super) const UP: u8 = b'+';
 
 /// A pid file of this process. Dropping it removes the file.

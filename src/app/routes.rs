@@ -1,12 +1,12 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
 use super::database_catalogs::DatabaseCatalogs;
-use super::known::{KnownPools, PoolView, PoolsByName};
+use super::known_pools::{KnownPools, PoolView, PoolsByName};
 use super::numbers::Numbers;
 use crate::auth::{Credential, MockKey, Password, ScramKeys, Secret, Users, Verifier};
 use crate::backend::login::Account;
+use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
-use crate::backend::welcome::Welcomes;
 use crate::catalog::Newcomers;
 use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
@@ -166,12 +166,12 @@ impl Routes {
         self.disabled.contains(database)
     }
 
-    /// From here on the database lets nobody in.
+    /// The database refuses logins from now on.
     pub(super) fn disable(&mut self, database: &str) {
         self.disabled.insert(database.to_owned());
     }
 
-    /// Ends that.
+    /// Clients may log in to the database again.
     pub(super) fn enable(&mut self, database: &str) {
         self.disabled.remove(database);
     }
@@ -270,7 +270,7 @@ impl Routes {
         drop(held);
         // In session mode a server is cleaned whatever was done.
         if options.pool_mode != Mode::Session {
-            route.catalog.note_use();
+            route.catalog.record_use();
         }
         Some(Destination { route, options, database: database_id, user: user_id })
     }
@@ -484,7 +484,7 @@ impl Routes {
             credential: Mutex::new(credential),
             connect_query: options.connect_query.as_deref().map(Into::into),
             neutral: Arc::clone(&self.neutral),
-            welcomes: Welcomes::default(),
+            reported_parameters: ReportedParameters::default(),
             replaced: Notify::new(),
         });
         self.common.pools.set_origin(pool, &account.address, &account.dbname);

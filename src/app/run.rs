@@ -2,7 +2,7 @@
 
 use super::accept::Entrance;
 use super::cancel_requests::CancelRequests;
-use super::catalogs::look_after_catalogs;
+use super::catalogs::maintain_catalogs;
 use super::current::Current;
 use super::error::AppError;
 use super::http;
@@ -15,10 +15,10 @@ use super::pooler::Pooler;
 use super::process::UP;
 use super::routes::Routes;
 use super::service;
-use super::shutdown::{until_end, wind_up};
+use super::shutdown::{end_sessions, serve_until_end};
 use super::signals::{ProcessOrder, Signals};
 use super::start::{Prepared, Start, prepare};
-use super::upkeep::{look_after, report};
+use super::upkeep::{maintain, report};
 use super::version;
 use super::watch::watch;
 use super::workers::Workers;
@@ -26,11 +26,11 @@ use crate::auth::MockKey;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
 use crate::config::Config;
-use crate::fault::Words;
+use crate::fault::MessageStyle;
 use crate::metrics::{EventKind, Events, Queries};
 use crate::pool::Pools;
 use crate::pool::admission::Admission;
-use crate::session::card::Clients;
+use crate::session::client_handle::Clients;
 use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -78,7 +78,11 @@ fn pooler(
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
-        words: if config.process.is_pgbouncer { Words::PgBouncer } else { Words::default() },
+        message_style: if config.process.is_pgbouncer {
+            MessageStyle::PgBouncer
+        } else {
+            MessageStyle::default()
+        },
         suspended: false.into(),
         events: Events::default(),
         queries: Arc::new(Queries::new(usize::from(count), config.howdah.max_tracked_queries)),
@@ -124,12 +128,12 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     pooler.routes.borrow_mut().warm(&config, pooler.current().users.as_ref());
     let tasks = [
         tokio::task::spawn_local(open_servers(Rc::clone(&pooler))),
-        tokio::task::spawn_local(look_after(Rc::clone(&pooler))),
+        tokio::task::spawn_local(maintain(Rc::clone(&pooler))),
         tokio::task::spawn_local(report(Rc::clone(&pooler))),
         tokio::task::spawn_local(watch(Rc::clone(&pooler))),
-        tokio::task::spawn_local(look_after_catalogs(Rc::clone(&pooler))),
+        tokio::task::spawn_local(maintain_catalogs(Rc::clone(&pooler))),
         tokio::task::spawn_local(follow_names(Rc::clone(&pooler))),
-        tokio::task::spawn_local(service::pulse(Rc::clone(&pooler))),
+        tokio::task::spawn_local(service::notify_watchdog(Rc::clone(&pooler))),
     ];
     let http =
         http.map(|listener| tokio::task::spawn_local(http::serve(Rc::clone(&pooler), listener)));
@@ -137,15 +141,15 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         port = config.howdah.listen_port,
         workers = config.howdah.workers.get(),
         "process up: {}",
-        pooler.common.words.choose(version::HOWDAH, version::PGBOUNCER_UP)
+        pooler.common.message_style.choose(version::HOWDAH, version::PGBOUNCER_UP)
     );
     service::ready();
     pooler.record_event(("info", EventKind::Start), ("", ""), "process up");
     if start.announce {
-        // Whoever wanted to know may be gone.
+        // The process that waits for this byte may have ended.
         _ = io::stdout().write_all(&[UP]).and_then(|()| io::stdout().flush());
     }
-    let end = until_end(&pooler, &mut signals).await;
+    let end = serve_until_end(&pooler, &mut signals).await;
     let by_signal = !end.1.is_empty() && end.0.is_gentle();
     if is_pgbouncer && pooler.is_suspended() && by_signal {
         pooler.logs_server_ends.store(false, Ordering::Relaxed);
@@ -159,10 +163,10 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         &format!("{}shutting down", end.1),
     );
     service::stopping();
-    // Who reads nothing could not end its transaction.
+    // A suspended client cannot end its transaction.
     pooler.resume();
     entrance.close(end.0.is_gentle() && config.howdah.so_reuseport).await;
-    wind_up(&pooler, &mut signals, end).await;
+    end_sessions(&pooler, &mut signals, end).await;
     // Those that are left go with the process.
     pooler.logs_server_ends.store(false, Ordering::Relaxed);
     for task in tasks.into_iter().chain(http) {

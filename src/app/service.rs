@@ -35,7 +35,7 @@ pub(super) fn stopping() {
 }
 
 /// Tells the state from time to time, and that the process is alive, as long as every worker is.
-pub(super) async fn pulse(pooler: Rc<Pooler>) {
+pub(super) async fn notify_watchdog(pooler: Rc<Pooler>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }

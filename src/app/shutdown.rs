@@ -1,4 +1,5 @@
-//! Obeys signals and the console until the process is to end, and ends its sessions.
+//! Carries out signals and orders of the console until the process is to end, and then ends its
+//! sessions.
 
 use super::console;
 use super::pooler::Pooler;
@@ -6,18 +7,18 @@ use super::reload::reload;
 use super::service;
 use super::signals::{ProcessOrder, Signals};
 use super::workers::Dismissal;
-use crate::fault::Words;
-use crate::session::card::Order;
+use crate::fault::MessageStyle;
+use crate::session::client_handle::Order;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often it is looked whether the last client has left.
+/// How often the process checks whether the last client has left.
 const LOOK: Duration = Duration::from_millis(100);
 /// Longest wait for clients that were told to leave at once.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
-/// Obeys until the process is to end; how, and how the log begins to tell of it.
-pub(super) async fn until_end(
+/// Serves until the process is to end. Returns how it ends, and the start of the log line about it.
+pub(super) async fn serve_until_end(
     pooler: &Pooler,
     signals: &mut Signals,
 ) -> (ProcessOrder, &'static str) {
@@ -25,7 +26,7 @@ pub(super) async fn until_end(
         match signals.next().await {
             // What is wrong is in the log.
             (ProcessOrder::Reload, by) => {
-                if pooler.common.words == Words::PgBouncer {
+                if pooler.common.message_style == MessageStyle::PgBouncer {
                     tracing::info!("{by}re-reading config");
                 }
                 service::reloading();
@@ -46,16 +47,16 @@ pub(super) async fn until_end(
     }
 }
 
-/// The end of all sessions. The entrance is closed before the first client is told to leave.
-pub(super) async fn wind_up(
+/// Ends all sessions. The listeners are closed before the first client is told to leave.
+pub(super) async fn end_sessions(
     pooler: &Pooler,
     signals: &mut Signals,
     (asked, by): (ProcessOrder, &'static str),
 ) {
-    let words = pooler.common.words;
-    let log = |ours: &str, others: &str| tracing::info!("{by}{}", words.choose(ours, others));
+    let style = pooler.common.message_style;
+    let log = |ours: &str, others: &str| tracing::info!("{by}{}", style.choose(ours, others));
     let dropped = |what: &str| {
-        if words == Words::PgBouncer && !has_clients(pooler) {
+        if style == MessageStyle::PgBouncer && !has_clients(pooler) {
             tracing::info!("{what} connections dropped, exiting");
         }
     };
@@ -84,7 +85,7 @@ pub(super) async fn wind_up(
                 "shutting down, waiting for clients to leave",
                 "shutting down, waiting for all clients disconnect",
             );
-            // Whoever was let in has its turn.
+            // Every client that was admitted is served to its end.
             drain(pooler, signals, None, Pooler::has_clients_or_logins).await;
             dropped("client");
         }

@@ -1,4 +1,4 @@
-//! What is asked of the whole process: by signals, and by the console.
+//! Orders for the whole process, from signals and from the console.
 
 use super::error::AppError;
 use tokio::signal::unix::{Signal, SignalKind, signal};

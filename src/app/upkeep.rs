@@ -1,7 +1,7 @@
-//! What is done from time to time: upkeep of the pools, and the end of each period of figures.
+//! Periodic work: upkeep of the pools, and the end of each period of figures.
 
-use super::figures;
 use super::pooler::Pooler;
+use super::stats_periods;
 use crate::metrics::{EventKind, Totals};
 use crate::pool::{Holders, PoolId};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ const UPKEEP: Duration = Duration::from_millis(100);
 const UPKEEPS_A_SECOND: u64 = 10;
 
 /// Looks after pools and routes.
-pub(super) async fn look_after(pooler: Rc<Pooler>) {
+pub(super) async fn maintain(pooler: Rc<Pooler>) {
     let pools = &pooler.common.pools;
     let mut tick = tokio::time::interval(UPKEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -28,13 +28,13 @@ pub(super) async fn look_after(pooler: Rc<Pooler>) {
         unconstrained(async { pools.sweep() }).await;
         pools.upkeep();
         for (pool, holders) in pools.take_held() {
-            tell_of_held_pool(&pooler, pool, &holders);
+            log_held_pool(&pooler, pool, &holders);
         }
     }
 }
 
 /// Clients wait, and every server of the pool is kept by another one.
-fn tell_of_held_pool(pooler: &Pooler, pool: PoolId, holders: &Holders) {
+fn log_held_pool(pooler: &Pooler, pool: PoolId, holders: &Holders) {
     let routes = pooler.routes.borrow();
     let Some((database, user)) = routes.names(pool) else { return };
     let waiting = holders.waiting;
@@ -64,7 +64,7 @@ pub(super) async fn report(pooler: Rc<Pooler>) {
         pooler.period.borrow_mut().end(length, routes.known().by_pool(), database, held);
         drop(routes);
         if pooler.current().config.log.log_stats {
-            figures::log(&now.since(&before), length);
+            stats_periods::log(&now.since(&before), length);
         }
         (before, began) = (now, ends);
     }

@@ -2,11 +2,11 @@
 
 use crate::net::{Resolver, TcpOptions};
 use crate::pool::WorkerId;
-use crate::session::card::{Card, Doing, Order};
+use crate::session::client_handle::{ClientHandle, ClientState, Order};
 use crate::session::common::Common;
 use crate::session::route::Mode;
 use crate::session::worker::Worker;
-use crate::session::{Arrival, run};
+use crate::session::{SessionStart, run};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,29 +35,29 @@ pub(super) enum Dismissal {
 
 impl Dismissal {
     /// The order for one client, if it gets any.
-    fn order(self, card: &Card) -> Option<Order> {
+    fn order(self, handle: &ClientHandle) -> Option<Order> {
         match self {
             Self::All(order) => return Some(order),
             Self::WaitForServers => {}
         }
-        let route = card.about.route.as_ref();
+        let route = handle.info.route.as_ref();
         let is_session = route.is_some_and(|route| route.options().0.mode == Mode::Session);
-        match card.doing() {
-            Doing::Active(_) if is_session => None,
-            Doing::Waiting => Some(Order::Stop),
-            Doing::Active(_) | Doing::Idle => Some(Order::Drain),
+        match handle.state() {
+            ClientState::Active(_) if is_session => None,
+            ClientState::Waiting => Some(Order::Stop),
+            ClientState::Active(_) | ClientState::Idle => Some(Order::Drain),
         }
     }
 }
 
-/// What a worker is told.
+/// A message to a worker.
 enum Message {
-    Client(Box<Arrival>),
+    Client(Box<SessionStart>),
     Dismiss(Dismissal),
 }
 
 /// One worker thread, seen from outside.
-struct Handle {
+struct WorkerHandle {
     sender: Sender<Message>,
     /// Clients that it has, or that are on their way to it.
     clients: Arc<AtomicUsize>,
@@ -68,7 +68,7 @@ struct Handle {
 
 /// The worker threads.
 pub(super) struct Workers {
-    handles: Vec<Handle>,
+    handles: Vec<WorkerHandle>,
 }
 
 /// What a worker thread starts with.
@@ -106,18 +106,18 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || serve(start, receiver))?;
-            Ok(Handle { sender, clients, beats, thread: Some(thread) })
+            Ok(WorkerHandle { sender, clients, beats, thread: Some(thread) })
         });
         Ok(Self { handles: handles.collect::<io::Result<_>>()? })
     }
 
-    /// Hands a client to the worker with the fewest. Waits while its queue is full. Not cancel
-    /// safe: the client would be lost.
-    pub(super) async fn hand(&self, arrival: Arrival) {
+    /// Assigns a client to the worker with the fewest clients. Waits while its queue is full. Not
+    /// cancel safe: the client would be lost.
+    pub(super) async fn assign(&self, session_start: SessionStart) {
         let least = self.handles.iter().min_by_key(|handle| handle.clients.load(Ordering::Relaxed));
         let Some(handle) = least else { return };
         handle.clients.fetch_add(1, Ordering::Relaxed);
-        if handle.sender.send(Message::Client(Box::new(arrival))).await.is_err() {
+        if handle.sender.send(Message::Client(Box::new(session_start))).await.is_err() {
             handle.clients.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -150,7 +150,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         for handle in std::mem::take(&mut self.handles) {
-            let Handle { sender, thread, .. } = handle;
+            let WorkerHandle { sender, thread, .. } = handle;
             drop(sender);
             // A worker that panicked has said so in the log.
             drop(thread.map(JoinHandle::join));
@@ -185,12 +185,12 @@ async fn work(start: Start, mut receiver: Receiver<Message>) {
             message = receiver.recv() => match message {
                 None => return,
                 Some(Message::Dismiss(dismissal)) => {
-                    worker.dismiss(|card| dismissal.order(card));
+                    worker.dismiss(|handle| dismissal.order(handle));
                 }
-                Some(Message::Client(mut arrival)) => {
+                Some(Message::Client(mut session_start)) => {
                     let counted = Counted(Arc::clone(&start.clients));
-                    arrival.guard = Box::new((arrival.guard, counted));
-                    tokio::task::spawn_local(run(*arrival, Rc::clone(&worker)));
+                    session_start.guard = Box::new((session_start.guard, counted));
+                    tokio::task::spawn_local(run(*session_start, Rc::clone(&worker)));
                 }
             },
         }

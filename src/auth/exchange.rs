@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::md5;
 use super::scram::server::{Offer, Pending, ScramFault};
 use super::scram::{Key, MECHANISM, MECHANISM_PLUS, NONCE_BYTES, ScramKeys, Verifier, hmac};
-use super::secret::{Md5Secret, Password, Secret};
+use super::stored_secret::{Md5Secret, Password, Secret};
 use crate::word::word_enum;
 
 word_enum! {
@@ -44,7 +44,7 @@ impl Method {
     }
 }
 
-/// Who wants to log in.
+/// The user that wants to log in.
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     /// The name in the startup packet, as MD5 uses it.

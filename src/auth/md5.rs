@@ -1,12 +1,12 @@
 //! PostgreSQL's MD5 scheme: `md5(md5(password || user) || salt)`, both in hexadecimal.
 //!
-//! Kept because servers and user lists still hold such secrets; whoever can read the stored secret
-//! can log in with it.
+//! Kept because servers and user lists still hold such secrets; anybody who can read the stored
+//! secret can log in with it.
 
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use super::secret::Md5Secret;
+use super::stored_secret::Md5Secret;
 
 /// The 32 hexadecimal digits that PostgreSQL stores, without their `md5` prefix.
 pub(super) fn stored(user: &[u8], password: &[u8]) -> Md5Secret {

@@ -14,20 +14,20 @@
 )]
 
 mod exchange;
-mod login;
 mod md5;
 mod saslprep;
 pub mod scram;
-mod secret;
+mod server_login;
+mod stored_secret;
 mod users;
 
 pub use exchange::{
     Account, Cause, Challenge, ClientExchange, Entropy, Method, MockKey, Rejection, Terms,
     UnknownShape,
 };
-pub use login::{AuthRequest, Credential, LoginError, LoginStep, ServerLogin};
 pub use scram::{KeyRequest, ScramKeys, Verifier};
-pub use secret::{Md5Secret, Password, Secret, SecretError};
+pub use server_login::{AuthRequest, Credential, LoginError, LoginStep, ServerLogin};
+pub use stored_secret::{Md5Secret, Password, Secret, SecretError};
 pub use users::{LineError, LineFault, Users};
 
 /// Longest password accepted in a message or a file, in bytes: PostgreSQL's own limit for a

@@ -13,7 +13,7 @@ use memchr::memchr;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::secret::{Secret, SecretError};
+use super::stored_secret::{Secret, SecretError};
 
 /// Longest name in a user list, in bytes, as in PgBouncer.
 const MAX_NAME_BYTES: usize = 127;

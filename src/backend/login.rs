@@ -5,15 +5,15 @@
 use super::cancel::CancelTarget;
 use super::clean::CleanError;
 use super::key_cache::{KeyCache, KeyOrigin};
+use super::reported_parameters::ReportedParameters;
 use super::server::{Reported, Sequences, Server};
 use super::settings::{Baseline, Settings};
 use super::state::Replies;
 use super::statements::Prepared;
-use super::welcome::Welcomes;
 use crate::auth::{
     AuthRequest, Credential, KeyRequest, LoginError, LoginStep, ScramKeys, ServerLogin,
 };
-use crate::fault::{Fault, Side, Words};
+use crate::fault::{Fault, MessageStyle, Side};
 use crate::net::{
     FrameError, Framed, NodeAddress, NodeHost, Resolver, ServerTls, SslMode, Stream, TcpOptions,
     dial, handshake, tls_server_end_point,
@@ -49,8 +49,8 @@ pub struct Account {
     pub connect_query: Option<Box<str>>,
     /// What a server without settings of ours has.
     pub neutral: Arc<Settings>,
-    /// What its servers say to whom.
-    pub welcomes: Welcomes,
+    /// The parameters that its servers report, by settings.
+    pub reported_parameters: ReportedParameters,
     /// Told when another account has taken its place: nobody wants a server of this one any more.
     pub replaced: Notify,
 }
@@ -173,17 +173,17 @@ impl LoginFailure {
         }
     }
 
-    /// The failure for the log, in these words: PgBouncer's lines have the server's own.
-    pub fn in_words(&self, words: Words) -> String {
-        match (words, self) {
-            (Words::PgBouncer, Self::Refused { message, .. }) => format!("FATAL {message}"),
-            (Words::PgBouncer | Words::PostgreSql, _) => self.to_string(),
+    /// The failure for the log, in this style. PgBouncer's lines quote the server's message.
+    pub fn in_style(&self, style: MessageStyle) -> String {
+        match (style, self) {
+            (MessageStyle::PgBouncer, Self::Refused { message, .. }) => format!("FATAL {message}"),
+            (MessageStyle::PgBouncer | MessageStyle::Postgres, _) => self.to_string(),
         }
     }
 
     /// Appends the error as a client is told it: the server's own words where there are any. A password
     /// that the server refuses is the configuration's, never the client's, and the text says so.
-    pub fn encode(&self, out: &mut Vec<u8>, words: Words) {
+    pub fn encode(&self, out: &mut Vec<u8>, style: MessageStyle) {
         let hint = "Check the database's nodes and the server's log.";
         let cached = |what: &str| {
             format!("server login has been failing, cached error: {what} (server_login_retry)")
@@ -191,7 +191,7 @@ impl LoginFailure {
         let fault = match self {
             Self::Refused { body, .. } => {
                 let fields = wire::error_fields(body);
-                if words == Words::PostgreSql && fields.code == b"28P01" {
+                if style == MessageStyle::Postgres && fields.code == b"28P01" {
                     let message = [POOLER_REFUSED.as_bytes(), b": ", fields.message].concat();
                     return wire::with_texts(out, body, &message, ASK_THE_OPERATOR.as_bytes());
                 }
@@ -207,7 +207,7 @@ impl LoginFailure {
                 Fault::session(Side::Server, "08P01", "server login failed").hint(hint)
             }
         };
-        wire::fault(out, &fault.in_words(words));
+        wire::fault(out, &fault.in_style(style));
     }
 }
 
@@ -325,7 +325,7 @@ async fn log_in_once(
     wire::startup_message(&mut out, parameters.map(|(n, v)| (n.as_bytes(), v.as_bytes())));
     framed.send(&out).await.map_err(|error| unreachable_node(account, &error))?;
     authenticate(&mut framed, account, context).await?;
-    let (reported, key) = welcome(&mut framed, account).await?;
+    let (reported, key) = read_login_messages(&mut framed, account).await?;
     let (stream, held) = framed.into_parts();
     let reported = context.reports.share(reported);
     let mut server = assemble(account, stream, Vec::clone(&reported), &key);
@@ -340,8 +340,8 @@ async fn log_in_once(
     Ok(server)
 }
 
-/// Runs `connect_query`. What it has set is everybody's from here on; a walsender, which may not
-/// be able to say what that is, is one client's anyway.
+/// Runs `connect_query`. The settings that it makes belong to the baseline, for every client. A
+/// walsender may not be able to report them, but it serves one client only.
 async fn prepare(server: &mut Server, query: &str, is_walsender: bool) -> Result<(), CleanError> {
     server.run(query).await?;
     if is_walsender {
@@ -373,7 +373,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         rest_of_frame: 0,
         cancel: Arc::new(CancelTarget::new(account.address.clone(), key)),
         reported: Arc::new(reported),
-        life: None,
+        connection_log: None,
     })
 }
 
@@ -503,7 +503,7 @@ async fn authenticate(
 }
 
 /// Reads what stands between AuthenticationOk and the first ReadyForQuery.
-async fn welcome(
+async fn read_login_messages(
     framed: &mut Framed,
     account: &Account,
 ) -> Result<(Reported, Vec<u8>), LoginFailure> {
@@ -541,10 +541,10 @@ mod tests {
             failure.encode(&mut out, style);
             String::from_utf8_lossy(&out[5..]).into_owned()
         };
-        let own = told(Words::PostgreSql);
+        let own = told(MessageStyle::Postgres);
         assert!(own.contains(&format!("\0M{POOLER_REFUSED}: password authentication failed\0")));
         assert!(own.contains("\0C28P01\0") && own.contains(ASK_THE_OPERATOR), "{own:?}");
-        let theirs = told(Words::PgBouncer);
+        let theirs = told(MessageStyle::PgBouncer);
         assert_eq!(theirs, "SFATAL\0C28P01\0Mpassword authentication failed\0\0");
     }
 }

@@ -3,14 +3,14 @@
 //! Never knows pools or clients.
 
 pub mod cancel;
-pub mod card;
 pub mod clean;
+pub mod connection_log;
 pub mod key_cache;
-pub mod life;
 pub mod login;
 pub mod note;
+pub mod reported_parameters;
 pub mod server;
+pub mod server_handle;
 pub mod settings;
 pub mod state;
 pub mod statements;
-pub mod welcome;

@@ -6,7 +6,7 @@
 //! cancel request.
 
 use super::cancel::CancelTarget;
-use super::life::Life;
+use super::connection_log::ConnectionLog;
 use super::note::Note;
 use super::settings::{Baseline, Settings};
 use super::state::{Replies, Rest};
@@ -42,7 +42,7 @@ impl Sequences {
         }
     }
 
-    /// Whether they are nobody's but of this use.
+    /// Whether no other use has moved a sequence.
     pub fn are_of(self, user: u64) -> bool {
         match self {
             Self::None => true,
@@ -82,15 +82,15 @@ pub struct Server {
     pub reported: Arc<Reported>,
     /// Whose calls of `nextval` its session remembers.
     pub sequences: Sequences,
-    /// Its place in the log, once it has one.
-    pub life: Option<Box<Life>>,
+    /// Its log entry, once it is logged in.
+    pub connection_log: Option<Box<ConnectionLog>>,
 }
 
 impl Server {
-    /// It is about to be closed, for this reason: for the log.
-    pub fn ends(&mut self, reason: impl Into<Cow<'static, str>>) {
-        if let Some(life) = &mut self.life {
-            life.ends(reason);
+    /// Sets the reason that the log gives when the connection is closed.
+    pub fn set_close_reason(&mut self, reason: impl Into<Cow<'static, str>>) {
+        if let Some(connection_log) = &mut self.connection_log {
+            connection_log.set_close_reason(reason);
         }
     }
 
@@ -98,7 +98,7 @@ impl Server {
     /// once. Does not wait: what the kernel does not take at once is not sent, and the connection is
     /// closed all the same.
     pub fn terminate(mut self: Box<Self>, reason: impl Into<Cow<'static, str>>) {
-        self.ends(reason);
+        self.set_close_reason(reason);
         if self.rest() != Rest::AtRest {
             return;
         }

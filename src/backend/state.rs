@@ -108,7 +108,7 @@ pub struct Replies<N> {
     entered: u64,
 }
 
-/// What the server may still say that is in nobody's books.
+/// What the server may still send that no entry of the queue expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
     No,
@@ -396,7 +396,7 @@ impl<N> Replies<N> {
     /// What an error makes unknown.
     fn doubt_of_failure(&self) -> Doubt {
         if self.queue.is_empty() {
-            // Who owes nothing has no errors to report but the reason why it goes away.
+            // A server that owes nothing sends an error only to say why it closes the connection.
             return Doubt::Anything;
         }
         if !self.sync_in_copy {

@@ -25,5 +25,5 @@ mod tests;
 
 pub use ask::AskError;
 pub use graph::Builder;
-pub use shared::{Catalog, Newcomers, Wishes};
+pub use shared::{Catalog, CatalogRequests, Newcomers};
 pub use snapshot::Snapshot;

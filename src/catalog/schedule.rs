@@ -33,7 +33,7 @@ pub enum Step {
 /// The pace of one database. Times count from any fixed moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Schedule {
-    is_wished: bool,
+    is_requested: bool,
     next: Option<Duration>,
     not_before: Duration,
     failures: u32,
@@ -43,12 +43,12 @@ pub struct Schedule {
 impl Schedule {
     /// A new one, that asks at once.
     pub fn new() -> Self {
-        Self { is_wished: true, ..Self::default() }
+        Self { is_requested: true, ..Self::default() }
     }
 
     /// The catalog has changed: ask as soon as the pace allows.
-    pub fn wish(&mut self) {
-        self.is_wished = true;
+    pub fn request(&mut self) {
+        self.is_requested = true;
     }
 
     /// The catalog may have changed: ask soon.
@@ -60,11 +60,11 @@ impl Schedule {
 
     /// What is to be done now. `is_used` says whether the database was used since it was asked last.
     pub fn step(&mut self, now: Duration, is_used: impl FnOnce() -> bool) -> Step {
-        let due = if self.is_wished { Some(self.not_before) } else { self.next };
+        let due = if self.is_requested { Some(self.not_before) } else { self.next };
         match due {
             Some(due) if due > now => Step::WaitUntil(Some(due)),
-            Some(_) if self.is_wished || is_used() => {
-                self.is_wished = false;
+            Some(_) if self.is_requested || is_used() => {
+                self.is_requested = false;
                 Step::Ask
             }
             Some(_) => Step::Rest,
@@ -117,13 +117,13 @@ mod tests {
     fn a_change_is_asked_about_at_once_but_not_faster_than_the_pace() {
         let mut schedule = Schedule::new();
         schedule.answered(seconds(100), seconds(2), None);
-        schedule.is_wished = false;
+        schedule.is_requested = false;
         assert_eq!(schedule.step(seconds(100), || true), Step::WaitUntil(None));
-        schedule.wish();
+        schedule.request();
         assert_eq!(schedule.step(seconds(101), || false), Step::WaitUntil(Some(seconds(140))));
         assert_eq!(schedule.step(seconds(140), || false), Step::Ask);
         schedule.answered(seconds(140), Duration::from_millis(10), None);
-        schedule.wish();
+        schedule.request();
         assert_eq!(schedule.step(seconds(141), || false), Step::Ask);
     }
 
@@ -148,7 +148,7 @@ mod tests {
             let Step::WaitUntil(Some(due)) = schedule.step(now, || true) else {
                 panic!("no pause")
             };
-            schedule.wish();
+            schedule.request();
             assert_eq!(schedule.step(now, || true), Step::WaitUntil(Some(due)));
             pauses.push((due - now).as_secs());
             now = due;

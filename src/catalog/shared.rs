@@ -1,9 +1,9 @@
 //! What all sessions of one database share of its catalog.
 //!
-//! Owns the current snapshot, the numbers by which others know whether something they remember still
-//! holds, and the wishes of sessions. A stale snapshot is never handed out: from the moment at which a
-//! session has changed the catalog there is none until it is read again. Never reads it: whoever looks
-//! after the catalogs does.
+//! Owns the current snapshot, the numbers by which others know whether something they remember still holds,
+//! and the requests of sessions. A stale snapshot is never handed out: from the moment at which a session has
+//! changed the catalog there is none until it is read again. Never reads the catalog: the maintenance task in
+//! `app` does.
 
 use super::Snapshot;
 use super::load::Fingerprint;
@@ -52,13 +52,13 @@ struct Kept {
     fingerprint: Option<Fingerprint>,
     /// How often a session of ours has changed the catalog.
     changes: u64,
-    is_wished: bool,
+    is_requested: bool,
     is_suspected: bool,
 }
 
-/// What sessions wish of whoever looks after the catalog.
+/// What sessions ask of the task that maintains the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct CatalogRequests {
     /// The catalog has changed.
     pub changed: bool,
     /// The catalog may have changed.
@@ -138,7 +138,7 @@ impl Catalog {
 
     /// The database is used. Cheap: one load, nearly always.
     #[inline]
-    pub fn note_use(&self) {
+    pub fn record_use(&self) {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
             self.want_care();
@@ -147,10 +147,10 @@ impl Catalog {
 
     /// A session has changed the catalog, or it is another database now: nothing is known until it is read
     /// again.
-    pub fn note_ddl(&self) {
+    pub fn record_ddl(&self) {
         let mut kept = self.kept();
         kept.changes += 1;
-        kept.is_wished = true;
+        kept.is_requested = true;
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.forget_snapshot();
         drop(kept);
@@ -159,7 +159,7 @@ impl Catalog {
 
     /// A session has run something that may have changed the catalog without showing it: it is asked about
     /// soon.
-    pub fn note_possible_ddl(&self) {
+    pub fn record_possible_ddl(&self) {
         let mut kept = self.kept();
         if std::mem::replace(&mut kept.is_suspected, true) {
             return;
@@ -238,10 +238,10 @@ impl Catalog {
     }
 
     /// What sessions have wished since this was asked last.
-    pub fn take_wishes(&self) -> Wishes {
+    pub fn take_requests(&self) -> CatalogRequests {
         let mut kept = self.kept();
-        Wishes {
-            changed: std::mem::take(&mut kept.is_wished),
+        CatalogRequests {
+            changed: std::mem::take(&mut kept.is_requested),
             suspected: std::mem::take(&mut kept.is_suspected),
         }
     }
@@ -257,7 +257,8 @@ impl Catalog {
         let kept = self.kept();
         self.forget_snapshot();
         self.is_looked_after.store(false, Ordering::Release);
-        let is_wanted = kept.is_wished || kept.is_suspected || self.is_used.load(Ordering::Acquire);
+        let is_wanted =
+            kept.is_requested || kept.is_suspected || self.is_used.load(Ordering::Acquire);
         !is_wanted || self.is_looked_after.swap(true, Ordering::AcqRel)
     }
 }
@@ -314,7 +315,7 @@ mod tests {
         assert!(catalog.take_answer(0, Fingerprint::of("a"), Some(snapshot(1))));
         let (generation, epoch, before) =
             (catalog.generation(), catalog.epoch(), catalog.changes());
-        catalog.note_ddl();
+        catalog.record_ddl();
         assert!(catalog.snapshot().is_none() && catalog.generation() == 0);
         assert!(catalog.epoch() > epoch);
         assert!(!catalog.take_answer(before, Fingerprint::of("a"), None));
@@ -322,21 +323,21 @@ mod tests {
         let now = catalog.changes();
         assert!(catalog.take_answer(now, Fingerprint::of("b"), Some(snapshot(1))));
         assert_eq!(catalog.generation(), generation);
-        assert_eq!(catalog.take_wishes(), Wishes { changed: true, suspected: false });
-        assert_eq!(catalog.take_wishes(), Wishes::default());
+        assert_eq!(catalog.take_requests(), CatalogRequests { changed: true, suspected: false });
+        assert_eq!(catalog.take_requests(), CatalogRequests::default());
     }
 
     #[tokio::test]
     async fn first_use_asks_for_care_once_and_rest_ends_it() {
         let (newcomers, catalog) = catalog();
-        (0..3).for_each(|_| catalog.note_use());
+        (0..3).for_each(|_| catalog.record_use());
         assert_eq!(newcomers.next().await.len(), 1);
         assert!(catalog.take_use() && !catalog.take_use());
-        catalog.note_use();
+        catalog.record_use();
         assert!(newcomers.waiting.lock().unwrap().is_empty(), "somebody looks after it");
         assert!(!catalog.rest(), "it is in use");
         assert!(catalog.take_use() && catalog.rest());
-        catalog.note_use();
+        catalog.record_use();
         assert_eq!(newcomers.next().await.len(), 1);
     }
 
@@ -360,7 +361,7 @@ mod tests {
         let read = snapshot(50);
         let mut total = 0;
         for catalog in &catalogs {
-            catalog.note_use();
+            catalog.record_use();
             assert!(catalog.take_answer(0, Fingerprint::of("a"), Some(read.clone())));
             let held = catalog.snapshot().expect("it was read");
             total += size_of_val(&**catalog) + held.size();

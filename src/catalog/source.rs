@@ -124,7 +124,7 @@ fn read(text: &[u8], is_routine: bool, names: &dyn Lookup) -> Source {
     let mut source = Source::default();
     source.take(&of(true), text);
     if memchr::memchr(b'\\', text).is_some() {
-        // Whoever calls it may have standard_conforming_strings off.
+        // The caller may have standard_conforming_strings off.
         source.take(&of(false), text);
     }
     if collector.is_unreadable.get() {

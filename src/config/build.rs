@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{NodeAddress, ReadNode};
 use super::keys::Section;
+use super::log_settings::{LogFormat, LogLevel};
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
     Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
@@ -14,7 +15,6 @@ use super::options::{
 use super::raw::{Raw, Scope};
 use super::secret::LoadedFile;
 use super::value::Value;
-use super::words::{LogFormat, LogLevel};
 use crate::auth::Method;
 use crate::net::{ClientSslMode, SslMode};
 use crate::session::route::{Mode, StatePolicy};

@@ -17,6 +17,7 @@ mod files;
 pub mod import;
 mod keys;
 mod load;
+mod log_settings;
 mod nearest;
 mod options;
 mod parse;
@@ -27,7 +28,6 @@ mod tree;
 mod units;
 mod url;
 mod value;
-mod words;
 
 pub use address::{DEFAULT_PORT, ListenAddress, NodeAddress, NodeHost};
 pub use change::Unchangeable;
@@ -37,6 +37,7 @@ pub use environment::process_environment;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use load::{load, load_from};
+pub use log_settings::{LogFormat, LogLevel};
 pub use options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
     Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
@@ -48,7 +49,6 @@ pub use secret::{HIDDEN, LoadedFile, Secret};
 pub use units::{MAX_DURATION, parse_duration, parse_size, show_duration, show_size};
 pub use url::{ConsoleUrl, console_of};
 pub use value::{Kind, Value};
-pub use words::{LogFormat, LogLevel};
 
 #[cfg(test)]
 mod tests;

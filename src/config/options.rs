@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress};
+use super::log_settings::{LogFormat, LogLevel};
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
-use super::words::{LogFormat, LogLevel};
 use crate::auth::Method;
 pub use crate::net::TcpOptions;
 use crate::net::{ClientSslMode, SslMode};
@@ -298,7 +298,8 @@ pub struct UserOptions {
     pub client_idle_timeout: Option<Timeout>,
 }
 
-/// What PgBouncer's own file says about the process. A file of ours leaves this to whoever starts it.
+/// Options of the process in PgBouncer's own file. Howdah's own file has none of them: the service
+/// manager sets them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessOptions {
     /// `logfile`: lines go there as well as to standard error.

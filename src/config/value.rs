@@ -126,8 +126,8 @@ impl Kind {
         }
     }
 
-    /// The checked value, or the message that says what was expected and found.
-    /// Files are still paths: whoever may open files reads them ([`Value::Path`]).
+    /// The checked value, or the message that says what was expected and found. Files are still
+    /// paths ([`Value::Path`]): the caller reads them if it may open files.
     pub(super) fn read(&self, given: &Given) -> Result<Value, String> {
         match self {
             Self::Flag => {

@@ -1,4 +1,4 @@
-//! What has happened lately that an operator should know, for the console.
+//! Recent events that an operator should know, for the console.
 //!
 //! A bounded list. The same event again is counted, not listed again; where one more is needed, the
 //! oldest of the kind that has most goes, so that a flood of one kind leaves the others.
@@ -97,8 +97,8 @@ impl Events {
         self.0.lock()
     }
 
-    /// Something happened at this moment, of this level and kind, with this database and user.
-    pub fn note(
+    /// Records an event of this time, level and kind, for this database and user.
+    pub fn record(
         &self,
         time: SystemTime,
         (level, kind): (&'static str, EventKind),
@@ -153,17 +153,17 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn note(events: &Events, at: u64, kind: EventKind, user: &str, message: &str) {
+    fn record(events: &Events, at: u64, kind: EventKind, user: &str, message: &str) {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
-        events.note(time, ("warn", kind), ("a", user), message);
+        events.record(time, ("warn", kind), ("a", user), message);
     }
 
     #[test]
     fn the_same_again_is_counted() {
         let events = Events::default();
-        note(&events, 1, EventKind::Login, "u", "no");
-        note(&events, 2, EventKind::Login, "v", "no");
-        note(&events, 3, EventKind::Login, "u", "no");
+        record(&events, 1, EventKind::Login, "u", "no");
+        record(&events, 2, EventKind::Login, "v", "no");
+        record(&events, 3, EventKind::Login, "u", "no");
         let list = events.list();
         let told: Vec<_> = list.iter().map(|event| (&*event.user, event.count)).collect();
         assert_eq!(told, [("u", 2), ("v", 1)]);
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_leaves_the_others() {
         let events = Events::default();
-        note(&events, 0, EventKind::Reload, "", "reloaded");
-        (0..5000).for_each(|n| note(&events, n, EventKind::Login, &n.to_string(), "no"));
+        record(&events, 0, EventKind::Reload, "", "reloaded");
+        (0..5000).for_each(|n| record(&events, n, EventKind::Login, &n.to_string(), "no"));
         let list = events.list();
         assert_eq!(list.len(), EVENTS_MAX);
         assert_eq!(list[0].user, "4999");
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line_of_some_length() {
         let events = Events::default();
-        note(&events, 0, EventKind::Login, &"u".repeat(9000), &"a\nb".repeat(9000));
+        record(&events, 0, EventKind::Login, &"u".repeat(9000), &"a\nb".repeat(9000));
         let event = events.list().remove(0);
         assert_eq!((event.user.len(), event.message.len()), (NAME_MAX, MESSAGE_MAX));
         assert!(!event.message.contains('\n'));

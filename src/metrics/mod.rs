@@ -1,7 +1,7 @@
 //! Counting what happens, cheaply enough to count everything.
 //!
 //! A cell is written by one thread and read by any: plain loads and stores, no locked instruction.
-//! Whoever reads adds up the cells of all threads. Nothing here knows who counts.
+//! The reader adds up the cells of all threads. This module does not know its users.
 
 mod events;
 mod histogram;

@@ -104,7 +104,7 @@ impl Listener {
         Ok(Self::Tcp(TcpListener::from_std(listener)?, options))
     }
 
-    /// Takes over a Unix socket that listens already. Its file stays: whoever made it removes it.
+    /// Takes over a Unix socket that listens already. The process that made the file removes it.
     ///
     /// # Errors
     /// What the system says.
@@ -115,8 +115,8 @@ impl Listener {
 
     /// Lets nobody new in, while those who are about to be connected still are: the kernel drops
     /// the packets that open a connection, clients send them again a second later, and then they
-    /// reach another process on the port. Without this, whoever the kernel has connected and nobody
-    /// has accepted when the listener is closed is reset.
+    /// reach another process on the port. Without this, the kernel resets connections that are not
+    /// accepted when the listener is closed.
     ///
     /// # Errors
     /// What the system says.

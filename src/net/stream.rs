@@ -47,8 +47,8 @@ impl Stream {
     /// Starts TLS over it; the handshake runs with [`handshake`] or the reads and writes that
     /// follow. What was written before still leaves in the clear.
     ///
-    /// The peer's first TLS byte must still be in the socket. Whoever has read beyond SSLRequest
-    /// must refuse the connection: somebody in the middle may have put those bytes there.
+    /// The peer's first TLS byte must still be in the socket. A caller that has read beyond
+    /// SSLRequest must refuse the connection: an attacker may have inserted those bytes.
     pub fn start_tls(&mut self, connection: rustls::Connection) {
         self.start_direct_tls(connection, Vec::new());
     }

@@ -8,8 +8,8 @@
 //! closed or opened is collected in [`Effects`] for the caller to do after it let go of the lock.
 //!
 //! Keeps: opening + idle + granted + leased = servers of the pool, their sums within the limits of
-//! database and user; a pool that serves has no idle server while somebody waits for one; whoever
-//! came first in a worker's line is served first. [`Core::check`] proves it in tests.
+//! database and user; a pool that serves has no idle server while a client waits for one; each
+//! worker's line is first come, first served. [`Core::check`] proves it in tests.
 //!
 //! This file hands servers over. `open`: openings and limits; `manage`: adding and removing pools;
 //! `upkeep`: age and idleness; `retire`: servers that are
@@ -18,8 +18,8 @@
 
 mod arena;
 mod backoff;
-mod check;
 mod fuzz;
+mod invariants;
 mod look;
 mod manage;
 mod model;
@@ -38,7 +38,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::backend::card::ServerCard;
+use crate::backend::server_handle::ServerHandle;
 
 use arena::Arena;
 use backoff::Jitter;
@@ -120,8 +120,9 @@ impl<S, F> Core<S, F> {
     }
 
     /// Asks for a server. An idle one of the same worker comes first, then another worker's; the
-    /// one used last is taken, so that those not needed grow old. Nobody overtakes: who finds
-    /// others waiting joins the line. Who asks again because its server was dead keeps its place.
+    /// one used last is taken, so that those not needed grow old. Clients do not overtake: a client
+    /// that finds others waiting joins the line. A client that asks again because its server was
+    /// dead keeps its place.
     pub fn checkout(
         &mut self,
         pool: PoolId,
@@ -163,7 +164,7 @@ impl<S, F> Core<S, F> {
             state: Waiting::InLine,
         });
         self.settle(pool.0.index, at.now);
-        self.note_held(pool.0.index, at.now);
+        self.record_held(pool.0.index, at.now);
         Checkout::Waiting(waiter)
     }
 
@@ -209,7 +210,7 @@ impl<S, F> Core<S, F> {
                     slot.state = State::Opening { waiter: None };
                 }
             }
-            Waiting::Granted(slot) => self.give_on(slot, now),
+            Waiting::Granted(slot) => self.pass_on(slot, now),
             Waiting::Refused(_) => {}
         }
         self.waiters.remove(waiter.0.index);
@@ -428,7 +429,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// A granted server that was not wanted after all goes on to the next.
-    fn give_on(&mut self, id: SlotId, now: Tick) {
+    fn pass_on(&mut self, id: SlotId, now: Tick) {
         let Some(server) = self.ungrant(id) else { return };
         let slot = self.slots.at(id.0.index);
         let (home, pool) = (slot.home, pool_id(&self.pools, slot.pool));

@@ -121,8 +121,8 @@ impl Lease {
         self.was_home != self.worker
     }
 
-    /// Takes in what the server said while it was idle; false when it is of no use any more. Whoever
-    /// leases a server asks this before it sends the first byte, and after the socket has moved.
+    /// Takes in what the server said while it was idle; false when it is of no use any more. The
+    /// session asks this before it sends the first byte, and after the socket has moved.
     pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let asks_kernel = must_ask_kernel(self.idle, self.must_move());
         let server = self.server();
@@ -179,7 +179,7 @@ impl Lease {
                 let at = At { worker: self.worker, now };
                 let placed = self.pools.with(|core| core.put_back(self.slot, server, at));
                 if let Placed::Close(server, reason) = placed {
-                    server.terminate(reason.words());
+                    server.terminate(reason.as_str());
                 }
                 Ok(())
             }

@@ -4,9 +4,9 @@ use super::core::{
     At, Core, Effects, FailureClass, Holders, Kind, Opening, Origin, Placed, PoolId, PoolKey,
     PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Tick, WaiterId, WorkerId,
 };
-use crate::backend::card::ServerCard;
 use crate::backend::login::{LoginFailure, Outlook};
 use crate::backend::server::{Reported, Server};
+use crate::backend::server_handle::ServerHandle;
 use crate::net::NodeAddress;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ impl Pools {
             waker.wake();
         }
         for closing in effects.closes {
-            closing.server.terminate(closing.reason.words());
+            closing.server.terminate(closing.reason.as_str());
         }
         if !effects.openings.is_empty() {
             let mut queue = self.openings.lock();
@@ -109,16 +109,16 @@ impl Pools {
         }
     }
 
-    /// The opening of a server begins, and this is its card.
-    pub fn introduce(&self, slot: SlotId, card: &Arc<ServerCard>) {
-        self.lock().introduce(slot, card);
+    /// The opening of a server begins, and this is its handle.
+    pub fn introduce(&self, slot: SlotId, handle: &Arc<ServerHandle>) {
+        self.lock().introduce(slot, handle);
     }
 
     /// A server was opened, by the thread that counts as `worker`.
     pub fn opened(&self, slot: SlotId, server: Box<Server>, worker: WorkerId) {
         let at = At { worker, now: self.now() };
         if let Placed::Close(server, reason) = self.with(|core| core.opened(slot, server, at)) {
-            server.terminate(reason.words());
+            server.terminate(reason.as_str());
         }
     }
 
@@ -187,9 +187,9 @@ impl Pools {
     /// now, a few in each call, others when they come back. How many were closed.
     pub fn retire_moved(&self, addresses: &HashMap<PoolId, Arc<[IpAddr]>>) -> usize {
         let now = self.now();
-        let has_moved = |pool: PoolId, card: &ServerCard| {
+        let has_moved = |pool: PoolId, handle: &ServerHandle| {
             let Some(current) = addresses.get(&pool) else { return false };
-            let remote = card.login().and_then(|login| login.ends.remote);
+            let remote = handle.login().and_then(|login| login.ends.remote);
             remote.is_some_and(|remote| {
                 let ip = remote.ip().to_canonical();
                 !current.iter().any(|known| known.to_canonical() == ip)

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::auth::Credential;
-use crate::backend::card::ServerCard;
 use crate::backend::login::{Account, assemble};
 use crate::backend::server::Reported;
+use crate::backend::server_handle::ServerHandle;
 use crate::backend::settings::SettingsTable;
 use crate::net::{NodeAddress, NodeHost, Socket, Stream};
 use std::io::Read;
@@ -23,7 +23,7 @@ fn account() -> Account {
         credential: Credential::None.into(),
         connect_query: None,
         neutral: SettingsTable::default().intern([]),
-        welcomes: Default::default(),
+        reported_parameters: Default::default(),
         replaced: tokio::sync::Notify::new(),
     }
 }
@@ -71,9 +71,9 @@ impl Stage {
             let stream = Stream::new(Socket::Unix(near));
             let server = assemble(&account(), stream, Reported::new(), &[0; 8]);
             self.far.push(far);
-            let card = Arc::new(ServerCard::new(1));
-            self.pools.introduce(opening.slot, &card);
-            card.logs_in(&server);
+            let handle = Arc::new(ServerHandle::new(1));
+            self.pools.introduce(opening.slot, &handle);
+            handle.set_logged_in(&server);
             self.pools.opened(opening.slot, server, HERE);
         }
     }

@@ -1,19 +1,19 @@
-//! How a session comes to a server, and how it leaves it.
+//! How a session takes a server and leaves it.
 
 use super::bound::Bound;
-use super::check::Pin;
 use super::client::{Client, Passing, Presence};
 use super::clock::Clock;
 use super::effects::Effects;
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
-use super::loss::{Asked, Loss, Verdict};
 use super::route::Mode;
 use super::run::{Phase, Session};
+use super::server_lost::{Asked, LostServer, Verdict};
 use super::settle::{Settle, Situation, settle};
+use super::state_check::Pin;
 use super::timing::cancelled;
 use crate::backend::state::Rest;
-use crate::fault::{Fault, Side, Words};
+use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Session {
         Line {
             pool: self.client.route.pool,
             worker: self.client.worker.id,
-            is_login: self.client.greeting,
+            is_login: self.client.is_logging_in,
             place: self.client.place.take(),
         }
     }
@@ -66,8 +66,8 @@ impl Session {
                 }
                 Outcome::Waiting(waiter) => {
                     let since = waiter.since();
-                    client.card.requests(since);
-                    client.card.waits();
+                    client.handle.set_requested(since);
+                    client.handle.set_waiting();
                     // A session that asks again has waited before.
                     let waited = Duration::from_micros(client.worker.coarse_now().since(since));
                     let limit = client.options.query_wait_timeout;
@@ -106,10 +106,10 @@ impl Session {
         }
         let client = &mut self.client;
         if !client.keeps_server() {
-            client.route.catalog.note_use();
+            client.route.catalog.record_use();
         }
-        client.card.links(&lease.server().cancel);
-        client.card.requests(lease.since());
+        client.handle.set_server(&lease.server().cancel);
+        client.handle.set_requested(lease.since());
         client.traffic().assignments.add(1);
         client.traffic().wait.record(lease.waited());
         let idle = lease.idle();
@@ -164,7 +164,7 @@ impl Session {
                 // It has got nothing of the client's and goes back; should it not be at rest,
                 // because a request for it has just begun, it is closed.
                 if let Err(mut lease) = bound.lease.try_return() {
-                    lease.server().ends("client disconnect while server was not ready");
+                    lease.server().set_close_reason("client disconnect while server was not ready");
                 }
                 return self.refuse_batch(cx, &cancelled());
             }
@@ -174,14 +174,14 @@ impl Session {
 
     fn give_back(&mut self, cx: &Context<'_>, bound: Bound) {
         self.client.failed_tests = 0;
-        self.client.card.unlinks();
+        self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
         let Bound { lease, moments, effects, pin, .. } = bound;
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };
         // A cancel request began at the last moment.
         let target = Arc::clone(&lease.server().cancel);
-        self.client.card.links(&target);
+        self.client.handle.set_server(&target);
         let mut bound = Bound::new(lease);
         (bound.moments, bound.has_served, bound.settle_is_due) = (moments, true, true);
         self.phase = Phase::Bound(bound);
@@ -190,12 +190,12 @@ impl Session {
         }
     }
 
-    /// The connection to the server ended while it was leased, or is said to.
+    /// The server connection ended while it was leased, or the kernel reports its end.
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Bound) -> Flow {
-        let verdict = self.client.loss(&mut bound).verdict();
-        self.client.card.unlinks();
+        let verdict = self.client.lost_server(&mut bound).verdict();
+        self.client.handle.clear_server();
         match verdict {
-            Verdict::EndSilently => Err(Stop::End(End::ServerSaid)),
+            Verdict::EndSilently => Err(Stop::End(End::ServerSentFatal)),
             Verdict::End if self.ending.is_some() => {
                 Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
             }
@@ -213,15 +213,15 @@ impl Session {
     }
 
     /// The statement is answered with the server's error, and the server, which has a part of the
-    /// settings, is closed. A client that has not been welcomed cannot be.
+    /// settings, is closed. A client that is still logging in cannot be.
     fn alignment_failed(&mut self, cx: &mut Context<'_>, bound: Bound, error: Vec<u8>) -> Flow {
         let owes_ready = bound.owes_ready;
         self.client.close_server(bound, "var change failed");
-        if self.client.greeting || owes_ready || self.client.pipe.held.is_empty() {
+        if self.client.is_logging_in || owes_ready || self.client.pipe.held.is_empty() {
             let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
             let message = wire::error_fields(body).message;
             let reason = String::from_utf8_lossy(message).into_owned();
-            return Err(Stop::End(End::Told(wire::as_fatal(body), reason)));
+            return Err(Stop::End(End::ServerError(wire::as_fatal(body), reason)));
         }
         self.answer_batch(cx, error)
     }
@@ -229,7 +229,7 @@ impl Session {
     /// An error of ours in the place of the answer to what is held. The session goes on.
     pub(super) fn refuse_batch(&mut self, cx: &mut Context<'_>, fault: &Fault) -> Flow {
         let mut out = Vec::new();
-        wire::fault(&mut out, &fault.clone().in_words(self.client.words()));
+        wire::fault(&mut out, &fault.clone().in_style(self.client.message_style()));
         self.client.log_fault(fault);
         self.answer_batch(cx, out)
     }
@@ -239,9 +239,9 @@ impl Session {
     fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
         self.phase = Phase::Idle;
         let client = &mut self.client;
-        client.card.unlinks();
+        client.handle.clear_server();
         client.set_clock(Clock::Off, None);
-        if client.greeting {
+        if client.is_logging_in {
             let text = "no server connection available for login";
             let fault = Fault::session(Side::Proxy, "57P03", text);
             return Err(Stop::End(End::Fault(fault.pgbouncer("query_wait_timeout"))));
@@ -257,7 +257,7 @@ impl Session {
             }
             Ok(_) | Err(_) => pipe.skipping = true,
         }
-        client.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+        client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 }
 
@@ -271,22 +271,23 @@ impl Client {
             ),
             Refused::Failing(failure) => {
                 let mut out = Vec::new();
-                failure.encode(&mut out, self.words());
+                failure.encode(&mut out, self.message_style());
                 let body = out.get(wire::HEADER_LEN..).unwrap_or_default();
                 let said = String::from_utf8_lossy(wire::error_fields(body).message).into_owned();
-                if self.options.log_pooler_errors && self.words() == Words::PgBouncer {
+                if self.options.log_pooler_errors && self.message_style() == MessageStyle::PgBouncer
+                {
                     self.log_pooler_error("08P01", &said);
                 }
-                let reason = self.words().choose(failure.to_string(), said);
-                End::Told(out, reason)
+                let reason = self.message_style().choose(failure.to_string(), said);
+                End::ServerError(out, reason)
             }
         }
     }
 
     /// Closes the server, for this reason.
     fn close_server(&mut self, mut bound: Bound, reason: &'static str) {
-        bound.server().ends(reason);
-        self.card.unlinks();
+        bound.server().set_close_reason(reason);
+        self.handle.clear_server();
     }
 
     fn situation(&self, bound: &mut Bound) -> Situation {
@@ -339,7 +340,7 @@ impl Client {
     }
 
     /// What the client loses if its server ends now.
-    pub(super) fn loss(&self, bound: &mut Bound) -> Loss {
+    pub(super) fn lost_server(&self, bound: &mut Bound) -> LostServer {
         let asked = match &bound.gate {
             None => Asked::Nothing,
             Some(Gate::Check(_)) => Asked::Check,
@@ -348,8 +349,8 @@ impl Client {
         };
         let checked = bound.effects.intersects(Effects::CHECKED);
         let has_pin = bound.pin.is_some() || self.state.statements.pin().is_some();
-        Loss {
-            server_said: bound.has_said_goodbye,
+        LostServer {
+            server_sent_fatal: bound.has_sent_fatal,
             only_we_ask: bound.only_we_ask(),
             asked,
             owes_client: bound.owes_ready || self.pipe.mid_frame,
@@ -359,7 +360,7 @@ impl Client {
         }
     }
 
-    /// Whether the client certainly does not hear any more.
+    /// Whether the client's connection is known to be broken.
     pub(super) fn is_gone(&self) -> bool {
         self.pipe.presence == Presence::Gone
     }

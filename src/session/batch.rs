@@ -7,9 +7,9 @@ use super::forward::{ReadText, Taken};
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
-use super::state::PARSE_MAX;
 use super::statements::{Link, Outcome, ParseContext, ties_refused};
-use super::texts::Text;
+use super::text_cache::Text;
+use super::unbound::PARSE_MAX;
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::sql::{self, Mention, Readable};
@@ -198,13 +198,13 @@ impl Client {
         self.follow_sequences(bound, effects, pieces);
         let named = Effects::UNKNOWN_SETTINGS | Effects::NAMED_BY_PARAMETER;
         if effects.intersects(named) {
-            self.note_named_by_parameters(bound, body, header.body);
+            self.record_settings_of_parameters(bound, body, header.body);
         }
         let as_is = self.state.statements.bind_as_is(bound.lease.server(), &view);
         if let Some((effects, run)) = as_is {
-            self.sends(bound, effects);
+            self.record_effects(bound, effects);
             drop(bound.server().replies.sent(Kind::Bind, Reply::Forward, None));
-            self.binds(bound, &view, run);
+            self.record_portal(bound, &view, run);
             return self.pass(Passing::Forward, header);
         }
         let rest = header.body - view.names_len;
@@ -218,9 +218,9 @@ impl Client {
             Outcome::AskedFirst => return Taken::Later(Gate::Shape),
             Outcome::Refused => self.pipe.pass = Passing::Drop,
             Outcome::Sent(effects) => {
-                self.sends(bound, effects);
+                self.record_effects(bound, effects);
                 let run = self.state.statements.run_of(view.statement);
-                self.binds(bound, &view, run);
+                self.record_portal(bound, &view, run);
                 self.pipe.pass = Passing::Forward;
             }
         }
@@ -229,12 +229,12 @@ impl Client {
     }
 
     /// The statement may set a setting that one of its parameters names.
-    fn note_named_by_parameters(&mut self, bound: &mut Bound, body: &[u8], length: usize) {
+    fn record_settings_of_parameters(&mut self, bound: &mut Bound, body: &[u8], length: usize) {
         let custom = &mut self.state.custom;
         let mut fits = true;
         let read = client::parameters(body, |value| {
             if let Some(name) = sql::custom_setting_name(value) {
-                fits &= custom.note(&name);
+                fits &= custom.add(&name);
             }
         });
         bound.effects |= Effects::SETTINGS;
@@ -245,7 +245,7 @@ impl Client {
 
     /// A portal runs this statement, for the figures.
     #[inline]
-    fn binds(
+    fn record_portal(
         &mut self,
         bound: &mut Bound,
         view: &client::Bind<'_>,
@@ -265,7 +265,7 @@ impl Client {
             drop(texts);
             self.state.statements.set_run(view.statement, run);
         }
-        bound.running.binds(view.portal, run);
+        bound.running.record_bind(view.portal, run);
     }
 
     fn take_execute(
@@ -275,7 +275,7 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
-        let run = bound.running.executes(body);
+        let run = bound.running.executed_by(body);
         let note = if self.state.statements.has_portals() {
             let portal = wire::cstring(body).map_or(&[][..], |(name, _)| name);
             let text = ReadText { effects: Effects::empty(), run, readable: None };

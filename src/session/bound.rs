@@ -4,12 +4,12 @@
 //! transaction may have done to the session. Keeps the invariant that none of it is left when the
 //! server is given back.
 
-use super::check::Pin;
 use super::clock::Moments;
 use super::effects::Effects;
 use super::gate::Gate;
 use super::resetting::ResettingStatements;
 use super::running::Running;
+use super::state_check::Pin;
 use crate::backend::server::Server;
 use crate::pool::Lease;
 
@@ -48,7 +48,7 @@ pub(super) struct Bound {
     /// ReadyForQuery is due to the client when the server has been given its settings.
     pub(super) owes_ready: bool,
     /// The server has said to the client that it closes the connection.
-    pub(super) has_said_goodbye: bool,
+    pub(super) has_sent_fatal: bool,
     /// A cancel request came for the statement that waits behind a question of ours.
     pub(super) is_cancelled: bool,
     /// Times that a check was cut off by the session's own limits.
@@ -76,7 +76,7 @@ impl Bound {
             lasting: Lasting::None,
             withheld: Vec::new(),
             owes_ready: false,
-            has_said_goodbye: false,
+            has_sent_fatal: false,
             is_cancelled: false,
             failed_checks: 0,
             resetting: ResettingStatements::default(),
@@ -88,15 +88,15 @@ impl Bound {
         self.lease.server()
     }
 
-    /// What is being sent may be seen by others.
+    /// Other sessions may see the effect of what is being sent.
     #[inline]
-    pub(super) fn lasts(&mut self) {
+    pub(super) fn set_lasting(&mut self) {
         self.lasting = Lasting::Open;
     }
 
     /// A message was sent that ends a batch, or is one.
     #[inline]
-    pub(super) fn ends_batch(&mut self) {
+    pub(super) fn end_batch(&mut self) {
         if self.lasting == Lasting::Open {
             self.lasting = Lasting::Until(self.lease.server().replies.last_serial());
         }

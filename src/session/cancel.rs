@@ -64,7 +64,7 @@ impl Session {
                 break;
             }
         }
-        let requests = self.client.card.take_cancels();
+        let requests = self.client.handle.take_cancels();
         match decide(self.standing()) {
             Decision::Nothing => {}
             Decision::Refuse => self.refuse_batch(cx, &cancelled())?,
@@ -76,7 +76,8 @@ impl Session {
             Decision::Deliver => {
                 if let Phase::Bound(bound) = &mut self.phase {
                     for request in requests {
-                        // Whoever asked may have given up: then the request is dropped, and is through.
+                        // The task that asked may have given up. Then the request is dropped and
+                        // counts as finished.
                         drop(request.send(Some(bound.server().cancel.begin())));
                     }
                 }

@@ -3,17 +3,17 @@
 //! Owns the client's socket, what is known of its session, and under which options it runs. Never
 //! holds a server.
 
-use super::card::Card;
-use super::check;
+use super::client_handle::ClientHandle;
 use super::clock::Timer;
-use super::custom::CustomSettings;
+use super::custom_settings::CustomSettings;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
+use super::state_check;
 use super::statements::Statements;
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::fault::{Fault, Side, Words};
+use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic};
 use crate::net::Stream;
 use crate::pool::{Extras, Place};
@@ -99,11 +99,11 @@ pub(super) struct Client {
     pub(super) options: Arc<Options>,
     pub(super) options_version: u32,
     pub(super) worker: Rc<Worker>,
-    pub(super) card: Arc<Card>,
+    pub(super) handle: Arc<ClientHandle>,
     /// Startup parameters that nothing else can set: its server is its own.
     pub(super) extras: Option<Arc<Extras>>,
-    /// The client has not been welcomed.
-    pub(super) greeting: bool,
+    /// The client is still logging in.
+    pub(super) is_logging_in: bool,
     pub(super) timer: Timer,
     /// It reads nothing, as no session does now.
     pub(super) suspended: bool,
@@ -136,11 +136,11 @@ impl Client {
         self.route.traffic.of(usize::from(self.worker.id.0))
     }
 
-    /// Sends bytes of ours to the client.
+    /// Sends bytes to the client that no server has sent.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub(super) fn tell(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send_to_client(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         if self.pipe.presence == Presence::Gone {
             return Ok(());
         }
@@ -152,21 +152,21 @@ impl Client {
     pub(super) fn set_settings(&mut self, settings: Arc<Settings>) {
         if !Arc::ptr_eq(&settings, &self.state.settings) {
             let table = &self.worker.common.settings;
-            self.state.plan_settings = check::for_plans(table, &settings);
+            self.state.plan_settings = state_check::for_plans(table, &settings);
             self.state.settings = settings;
         }
     }
 
-    /// Whose words the client is told errors in.
-    pub(super) fn words(&self) -> Words {
-        self.worker.common.words
+    /// The style of the error messages for the client.
+    pub(super) fn message_style(&self) -> MessageStyle {
+        self.worker.common.message_style
     }
 
-    /// Something happened that an operator should know.
+    /// Records an event for SHOW EVENTS.
     pub(super) fn record_event(&self, kind: EventKind, message: &str) {
         let names = (&*self.route.database, &*self.route.user);
         let now = std::time::SystemTime::now();
-        self.worker.common.events.note(now, ("warn", kind), names, message);
+        self.worker.common.events.record(now, ("warn", kind), names, message);
     }
 
     pub(super) fn log_fault(&self, fault: &Fault) {
@@ -182,14 +182,14 @@ impl Client {
             self.record_event(kind, &fault.message);
         }
         if self.options.log_pooler_errors {
-            let said = fault.clone().in_words(self.words());
+            let said = fault.clone().in_style(self.message_style());
             self.log_pooler_error(said.code, &said.message);
         }
     }
 
     pub(super) fn log_pooler_error(&self, code: &'static str, message: &str) {
         tracing::warn!(
-            client = self.card.id, peer = %self.card.about.peer, user = %self.route.user,
+            client = self.handle.id, peer = %self.handle.info.peer, user = %self.route.user,
             database = %self.route.database, code, "pooler error: {message}"
         );
     }

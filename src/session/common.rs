@@ -1,9 +1,9 @@
 //! What all sessions of the process share.
 
-use super::card::Clients;
+use super::client_handle::Clients;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
-use crate::fault::Words;
+use crate::fault::MessageStyle;
 use crate::metrics::{Events, Queries};
 use crate::pool::Pools;
 use std::sync::Arc;
@@ -24,10 +24,11 @@ pub struct Common {
     pub events: Events,
     /// All clients.
     pub clients: Clients,
-    /// Whose words errors are in.
-    pub words: Words,
-    /// Sessions read nothing. Whoever changes it gives each of them [`Order::Look`].
+    /// The style of error messages.
+    pub message_style: MessageStyle,
+    /// Sessions read nothing while it is set. The thread that changes it gives every session
+    /// [`Order::SuspendChanged`].
     ///
-    /// [`Order::Look`]: super::card::Order::Look
+    /// [`Order::SuspendChanged`]: super::handle::Order::SuspendChanged
     pub suspended: AtomicBool,
 }

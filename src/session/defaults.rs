@@ -17,7 +17,7 @@ impl Client {
     /// In session mode the server keeps what the client does, but its defaults are not those of the
     /// client's startup packet, nor those of `connect_query`: after a RESET they have to be
     /// restored. `effects`: those of the text in a Query or Parse.
-    pub(super) fn note_resets(
+    pub(super) fn record_resets(
         &mut self,
         bound: &mut Bound,
         (tag, body): (u8, &[u8]),
@@ -40,13 +40,13 @@ impl Client {
         }
     }
 
-    /// ParameterStatus; other threads see what the client is told that it calls itself.
-    pub(super) fn heard_of(&mut self, bound: &mut Bound, body: &[u8]) -> Reply {
+    /// ParameterStatus. A new `application_name` is stored in the client's handle.
+    pub(super) fn handle_parameter_status(&mut self, bound: &mut Bound, body: &[u8]) -> Reply {
         let reply = self.parameter_status(bound, body);
         if reply == Reply::Forward
             && let Some((b"application_name", value)) = server::read_parameter_status(body)
         {
-            self.card.calls_itself(std::str::from_utf8(value).ok());
+            self.handle.set_application_name(std::str::from_utf8(value).ok());
         }
         reply
     }
@@ -76,7 +76,7 @@ impl Client {
         if reply != Reply::Forward || own.is_none_or(|name| startup.value(&name).is_none()) {
             return reply;
         }
-        let neutral = self.route.account.welcomes.find(&self.route.account.neutral);
+        let neutral = self.route.account.reported_parameters.find(&self.route.account.neutral);
         let default = neutral.as_ref().and_then(|said| said.iter().find(|(n, _)| **n == *name));
         if default.is_none_or(|(_, default)| **default != *value) {
             return reply;
@@ -101,13 +101,13 @@ impl Client {
         let name = String::from_utf8_lossy(name);
         let text = format!("the server reports a change of {name} that no statement explains");
         tracing::warn!(
-            client = self.card.id, user = %self.route.user, database = %self.route.database, "{text}"
+            client = self.handle.id, user = %self.route.user, database = %self.route.database, "{text}"
         );
         self.record_event(EventKind::Server, &text);
     }
 
     /// ReadyForQuery that waits until the defaults of the client's startup packet are restored.
-    pub(super) fn withholds_ready(&self, bound: &mut Bound, status: u8) -> bool {
+    pub(super) fn withhold_ready(&self, bound: &mut Bound, status: u8) -> bool {
         let (effects, checks) = (bound.effects, matches!(bound.gate, Some(Gate::Check(_))));
         let has_own = self.has_defaults(bound.lease.server());
         let resets = effects.contains(Effects::RESETS) && has_own;

@@ -1,4 +1,4 @@
-//! A client that sends nothing more: what it has asked for, and whether it still hears.
+//! A client that sends nothing more: what becomes of its statements, and whether it still reads.
 //!
 //! What was received whole is run, as PostgreSQL does. For a client that is gone a read, or anything
 //! inside of an open transaction, is cancelled at once: nothing of it would last. An autocommit
@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::effects::Effects;
 use super::flow::{End, Flow, Stop};
 use super::run::{Phase, Session};
-use super::texts::Text;
+use super::text_cache::Text;
 use crate::wire::{self, client, server};
 use std::io;
 use std::task::Context;
@@ -40,7 +40,7 @@ enum Step {
 /// What the decision rests on.
 #[derive(Clone, Copy, Debug)]
 struct Departure {
-    /// The client certainly does not hear.
+    /// The client's connection is known to be broken.
     is_gone: bool,
     /// Something is asked on our own account.
     asks: bool,
@@ -70,7 +70,7 @@ impl Departure {
 
 impl Session {
     /// The client has closed its sending side.
-    pub(super) fn client_departs(&mut self, cx: &mut Context<'_>) -> Flow {
+    pub(super) fn client_closed(&mut self, cx: &mut Context<'_>) -> Flow {
         self.client.pipe.presence = Presence::Silent(0);
         let is_idle = matches!(self.phase, Phase::Idle) && self.client.pipe.held.is_empty();
         if is_idle {
@@ -101,9 +101,9 @@ impl Session {
         self.client.pipe.presence = Presence::Silent(looks + 1);
         if !self.client.pipe.mid_frame {
             let mut out = Vec::new();
-            let name = self.client.card.application_name();
+            let name = self.client.handle.application_name();
             server::parameter_status(&mut out, b"application_name", name.as_bytes());
-            if let Err(error) = self.client.tell(cx, &out) {
+            if let Err(error) = self.client.send_to_client(cx, &out) {
                 self.client_is_gone(error)?;
             }
         }
@@ -123,14 +123,14 @@ impl Session {
         let departure = match &mut self.phase {
             Phase::Idle => Departure {
                 is_gone,
-                asks: self.client.greeting,
+                asks: self.client.is_logging_in,
                 awaits_answers: false,
                 has_more: false,
                 may_last: false,
             },
             Phase::Waiting(_) => Departure {
                 is_gone,
-                asks: self.client.greeting,
+                asks: self.client.is_logging_in,
                 awaits_answers: true,
                 has_more: true,
                 may_last: self.client.held_may_last(),
@@ -209,13 +209,13 @@ impl Client {
         let (database, catalog) = (&self.route.database, Some(&*self.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
-        let effects = self.worker.texts.borrow_mut().effects(text, &mut |name| custom.note(name));
+        let effects = self.worker.texts.borrow_mut().effects(text, &mut |name| custom.add(name));
         effects.intersects(Effects::WRITES | Effects::NAMES)
     }
 
     /// The session ends for this reason, as soon as what it asked is answered; at once if nobody
     /// would notice.
-    pub(super) fn ends_with_server(
+    pub(super) fn end_with_server(
         &mut self,
         bound: &mut Bound,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! The end of a session: what the client is told, and what becomes of its server.
 
 use super::bound::Bound;
-use super::card::Order;
 use super::client::{Client, Passing};
+use super::client_handle::Order;
 use super::effects::Effects;
 use super::flow::End;
 use super::gate::Gate;
@@ -25,33 +25,33 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The one reset query after which everything is known.
 const DISCARD_ALL: &str = "DISCARD ALL";
 
-/// Longest good-bye to a client that does not read.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the last message waits for a client that does not read.
+const LAST_WRITE_MAX: Duration = Duration::from_secs(5);
 
-/// No client has this number.
-const NOBODY: u64 = u64::MAX;
+/// An id that no client has.
+const NO_CLIENT: u64 = u64::MAX;
 
 impl Session {
     /// The end of a session: the client is told why, and its server is cleaned for the next one.
-    pub(super) async fn farewell(&mut self, end: End) {
+    pub(super) async fn finish(&mut self, end: End) {
         let client = &mut self.client;
-        client.card.set_alarm(None);
+        client.handle.set_alarm(None);
         // From here on no cancel request of this client reaches the server, which others get next.
-        client.card.is_over();
-        client.card.unlinks();
+        client.handle.end();
+        client.handle.clear_server();
         if let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            if client.card.take(Order::Kill) {
+            if client.handle.take_order(Order::Kill) {
                 client.kill(bound);
             } else {
                 client.release(bound);
             }
         }
-        let reason = client.part(end).await;
+        let reason = client.disconnect(end).await;
         if client.options.log_disconnections {
-            let about = &client.card.about;
+            let info = &client.handle.info;
             tracing::info!(
-                client = client.card.id, peer = %about.peer, user = %client.route.user,
-                database = %client.route.database, age = age(about.since),
+                client = client.handle.id, peer = %info.peer, user = %client.route.user,
+                database = %client.route.database, age = age(info.since),
                 "closing because: {reason}"
             );
         }
@@ -73,7 +73,7 @@ enum Release {
 #[derive(Clone, Copy, Debug)]
 struct Left<'a> {
     is_dedicated: bool,
-    has_said_goodbye: bool,
+    has_sent_fatal: bool,
     /// A question of ours is not answered.
     is_asked: bool,
     /// It waits for the rest of a message that nobody is going to send.
@@ -90,7 +90,7 @@ impl Left<'_> {
         if self.is_dedicated {
             return Release::Close("replication client was closed");
         }
-        if self.has_said_goodbye {
+        if self.has_sent_fatal {
             return Release::Close("server closed the connection");
         }
         if self.is_asked {
@@ -111,27 +111,27 @@ impl Left<'_> {
 }
 
 impl Client {
-    async fn part(&mut self, end: End) -> String {
-        let (mut unsent, words) = (None, self.words());
+    async fn disconnect(&mut self, end: End) -> String {
+        let (mut unsent, style) = (None, self.message_style());
         let reason = match end {
             End::Left => "client close request".to_owned(),
             End::ClientLost(error) => {
                 let lost = format!("client connection lost: {error}");
-                return words.choose(lost, "client unexpected eof".to_owned());
+                return style.choose(lost, "client unexpected eof".to_owned());
             }
-            End::Quietly(reason) => reason,
-            End::ServerSaid => {
-                words.choose("server closed the connection", "server conn crashed?").to_owned()
+            End::ProtocolError(reason) => reason,
+            End::ServerSentFatal => {
+                style.choose("server closed the connection", "server conn crashed?").to_owned()
             }
             End::Fault(fault) => {
                 self.log_fault(&fault);
                 debug_assert_eq!(fault.scope, Scope::Session);
-                let (mut out, said) = (Vec::new(), fault.in_words(words));
+                let (mut out, said) = (Vec::new(), fault.in_style(style));
                 wire::fault(&mut out, &said);
                 unsent = Some(out);
                 said.message.into_owned()
             }
-            End::Told(out, reason) => {
+            End::ServerError(out, reason) => {
                 unsent = Some(out);
                 reason
             }
@@ -146,7 +146,7 @@ impl Client {
             stream.poll_close(cx)
         });
         // A client that does not read what it is told is not waited for.
-        drop(tokio::time::timeout(FAREWELL, closed).await);
+        drop(tokio::time::timeout(LAST_WRITE_MAX, closed).await);
         reason
     }
 
@@ -158,7 +158,7 @@ impl Client {
         let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();
         let left = Left {
             is_dedicated: self.is_dedicated(),
-            has_said_goodbye: bound.has_said_goodbye,
+            has_sent_fatal: bound.has_sent_fatal,
             is_asked: bound.gate.as_ref().is_some_and(Gate::is_ours),
             is_mid_message: self.pipe.is_broken
                 || (self.pipe.passing > 0 && self.pipe.pass == Passing::Forward),
@@ -168,13 +168,13 @@ impl Client {
             reset_query: options.server_reset_query.as_deref(),
         };
         let reset = match left.release() {
-            Release::Close(reason) => return bound.server().ends(reason),
+            Release::Close(reason) => return bound.server().set_close_reason(reason),
             Release::Return => None,
             Release::Reset(reset) => Some(reset),
         };
         if options.mode == Mode::Session && reset.as_deref() != Some(DISCARD_ALL) {
             // The session may have changed any setting, and only DISCARD ALL is understood.
-            bound.server().tainted_by = Some(NOBODY);
+            bound.server().tainted_by = Some(NO_CLIENT);
         }
         let lease = bound.lease;
         let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
@@ -195,11 +195,13 @@ impl Client {
             match tokio::time::timeout(limit, cleaning).await {
                 Ok(Ok(())) => {
                     if let Err(mut lease) = lease.try_return() {
-                        lease.server().ends("client disconnect while server was not ready");
+                        lease
+                            .server()
+                            .set_close_reason("client disconnect while server was not ready");
                     }
                 }
-                Ok(Err(error)) => server.ends(format!("reset query failed: {error}")),
-                Err(_) => server.ends("client disconnected with query in progress"),
+                Ok(Err(error)) => server.set_close_reason(format!("reset query failed: {error}")),
+                Err(_) => server.set_close_reason("client disconnected with query in progress"),
             }
         });
     }
@@ -210,7 +212,7 @@ impl Client {
         if bound.server().rest() != Rest::AtRest {
             self.deliver_cancel(&mut bound);
         }
-        bound.server().ends("admin forced disconnect");
+        bound.server().set_close_reason("admin forced disconnect");
     }
 }
 
@@ -244,7 +246,7 @@ mod tests {
     fn every_release() {
         let left = Left {
             is_dedicated: false,
-            has_said_goodbye: false,
+            has_sent_fatal: false,
             is_asked: false,
             is_mid_message: false,
             seeds: false,
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(Left { reset_query: None, ..session }.release(), Release::Return);
         for closed in [
             Left { is_dedicated: true, ..left },
-            Left { has_said_goodbye: true, ..left },
+            Left { has_sent_fatal: true, ..left },
             Left { is_asked: true, ..left },
             Left { is_mid_message: true, ..left },
             Left { seeds: true, ..left },

@@ -5,18 +5,18 @@ use crate::fault::Fault;
 /// Why a session ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The client said so, or closed its connection.
+    /// The client sent Terminate or closed its connection.
     Left,
     /// The client's connection broke.
     ClientLost(std::io::Error),
-    /// The client does not speak the protocol; there is nothing to say to it.
-    Quietly(String),
+    /// The client does not speak the protocol, so no answer is sent.
+    ProtocolError(String),
     /// The client is told why.
     Fault(Fault),
-    /// The client is told in a server's own words: the whole message, and the text for the log.
-    Told(Vec<u8>, String),
-    /// The client has been told by the server itself.
-    ServerSaid,
+    /// The client gets a server's error: the whole message, and the text for the log.
+    ServerError(Vec<u8>, String),
+    /// The server itself has sent the client the error that ends the session.
+    ServerSentFatal,
 }
 
 /// How a session leaves its server before it ends.

@@ -4,16 +4,16 @@
 //! read by the session's own rules.
 
 use super::bound::Bound;
-use super::check::Pin;
 use super::client::{Client, Passing};
 use super::effects::Effects;
 use super::flow::End;
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
-use super::state::{HOLD_MAX, is_due};
+use super::state_check::Pin;
 use super::statements::{Link, ParseContext, ties_refused};
-use super::texts::Text;
+use super::text_cache::Text;
+use super::unbound::{HOLD_MAX, is_due};
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::metrics::{Run, Traffic};
@@ -74,7 +74,7 @@ impl Client {
         let taken = self.take_whole(bound, header, body, pieces);
         let ends = client::message_type(header.tag).is_some_and(|kind| kind.ends_with_ready);
         if ends && matches!(taken, Taken::Bytes(_)) {
-            bound.ends_batch();
+            bound.end_batch();
         }
         Ok(taken)
     }
@@ -101,10 +101,10 @@ impl Client {
                     let custom = &mut self.state.custom;
                     _ = client::arguments(body, |value| {
                         if let Some(name) = sql::custom_setting_name(value) {
-                            custom.note(&name);
+                            custom.add(&name);
                         }
                     });
-                    self.sends(bound, Effects::UNSEEN);
+                    self.record_effects(bound, Effects::UNSEEN);
                 }
                 if let Some(kind) = kind_of(tag, 0) {
                     drop(bound.server().replies.sent(kind, Reply::Forward, None));
@@ -135,7 +135,7 @@ impl Client {
 
     /// A message of a session that keeps its server: nothing is translated.
     fn take_any(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> Taken {
-        let (run, effects) = self.sees(bound, header, body);
+        let (run, effects) = self.inspect_passing(bound, header, body);
         if effects.contains(Effects::VACATES_DATABASE) {
             let view = client::read_parse(body).filter(|_| header.tag == client::PARSE);
             self.vacate_databases(view.map_or(body, |view| view.sql));
@@ -146,9 +146,9 @@ impl Client {
             let note = run.filter(|_| runs).map(Note::Run);
             drop(bound.server().replies.sent(kind, Reply::Forward, note));
         }
-        self.note_resets(bound, (header.tag, body), effects);
+        self.record_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
-        Self::notes_lasting(bound, effects);
+        Self::set_lasting_if_writing(bound, effects);
         bound.effects |= effects & Effects::REDEFINES;
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
@@ -159,7 +159,12 @@ impl Client {
 
     /// A message of a session that keeps its server: the statement, for the figures, and what it may
     /// do.
-    fn sees(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> (Option<Run>, Effects) {
+    fn inspect_passing(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+    ) -> (Option<Run>, Effects) {
         let is_whole = body.len() == header.body;
         let running = &mut bound.running;
         match header.tag {
@@ -171,7 +176,7 @@ impl Client {
                 let view = client::read_parse(body).filter(|_| is_whole);
                 let (run, effects) = self.read_passing(view.map(|view| view.sql));
                 if let Some(view) = view {
-                    running.prepares(view.name, run);
+                    running.record_prepare(view.name, run);
                 }
                 // They are those of its Execute as well: a Parse alone is rare.
                 (run, effects)
@@ -179,12 +184,12 @@ impl Client {
             client::BIND => {
                 if let Some(view) = client::read_bind(body) {
                     let run = running.run_of(view.statement);
-                    running.binds(view.portal, run);
+                    running.record_bind(view.portal, run);
                 }
                 (None, Effects::empty())
             }
             // Which statement it runs may not be known.
-            client::EXECUTE => (running.executes(body), Effects::WRITES),
+            client::EXECUTE => (running.executed_by(body), Effects::WRITES),
             client::FUNCTION_CALL => (None, Effects::UNSEEN),
             _ => (None, Effects::empty()),
         }
@@ -200,7 +205,7 @@ impl Client {
         };
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
-        let (effects, run) = texts.read(text, &mut |name| custom.note(name));
+        let (effects, run) = texts.read(text, &mut |name| custom.add(name));
         (run, effects)
     }
 
@@ -226,14 +231,14 @@ impl Client {
             Some(readable) => {
                 let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
                 let custom = &mut self.state.custom;
-                texts.read(text, &mut |name| custom.note(name))
+                texts.read(text, &mut |name| custom.add(name))
             }
             None => {
                 // Under whatever rules it is read: these are settings that it may name.
                 for rules in [Rules::safe(true), Rules::safe(false)] {
                     let text = Text { database, rules, catalog, sql };
                     let custom = &mut self.state.custom;
-                    texts.effects(text, &mut |name| custom.note(name));
+                    texts.effects(text, &mut |name| custom.add(name));
                 }
                 (Effects::UNSEEN, texts.run_unread(database))
             }
@@ -241,15 +246,15 @@ impl Client {
         Ok(ReadText { effects, run, readable })
     }
 
-    /// Something that may do this is sent to the server.
+    /// Records what a message that is being sent may do.
     #[inline]
-    pub(super) fn sends(&mut self, bound: &mut Bound, effects: Effects) {
+    pub(super) fn record_effects(&mut self, bound: &mut Bound, effects: Effects) {
         self.state.reading.sent(effects);
         if effects.is_empty() {
             return;
         }
         bound.effects |= effects;
-        Self::notes_lasting(bound, effects);
+        Self::set_lasting_if_writing(bound, effects);
         if self.options.state_policy != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {
                 bound.pin = Some(Pin::Library);
@@ -259,10 +264,10 @@ impl Client {
         }
     }
 
-    fn notes_lasting(bound: &mut Bound, effects: Effects) {
+    fn set_lasting_if_writing(bound: &mut Bound, effects: Effects) {
         let is_idle = bound.lease.server().replies.status() == wire::IDLE;
         if effects.contains(Effects::COMMITS) || (is_idle && effects.contains(Effects::WRITES)) {
-            bound.lasts();
+            bound.set_lasting();
         }
     }
 
@@ -321,7 +326,7 @@ impl Client {
                 return Taken::Bytes(header.total());
             }
         }
-        self.sends(bound, text.effects);
+        self.record_effects(bound, text.effects);
         let note = text.run.map(Note::Run);
         drop(bound.server().replies.sent(Kind::Query, Reply::Forward, note));
         if is_whole {
@@ -349,7 +354,7 @@ impl Client {
         queries
             .map(|sql| {
                 let text = Text { database, rules: readable.rules, catalog, sql };
-                texts.effects(text, &mut |name| self.state.custom.note(name))
+                texts.effects(text, &mut |name| self.state.custom.add(name))
             })
             .collect()
     }
@@ -392,7 +397,7 @@ impl Client {
         let query = self.state.statements.query_text(&mut link, sql, &context);
         client::query(link.out, &query.sql);
         link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));
-        self.sends(bound, text.effects | query.effects);
+        self.record_effects(bound, text.effects | query.effects);
         bound.gate = Some(Gate::Answers);
     }
 

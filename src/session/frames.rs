@@ -28,9 +28,9 @@ impl Client {
                 return Ok(self.error(bound, (body, is_whole), pieces));
             }
             server::COMMAND_COMPLETE => self.completed(bound, body),
-            server::PARAMETER_STATUS => return Ok(self.heard_of(bound, body)),
+            server::PARAMETER_STATUS => return Ok(self.handle_parameter_status(bound, body)),
             // A client that is being welcomed hears what its settings gave rise to.
-            server::NOTICE if self.greeting => return Ok(Reply::Forward),
+            server::NOTICE if self.is_logging_in => return Ok(Reply::Forward),
             server::NOTIFICATION => return Ok(Reply::Forward),
             server::PARAMETER_DESCRIPTION => {
                 let known = (&self.worker.common.statements, &self.state.plan_settings);
@@ -76,20 +76,20 @@ impl Client {
             }
             return Ok(received.reply);
         }
-        self.ends_query(bound, status, note.as_ref().and_then(run_of));
+        self.end_query(bound, status, note.as_ref().and_then(run_of));
         if let Some(note @ Note::Texts(_)) = note {
             self.state.statements.commit(bound.lease.server(), note, (server::READY, body));
         }
-        self.ends_transaction(bound, status);
-        let withheld = self.withholds_ready(bound, status);
+        self.end_transaction(bound, status);
+        let withheld = self.withhold_ready(bound, status);
         Ok(if withheld { Reply::Swallow } else { Reply::Forward })
     }
 
     /// ReadyForQuery came for the client. What is behind it in a pipeline begins now.
-    fn ends_query(&mut self, bound: &mut Bound, status: u8, run: Option<crate::metrics::Run>) {
+    fn end_query(&mut self, bound: &mut Bound, status: u8, run: Option<crate::metrics::Run>) {
         let now = self.worker.common.pools.now();
         if self.worker.common.queries.is_on() {
-            self.ends_statement(bound, run, now);
+            self.end_statement(bound, run, now);
         }
         let before = bound.moments;
         bound.moments = Moments { query: now, known: now, ..before };
@@ -102,7 +102,7 @@ impl Client {
 
     /// A transaction may be over. What the client has sent since then may have gone no further: until
     /// it does, the server can be replaced again.
-    fn ends_transaction(&self, bound: &mut Bound, status: u8) {
+    fn end_transaction(&self, bound: &mut Bound, status: u8) {
         if status != wire::IDLE {
             return;
         }
@@ -110,7 +110,7 @@ impl Client {
             self.tell_catalog(bound.effects);
             bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
         }
-        if self.loss(bound).is_free && bound.server().replies.are_made_up() {
+        if self.lost_server(bound).is_free && bound.server().replies.are_made_up() {
             bound.is_used = false;
         }
     }
@@ -118,16 +118,16 @@ impl Client {
     /// A transaction that has done this is over.
     fn tell_catalog(&self, effects: Effects) {
         if effects.contains(Effects::DEFINES) {
-            self.route.catalog.note_ddl();
+            self.route.catalog.record_ddl();
         } else if effects.contains(Effects::MAY_DEFINE) {
-            self.route.catalog.note_possible_ddl();
+            self.route.catalog.record_possible_ddl();
         }
     }
 
     /// CommandComplete.
     fn completed(&mut self, bound: &mut Bound, body: &[u8]) {
         if bound.server().replies.front_reply() == Reply::Forward {
-            self.counts_rows(bound, body);
+            self.count_rows(bound, body);
         }
         if !self.keeps_server() {
             self.state.statements.completed(bound.lease.server(), body);
@@ -143,17 +143,18 @@ impl Client {
     ) -> Reply {
         let fields = wire::error_fields(body);
         let is_fatal = fields.is_fatal();
-        // A server that dies now is nobody's, or it was asked nothing of the client's.
-        let unnoticed = is_fatal && (bound.only_we_ask() || self.loss(bound).loses_nothing());
+        // The client loses nothing if the server ends now: the server runs nothing of the client's.
+        let unnoticed =
+            is_fatal && (bound.only_we_ask() || self.lost_server(bound).loses_nothing());
         bound.server().is_closing |= is_fatal;
         if unnoticed {
             return Reply::Swallow;
         }
-        bound.has_said_goodbye |= is_fatal;
+        bound.has_sent_fatal |= is_fatal;
         let is_clients = bound.server().replies.front_reply() == Reply::Forward;
         self.traffic().errors.add(u64::from(is_clients));
         if self.worker.common.queries.is_on() {
-            self.fails_statement(bound, is_fatal);
+            self.fail_statement(bound, is_fatal);
         }
         let is_unexplained = bound.server().replies.outstanding() == 0;
         let reply = self.answer_to_error(bound, (body, is_whole), fields, pieces);
@@ -182,18 +183,18 @@ impl Client {
             answer.error = Some(error);
             return Reply::Swallow;
         }
-        let words = self.worker.common.words;
+        let style = self.worker.common.message_style;
         let note = bound.lease.server().replies.front().and_then(|front| front.note.as_ref());
         match note {
             Some(Note::Try(_) | Note::Answer(_)) if !is_fatal => return Reply::Swallow,
             Some(Note::Refuse(fault)) => {
-                wire::fault(pieces.insert(), &fault.as_ref().clone().in_words(words));
+                wire::fault(pieces.insert(), &fault.as_ref().clone().in_style(style));
                 return Reply::Swallow;
             }
             _ => {}
         }
         if self.timer.clock == Clock::Cancelled && fields.code == b"57014" {
-            wire::fault(pieces.insert(), &query_timeout().in_words(words));
+            wire::fault(pieces.insert(), &query_timeout().in_style(style));
             self.log_fault(&query_timeout());
             return Reply::Swallow;
         }

@@ -10,7 +10,7 @@ use super::forward::Taken;
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::run::{Phase, Session};
-use super::state::{Step, unbound};
+use super::unbound::{Step, unbound};
 use crate::fault::Fault;
 use crate::wire::{self, Header, client, server};
 use std::rc::Rc;
@@ -31,7 +31,7 @@ impl Session {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(0)) => {
                 drop(scratch);
-                self.client_departs(cx)?;
+                self.client_closed(cx)?;
                 return Ok(true);
             }
             Poll::Ready(Ok(n)) => n,
@@ -84,7 +84,7 @@ impl Session {
                     }
                     self.client.process_bound(bound, cx, rest, &mut self.ending)?
                 }
-                Phase::Idle if !self.client.greeting => match self.client.unbound(cx, rest)? {
+                Phase::Idle if !self.client.is_logging_in => match self.client.unbound(cx, rest)? {
                     Some(used) => used,
                     None => {
                         self.acquire(cx)?;
@@ -126,7 +126,7 @@ impl Client {
                 self.pipe.skipping = false;
                 let mut out = Vec::new();
                 server::ready(&mut out, wire::IDLE);
-                self.tell(cx, &out).map_err(End::ClientLost)?;
+                self.send_to_client(cx, &out).map_err(End::ClientLost)?;
             }
             Step::Leave => return Err(Stop::End(End::Left)),
             Step::Refuse => return Err(Stop::End(invalid_type(header.tag))),
@@ -152,7 +152,7 @@ impl Client {
                 return End::Fault(fault);
             }
             // PostgreSQL says nothing either: the other side does not speak the protocol.
-            End::Quietly(error.to_string())
+            End::ProtocolError(error.to_string())
         })
     }
 
@@ -165,7 +165,7 @@ impl Client {
         data: &[u8],
         ending: &mut Option<End>,
     ) -> Flow<usize> {
-        self.begins_query(bound);
+        self.begin_query(bound);
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);
@@ -182,7 +182,7 @@ impl Client {
         let used = match taken {
             Ok(used) => used,
             Err(end) => {
-                *ending = Some(self.ends_with_server(bound, cx, end)?);
+                *ending = Some(self.end_with_server(bound, cx, end)?);
                 return Ok(data.len());
             }
         };
@@ -266,7 +266,7 @@ impl Client {
         let mut pieces = Pieces::new(&[], &mut assembly);
         self.fakes(bound, &mut pieces);
         let bytes = pieces.finish();
-        self.tell(cx, bytes).map_err(|error| Stop::End(End::ClientLost(error)))
+        self.send_to_client(cx, bytes).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! One client: hello, login, decide, relay, goodbye.
+//! One client: first packet, login, decisions, relay, end.
 //!
 //! Owns a client's session from its first byte to its last. Never opens server sockets and never
 //! edits a pool's counters.
@@ -7,24 +7,22 @@ mod acquire;
 mod batch;
 mod bound;
 mod cancel;
-pub mod card;
-mod check;
 mod client;
+pub mod client_auth;
+pub mod client_handle;
 mod clock;
 pub mod common;
-mod custom;
+mod custom_settings;
 mod defaults;
 mod departure;
 pub mod effects;
 mod ending;
+pub mod first_packet;
 mod flow;
 mod forward;
 mod frames;
 mod gate;
-pub mod hello;
 mod inbound;
-pub mod login;
-mod loss;
 mod outbound;
 pub mod peers;
 mod pieces;
@@ -36,12 +34,14 @@ pub mod route;
 mod run;
 mod running;
 mod sequences;
+mod server_lost;
 mod settle;
-pub mod startup;
-pub mod state;
+pub mod startup_request;
+mod state_check;
 mod statements;
-pub mod texts;
+pub mod text_cache;
 mod timing;
+pub mod unbound;
 pub mod worker;
 
-pub use run::{Arrival, SESSION_BYTES, run};
+pub use run::{SESSION_BYTES, SessionStart, run};

@@ -58,7 +58,7 @@ impl Client {
         let digested = self.digest(bound, data, &mut pieces);
         let bytes = pieces.finish();
         if !bytes.is_empty()
-            && let Err(error) = self.tell(cx, bytes)
+            && let Err(error) = self.send_to_client(cx, bytes)
         {
             if !bound.may_last() {
                 return Err(Stop::End(End::ClientLost(error)));
@@ -73,9 +73,9 @@ impl Client {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(client = self.card.id, "{error}; closing both connections");
+                tracing::error!(client = self.handle.id, "{error}; closing both connections");
                 bound.server().is_closing = true;
-                bound.server().ends("bad packet");
+                bound.server().set_close_reason("bad packet");
                 let fault =
                     Fault::session(Side::Server, "08P01", "server sent an unexpected message");
                 Err(Stop::End(End::Fault(fault)))
@@ -169,7 +169,7 @@ impl Client {
         let replies = &server.replies;
         match &bound.gate {
             None => Ok(()),
-            Some(_) if replies.outstanding() == 0 => self.gate_opens(bound, cx),
+            Some(_) if replies.outstanding() == 0 => self.open_gate(bound, cx),
             Some(Gate::Answers) if replies.awaits_copy_end() => {
                 // The batch goes on with what the client sends.
                 bound.gate = None;

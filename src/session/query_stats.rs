@@ -44,7 +44,7 @@ pub(super) fn run_of(note: &Note) -> Option<Run> {
 impl Client {
     /// CommandComplete for the client.
     #[inline]
-    pub(super) fn counts_rows(&self, bound: &mut Bound, tag: &[u8]) {
+    pub(super) fn count_rows(&self, bound: &mut Bound, tag: &[u8]) {
         if self.worker.common.queries.is_on() {
             bound.running.rows = bound.running.rows.saturating_add(rows_of(tag));
         }
@@ -59,15 +59,15 @@ impl Client {
             bound.running.answered = Some(run);
         } else {
             let now = self.worker.common.pools.now();
-            self.finishes(bound, run, now);
+            self.finish_statement(bound, run, now);
         }
     }
 
     /// ReadyForQuery came for the client; with the statement, if it ends a Query.
     #[inline]
-    pub(super) fn ends_statement(&self, bound: &mut Bound, run: Option<Run>, now: Tick) {
+    pub(super) fn end_statement(&self, bound: &mut Bound, run: Option<Run>, now: Tick) {
         if let Some(run) = run.or(bound.running.answered.take()) {
-            self.finishes(bound, run, now);
+            self.finish_statement(bound, run, now);
         }
         let running = &mut bound.running;
         running.counted = running.position;
@@ -79,18 +79,18 @@ impl Client {
     }
 
     /// ErrorResponse came for the client. A Query goes on to its ReadyForQuery.
-    pub(super) fn fails_statement(&self, bound: &mut Bound, is_fatal: bool) {
+    pub(super) fn fail_statement(&self, bound: &mut Bound, is_fatal: bool) {
         let Some(run) = asked(bound.server()) else { return };
         bound.running.failed = true;
         let front = bound.server().replies.front();
         let is_query = front.is_some_and(|front| front.kind == Kind::Query);
         if !is_query || is_fatal {
             let now = self.worker.common.pools.now();
-            self.finishes(bound, run, now);
+            self.finish_statement(bound, run, now);
         }
     }
 
-    fn finishes(&self, bound: &mut Bound, run: Run, now: Tick) {
+    fn finish_statement(&self, bound: &mut Bound, run: Run, now: Tick) {
         let running = &mut bound.running;
         let since = Tick(bound.moments.query.0.max(running.since.0));
         let cost = Cost {
@@ -111,7 +111,7 @@ impl Client {
         let text = texts.shown(run).unwrap_or_default();
         let (millis, rest) = (cost.micros / 1000, cost.micros % 1000);
         tracing::info!(
-            client = self.card.id, user = %self.route.user, database = %self.route.database,
+            client = self.handle.id, user = %self.route.user, database = %self.route.database,
             "duration: {millis}.{rest:03} ms  statement: {text}"
         );
     }

@@ -5,7 +5,6 @@
 //! alignment can never let a query run under somebody else's settings.
 
 use super::bound::Bound;
-use super::check::{self, Pin};
 use super::client::Client;
 use super::clock::Clock;
 use super::effects::Effects;
@@ -14,6 +13,7 @@ use super::gate::{Answer, Gate};
 use super::reading::Reading;
 use super::route::StatePolicy;
 use super::run::{Phase, Session};
+use super::state_check::{self, Pin};
 use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
 use crate::wire::{self, client, server};
@@ -40,9 +40,9 @@ impl Client {
         // A cancel request is not meant for a query of ours, but for the client's that waits behind
         // it; when that was answered before, the request is late.
         if bound.is_used || matches!(gate, Gate::Check(_)) {
-            self.card.unlinks();
+            self.handle.clear_server();
         } else {
-            self.card.waits();
+            self.handle.set_waiting();
         }
         bound.gate = Some(gate);
         let limit = self.options.query_wait_timeout.unwrap_or(GATE_MAX);
@@ -57,7 +57,7 @@ impl Client {
 
     /// Gives the server the session's settings, if it has others.
     pub(super) fn align(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
-        let (settings, id) = (&self.state.settings, self.card.id);
+        let (settings, id) = (&self.state.settings, self.handle.id);
         let server = bound.server();
         let strange = server.tainted_by.is_some_and(|client| client != id);
         let is_whole = server.baseline.is_whole() && !strange;
@@ -83,47 +83,47 @@ impl Client {
             bound.withheld = Vec::new();
             let mut out = Vec::new();
             server::ready(&mut out, wire::IDLE);
-            self.tell(cx, &out).map_err(End::ClientLost)?;
+            self.send_to_client(cx, &out).map_err(End::ClientLost)?;
             bound.settle_is_due = true;
         }
-        if !self.greeting {
+        if !self.is_logging_in {
             return Ok(());
         }
         if !self.is_dedicated() {
-            self.route.account.welcomes.remember(bound.server());
+            self.route.account.reported_parameters.remember(bound.server());
         }
         let reported = Arc::clone(&bound.server().reported);
-        self.welcome(cx, &reported)?;
+        self.complete_login(cx, &reported)?;
         bound.settle_is_due = true;
         Ok(())
     }
 
     /// The first messages behind AuthenticationOk (manual, "Start-up").
-    fn welcome(
+    fn complete_login(
         &mut self,
         cx: &mut Context<'_>,
         reported: &crate::backend::server::Reported,
     ) -> Flow {
         let mut out = Vec::new();
         for (name, value) in reported {
-            // Who is asked for decides what the client may do, not whom we log in as.
+            // The client's own user decides what it may do, not the user of the server's login.
             server::parameter_status(&mut out, name, value);
         }
         self.state.reading = Reading::of(|name| {
             reported.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
         });
-        server::backend_key(&mut out, self.card.key());
+        server::backend_key(&mut out, self.handle.key());
         server::ready(&mut out, wire::IDLE);
-        self.greeting = false;
+        self.is_logging_in = false;
         self.set_idle_clock();
-        self.tell(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+        self.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 
     /// Before the server goes back: asks what the transaction has done to the session.
     pub(super) fn check(&mut self, bound: &mut Bound, cx: &mut Context<'_>) {
         // A cancel request that began a moment ago must not hit a question of ours. From here on
         // none begins.
-        self.card.unlinks();
+        self.handle.clear_server();
         if bound.server().cancel.wake_when_clear(cx.waker()) {
             bound.settle_is_due = true;
             return;
@@ -137,14 +137,14 @@ impl Client {
         let snapshot = self.route.catalog.snapshot().filter(|_| is_opaque);
         let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
         let baseline = bound.lease.server().baseline.settings();
-        let sql = check::query(&self.state.custom, baseline, others, is_opaque);
-        if bound.failed_checks == 0 { vec![sql] } else { check::without_limits(sql) }
+        let sql = state_check::query(&self.state.custom, baseline, others, is_opaque);
+        if bound.failed_checks == 0 { vec![sql] } else { state_check::without_limits(sql) }
     }
 
     /// The server owes nothing any more: what it was asked is answered.
-    pub(super) fn gate_opens(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+    pub(super) fn open_gate(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
         self.set_clock(Clock::Off, None);
-        self.card.links(&bound.server().cancel);
+        self.handle.set_server(&bound.server().cancel);
         bound.settle_is_due = true;
         match bound.gate.take() {
             None | Some(Gate::Shape | Gate::Answers) => {}
@@ -156,7 +156,7 @@ impl Client {
                 if let Some(error) = answer.error {
                     return Err(Stop::Leave(Leave::NotAligned(error)));
                 }
-                let id = self.card.id;
+                let id = self.handle.id;
                 let server = bound.lease.server();
                 server.settings = Arc::clone(&self.state.settings);
                 server.baseline.restored();
@@ -173,7 +173,7 @@ impl Client {
 
     fn checked(&mut self, bound: &mut Bound, cx: &mut Context<'_>, answer: Answer) -> Flow {
         let state = match answer.error {
-            None => check::read(answer.rows),
+            None => state_check::read(answer.rows),
             Some(error) => return self.check_failed(bound, cx, &error),
         };
         let Some(mut state) = state else {
@@ -201,10 +201,10 @@ impl Client {
         let resets = effects.contains(Effects::RESETS);
         let startup = &self.state.startup;
         let wanted =
-            if resets { check::with_startup(table, &now, startup) } else { Arc::clone(&now) };
+            if resets { state_check::with_startup(table, &now, startup) } else { Arc::clone(&now) };
         server.settings = now;
         if effects.contains(Effects::UNKNOWN_SETTINGS) {
-            server.tainted_by = Some(self.card.id);
+            server.tainted_by = Some(self.handle.id);
         }
         self.set_settings(wanted);
         if bound.pin.is_some() || self.keeps_server() || bound.owes_ready {
@@ -238,13 +238,14 @@ impl Client {
 }
 
 impl Session {
-    /// Greets the client, or asks a server how to.
-    pub(super) fn greet(&mut self, cx: &mut Context<'_>) -> Flow {
+    /// Completes the login if the parameters are known; otherwise takes a server that reports them.
+    pub(super) fn begin_login(&mut self, cx: &mut Context<'_>) -> Flow {
         let client = &mut self.client;
         if !client.is_dedicated()
-            && let Some(reported) = client.route.account.welcomes.find(&client.state.settings)
+            && let Some(reported) =
+                client.route.account.reported_parameters.find(&client.state.settings)
         {
-            return client.welcome(cx, &reported);
+            return client.complete_login(cx, &reported);
         }
         match self.phase {
             Phase::Idle => self.acquire(cx),
@@ -261,7 +262,7 @@ fn simple(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     client::query(&mut out, &sql.join(&b';'));
     server.unnamed = 0;
-    expects(server, Kind::Query);
+    expect_reply(server, Kind::Query);
     out
 }
 
@@ -271,21 +272,21 @@ fn named(server: &mut Server, sql: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     for sql in sql {
         client::parse(&mut out, OURS, sql, &[0; 2]);
-        expects(server, Kind::Parse);
+        expect_reply(server, Kind::Parse);
         client::bind_head(&mut out, b"", OURS, 6);
         out.extend_from_slice(&[0; 6]);
-        expects(server, Kind::Bind);
+        expect_reply(server, Kind::Bind);
         client::execute(&mut out, b"");
-        expects(server, Kind::Execute);
+        expect_reply(server, Kind::Execute);
         client::target(&mut out, client::CLOSE, b'S', OURS);
-        expects(server, Kind::Close);
+        expect_reply(server, Kind::Close);
     }
     client::bare(&mut out, client::SYNC);
-    expects(server, Kind::Sync);
+    expect_reply(server, Kind::Sync);
     out
 }
 
-fn expects(server: &mut Server, kind: Kind) {
+fn expect_reply(server: &mut Server, kind: Kind) {
     let discarded = server.replies.sent(kind, Reply::Swallow, None);
     debug_assert!(discarded.is_none(), "asked while the server skips");
 }

@@ -62,7 +62,7 @@ impl Reading {
         sql::make_readable(text, self.encoding, self.conforming)
     }
 
-    /// Something that may do this is sent to the server.
+    /// Records what a message that is being sent may do.
     #[inline]
     pub(super) fn sent(&mut self, effects: Effects) {
         if effects.contains(Effects::RULES) {

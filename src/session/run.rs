@@ -5,14 +5,14 @@
 //! stands in between. One poll moves a bounded amount and then yields.
 
 use super::bound::Bound;
-use super::card::{Card, Order};
-use super::check;
 use super::client::{Client, Passing, Pipe, Presence, SequenceState, State};
+use super::client_handle::{ClientHandle, Order};
 use super::clock::{Clock, Timer};
-use super::custom::CustomSettings;
+use super::custom_settings::CustomSettings;
 use super::flow::{End, Flow, Leave, Stop};
 use super::reading::Reading;
 use super::route::Route;
+use super::state_check;
 use super::statements::Statements;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
@@ -43,13 +43,13 @@ pub(super) enum Phase {
 
 /// Everything that a session is started with.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct SessionStart {
     /// The client's socket.
     pub stream: Stream,
     /// What it sent behind its startup packet and password.
     pub held: Vec<u8>,
-    /// Its card.
-    pub card: Arc<Card>,
+    /// Its handle.
+    pub handle: Arc<ClientHandle>,
     /// Its database and user.
     pub route: Arc<Route>,
     /// The settings it asked for at startup.
@@ -86,35 +86,35 @@ impl Drop for Place {
 
 /// Runs a session to its end. The future is small, and the session has one place in memory for its
 /// whole life: thousands of idle clients are mostly that.
-pub fn run(mut arrival: Arrival, worker: Rc<Worker>) -> impl Future<Output = ()> {
-    let guard = std::mem::replace(&mut arrival.guard, Box::new(()));
-    let place = Place { place: worker.enter(&arrival.card), worker: Rc::clone(&worker) };
-    let mut session = Session::begin(arrival, worker);
+pub fn run(mut session_start: SessionStart, worker: Rc<Worker>) -> impl Future<Output = ()> {
+    let guard = std::mem::replace(&mut session_start.guard, Box::new(()));
+    let place = Place { place: worker.enter(&session_start.handle), worker: Rc::clone(&worker) };
+    let mut session = Session::begin(session_start, worker);
     async move {
         let end = session.serve().await;
         // Rare and large: not a part of every client's future.
-        Box::pin(session.farewell(end)).await;
+        Box::pin(session.finish(end)).await;
         drop((place, guard));
     }
 }
 
 impl Session {
-    fn begin(arrival: Arrival, worker: Rc<Worker>) -> Box<Self> {
-        let (options, options_version) = arrival.route.options();
-        arrival.card.calls_itself(arrival.settings.value("application_name"));
+    fn begin(session_start: SessionStart, worker: Rc<Worker>) -> Box<Self> {
+        let (options, options_version) = session_start.route.options();
+        session_start.handle.set_application_name(session_start.settings.value("application_name"));
         let state = State {
-            plan_settings: check::for_plans(&worker.common.settings, &arrival.settings),
-            custom: CustomSettings::of(&arrival.settings),
-            statements: Statements::new(&arrival.card),
-            startup: Arc::clone(&arrival.settings),
-            settings: arrival.settings,
-            // Nothing is read before the client is welcomed.
+            plan_settings: state_check::for_plans(&worker.common.settings, &session_start.settings),
+            custom: CustomSettings::of(&session_start.settings),
+            statements: Statements::new(&session_start.handle),
+            startup: Arc::clone(&session_start.settings),
+            settings: session_start.settings,
+            // Nothing is read before the client is logged in.
             reading: Reading::of(|_| None),
             sequences: SequenceState::default(),
         };
         let pipe = Pipe {
-            stream: arrival.stream,
-            held: arrival.held,
+            stream: session_start.stream,
+            held: session_start.held,
             passing: 0,
             pass: Passing::Drop,
             skipping: false,
@@ -126,12 +126,12 @@ impl Session {
         let client = Client {
             pipe,
             state,
-            route: arrival.route,
+            route: session_start.route,
             options,
             options_version,
-            card: arrival.card,
-            extras: arrival.extras,
-            greeting: true,
+            handle: session_start.handle,
+            extras: session_start.extras,
+            is_logging_in: true,
             timer: Timer::off(),
             suspended: worker.common.suspended.load(Ordering::Acquire),
             place: None,
@@ -148,7 +148,7 @@ impl Session {
         let mut attended = false;
         poll_fn(|cx| {
             if !attended {
-                self.client.card.attend(cx.waker());
+                self.client.handle.set_waker(cx.waker());
                 attended = true;
             }
             self.poll(cx)
@@ -157,18 +157,18 @@ impl Session {
     }
 }
 
-fn dismissed() -> Fault {
+fn terminated_by_administrator() -> Fault {
     Fault::session(Side::Operator, "57P01", "terminating connection due to administrator command")
 }
 
 fn shutdown() -> Fault {
-    dismissed().pgbouncer("server shutting down")
+    terminated_by_administrator().pgbouncer("server shutting down")
 }
 
 impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let summoned = self.summoned(cx);
-        if let Err(end) = self.after(cx, summoned) {
+        let process_events = self.process_events(cx);
+        if let Err(end) = self.after(cx, process_events) {
             return Poll::Ready(end);
         }
         for _ in 0..ROUNDS {
@@ -201,10 +201,10 @@ impl Session {
         }
     }
 
-    /// What others did to the session. Each of it wakes the session, so once a poll is enough.
-    fn summoned(&mut self, cx: &mut Context<'_>) -> Flow {
-        if self.client.card.has_orders() {
-            self.obey(cx)?;
+    /// Takes orders and a granted server. Each of them wakes the session, so once a poll is enough.
+    fn process_events(&mut self, cx: &mut Context<'_>) -> Flow {
+        if self.client.handle.has_orders() {
+            self.process_orders(cx)?;
         }
         if !self.client.suspended
             && let Phase::Waiting(waiter) = &mut self.phase
@@ -220,12 +220,12 @@ impl Session {
     /// had nothing wakes the session.
     fn round(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
         if self.client.suspended {
-            return self.hold_still(cx);
+            return self.flush_while_suspended(cx);
         }
         self.flush(cx)?;
         let mut again = false;
-        if self.client.greeting && matches!(self.phase, Phase::Idle) {
-            self.greet(cx)?;
+        if self.client.is_logging_in && matches!(self.phase, Phase::Idle) {
+            self.begin_login(cx)?;
             again = true;
         }
         if let Phase::Bound(bound) = &mut self.phase {
@@ -252,7 +252,7 @@ impl Session {
     /// Nothing more to do for now; a session that was told to leave may have come to the end of its
     /// transaction.
     fn pause(&mut self) -> Poll<End> {
-        if self.client.card.take(Order::Drain) && self.is_between_transactions() {
+        if self.client.handle.take_order(Order::Drain) && self.is_between_transactions() {
             return Poll::Ready(End::Fault(shutdown()));
         }
         Poll::Pending
@@ -283,7 +283,7 @@ impl Session {
         }
         match &mut self.phase {
             Phase::Waiting(_) => false,
-            Phase::Idle => !self.client.greeting,
+            Phase::Idle => !self.client.is_logging_in,
             Phase::Bound(bound) => {
                 let waits = bound.gate.is_some() || bound.owes_ready;
                 if waits || Client::awaits_cancel(bound, cx) {
@@ -303,7 +303,7 @@ impl Session {
         }
         if matches!(self.phase, Phase::Waiting(_)) {
             // Only to see whether the client leaves.
-            return pipe.held.len() < super::state::HOLD_MAX && !self.client.suspended;
+            return pipe.held.len() < super::unbound::HOLD_MAX && !self.client.suspended;
         }
         self.can_process(cx)
     }
@@ -324,26 +324,26 @@ impl Session {
     }
 
     /// Orders from other threads and from the clock.
-    fn obey(&mut self, cx: &mut Context<'_>) -> Flow {
-        let card = Arc::clone(&self.client.card);
-        if card.take(Order::Look) {
-            self.look(cx)?;
+    fn process_orders(&mut self, cx: &mut Context<'_>) -> Flow {
+        let handle = Arc::clone(&self.client.handle);
+        if handle.take_order(Order::SuspendChanged) {
+            self.update_suspended(cx)?;
         }
-        if self.client.worker.is_draining() && card.take(Order::Stop) {
+        if self.client.worker.is_draining() && handle.take_order(Order::Stop) {
             return Err(Stop::End(End::Fault(shutdown())));
         }
-        if card.take(Order::Stop) || card.take(Order::Kill) {
-            let fault = dismissed().pgbouncer("admin forced disconnect");
+        if handle.take_order(Order::Stop) || handle.take_order(Order::Kill) {
+            let fault = terminated_by_administrator().pgbouncer("admin forced disconnect");
             return Err(Stop::End(End::Fault(fault)));
         }
-        if card.take(Order::Drain) && self.is_between_transactions() {
+        if handle.take_order(Order::Drain) && self.is_between_transactions() {
             return Err(Stop::End(End::Fault(shutdown())));
         }
-        if !self.client.suspended && card.take(Order::Cancel) {
+        if !self.client.suspended && handle.take_order(Order::Cancel) {
             self.decide_cancels(cx)?;
         }
-        // What goes off while nobody listens has to wait.
-        if !self.client.suspended && card.take(Order::Alarm) {
+        // A time-out of a suspended session has to wait.
+        if !self.client.suspended && handle.take_order(Order::Alarm) {
             self.alarm(cx)?;
         }
         Ok(())
@@ -351,26 +351,26 @@ impl Session {
 
     fn is_between_transactions(&mut self) -> bool {
         let idle = match &mut self.phase {
-            Phase::Idle => !self.client.greeting,
+            Phase::Idle => !self.client.is_logging_in,
             Phase::Waiting(_) => false,
             Phase::Bound(bound) => bound.server().rest() == Rest::AtRest && bound.gate.is_none(),
         };
         idle && self.client.pipe.passing == 0 && self.client.pipe.held.is_empty()
     }
 
-    /// All sessions were suspended, or may go on.
-    fn look(&mut self, cx: &mut Context<'_>) -> Flow {
+    /// All sessions were suspended or resumed.
+    fn update_suspended(&mut self, cx: &mut Context<'_>) -> Flow {
         let suspended = self.client.worker.common.suspended.load(Ordering::Acquire);
         let was = std::mem::replace(&mut self.client.suspended, suspended);
         if !was || suspended {
             return Ok(());
         }
-        self.client.card.rests(false);
-        if !self.client.card.take(Order::Alarm) {
+        self.client.handle.set_resting(false);
+        if !self.client.handle.take_order(Order::Alarm) {
             return Ok(());
         }
         match self.client.timer.clock {
-            // Nobody has listened: the silence begins anew.
+            // The session read nothing, so the idle time starts again.
             Clock::Idle => {
                 let limit = self.client.options.client_idle_timeout;
                 self.client.set_clock(Clock::Idle, limit);
@@ -391,14 +391,14 @@ impl Session {
         }
     }
 
-    /// Writes what is to be written, and nothing else.
-    fn hold_still(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
+    /// Flushes both sockets and reads nothing.
+    fn flush_while_suspended(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
         self.flush(cx)?;
         let server = match &mut self.phase {
             Phase::Bound(bound) => bound.server().stream.is_blocked(),
             Phase::Idle | Phase::Waiting(_) => false,
         };
-        self.client.card.rests(!server && !self.client.pipe.is_blocked());
+        self.client.handle.set_resting(!server && !self.client.pipe.is_blocked());
         Ok(false)
     }
 }

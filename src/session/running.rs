@@ -56,7 +56,7 @@ impl Running {
     }
 
     /// In session mode: a statement was prepared.
-    pub(super) fn prepares(&mut self, name: &[u8], run: Option<Run>) {
+    pub(super) fn record_prepare(&mut self, name: &[u8], run: Option<Run>) {
         set(&mut self.statements, name, run);
     }
 
@@ -66,7 +66,7 @@ impl Running {
     }
 
     #[inline]
-    pub(super) fn binds(&mut self, portal: &[u8], run: Option<Run>) {
+    pub(super) fn record_bind(&mut self, portal: &[u8], run: Option<Run>) {
         if portal.is_empty() {
             self.bound = run;
         } else {
@@ -76,7 +76,7 @@ impl Running {
 
     /// Execute, whose body may not be whole.
     #[inline]
-    pub(super) fn executes(&self, body: &[u8]) -> Option<Run> {
+    pub(super) fn executed_by(&self, body: &[u8]) -> Option<Run> {
         let portal = wire::cstring(body).map_or(&[][..], |(name, _)| name);
         if portal.is_empty() { self.bound } else { get(&self.portals, portal) }
     }
@@ -86,7 +86,7 @@ impl Running {
 mod tests {
     use super::*;
     use crate::metrics::Queries;
-    use crate::session::texts::{Text, Texts};
+    use crate::session::text_cache::{Text, TextCache};
     use crate::sql::Rules;
     use std::sync::Arc;
 
@@ -94,7 +94,7 @@ mod tests {
     fn names_are_remembered_up_to_a_number() {
         let queries = Arc::new(Queries::new(1, 9));
         let text = Text { database: "a", rules: Rules::STANDARD, catalog: None, sql: b"SELECT 1" };
-        let run = Texts::new(&queries, 0).run(text);
+        let run = TextCache::new(&queries, 0).run(text);
         let mut names = Vec::new();
         (0..1000u32).for_each(|n| set(&mut names, &n.to_be_bytes(), run));
         assert_eq!(names.len(), NAMES_MAX);

@@ -6,11 +6,11 @@
 //! sequence.
 
 use super::bound::Bound;
-use super::check::Pin;
 use super::client::Client;
 use super::effects::Effects;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
+use super::state_check::Pin;
 use crate::backend::note::Note;
 use crate::backend::server::Sequences;
 use crate::wire;

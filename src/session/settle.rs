@@ -7,8 +7,8 @@
 //!                 └─ nobody can tell what it owes ────────────▶ Close
 //! ```
 
-use super::check::Pin;
 use super::effects::Effects;
+use super::state_check::Pin;
 use crate::backend::state::Rest;
 
 /// What the decision rests on.

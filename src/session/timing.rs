@@ -33,7 +33,7 @@ impl Client {
             self.worker.coarse_now().after(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
         });
         self.timer.clock = if at.is_some() { clock } else { Clock::Off };
-        self.worker.set_alarm(&self.card, at);
+        self.worker.set_alarm(&self.handle, at);
     }
 
     /// What is left of `transaction_timeout`.
@@ -76,7 +76,7 @@ impl Client {
     /// A server that owed nothing is going to be asked something. A server that was leased for it
     /// has brought the moment.
     #[inline]
-    pub(super) fn begins_query(&self, bound: &mut Bound) {
+    pub(super) fn begin_query(&self, bound: &mut Bound) {
         let is_used = bound.is_used;
         let replies = &bound.server().replies;
         if !is_used || replies.outstanding() > 0 || replies.has_open_batch() {

@@ -1,11 +1,11 @@
 //! What the sessions of one worker thread share.
 //!
 //! Owns the thread's clock, its buffers and its list of clients. Nothing in it is shared with
-//! other threads but the cards.
+//! other threads but the handles.
 
-use super::card::{Card, NEVER, Order};
+use super::client_handle::{ClientHandle, NEVER, Order};
 use super::common::Common;
-use super::texts::Texts;
+use super::text_cache::TextCache;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
 use crate::pool::WorkerId;
 use crate::pool::core::Tick;
@@ -24,7 +24,7 @@ pub struct Worker {
     pub resolver: Resolver,
     /// Socket options of connections to servers.
     pub tcp: TcpOptions,
-    cards: RefCell<Slab<Arc<Card>>>,
+    handles: RefCell<Slab<Arc<ClientHandle>>>,
     coarse: Cell<Tick>,
     /// No alarm is due before: thousands of silent clients are not looked at twenty times a second.
     next_alarm: Cell<Tick>,
@@ -32,7 +32,7 @@ pub struct Worker {
     /// What one poll reads into.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// The texts that its clients send.
-    pub(super) texts: RefCell<Texts>,
+    pub(super) texts: RefCell<TextCache>,
     /// What is put together for one write.
     pub(super) assembly: RefCell<Vec<u8>>,
 }
@@ -44,13 +44,13 @@ impl Worker {
     /// Without clients.
     pub fn new(id: WorkerId, common: Arc<Common>, reach: (Resolver, TcpOptions)) -> Self {
         let coarse = Cell::new(common.pools.now());
-        let texts = RefCell::new(Texts::new(&common.queries, usize::from(id.0)));
+        let texts = RefCell::new(TextCache::new(&common.queries, usize::from(id.0)));
         Self {
             id,
             common,
             resolver: reach.0,
             tcp: reach.1,
-            cards: RefCell::default(),
+            handles: RefCell::default(),
             coarse,
             next_alarm: Cell::new(NEVER),
             draining: Cell::new(false),
@@ -74,17 +74,17 @@ impl Worker {
             return;
         }
         let mut next = NEVER;
-        for (_, card) in self.cards.borrow().iter() {
-            card.ring(now);
-            next = next.min(card.alarm());
+        for (_, handle) in self.handles.borrow().iter() {
+            handle.ring(now);
+            next = next.min(handle.alarm());
         }
         self.next_alarm.set(next);
     }
 
     /// Sets a client's alarm.
     #[inline]
-    pub(super) fn set_alarm(&self, card: &Card, at: Option<Tick>) {
-        card.set_alarm(at);
+    pub(super) fn set_alarm(&self, handle: &ClientHandle, at: Option<Tick>) {
+        handle.set_alarm(at);
         if let Some(at) = at {
             self.next_alarm.set(self.next_alarm.get().min(at));
         }
@@ -92,28 +92,28 @@ impl Worker {
 
     /// How many clients there are.
     pub fn clients(&self) -> usize {
-        self.cards.borrow().len()
+        self.handles.borrow().len()
     }
 
     /// Adds a client.
-    pub(super) fn enter(&self, card: &Arc<Card>) -> usize {
+    pub(super) fn enter(&self, handle: &Arc<ClientHandle>) -> usize {
         if self.draining.get() {
-            card.order(Order::Drain);
+            handle.order(Order::Drain);
         }
-        self.cards.borrow_mut().insert(Arc::clone(card))
+        self.handles.borrow_mut().insert(Arc::clone(handle))
     }
 
     /// A client left.
     pub(super) fn leave(&self, place: usize) {
-        drop(self.cards.borrow_mut().remove(place));
+        drop(self.handles.borrow_mut().remove(place));
     }
 
     /// Orders clients to leave. `order`: which order each of them gets, if any.
-    pub fn dismiss(&self, order: impl Fn(&Card) -> Option<Order>) {
+    pub fn dismiss(&self, order: impl Fn(&ClientHandle) -> Option<Order>) {
         self.draining.set(true);
-        for (_, card) in self.cards.borrow().iter() {
-            if let Some(order) = order(card) {
-                card.order(order);
+        for (_, handle) in self.handles.borrow().iter() {
+            if let Some(order) = order(handle) {
+                handle.order(order);
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::lex::{Kind, Lexer, Token};
-use super::names::is_word;
+use super::words::is_word;
 
 /// How deep in parentheses and bodies the next token lies. Fed with every significant token.
 #[derive(Clone, Copy, Debug, Default)]

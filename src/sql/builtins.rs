@@ -5,7 +5,7 @@
 //! Never knows what a database has beside them.
 
 use super::calls;
-use super::names::Words;
+use super::words::Words;
 
 static KEYWORDS: Words<1024> = Words::new(include_bytes!("builtin/keywords.txt"));
 static OPERATORS: Words<256> = Words::new(include_bytes!("builtin/operators.txt"));

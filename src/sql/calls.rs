@@ -7,9 +7,9 @@
 use super::command::Command;
 use super::facts::PinSet;
 use super::lex::{Kind, Token};
-use super::names::{Stored, Words};
 use super::scan::{Mode, Scan};
 use super::vocabulary::Use;
+use super::words::{Stored, Words};
 
 static FUNCTIONS: Words<4096> = Words::new(include_bytes!("functions.txt"));
 

@@ -6,7 +6,7 @@
 //! text that PostgreSQL refuses may give names too.
 
 use super::lex::{Kind, Lexer, Token};
-use super::names::{NAME_MAX, is_word};
+use super::words::{NAME_MAX, is_word};
 
 /// What CREATE DATABASE copies unless it is told otherwise.
 const DEFAULT_TEMPLATE: &str = "template1";

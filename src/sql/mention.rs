@@ -6,9 +6,9 @@
 
 use super::facts::Names;
 use super::lex::{Kind, Token};
-use super::names::{NAME_MAX, Stored, is_word};
 use super::scan::Scan;
 use super::vocabulary::Meaning;
+use super::words::{NAME_MAX, Stored, is_word};
 
 /// Strings that look like names of settings and are kept: PostgreSQL takes any number.
 const LITERALS_MAX: usize = 64;

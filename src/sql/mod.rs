@@ -22,7 +22,6 @@ mod facts;
 mod fingerprint;
 mod lex;
 mod mention;
-mod names;
 mod outline;
 mod place_words;
 mod places;
@@ -30,14 +29,15 @@ mod prepared;
 mod routine;
 mod rules;
 mod scan;
+mod set_command;
 mod setting_names;
-mod settings;
 mod skeleton;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod uses;
 mod vocabulary;
+mod words;
 
 pub use boundary::{Statements, statements};
 pub use command::Command;

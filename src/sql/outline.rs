@@ -4,8 +4,8 @@
 
 use super::boundary::statements;
 use super::lex::{Kind, Lexer, Token};
-use super::names::is_word;
 use super::rules::Rules;
+use super::words::is_word;
 
 /// What a text does, in outline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use super::builtins;
 use super::calls::{bit, is_name};
 use super::command::Command;
 use super::lex::{Kind, Token};
-use super::names::Stored;
 use super::routine::Language;
 use super::scan::Scan;
 use super::vocabulary::Use;
+use super::words::Stored;
 use smallvec::SmallVec;
 
 /// Depth from which on there are no bits.

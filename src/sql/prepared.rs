@@ -3,8 +3,8 @@
 
 use super::boundary::statements;
 use super::lex::{Kind, Lexer, Token};
-use super::names::{NAME_MAX, is_word};
 use super::rules::Rules;
+use super::words::{NAME_MAX, is_word};
 use std::ops::Range;
 
 /// What a text does with prepared statements, at one place.

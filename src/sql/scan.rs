@@ -13,10 +13,10 @@ use super::command::Command;
 use super::facts::{Facts, PinSet, Settings};
 use super::lex::{Kind, Lexer, Token};
 use super::mention::Mentions;
-use super::names::{Folded, is_word};
 use super::places::Places;
 use super::routine::Language;
 use super::vocabulary::{Meaning, Vocabulary};
+use super::words::{Folded, is_word};
 use smallvec::SmallVec;
 
 /// What `text` may do to the session, in one pass.

@@ -8,11 +8,11 @@ use super::builtins;
 use super::calls::is_name;
 use super::command::Command;
 use super::lex::{Kind, Token};
-use super::names::Stored;
 use super::places::{NAMES_MAX, Part, Place, State};
 use super::routine::Language;
 use super::scan::Scan;
 use super::vocabulary::Use;
+use super::words::Stored;
 
 impl Scan<'_> {
     /// A word of a database that nobody knows: it may be a column, or anything else.

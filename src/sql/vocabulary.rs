@@ -1,7 +1,7 @@
 //! What is known of the names that a text mentions.
 //!
-//! Owns the question and the shape of its answer. Who knows the database's objects answers it; the
-//! reader of texts asks it for every identifier and operator. Never reads a text.
+//! Owns the question and the shape of its answer. The catalog snapshot answers it. The reader of
+//! texts asks it for every identifier and operator. Never reads a text.
 
 bitflags::bitflags! {
     /// What using a name may do. Empty: nothing beyond its transaction.

@@ -1,7 +1,7 @@
 //! Cancel requests, and what they must not reach.
 
 use crate::stage::{Client, Setup, Stage, batch, play};
-use howdah::session::card::Card;
+use howdah::session::client_handle::ClientHandle;
 use howdah::session::route::Mode;
 use howdah::session::run;
 use howdah::wire;
@@ -14,21 +14,21 @@ use tokio::time::timeout;
 const CANCELLED: &str = "E:ERROR 57014 canceling statement due to user request";
 
 /// A client, and what a cancel request finds of it.
-async fn carded(stage: &Rc<Stage>) -> (Client, Arc<Card>) {
-    let (arrival, pipe) = stage.arrival();
-    let card = Arc::clone(&arrival.card);
-    let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&stage.worker))));
+async fn with_handle(stage: &Rc<Stage>) -> (Client, Arc<ClientHandle>) {
+    let (session_start, pipe) = stage.session_start();
+    let handle = Arc::clone(&session_start.handle);
+    let mut client = Client::new(pipe, spawn_local(run(session_start, Rc::clone(&stage.worker))));
     assert_eq!(client.answer().await, "S K Z:I");
-    (client, card)
+    (client, handle)
 }
 
 /// PostgreSQL signals the process twice for one request; the second signal may come late.
 async fn is_spared_by_a_late_signal(stage: Rc<Stage>, begin: &str, next: [&str; 2], ready: &str) {
-    let (mut client, card) = carded(&stage).await;
+    let (mut client, handle) = with_handle(&stage).await;
     client.ask(begin).await;
     client.query("SLEEP").await;
     stage.breathe().await;
-    let request = card.cancel().await.expect("a server");
+    let request = handle.cancel().await.expect("a server");
     stage.process(1).cancel();
     assert_eq!(client.answer().await, format!("{CANCELLED} {ready}"));
     client.query(next[0]).await;
@@ -69,11 +69,11 @@ async fn somebody_else(stage: &Rc<Stage>) {
 /// The client's statement waits behind a question of ours that the server is slow to answer. A
 /// cancel request is for the statement, which is never sent.
 async fn ends_behind_a_question(stage: Rc<Stage>, settings: &[(&str, &str)], question: &str) {
-    let (mut arrival, pipe) = stage.arrival();
+    let (mut session_start, pipe) = stage.session_start();
     let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-    arrival.settings = stage.worker.common.settings.intern(settings);
-    let card = Arc::clone(&arrival.card);
-    let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&stage.worker))));
+    session_start.settings = stage.worker.common.settings.intern(settings);
+    let handle = Arc::clone(&session_start.handle);
+    let mut client = Client::new(pipe, spawn_local(run(session_start, Rc::clone(&stage.worker))));
     assert_eq!(client.answer().await, "S K Z:I");
     let mut query = Vec::new();
     wire::client::query(&mut query, b"SLEEP");
@@ -82,7 +82,7 @@ async fn ends_behind_a_question(stage: Rc<Stage>, settings: &[(&str, &str)], que
         stage.process(1).state.borrow_mut().deaf = true;
         client.send(&statement).await;
         stage.breathe().await;
-        assert!(card.cancel().await.is_none(), "nothing of the client's runs on a server");
+        assert!(handle.cancel().await.is_none(), "nothing of the client's runs on a server");
         stage.process(1).listen();
         assert_eq!(client.answer().await, format!("{CANCELLED} Z:I"));
         let last = stage.process(1).state.borrow().log.last().cloned().expect("a question");
@@ -121,15 +121,16 @@ fn a_cancel_request_for_nothing_hides_no_restored_setting() {
         let mut setup = Setup { pool_size: 1, ..Setup::default() };
         setup.options.mode = mode;
         play(setup, async |stage| {
-            let (arrival, pipe) = stage.arrival_with_settings();
-            let card = Arc::clone(&arrival.card);
-            let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&stage.worker))));
+            let (session_start, pipe) = stage.session_start_with_settings();
+            let handle = Arc::clone(&session_start.handle);
+            let mut client =
+                Client::new(pipe, spawn_local(run(session_start, Rc::clone(&stage.worker))));
             assert_eq!(client.answer().await, "S K Z:I");
             stage.process(1).state.borrow_mut().deaf = true;
             client.query("DISCARD ALL").await;
             stage.breathe().await;
             // It comes too late for the statement, and goes slowly.
-            let request = card.cancel().await.expect("a server");
+            let request = handle.cancel().await.expect("a server");
             stage.process(1).listen();
             let done = client.message().await.map(|(tag, _)| tag);
             assert_eq!(done, Some(wire::server::COMMAND_COMPLETE));
@@ -148,8 +149,8 @@ fn a_cancel_request_for_nothing_hides_no_restored_setting() {
 
 /// The server of a client whose copy has failed behind a Sync is asked whether it owes anything; it
 /// does not hear it yet.
-async fn asked_behind_a_copy(stage: &Rc<Stage>) -> (Client, Arc<Card>) {
-    let (mut client, card) = carded(stage).await;
+async fn asked_behind_a_copy(stage: &Rc<Stage>) -> (Client, Arc<ClientHandle>) {
+    let (mut client, handle) = with_handle(stage).await;
     client.query("COPY t FROM STDIN").await;
     assert_eq!(client.message().await.map(|(tag, _)| tag), Some(wire::server::COPY_IN));
     let mut sync = Vec::new();
@@ -161,14 +162,14 @@ async fn asked_behind_a_copy(stage: &Rc<Stage>) -> (Client, Arc<Card>) {
     client.send(&fail).await;
     assert_eq!(client.answer().await, "E:ERROR 57014 COPY from stdin failed Z:I");
     stage.breathe().await;
-    (client, card)
+    (client, handle)
 }
 
 #[test]
 fn a_cancel_request_behind_a_copy_is_late() {
     play(Setup { pool_size: 1, ..Setup::default() }, async |stage| {
-        let (mut client, card) = asked_behind_a_copy(&stage).await;
-        assert!(card.cancel().await.is_none(), "nothing of the client's runs");
+        let (mut client, handle) = asked_behind_a_copy(&stage).await;
+        assert!(handle.cancel().await.is_none(), "nothing of the client's runs");
         stage.process(1).listen();
         assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
         client.leave().await;

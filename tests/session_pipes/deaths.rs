@@ -313,8 +313,8 @@ fn a_session_that_is_dropped_at_any_poll_leaks_no_slot() {
         let bytes = [script(), vec![sleep_in_a_transaction()]].concat().concat();
         let mut ended = false;
         for polls in 1..60 {
-            let (arrival, pipe) = stage.arrival();
-            let session = Box::pin(run(arrival, Rc::clone(&stage.worker)));
+            let (session_start, pipe) = stage.session_start();
+            let session = Box::pin(run(session_start, Rc::clone(&stage.worker)));
             let task = spawn_local(limited(session, polls));
             let (mut reader, writer) = tokio::io::split(pipe);
             let sender = spawn_local(send_in_pieces(writer, bytes.clone()));

@@ -6,16 +6,16 @@ use howdah::session::{SESSION_BYTES, run};
 use howdah::wire::client;
 use std::rc::Rc;
 
-/// Bytes of a session's future. With its card, its place and its task's header it is what an idle
+/// Bytes of a session's future. With its handle, its place and its task's header it is what an idle
 /// client costs; the promise is 3 KiB for all of it.
 const FUTURE_MAX: usize = 1536;
 
 #[test]
 fn a_session_is_small() {
     play(Setup::default(), async |stage| {
-        let (arrival, _pipe) = stage.arrival();
+        let (session_start, _pipe) = stage.session_start();
         // The future only points to the session: both count.
-        let size = size_of_val(&run(arrival, Rc::clone(&stage.worker))) + SESSION_BYTES;
+        let size = size_of_val(&run(session_start, Rc::clone(&stage.worker))) + SESSION_BYTES;
         println!("a session's future has {size} bytes");
         assert!(size <= FUTURE_MAX, "{size}");
     });

@@ -3,10 +3,10 @@
 use crate::postgres::{ORDERED, Process, last_words};
 use howdah::auth::Credential;
 use howdah::backend::login::{Account, assemble};
+use howdah::backend::reported_parameters::ReportedParameters;
 use howdah::backend::server::Server;
 use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
-use howdah::backend::welcome::Welcomes;
 use howdah::catalog::rows::{NameRow, Object, RELATION};
 use howdah::catalog::{Builder, Catalog, Snapshot};
 use howdah::metrics::{PoolTraffic, Totals};
@@ -14,11 +14,11 @@ use howdah::net::{Endpoints, NodeAddress, NodeHost, Peer, Resolver, Socket, Stre
 use howdah::pool::{
     DatabaseId, NodeId, PoolKey, PoolOptions, PoolSnapshot, Pools, UserId, WorkerId,
 };
-use howdah::session::card::{About, Card, Clients, Replication};
+use howdah::session::client_handle::{ClientHandle, ClientInfo, Clients, Replication};
 use howdah::session::common::Common;
 use howdah::session::route::{Mode, Options, Route, StatePolicy};
 use howdah::session::worker::Worker;
-use howdah::session::{Arrival, run};
+use howdah::session::{SessionStart, run};
 use howdah::sql::Meaning;
 use howdah::wire::{self, First, server};
 use parking_lot::Mutex;
@@ -102,7 +102,7 @@ pub(crate) struct Stage {
 }
 
 /// Takes a client's key off the list when its session is over, as the process does.
-struct Listed(Arc<Common>, Arc<Card>);
+struct Listed(Arc<Common>, Arc<ClientHandle>);
 
 impl Drop for Listed {
     fn drop(&mut self) {
@@ -140,7 +140,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
-            words: howdah::fault::Words::default(),
+            message_style: howdah::fault::MessageStyle::default(),
             suspended: false.into(),
             events: howdah::metrics::Events::default(),
             queries: Arc::new(howdah::metrics::Queries::new(1, 100)),
@@ -161,7 +161,7 @@ impl Stage {
             credential: Mutex::new(Credential::None),
             connect_query: None,
             neutral: common.settings.intern([]),
-            welcomes: Welcomes::default(),
+            reported_parameters: ReportedParameters::default(),
             replaced: tokio::sync::Notify::new(),
         });
         let (traffic, options) = (Arc::new(PoolTraffic::new(2)), Arc::new(setup.options.clone()));
@@ -274,10 +274,10 @@ impl Stage {
     }
 
     /// A client's arrival, and its end of the pipe.
-    pub(crate) fn arrival(&self) -> (Arrival, DuplexStream) {
+    pub(crate) fn session_start(&self) -> (SessionStart, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(self.setup.client_pipe);
         let id = self.common.clients.next_id();
-        let about = About {
+        let info = ClientInfo {
             route: Some(Arc::clone(&self.route)),
             peer: Peer::Unix,
             since: std::time::SystemTime::UNIX_EPOCH,
@@ -285,24 +285,24 @@ impl Stage {
             ends: Endpoints::default(),
             replication: Replication::None,
         };
-        let card = self.common.clients.register(id, about).expect("randomness");
-        let guard = Listed(Arc::clone(&self.common), Arc::clone(&card));
-        let arrival = Arrival {
+        let handle = self.common.clients.register(id, info).expect("randomness");
+        let guard = Listed(Arc::clone(&self.common), Arc::clone(&handle));
+        let session_start = SessionStart {
             stream: Stream::new(Socket::Memory(ours)),
             held: Vec::new(),
-            card,
+            handle,
             route: Arc::clone(&self.route),
             settings: Arc::clone(&self.route.account.neutral),
             extras: None,
             guard: Box::new(guard),
         };
-        (arrival, theirs)
+        (session_start, theirs)
     }
 
     /// A client that has been welcomed.
     pub(crate) async fn client(self: &Rc<Self>) -> Client {
-        let (arrival, pipe) = self.arrival();
-        let task = spawn_local(run(arrival, Rc::clone(&self.worker)));
+        let (session_start, pipe) = self.session_start();
+        let task = spawn_local(run(session_start, Rc::clone(&self.worker)));
         let mut client = Client::new(pipe, task);
         assert_eq!(client.answer().await, "S K Z:I");
         client
@@ -310,17 +310,19 @@ impl Stage {
 
     /// Such a client with settings of its own, which servers have to be given.
     pub(crate) async fn client_with_settings(self: &Rc<Self>) -> Client {
-        let (arrival, pipe) = self.arrival_with_settings();
-        let mut client = Client::new(pipe, spawn_local(run(arrival, Rc::clone(&self.worker))));
+        let (session_start, pipe) = self.session_start_with_settings();
+        let mut client =
+            Client::new(pipe, spawn_local(run(session_start, Rc::clone(&self.worker))));
         assert_eq!(client.answer().await, "S K Z:I");
         client
     }
 
     /// Such an arrival with an `application_name` of its own.
-    pub(crate) fn arrival_with_settings(&self) -> (Arrival, DuplexStream) {
-        let (mut arrival, pipe) = self.arrival();
-        arrival.settings = self.common.settings.intern([("application_name".into(), "own".into())]);
-        (arrival, pipe)
+    pub(crate) fn session_start_with_settings(&self) -> (SessionStart, DuplexStream) {
+        let (mut session_start, pipe) = self.session_start();
+        session_start.settings =
+            self.common.settings.intern([("application_name".into(), "own".into())]);
+        (session_start, pipe)
     }
 
     /// Lets everything happen that can happen without the clock.

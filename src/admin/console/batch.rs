@@ -125,7 +125,7 @@ impl Console {
             self.running = Some(Running::Portal(name.into(), command.clone(), max));
             return Ok(Step::Run(command));
         };
-        let outcome = self.humour(harmless);
+        let outcome = self.answer_harmless(harmless);
         self.answer_portal((name, max), &command, outcome, out);
         Ok(Step::Wait)
     }

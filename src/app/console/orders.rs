@@ -11,12 +11,16 @@ use crate::app::signals::ProcessOrder;
 use crate::config::{Change, Unchangeable};
 use crate::fault::Fault;
 use crate::metrics::EventKind;
-use crate::session::card::{Card, Order};
+use crate::session::client_handle::{ClientHandle, Order};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Does what a client of the console, who has this card, has asked for.
-pub(super) async fn carry_out(pooler: &Rc<Pooler>, command: &Command, own: &Card) -> Outcome {
+/// Does what a client of the console, who has this handle, has asked for.
+pub(super) async fn carry_out(
+    pooler: &Rc<Pooler>,
+    command: &Command,
+    own: &ClientHandle,
+) -> Outcome {
     let result = match command {
         Command::Show(View::Fds) => Err(no_descriptors()),
         Command::Show(view) => Ok(Outcome::Rows(rows(pooler, *view))),
@@ -29,13 +33,13 @@ pub(super) async fn carry_out(pooler: &Rc<Pooler>, command: &Command, own: &Card
         Command::Set { key, value } => changed_one(key, set(pooler, key, value)),
         Command::Resume(database) => resume(pooler, database.as_deref()),
         Command::Reconnect(database) => reconnect(pooler, database.as_deref()),
-        Command::KillClient(id) => find(pooler, *id).map(|card| {
-            card.order(Order::Stop);
+        Command::KillClient(id) => find(pooler, *id).map(|handle| {
+            handle.order(Order::Stop);
             Outcome::Done
         }),
         Command::Cancel(id) => match find(pooler, *id) {
-            Ok(card) => {
-                cancel::deliver(pooler, &card, asker(own)).await;
+            Ok(handle) => {
+                cancel::deliver(pooler, &handle, asker(own)).await;
                 Ok(Outcome::Done)
             }
             Err(fault) => Err(fault),
@@ -57,8 +61,8 @@ pub(super) async fn carry_out(pooler: &Rc<Pooler>, command: &Command, own: &Card
 }
 
 /// The console as one that asks for a cancel request.
-fn asker(own: &Card) -> Requester {
-    Requester { id: own.id, ends: own.about.ends.clone(), tls: own.about.tls.clone() }
+fn asker(own: &ClientHandle) -> Requester {
+    Requester { id: own.id, ends: own.info.ends.clone(), tls: own.info.tls.clone() }
 }
 
 /// PgBouncer hands its sockets to a newer process over a Unix socket, and to nobody else.
@@ -123,12 +127,12 @@ fn kill(pooler: &Pooler, database: Option<&str>) -> Result<Outcome, Fault> {
     for name in &names {
         pooler.routes.borrow_mut().pause(Some(name));
     }
-    let is_theirs = |card: &&Arc<Card>| {
-        let route = card.about.route.as_ref();
+    let is_theirs = |handle: &&Arc<ClientHandle>| {
+        let route = handle.info.route.as_ref();
         route.is_some_and(|route| database.is_none_or(|name| *route.database == *name))
     };
     let clients = pooler.common.clients.list();
-    clients.iter().filter(is_theirs).for_each(|card| card.order(Order::Kill));
+    clients.iter().filter(is_theirs).for_each(|handle| handle.order(Order::Kill));
     let what = format!("killed {}", database.unwrap_or("all databases"));
     pooler.record_event(("info", EventKind::Pause), (database.unwrap_or_default(), ""), &what);
     tracing::info!("{what}");
@@ -136,10 +140,10 @@ fn kill(pooler: &Pooler, database: Option<&str>) -> Result<Outcome, Fault> {
 }
 
 /// A client of a database; those of the console obey no orders.
-fn find(pooler: &Pooler, id: u64) -> Result<Arc<Card>, Fault> {
-    let found = pooler.common.clients.list().into_iter().find(|card| card.id == id);
+fn find(pooler: &Pooler, id: u64) -> Result<Arc<ClientHandle>, Fault> {
+    let found = pooler.common.clients.list().into_iter().find(|handle| handle.id == id);
     match found {
-        Some(card) if card.about.route.is_some() => Ok(card),
+        Some(handle) if handle.info.route.is_some() => Ok(handle),
         Some(_) => Err(refused("22023", format!("client {id} is a client of the console"))
             .hint("Only clients of databases are killed or cancelled.")),
         None => Err(refused("22023", "client not found").hint("SHOW CLIENTS has their ids.")),

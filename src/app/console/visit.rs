@@ -3,20 +3,20 @@
 //! Runs on the control thread, so that it answers however busy the workers are, and takes nothing
 //! from the limits for clients. The protocol is [`crate::admin`]'s.
 
-use super::names::{is_console, name};
+use super::database::{is_console, name};
 use super::orders;
-use crate::admin::{Console, Step, WELCOME};
+use crate::admin::{Console, LOGIN_PARAMETERS, Step};
 use crate::app::current::Current;
 use crate::app::login::authenticate::{prove, tls_of};
-use crate::app::login::guards::CardGuard;
+use crate::app::login::guards::HandleGuard;
 use crate::app::login::lines::{log_failed_login, log_login};
 use crate::app::login::refusals::{Ended, dismiss};
 use crate::app::pooler::Pooler;
 use crate::app::version::PGBOUNCER_SERVER;
-use crate::fault::{Fault, Side, Words};
+use crate::fault::{Fault, MessageStyle, Side};
 use crate::net::{FrameError, Framed, Peer, Socket};
-use crate::session::card::{About, Card, Replication};
-use crate::session::startup::Wish;
+use crate::session::client_handle::{ClientHandle, ClientInfo, Replication};
+use crate::session::startup_request::StartupRequest;
 use crate::wire::{self, client, server};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use tokio::time::Instant;
 /// Longest message of a client.
 const MESSAGE_MAX: usize = 64 * 1024;
 
-/// Who comes.
-pub(in crate::app) struct Visitor {
+/// A client of the console that logs in.
+pub(in crate::app) struct ConsoleLogin {
     /// Its number, in the log.
     pub id: u64,
     /// Its end of the connection.
@@ -34,30 +34,31 @@ pub(in crate::app) struct Visitor {
     /// When it came.
     pub since: Instant,
     /// Its startup packet.
-    pub wish: Wish,
+    pub startup: StartupRequest,
 }
 
-/// Who was let in.
-pub(in crate::app) struct Visit {
+/// A client of the console that is logged in.
+pub(in crate::app) struct ConsoleSession {
     framed: Framed,
     method: &'static str,
     console: Console,
-    listed: CardGuard,
+    listed: HandleGuard,
     user: String,
 }
 
-/// Lets somebody in, or tells why not. The caller sets the deadline.
+/// Logs the client in, or refuses it. The caller sets the deadline.
 pub(in crate::app) async fn enter(
     (pooler, now): (&Rc<Pooler>, &Current),
     mut framed: Framed,
-    who: Visitor,
-) -> Option<Visit> {
+    who: ConsoleLogin,
+) -> Option<ConsoleSession> {
     let fault = match admit(pooler, now, &mut framed, &who).await {
-        Ok(may_order) => match welcome(pooler, &mut framed, &who).await {
+        Ok(may_order) => match complete_login(pooler, &mut framed, &who).await {
             Ok(listed) => {
-                let (console, user) = (Console::new(may_order, pooler.common.words), who.wish.user);
+                let (console, user) =
+                    (Console::new(may_order, pooler.common.message_style), who.startup.user);
                 let method = now.config.auth.auth_type.as_str();
-                return Some(Visit { framed, method, console, listed, user });
+                return Some(ConsoleSession { framed, method, console, listed, user });
             }
             Err(reason) => {
                 tracing::debug!(client = who.id, "client left during login: {reason}");
@@ -74,7 +75,7 @@ pub(in crate::app) async fn enter(
     let tls = tls_of(&mut framed);
     let (fault, cause) = fault;
     let told = (&fault, cause.as_deref());
-    log_failed_login(pooler, (who.id, &who.peer, who.since), &who.wish, (now, &tls), told);
+    log_failed_login(pooler, (who.id, &who.peer, who.since), &who.startup, (now, &tls), told);
     dismiss(pooler, framed, fault).await;
     None
 }
@@ -84,13 +85,13 @@ async fn admit(
     pooler: &Pooler,
     now: &Current,
     framed: &mut Framed,
-    who: &Visitor,
+    who: &ConsoleLogin,
 ) -> Result<bool, Ended> {
-    let user = &who.wish.user;
+    let user = &who.startup.user;
     if is_console(user) && is_our_own(framed) {
         return Ok(true);
     }
-    prove(pooler, now, framed, &who.wish).await?;
+    prove(pooler, now, framed, &who.startup).await?;
     let options = &now.config.howdah;
     if options.admin_users.contains(user) {
         return Ok(true);
@@ -113,8 +114,12 @@ fn is_our_own(framed: &mut Framed) -> bool {
     socket.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
 
-async fn welcome(pooler: &Pooler, framed: &mut Framed, who: &Visitor) -> Result<CardGuard, String> {
-    let about = About {
+async fn complete_login(
+    pooler: &Pooler,
+    framed: &mut Framed,
+    who: &ConsoleLogin,
+) -> Result<HandleGuard, String> {
+    let info = ClientInfo {
         route: None,
         peer: who.peer.clone(),
         since: std::time::SystemTime::now(),
@@ -122,40 +127,41 @@ async fn welcome(pooler: &Pooler, framed: &mut Framed, who: &Visitor) -> Result<
         ends: framed.stream().endpoints(),
         replication: Replication::None,
     };
-    let card = pooler.common.clients.register(who.id, about).map_err(|error| error.to_string())?;
+    let handle = pooler.common.clients.register(who.id, info).map_err(|error| error.to_string())?;
     // It goes too when the login ends here, by an error or by its deadline.
-    let listed = CardGuard { common: Arc::clone(&pooler.common), card };
+    let listed = HandleGuard { common: Arc::clone(&pooler.common), handle };
     let mut out = Vec::new();
     server::authentication(&mut out, 0, b"");
-    for (name, value) in WELCOME {
-        let is_version = *name == "server_version" && pooler.common.words == Words::PgBouncer;
+    for (name, value) in LOGIN_PARAMETERS {
+        let is_version =
+            *name == "server_version" && pooler.common.message_style == MessageStyle::PgBouncer;
         let value = if is_version { PGBOUNCER_SERVER } else { value };
         server::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
-    server::backend_key(&mut out, listed.card.key());
+    server::backend_key(&mut out, listed.handle.key());
     server::ready(&mut out, wire::IDLE);
     framed.send(&out).await.map_err(|error| error.to_string())?;
     Ok(listed)
 }
 
 /// Serves a client of the console to its end.
-pub(in crate::app) async fn serve(pooler: &Rc<Pooler>, visit: Visit) {
-    let Visit { mut framed, method, mut console, listed, user } = visit;
-    let card = &listed.card;
+pub(in crate::app) async fn serve(pooler: &Rc<Pooler>, session: ConsoleSession) {
+    let ConsoleSession { mut framed, method, mut console, listed, user } = session;
+    let handle = &listed.handle;
     let tls = tls_of(&mut framed);
-    let database = name(pooler.common.words).to_owned();
-    let wish = Wish { user, database, ..Wish::default() };
-    log_login(pooler, (card.id, &card.about.peer), &wish, (method, &tls));
-    let reason = converse(pooler, &mut framed, &mut console, card).await;
-    if pooler.is_suspended_by(card.id) {
+    let database = name(pooler.common.message_style).to_owned();
+    let startup = StartupRequest { user, database, ..StartupRequest::default() };
+    log_login(pooler, (handle.id, &handle.info.peer), &startup, (method, &tls));
+    let reason = converse(pooler, &mut framed, &mut console, handle).await;
+    if pooler.is_suspended_by(handle.id) {
         pooler.resume();
-        tracing::info!(client = card.id, "resumed: the console that suspended has left");
+        tracing::info!(client = handle.id, "resumed: the console that suspended has left");
     }
     if pooler.current().config.log.log_disconnections {
-        let about = &card.about;
-        let age = about.since.elapsed().unwrap_or_default().as_secs();
+        let info = &handle.info;
+        let age = info.since.elapsed().unwrap_or_default().as_secs();
         tracing::info!(
-            client = card.id, peer = %about.peer, user = wish.user, database = wish.database, age,
+            client = handle.id, peer = %info.peer, user = startup.user, database = startup.database, age,
             "closing because: {reason}"
         );
     }
@@ -165,7 +171,7 @@ async fn converse(
     pooler: &Rc<Pooler>,
     framed: &mut Framed,
     console: &mut Console,
-    card: &Card,
+    handle: &ClientHandle,
 ) -> String {
     let mut out = Vec::new();
     loop {
@@ -186,7 +192,7 @@ async fn converse(
             }
             let outcome = tokio::select! {
                 biased; // What is done at once is done, whoever leaves meanwhile.
-                outcome = orders::carry_out(pooler, &command, card) => outcome,
+                outcome = orders::carry_out(pooler, &command, handle) => outcome,
                 error = framed.ended(MESSAGE_MAX) => return error.to_string(),
             };
             step = console.answer(outcome, &mut out);

@@ -3,13 +3,13 @@
 //! Each looks again and again whether what it waits for has come. A cancel request ends the wait, and
 //! undoes what the command has done.
 
-use super::names::is_console;
+use super::database::is_console;
 use crate::admin::Outcome;
 use crate::app::pooler::Pooler;
 use crate::fault::{Fault, Side};
 use crate::metrics::EventKind;
 use crate::pool::SlotId;
-use crate::session::card::{Card, Order};
+use crate::session::client_handle::{ClientHandle, Order};
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -38,7 +38,7 @@ pub(super) fn check(pooler: &Pooler, database: Option<&str>, command: &str) -> R
 }
 
 /// Answers when it is done; a cancel request ends the wait.
-async fn until(own: &Card, mut is_done: impl FnMut() -> bool) -> Result<(), Fault> {
+async fn until(own: &ClientHandle, mut is_done: impl FnMut() -> bool) -> Result<(), Fault> {
     let done = async {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -53,7 +53,7 @@ async fn until(own: &Card, mut is_done: impl FnMut() -> bool) -> Result<(), Faul
         () = done => Ok(()),
         () = cancelled(own) => Err(refused("57014", "canceling statement due to user request")),
     };
-    own.unlinks();
+    own.clear_server();
     ended
 }
 
@@ -72,7 +72,7 @@ pub(super) fn begin_pause(pooler: &Pooler, database: Option<&str>) -> bool {
 pub(super) async fn pause(
     pooler: &Rc<Pooler>,
     database: Option<&str>,
-    own: &Card,
+    own: &ClientHandle,
 ) -> Result<Outcome, Fault> {
     check(pooler, database, "pause")?;
     if !begin_pause(pooler, database) {
@@ -93,7 +93,7 @@ pub(super) async fn pause(
 
 /// Answers when every session has written what was to be written, and reads nothing more. Those
 /// that cannot write in time are ended.
-pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &Card) -> Result<Outcome, Fault> {
+pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &ClientHandle) -> Result<Outcome, Fault> {
     let (all, some) = {
         let routes = pooler.routes.borrow();
         (routes.paused().all, !routes.paused().databases.is_empty())
@@ -108,7 +108,7 @@ pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &Card) -> Result<Outcome, 
     tracing::info!("suspended");
     let restless = || {
         let mut all = pooler.common.clients.list();
-        all.retain(|card| card.about.route.is_some() && !card.is_resting());
+        all.retain(|handle| handle.info.route.is_some() && !handle.is_resting());
         all
     };
     match timeout(SUSPEND_TIMEOUT, until(own, || restless().is_empty())).await {
@@ -118,8 +118,8 @@ pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &Card) -> Result<Outcome, 
             return Err(fault.hint("What was suspended goes on."));
         }
         Err(_) => {
-            own.unlinks();
-            restless().iter().for_each(|card: &Arc<Card>| card.order(Order::Stop));
+            own.clear_server();
+            restless().iter().for_each(|handle: &Arc<ClientHandle>| handle.order(Order::Stop));
         }
     }
     Ok(Outcome::Done)
@@ -129,7 +129,7 @@ pub(super) async fn suspend(pooler: &Rc<Pooler>, own: &Card) -> Result<Outcome, 
 pub(super) async fn wait_close(
     pooler: &Rc<Pooler>,
     database: Option<&str>,
-    own: &Card,
+    own: &ClientHandle,
 ) -> Result<Outcome, Fault> {
     if database.is_some_and(is_console) {
         let name = database.unwrap_or_default();
@@ -145,13 +145,13 @@ pub(super) async fn wait_close(
 }
 
 /// Until a cancel request comes for this client.
-async fn cancelled(card: &Card) {
+async fn cancelled(handle: &ClientHandle) {
     // One that came too late for an earlier command is not for this one.
-    card.take(Order::Cancel);
-    card.waits();
+    handle.take_order(Order::Cancel);
+    handle.set_waiting();
     poll_fn(|cx| {
-        card.attend(cx.waker());
-        if card.take(Order::Cancel) { Poll::Ready(()) } else { Poll::Pending }
+        handle.set_waker(cx.waker());
+        if handle.take_order(Order::Cancel) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

@@ -1,7 +1,8 @@
 //! Figures over HTTP, for Prometheus, for probes and for people.
 //!
-//! Runs on the control thread. One request a connection, few connections, little time: whoever asks
-//! too much gets no answer, and clients of databases notice nothing. Nothing can be changed here.
+//! Runs on the control thread. Each connection has one request and little time, and there are few
+//! connections. A client that asks too much gets no answer. Clients of databases are not affected.
+//! Nothing can be changed here.
 
 mod page;
 mod scrape;
@@ -153,7 +154,7 @@ fn unready(pooler: &Pooler) -> Option<&'static str> {
     }
 }
 
-/// The answer to whoever may not see figures.
+/// The answer to a client that may not see figures.
 fn refusal(pooler: &Pooler, request: &Request<Incoming>, peer: SocketAddr) -> Option<Answer> {
     let now = pooler.current();
     let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);

@@ -4,13 +4,13 @@
 //! which clients may make up by the thousand, are one.
 
 use crate::admin::{Exposition, Label, Measure};
-use crate::app::known::PoolView;
+use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::app::routes::is_named;
-use crate::app::show::{cards, snapshots};
+use crate::app::show::{handles, snapshots};
 use crate::metrics::{Distribution, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
-use crate::session::card::Doing;
+use crate::session::client_handle::ClientState;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -77,10 +77,10 @@ impl Series {
 /// Clients of each pool: those that do not wait, and those that do.
 fn clients(pooler: &Pooler) -> HashMap<PoolId, (u64, u64)> {
     let mut clients = HashMap::<PoolId, (u64, u64)>::new();
-    for card in cards(pooler) {
-        let Some(route) = &card.about.route else { continue };
+    for handle in handles(pooler) {
+        let Some(route) = &handle.info.route else { continue };
         let (active, waiting) = clients.entry(route.pool).or_default();
-        *(if matches!(card.doing(), Doing::Waiting) { waiting } else { active }) += 1;
+        *(if matches!(handle.state(), ClientState::Waiting) { waiting } else { active }) += 1;
     }
     clients
 }
@@ -248,7 +248,7 @@ fn process(text: &mut Exposition, pooler: &Pooler) {
     let logins = pooler.admission.lock().counts().logins;
     let paused = pooler.routes.borrow().paused().all;
     let gauges = [
-        ("howdah_clients", "Clients of all databases.", cards(pooler).len() as u64),
+        ("howdah_clients", "Clients of all databases.", handles(pooler).len() as u64),
         ("howdah_clients_in_login", "Clients whose login is in progress.", u64::from(logins)),
         (
             "howdah_clients_max",

@@ -1,9 +1,9 @@
 //! Logs: text or JSON lines on standard error or in a file, written by a thread of their own.
 //!
-//! Whoever logs never waits: lines go into a bounded queue, and what does not fit is counted; the
-//! count is logged when there is room again. Equal lines that repeat are counted too
-//! (`repeats`). A session names its fields `connection`, `client`, `user` and `database`, in its
-//! span or in the event. Secrets do not get here: their types show `***`.
+//! Logging never waits: lines go into a bounded queue. Lines that do not fit are counted, and the
+//! count is logged when there is room again. Equal lines that repeat are counted too (`repeats`). A
+//! session names its fields `connection`, `client`, `user` and `database`, in its span or in the
+//! event. Secrets do not get here: their types show `***`.
 
 mod error;
 mod fields;
@@ -162,7 +162,7 @@ fn build(
     let shared = Arc::new(Shared {
         dropped: AtomicU64::new(0),
         ending: AtomicBool::new(false),
-        // Who reads PgBouncer's lines counts them.
+        // Tools that read PgBouncer's log count its lines, so equal lines are all written.
         repeats: Repeats::new(if form == Lines::PgBouncer { u32::MAX } else { EQUAL_LINES }),
         start: Instant::now(),
         dispatch: OnceLock::new(),

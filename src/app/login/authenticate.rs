@@ -7,21 +7,21 @@ use crate::app::routes::Routes;
 use crate::auth::{Account, Method, Secret, Terms, UnknownShape, Users};
 use crate::fault::{Fault, Side};
 use crate::net::Framed;
-use crate::session::login::{Proof, authenticate};
-use crate::session::startup::Wish;
+use crate::session::client_auth::{Proof, authenticate};
+use crate::session::startup_request::StartupRequest;
 
 /// `now`: what counted when the connection began, and encrypted it.
 pub(in crate::app) async fn prove(
     pooler: &Pooler,
     now: &Current,
     framed: &mut Framed,
-    wish: &Wish,
+    startup: &StartupRequest,
 ) -> Result<Proof, Ended> {
     let method = now.config.auth.auth_type;
-    let user = wish.user.as_bytes();
+    let user = startup.user.as_bytes();
     let stored = now.users.as_ref().and_then(|users| users.secret(user));
     if method == Method::Trust && now.users.is_some() && stored.is_none() {
-        let text = format!("role \"{}\" is not in auth_file", wish.user);
+        let text = format!("role \"{}\" is not in auth_file", startup.user);
         let fault = Fault::session(Side::Client, "28000", text);
         return Err(Ended::Refused(fault.pgbouncer("\"trust\" authentication failed")));
     }

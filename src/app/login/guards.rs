@@ -1,7 +1,7 @@
 //! What is counted or listed as long as a client is there, however it leaves.
 
 use crate::pool::admission::{Admission, Admitted, Login};
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use crate::session::common::Common;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -39,15 +39,15 @@ impl Drop for ClientGuard {
 }
 
 /// Lists a client by its cancel key as long as it is there.
-pub(in crate::app) struct CardGuard {
+pub(in crate::app) struct HandleGuard {
     /// Where it is listed.
     pub common: Arc<Common>,
-    /// Its card.
-    pub card: Arc<Card>,
+    /// Its handle.
+    pub handle: Arc<ClientHandle>,
 }
 
-impl Drop for CardGuard {
+impl Drop for HandleGuard {
     fn drop(&mut self) {
-        self.common.clients.forget(&self.card);
+        self.common.clients.forget(&self.handle);
     }
 }

@@ -3,10 +3,10 @@
 use crate::app::current::Current;
 use crate::app::logging::as_one_word;
 use crate::app::pooler::Pooler;
-use crate::fault::{Fault, Words};
+use crate::fault::{Fault, MessageStyle};
 use crate::metrics::EventKind;
 use crate::net::Peer;
-use crate::session::startup::Wish;
+use crate::session::startup_request::StartupRequest;
 use tokio::time::Instant;
 
 /// Somebody has logged in: one line of the log, if it tells of connections. `how`: the method,
@@ -14,19 +14,19 @@ use tokio::time::Instant;
 pub(in crate::app) fn log_login(
     pooler: &Pooler,
     who: (u64, &Peer),
-    wish: &Wish,
+    startup: &StartupRequest,
     (method, tls): (&str, &str),
 ) {
     if !pooler.current().config.log.log_connections {
         return;
     }
-    let ((id, peer), Wish { user, database, .. }) = (who, wish);
-    match pooler.common.words {
-        Words::PostgreSql => tracing::info!(
+    let ((id, peer), StartupRequest { user, database, .. }) = (who, startup);
+    match pooler.common.message_style {
+        MessageStyle::Postgres => tracing::info!(
             client = id, %peer, user, database, method, tls = !tls.is_empty(),
             tls_version = tls, "login attempt succeeded"
         ),
-        Words::PgBouncer => log_attempt(who, wish, tls),
+        MessageStyle::PgBouncer => log_attempt(who, startup, tls),
     }
 }
 
@@ -34,7 +34,7 @@ pub(in crate::app) fn log_login(
 pub(in crate::app) fn log_failed_login(
     pooler: &Pooler,
     (id, peer, since): (u64, &Peer, Instant),
-    wish: &Wish,
+    startup: &StartupRequest,
     connection: (&Current, &str),
     (fault, cause): (&Fault, Option<&str>),
 ) {
@@ -43,19 +43,19 @@ pub(in crate::app) fn log_failed_login(
         Some(cause) => format!("{}: {cause}", fault.message),
         None => fault.message.clone().into_owned(),
     };
-    pooler.record_event(("warn", kind), (&wish.database, &wish.user), &message);
-    match pooler.common.words {
-        Words::PostgreSql => tracing::warn!(
-            client = id, %peer, user = wish.user, database = wish.database,
+    pooler.record_event(("warn", kind), (&startup.database, &startup.user), &message);
+    match pooler.common.message_style {
+        MessageStyle::Postgres => tracing::warn!(
+            client = id, %peer, user = startup.user, database = startup.database,
             method = connection.0.config.auth.auth_type.as_str(), tls = !connection.1.is_empty(),
             tls_version = connection.1,
             code = fault.code, "login failed: {message}"
         ),
-        Words::PgBouncer => {
+        MessageStyle::PgBouncer => {
             if pooler.current().config.log.log_connections {
-                log_attempt((id, peer), wish, connection.1);
+                log_attempt((id, peer), startup, connection.1);
             }
-            log_refusal(pooler, (id, peer, since), (&wish.database, &wish.user), fault);
+            log_refusal(pooler, (id, peer, since), (&startup.database, &startup.user), fault);
             if let Some(cause) = cause {
                 tracing::debug!(client = id, %peer, "login failed: {cause}");
             }
@@ -71,7 +71,8 @@ pub(in crate::app) fn log_refusal(
     fault: &Fault,
 ) {
     let ((database, user), age) = (names, since.elapsed().as_secs());
-    let (said, log) = (fault.clone().in_words(pooler.common.words), &pooler.current().config.log);
+    let (said, log) =
+        (fault.clone().in_style(pooler.common.message_style), &pooler.current().config.log);
     if log.log_disconnections {
         tracing::info!(
             client = id, %peer, user, database, age, "closing because: {}", said.message
@@ -83,9 +84,9 @@ pub(in crate::app) fn log_refusal(
 }
 
 /// PgBouncer's line for a login, whatever becomes of it.
-fn log_attempt((id, peer): (u64, &Peer), wish: &Wish, tls: &str) {
-    let Wish { user, database, .. } = wish;
-    let replication = wish.extras.iter().find(|(name, _)| name == "replication");
+fn log_attempt((id, peer): (u64, &Peer), startup: &StartupRequest, tls: &str) {
+    let StartupRequest { user, database, .. } = startup;
+    let replication = startup.extras.iter().find(|(name, _)| name == "replication");
     let replication = replication.map_or("no", |(_, value)| value.as_str());
     let tls = if tls.is_empty() { "no" } else { tls };
     let (db, name) = (as_one_word(database), as_one_word(user));

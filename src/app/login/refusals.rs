@@ -4,7 +4,7 @@ use crate::app::pooler::Pooler;
 use crate::fault::{Fault, Side};
 use crate::net::Framed;
 use crate::pool::admission::Refused;
-use crate::session::login::LoginEnd;
+use crate::session::client_auth::LoginEnd;
 use crate::wire;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(in crate::app) fn too_late() -> Fault {
 /// Tells a client why and closes, without waiting for one that does not read.
 pub(in crate::app) async fn dismiss(pooler: &Pooler, mut framed: Framed, fault: Fault) {
     let mut out = Vec::new();
-    wire::fault(&mut out, &fault.in_words(pooler.common.words));
+    wire::fault(&mut out, &fault.in_style(pooler.common.message_style));
     let told = async {
         framed.send(&out).await?;
         std::future::poll_fn(|cx| framed.stream().poll_close(cx)).await

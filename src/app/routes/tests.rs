@@ -5,7 +5,7 @@ use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
 use crate::config::parse_bytes;
 use crate::pool::Pools;
-use crate::session::card::Clients;
+use crate::session::client_handle::Clients;
 
 const TEXT: &str = "[auth]\nauth_type = \"trust\"\n[timeouts]\nautodb_idle_timeout = \"60s\"\n\
     [databases.named]\nnodes = [\"h\"]\n[databases.\"*\"]\nnodes = [\"h\"]\n[users.known]\n";
@@ -21,7 +21,7 @@ fn routes(invented_max: usize) -> Routes {
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
-        words: crate::fault::Words::default(),
+        message_style: crate::fault::MessageStyle::default(),
         suspended: false.into(),
         events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(1, 0)),

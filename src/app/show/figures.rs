@@ -1,10 +1,10 @@
 //! Statistics, latency and capacity: from what the workers count.
 
-use super::source::{Row, millis, views};
+use super::inputs::{Row, millis, views};
 use crate::admin::{Load, Value};
-use crate::app::figures::per_second;
-use crate::app::known::PoolView;
+use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
+use crate::app::stats_periods::per_second;
 use crate::metrics::{Distribution, Totals};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

@@ -1,13 +1,13 @@
 //! Views of the configuration and of what it names: databases, users, peers, settings.
 
-use super::source::{OWN, Row, cards, console_clients, limit, snapshots, views};
+use super::inputs::{OWN, Row, console_clients, handles, limit, snapshots, views};
 use crate::admin::Value;
-use crate::app::known::PoolView;
+use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::config::{Applies, EffectiveOptions, ShownSetting};
-use crate::fault::Words;
+use crate::fault::MessageStyle;
 use crate::net::{NodeAddress, NodeHost};
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) fn state(pooler: &Pooler) -> Vec<Row> {
 
 pub(super) fn databases(pooler: &Pooler) -> Vec<Row> {
     let now = pooler.current();
-    let (views, counts, cards) = (views(pooler), snapshots(pooler), cards(pooler));
+    let (views, counts, handles) = (views(pooler), snapshots(pooler), handles(pooler));
     let known = now.config.databases.keys().cloned();
     let used = views.iter().map(|view| view.database.clone());
     let names: BTreeSet<String> = known.chain(used).collect();
@@ -47,10 +47,10 @@ pub(super) fn databases(pooler: &Pooler) -> Vec<Row> {
             .filter_map(|pool| counts.get(pool))
             .map(|one| one.opening + one.idle + one.granted + one.leased)
             .sum();
-        let is_here = |card: &&Arc<Card>| {
-            card.about.route.as_ref().is_some_and(|route| *route.database == *name)
+        let is_here = |handle: &&Arc<ClientHandle>| {
+            handle.info.route.as_ref().is_some_and(|route| *route.database == *name)
         };
-        let clients = cards.iter().filter(is_here).count();
+        let clients = handles.iter().filter(is_here).count();
         let paused = routes.paused().all || routes.paused().databases.contains(&name);
         let disabled = routes.is_disabled(&name);
         let mode = now.config.database(&name).and_then(|entry| entry.pool_mode);
@@ -74,7 +74,7 @@ pub(super) fn databases(pooler: &Pooler) -> Vec<Row> {
     };
     let own = names.iter().take_while(|name| name.as_str() < OWN).count();
     let mut rows: Vec<Row> = names.into_iter().filter_map(row).collect();
-    if pooler.common.words == Words::PgBouncer {
+    if pooler.common.message_style == MessageStyle::PgBouncer {
         rows.insert(own.min(rows.len()), own_database(pooler));
     }
     rows
@@ -130,9 +130,9 @@ pub(super) fn dns_hosts(pooler: &Pooler) -> Vec<Row> {
 
 pub(super) fn users(pooler: &Pooler) -> Vec<Row> {
     let now = pooler.current();
-    let (views, counts, cards) = (views(pooler), snapshots(pooler), cards(pooler));
+    let (views, counts, handles) = (views(pooler), snapshots(pooler), handles(pooler));
     let used =
-        cards.iter().filter_map(|card| card.about.route.as_ref()).map(|r| r.user.to_string());
+        handles.iter().filter_map(|handle| handle.info.route.as_ref()).map(|r| r.user.to_string());
     let names: BTreeSet<String> = now.config.users.keys().cloned().chain(used).collect();
     let row = |name: String| {
         let own = now.config.users.get(&name).cloned().unwrap_or_default();
@@ -144,8 +144,9 @@ pub(super) fn users(pooler: &Pooler) -> Vec<Row> {
             .filter_map(|pool| counts.get(pool))
             .map(|one| one.opening + one.idle + one.granted + one.leased)
             .sum();
-        let is_own =
-            |card: &&Arc<Card>| card.about.route.as_ref().is_some_and(|route| *route.user == *name);
+        let is_own = |handle: &&Arc<ClientHandle>| {
+            handle.info.route.as_ref().is_some_and(|route| *route.user == *name)
+        };
         let size = own.pool_size.map(|size| size.map_or(0, std::num::NonZeroU32::get).to_string());
         vec![
             name.as_str().into(),
@@ -158,7 +159,7 @@ pub(super) fn users(pooler: &Pooler) -> Vec<Row> {
                 own.max_user_client_connections
                     .unwrap_or(now.config.pool.max_user_client_connections),
             ),
-            Value::count(cards.iter().filter(is_own).count()),
+            Value::count(handles.iter().filter(is_own).count()),
         ]
     };
     names.into_iter().map(row).collect()
@@ -198,7 +199,7 @@ pub(super) fn lists(pooler: &Pooler) -> Vec<Row> {
         ("peer_pools", now.config.peers.len()),
         // What is free is given back to the system.
         ("free_clients", 0),
-        ("used_clients", cards(pooler).len()),
+        ("used_clients", handles(pooler).len()),
         ("login_clients", logins as usize),
         ("free_servers", idle as usize),
         ("used_servers", used as usize),

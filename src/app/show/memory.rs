@@ -3,7 +3,7 @@
 //! Nothing is kept for later: what is free has gone back to the allocator. An object's own size is
 //! shown; texts and buffers behind it come on top.
 
-use super::source::{Row, cards, views};
+use super::inputs::{Row, handles, views};
 use crate::admin::Value;
 use crate::app::pooler::Pooler;
 use crate::backend::server::Server;
@@ -11,13 +11,13 @@ use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
 use crate::net::SCRATCH;
 use crate::session::SESSION_BYTES;
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use crate::session::route::Route;
 
 pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
     let workers = usize::from(pooler.workers.count());
     let all = [
-        ("client_cache", SESSION_BYTES + size_of::<Card>(), cards(pooler).len()),
+        ("client_cache", SESSION_BYTES + size_of::<ClientHandle>(), handles(pooler).len()),
         ("server_cache", size_of::<Server>(), pooler.common.pools.servers().len()),
         ("pool_cache", size_of::<Route>(), views(pooler).len()),
         ("iobuf_cache", SCRATCH, workers),

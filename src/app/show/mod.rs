@@ -1,12 +1,13 @@
-//! What SHOW shows, from counters, cards and the pools' own counts. The page and `/metrics` read it too.
+//! The rows of SHOW, from counters, handles and the pools' own counts. The page and `/metrics` read
+//! it too.
 
 mod figures;
+mod inputs;
 mod lists;
 mod memory;
+mod queries_and_events;
 mod sockets;
-mod source;
-mod statements;
-mod views;
+mod view_rows;
 
-pub(super) use source::{Row, cards, snapshots};
-pub(super) use views::rows;
+pub(super) use inputs::{Row, handles, snapshots};
+pub(super) use view_rows::rows;

@@ -1,18 +1,18 @@
-//! Every connection by itself, and the pools: from the cards of clients and servers.
+//! Every connection by itself, and the pools: from the handles of clients and servers.
 
-use super::source::{OWN, Row, cards, console_clients, moment, snapshots, views};
+use super::inputs::{OWN, Row, console_clients, handles, moment, snapshots, views};
 use crate::admin::Value;
 use crate::app::cancel_requests::CancelRequest;
-use crate::app::known::PoolView;
+use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::backend::cancel::CancelTarget;
 use crate::backend::server::Reported;
 use crate::config::CheckQuery;
-use crate::fault::Words;
+use crate::fault::MessageStyle;
 use crate::net::Endpoints;
 use crate::pool::core::Tick;
 use crate::pool::{PoolId, ServerSnapshot, Stand};
-use crate::session::card::{Card, Doing, Replication};
+use crate::session::client_handle::{ClientHandle, ClientState, Replication};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -127,21 +127,22 @@ impl Clock {
 struct Seen {
     server: ServerSnapshot<Arc<Reported>>,
     state: State,
-    client: Option<Arc<Card>>,
+    client: Option<Arc<ClientHandle>>,
 }
 
 /// Every server, and where it stands.
-fn seen(pooler: &Pooler, clients: &[Arc<Card>]) -> Vec<Seen> {
-    let of = |card: &Arc<Card>| match card.doing() {
-        Doing::Active(target) => Some((Arc::as_ptr(&target), Arc::clone(card))),
-        Doing::Idle | Doing::Waiting => None,
+fn seen(pooler: &Pooler, clients: &[Arc<ClientHandle>]) -> Vec<Seen> {
+    let of = |handle: &Arc<ClientHandle>| match handle.state() {
+        ClientState::Active(target) => Some((Arc::as_ptr(&target), Arc::clone(handle))),
+        ClientState::Idle | ClientState::Waiting => None,
     };
-    let linked: HashMap<*const CancelTarget, Arc<Card>> = clients.iter().filter_map(of).collect();
+    let linked: HashMap<*const CancelTarget, Arc<ClientHandle>> =
+        clients.iter().filter_map(of).collect();
     let (now, config) = (pooler.common.pools.now(), &pooler.current().config.pool);
     let is_checked = config.server_check_query != CheckQuery::Off;
     let delay = u64::try_from(config.server_check_delay.as_micros()).unwrap_or(u64::MAX);
     let one = |server: ServerSnapshot<Arc<Reported>>| {
-        let target = server.card.login().map(|login| &login.cancel);
+        let target = server.handle.login().map(|login| &login.cancel);
         let client = target.and_then(|target| linked.get(&Arc::as_ptr(target))).cloned();
         let state = match server.stand {
             Stand::Opening => SERVER_NEW,
@@ -152,7 +153,7 @@ fn seen(pooler: &Pooler, clients: &[Arc<Card>]) -> Vec<Seen> {
             Stand::Leased if client.is_some() => SERVER_ACTIVE,
             Stand::Leased => SERVER_TESTED,
         };
-        // Who has just given it back may still have been linked to it a moment ago.
+        // A client may still show as linked to a server that it has just given back.
         let client = client.filter(|_| server.stand == Stand::Leased);
         Seen { server, state, client }
     };
@@ -160,41 +161,43 @@ fn seen(pooler: &Pooler, clients: &[Arc<Card>]) -> Vec<Seen> {
 }
 
 fn client_lines(pooler: &Pooler) -> Vec<Line> {
-    let clients = cards(pooler);
+    let clients = handles(pooler);
     let clock = Clock::of(pooler);
     let servers: HashMap<*const CancelTarget, u64> = pooler
         .common
         .pools
         .servers()
         .iter()
-        .filter_map(|one| Some((Arc::as_ptr(&one.card.login()?.cancel), one.card.id)))
+        .filter_map(|one| Some((Arc::as_ptr(&one.handle.login()?.cancel), one.handle.id)))
         .collect();
-    let line = |card: Arc<Card>| {
-        let about = &card.about;
-        let route = about.route.as_ref()?;
-        let (state, link) = match card.doing() {
-            Doing::Idle => (CLIENT_IDLE, None),
-            Doing::Waiting => (CLIENT_WAITING, None),
-            Doing::Active(target) => (CLIENT_ACTIVE, servers.get(&Arc::as_ptr(&target)).copied()),
+    let line = |handle: Arc<ClientHandle>| {
+        let info = &handle.info;
+        let route = info.route.as_ref()?;
+        let (state, link) = match handle.state() {
+            ClientState::Idle => (CLIENT_IDLE, None),
+            ClientState::Waiting => (CLIENT_WAITING, None),
+            ClientState::Active(target) => {
+                (CLIENT_ACTIVE, servers.get(&Arc::as_ptr(&target)).copied())
+            }
         };
         let waits = state == CLIENT_WAITING;
         Some(Line {
             kind: "C",
             user: route.user.to_string(),
             database: route.database.to_string(),
-            replication: about.replication,
+            replication: info.replication,
             state,
-            ends: ends(&about.ends),
-            since: about.since,
-            requested: clock.moment(card.requested()),
-            wait: if waits { clock.now.since(card.requested()) } else { 0 },
-            close_needed: card.is_leaving(),
+            ends: ends(&info.ends),
+            since: info.since,
+            requested: clock.moment(handle.requested()),
+            wait: if waits { clock.now.since(handle.requested()) } else { 0 },
+            close_needed: handle.is_leaving(),
             link,
-            pid: about.ends.process.map(i64::from),
-            tls: about.tls.as_deref().unwrap_or_default().to_owned(),
-            application_name: card.application_name(),
-            prepared: card.prepared.get(),
-            id: card.id,
+            pid: info.ends.process.map(i64::from),
+            tls: info.tls.as_deref().unwrap_or_default().to_owned(),
+            application_name: handle.application_name(),
+            prepared: handle.prepared.get(),
+            id: handle.id,
         })
     };
     let asking = pooler.cancels.list().into_iter().map(|one| cancel_line(&one, true));
@@ -203,7 +206,7 @@ fn client_lines(pooler: &Pooler) -> Vec<Line> {
 
 /// A cancel request: the connection that asks, or the one that carries it to the server.
 fn cancel_line(one: &CancelRequest, asks: bool) -> Line {
-    let route = one.client.about.route.as_ref();
+    let route = one.client.info.route.as_ref();
     let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
     let state = match (asks, &one.carried) {
         (false, _) => SERVER_CANCELS,
@@ -240,7 +243,7 @@ fn server_lines(pooler: &Pooler) -> Vec<Line> {
     let line = |one: Seen| {
         let Seen { server, state, client } = one;
         let (database, user) = routes.known().names(server.pool)?;
-        let login = server.card.login();
+        let login = server.handle.login();
         let is_opening = server.stand == Stand::Opening;
         let connecting = || {
             let account = routes.account(server.pool);
@@ -257,30 +260,32 @@ fn server_lines(pooler: &Pooler) -> Vec<Line> {
             kind: "S",
             user: user.to_owned(),
             database: database.to_owned(),
-            replication: client.as_ref().map_or(Replication::None, |card| card.about.replication),
+            replication: client
+                .as_ref()
+                .map_or(Replication::None, |handle| handle.info.replication),
             state,
             ends: login.map_or_else(connecting, |login| ends(&login.ends)),
-            since: server.card.since,
+            since: server.handle.since,
             requested: match &client {
-                Some(card) => clock.moment(card.requested()),
+                Some(handle) => clock.moment(handle.requested()),
                 None => rests(server.since),
             },
             wait: if is_opening { clock.now.since(server.since) } else { 0 },
             close_needed: server.is_outdated,
-            link: client.as_ref().map(|card| card.id),
+            link: client.as_ref().map(|handle| handle.id),
             pid: login.map(|login| i64::from(login.cancel.process_id())),
             tls: login.and_then(|login| login.tls.as_deref()).unwrap_or_default().to_owned(),
             application_name: match &client {
-                Some(card) => card.application_name(),
+                Some(handle) => handle.application_name(),
                 None => reported.unwrap_or_default(),
             },
             prepared: login.map_or(0, |login| login.prepared.get()),
-            id: server.card.id,
+            id: server.handle.id,
         })
     };
     let carrying = pooler.cancels.list().into_iter().filter(|one| one.carried.is_some());
     let carrying = carrying.map(|one| cancel_line(&one, false));
-    seen(pooler, &cards(pooler)).into_iter().filter_map(line).chain(carrying).collect()
+    seen(pooler, &handles(pooler)).into_iter().filter_map(line).chain(carrying).collect()
 }
 
 pub(super) fn clients(pooler: &Pooler) -> Vec<Row> {
@@ -312,20 +317,20 @@ struct Counts {
 }
 
 fn counts(pooler: &Pooler) -> HashMap<PoolId, Counts> {
-    let clients = cards(pooler);
+    let clients = handles(pooler);
     let mut counts = HashMap::<PoolId, Counts>::new();
     for one in seen(pooler, &clients) {
         let pool = counts.entry(one.server.pool).or_default();
         *pool.servers.entry(one.state.1).or_default() += 1;
     }
-    for card in &clients {
-        let Some(route) = &card.about.route else { continue };
-        let waits = matches!(card.doing(), Doing::Waiting);
+    for handle in &clients {
+        let Some(route) = &handle.info.route else { continue };
+        let waits = matches!(handle.state(), ClientState::Waiting);
         let state = if waits { CLIENT_WAITING } else { CLIENT_ACTIVE };
         *counts.entry(route.pool).or_default().clients.entry(state.1).or_default() += 1;
     }
     for one in pooler.cancels.list() {
-        let Some(route) = &one.client.about.route else { continue };
+        let Some(route) = &one.client.info.route else { continue };
         let pool = counts.entry(route.pool).or_default();
         let state = if one.carried.is_some() { CANCEL_ACTIVE } else { CANCEL_WAITING };
         *pool.clients.entry(state.1).or_default() += 1;
@@ -369,7 +374,7 @@ pub(super) fn pools(pooler: &Pooler) -> Vec<Row> {
         row
     };
     let mut rows: Vec<Row> = views(pooler).into_iter().map(row).collect();
-    if pooler.common.words == Words::PgBouncer {
+    if pooler.common.message_style == MessageStyle::PgBouncer {
         rows.push(own_pool(pooler));
     }
     rows

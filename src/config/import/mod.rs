@@ -13,10 +13,10 @@ mod finding;
 mod hba;
 mod ini;
 mod pgbouncer;
+mod pgbouncer_table;
 mod pgpool;
 mod pgpool_table;
 mod run;
-mod table;
 #[cfg(test)]
 pub(super) mod tests;
 mod translate;

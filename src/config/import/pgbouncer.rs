@@ -11,7 +11,7 @@ use super::convert::{Convert, Converted, Ground, parts};
 use super::draft::{Draft, Item, list, quoted};
 use super::finding::{Fate, Finding, Process};
 use super::ini::{self, Event, Place, connection_string};
-use super::table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
+use super::pgbouncer_table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
 
 /// The sections of the file.
 const SECTIONS: &[&str] = &["pgbouncer", "databases", "users", "peers"];

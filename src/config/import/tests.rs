@@ -22,8 +22,8 @@ impl Files for Folder {
 }
 
 use super::super::Config;
+use super::pgbouncer_table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
 use super::pgpool_table::{Fated, GROUPS};
-use super::table::{Becomes, DATABASES, PEERS, PGBOUNCER, Row, USERS};
 use super::translate::translate_with;
 use super::{Fate, Ground, Source, Translation};
 use crate::auth::Method;

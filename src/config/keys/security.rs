@@ -1,7 +1,7 @@
 //! `[auth]`, `[tls.client]`, `[tls.server]` and `[log]`.
 
+use super::super::log_settings::{LogFormat, LogLevel};
 use super::super::value::Kind;
-use super::super::words::{LogFormat, LogLevel};
 use super::row::Applies::{NextConnect, NextTransaction, Restart};
 use super::row::{DefaultValue, Key, SECOND, flag, unset, word};
 use crate::auth::Method;

@@ -10,9 +10,9 @@
 mod binding;
 mod client;
 mod error;
+mod host_name;
 mod layer;
 mod modes;
-mod names;
 mod pem;
 mod records;
 mod server;

@@ -1,6 +1,6 @@
 //! How far a server's certificate is checked: libpq's modes as one verifier.
 
-use super::names::verify_host;
+use super::host_name::verify_host;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::{
     At, Checkout, Core, DatabaseId, FailureClass, Kind, NodeId, Opening, Origin, Place, Placed,
-    PoolId, PoolKey, PoolOptions, PoolSnapshot, Ready, Refusal, Request, ServerCard, SlotId, Tick,
-    UserId, Wait, WaiterId, WorkerId,
+    PoolId, PoolKey, PoolOptions, PoolSnapshot, Ready, Refusal, Request, ServerHandle, SlotId,
+    Tick, UserId, Wait, WaiterId, WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -74,7 +74,7 @@ struct World {
     openings: Vec<Opening>,
     alive: BTreeSet<u32>,
     next_server: u32,
-    next_card: u64,
+    next_handle: u64,
     before: Vec<PoolSnapshot>,
 }
 
@@ -123,7 +123,7 @@ impl World {
             openings: Vec::new(),
             alive: BTreeSet::new(),
             next_server: 0,
-            next_card: 0,
+            next_handle: 0,
             before: Vec::new(),
         }
     }
@@ -214,7 +214,7 @@ impl World {
         let id = self.pools[index];
         match argument / POOLS % 6 {
             4 => {
-                let is_meant = |_, card: &ServerCard| card.id % 3 == u64::from(argument & 1);
+                let is_meant = |_, handle: &ServerHandle| handle.id % 3 == u64::from(argument & 1);
                 self.core.retire(self.now, is_meant);
             }
             5 => {
@@ -261,7 +261,7 @@ impl World {
         }
     }
 
-    /// Who asks is refused only for a failure that is known, and a statement only for one that lasts.
+    /// A request is refused only for a known failure, and a statement only for a lasting one.
     fn check_refusal(
         &self,
         request: Request,
@@ -347,9 +347,9 @@ impl World {
     fn settle(&mut self) {
         let effects = self.core.take_effects();
         for opening in &effects.openings {
-            self.next_card += 1;
-            let card = Arc::new(ServerCard::new(self.next_card));
-            assert!(self.core.introduce(opening.slot, &card), "an opening was not known");
+            self.next_handle += 1;
+            let handle = Arc::new(ServerHandle::new(self.next_handle));
+            assert!(self.core.introduce(opening.slot, &handle), "an opening was not known");
         }
         self.openings.extend(effects.openings);
         for closing in effects.closes {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::card::ServerCard;
+use crate::backend::server_handle::ServerHandle;
 
 use super::Core;
 use super::model::{Phase, State};
@@ -38,18 +38,18 @@ pub struct ServerSnapshot<V> {
     pub since: Tick,
     /// It is closed as soon as it is free.
     pub is_outdated: bool,
-    /// Its card.
-    pub card: Arc<ServerCard>,
+    /// Its handle.
+    pub handle: Arc<ServerHandle>,
     /// Of one at rest.
     pub seen: Option<V>,
 }
 
 impl<S, F> Core<S, F> {
-    /// The opening of this server has begun, and this is its card from here on. False if there is no
+    /// The opening of this server has begun, and this is its handle from here on. False if there is no
     /// such server.
-    pub fn introduce(&mut self, slot: SlotId, card: &Arc<ServerCard>) -> bool {
+    pub fn introduce(&mut self, slot: SlotId, handle: &Arc<ServerHandle>) -> bool {
         let Some(record) = self.slots.get_mut(slot.0) else { return false };
-        record.card = Some(Arc::clone(card));
+        record.handle = Some(Arc::clone(handle));
         true
     }
 
@@ -99,7 +99,7 @@ impl<S, F> Core<S, F> {
                 is_outdated: slot.epoch != pool.epoch
                     || slot.is_retired
                     || pool.phase == Phase::Removed,
-                card: Arc::clone(slot.card.as_ref()?),
+                handle: Arc::clone(slot.handle.as_ref()?),
                 seen,
             })
         };
@@ -131,7 +131,7 @@ mod tests {
         };
         let slot = core.take_effects().openings[0].slot;
         assert!(stands(&core).is_empty(), "not introduced");
-        assert!(core.introduce(slot, &Arc::new(ServerCard::new(3))));
+        assert!(core.introduce(slot, &Arc::new(ServerHandle::new(3))));
         assert_eq!(stands(&core), [(Stand::Opening, false, None)]);
         core.opened(slot, 9, at);
         assert_eq!(stands(&core), [(Stand::Granted, false, Some(9))]);
@@ -149,6 +149,6 @@ mod tests {
         assert!(core.has(slot));
         core.put_back(slot, ready.server, at);
         assert!(!core.has(slot) && stands(&core).is_empty());
-        assert!(!core.introduce(slot, &Arc::new(ServerCard::new(4))), "it is gone");
+        assert!(!core.introduce(slot, &Arc::new(ServerHandle::new(4))), "it is gone");
     }
 }

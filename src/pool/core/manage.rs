@@ -49,7 +49,7 @@ impl<S, F> Core<S, F> {
             self.shares[share].limit = limit(configured);
         }
         for share in self.pools.at(pool.0.index).shares {
-            self.feed(share, now);
+            self.open_for_share(share, now);
         }
         self.settle(pool.0.index, now);
         true
@@ -75,7 +75,7 @@ impl<S, F> Core<S, F> {
         for share in shares {
             // A share goes with the last of its pools.
             if self.shares.contains(share) {
-                self.feed(share, now);
+                self.open_for_share(share, now);
             }
         }
         true

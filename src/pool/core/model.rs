@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::backend::card::ServerCard;
+use crate::backend::server_handle::ServerHandle;
 
 use super::arena::{Arena, List};
 use super::backoff::Backoff;
@@ -32,8 +32,8 @@ pub(super) struct Slot<S> {
     /// Since when it rests, or is out.
     pub(super) since: Tick,
     pub(super) state: State<S>,
-    /// Its card, once its opening has begun.
-    pub(super) card: Option<Arc<ServerCard>>,
+    /// Its handle, once its opening has begun.
+    pub(super) handle: Option<Arc<ServerHandle>>,
 }
 
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl<F> Pool<F> {
         &mut self.lines[usize::from(worker.0)]
     }
 
-    /// Is the node known not to accept us, whoever waits?
+    /// Whether the node is known to refuse our connections, for every waiter.
     pub(super) fn is_hopeless(&self, now: Tick) -> bool {
         self.has_no_server()
             && !self.backoff.may_try(now)

@@ -55,10 +55,10 @@ impl<S, F> Core<S, F> {
         placed
     }
 
-    /// An opening failed. Starts or prolongs the pool's pause. If no server of the pool works, the
-    /// others in flight have ended too, and the failure lasts, all its waiters are refused with it; a
-    /// dedicated opening concerns its own waiter only. Who waits for another reason waits on: how
-    /// long is the waiter's own decision.
+    /// An opening failed. Starts or prolongs the pool's pause. If no server of the pool works, the others in
+    /// flight have ended too, and the failure lasts, all its waiters are refused with it; a dedicated opening
+    /// concerns its own waiter only. A client that waits for another reason goes on waiting. The waiter
+    /// itself decides how long.
     pub fn open_failed(&mut self, slot: SlotId, failure: Arc<F>, class: FailureClass, now: Tick) {
         let Some(record) = self.slots.get(slot.0) else { return };
         let State::Opening { waiter } = record.state else { return };
@@ -129,7 +129,7 @@ impl<S, F> Core<S, F> {
     pub(super) fn refill(&mut self, pool: u32, shares: [usize; 2], now: Tick) {
         for share in shares {
             if self.shares.get(share).is_some_and(Share::is_contended) {
-                self.feed(share, now);
+                self.open_for_share(share, now);
             }
         }
         self.settle(pool, now);
@@ -139,22 +139,22 @@ impl<S, F> Core<S, F> {
     pub(super) fn offer_to_shares(&mut self, pool: u32, now: Tick) {
         for share in self.pools.at(pool).shares {
             if self.shares[share].is_contended() {
-                self.feed(share, now);
+                self.open_for_share(share, now);
             }
         }
     }
 
     /// Opens for the pools of a share, the one whose waiter is oldest first, while there is room.
-    pub(super) fn feed(&mut self, share: usize, now: Tick) {
+    pub(super) fn open_for_share(&mut self, share: usize, now: Tick) {
         let mut tried = None;
-        while let Some(next) = self.hungriest(share, now, tried) {
+        while let Some(next) = self.longest_waiting(share, now, tried) {
             tried = if self.open_one(next.1, now) { None } else { Some(next) };
         }
     }
 
     /// The pool of the share whose waiter has been in line longest, of those that may open and
     /// come after `tried`.
-    fn hungriest(
+    fn longest_waiting(
         &self,
         share: usize,
         now: Tick,
@@ -338,7 +338,7 @@ impl<S, F> Core<S, F> {
             born: now,
             since: now,
             state: State::Opening { waiter },
-            card: None,
+            handle: None,
         }));
         pool.stats.openings += 1;
         pool.stats.reserve_uses += u64::from(pool.counts.servers() >= pool.rules.pool_size);
@@ -368,10 +368,10 @@ impl<S, F> Core<S, F> {
             }
             self.shares[share].starving = false;
             let own = self.pools.at(pool).oldest_wait(&self.waiters);
-            let hungriest = self.hungriest(share, now, None);
+            let longest_waiting = self.longest_waiting(share, now, None);
             if self.shares[share].is_full()
-                && hungriest.is_some_and(|(since, hungry)| {
-                    hungry != pool && own.is_none_or(|own| since < own)
+                && longest_waiting.is_some_and(|(since, waiting_pool)| {
+                    waiting_pool != pool && own.is_none_or(|own| since < own)
                 })
             {
                 self.pools.at_mut(pool).stats.evictions += 1;

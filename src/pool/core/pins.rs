@@ -1,7 +1,8 @@
 //! Leases that their clients keep between transactions, and pools that are held by nothing else.
 //!
-//! Whoever has a lease says why it keeps the server. When clients wait and every server of the pool is
-//! kept, the pool is put on a list for whoever tells the operator, at most once a minute.
+//! The holder of a lease says why it keeps the server. When clients wait and every server of the
+//! pool is kept, the pool is put on a list, at most once a minute. The upkeep reads the list and
+//! logs it.
 
 use std::fmt;
 
@@ -61,7 +62,7 @@ impl<S, F> Core<S, F> {
         }
         if let Some(reason) = reason {
             pool.pins.add(reason);
-            self.note_held(index, now);
+            self.record_held(index, now);
         }
     }
 
@@ -79,7 +80,7 @@ impl<S, F> Core<S, F> {
 
     /// Puts the pool on the list if clients wait and every server is kept. While none can be opened
     /// it is the failure that is told.
-    pub(super) fn note_held(&mut self, index: u32, now: Tick) {
+    pub(super) fn record_held(&mut self, index: u32, now: Tick) {
         let record = self.pools.at_mut(index);
         let waits = record.counts.waiting > 0 || record.dedicated.first().is_some();
         let pinned = record.pins.total();

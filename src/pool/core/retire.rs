@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::Core;
 use super::model::State;
 use super::types::{CloseReason, Origin, PoolId, SlotId, Tick};
-use super::{ServerCard, pool_id};
+use super::{ServerHandle, pool_id};
 
 /// Idle servers that are retired in one call, so that their successors do not log in all at once.
 const RETIREMENTS_PER_CALL: usize = 16;
@@ -30,7 +30,7 @@ impl<S, F> Core<S, F> {
     /// Retires each server that `is_meant`: one that is out is closed when it comes back, of those
     /// that are idle a few now and others in later calls. How many were closed. `is_meant` is called
     /// under the lock.
-    pub fn retire(&mut self, now: Tick, is_meant: impl Fn(PoolId, &ServerCard) -> bool) -> usize {
+    pub fn retire(&mut self, now: Tick, is_meant: impl Fn(PoolId, &ServerHandle) -> bool) -> usize {
         let mut closing: SmallVec<[u32; RETIREMENTS_PER_CALL]> = SmallVec::new();
         for index in 0..self.slots.bound() {
             if !self.slots.contains(index) {
@@ -38,7 +38,7 @@ impl<S, F> Core<S, F> {
             }
             let slot = self.slots.at_mut(index);
             let pool = pool_id(&self.pools, slot.pool);
-            if !slot.card.as_ref().is_some_and(|card| is_meant(pool, card)) {
+            if !slot.handle.as_ref().is_some_and(|handle| is_meant(pool, handle)) {
                 continue;
             }
             slot.is_retired = true;
@@ -79,7 +79,7 @@ impl<S, F> Core<S, F> {
         closed
     }
 
-    /// What is being opened for nobody does not become idle.
+    /// Servers that are being opened without a waiter do not become idle.
     fn retire_openings(&mut self, pool: u32) {
         for index in 0..self.slots.bound() {
             if self.slots.contains(index) {

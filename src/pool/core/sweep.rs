@@ -1,7 +1,7 @@
 //! Idle servers that have something to say, which may be that they are gone.
 //!
-//! Nobody waits for an idle server's socket. Whoever sweeps asks each in turn whether there is
-//! anything to read, and takes out those of which that is so, to read them without the lock.
+//! No task waits for the socket of an idle server. The sweep asks each idle server in turn whether
+//! there is anything to read. It takes those servers out and reads them without the lock.
 
 use smallvec::SmallVec;
 
@@ -11,7 +11,8 @@ use super::{Core, SlotId};
 
 /// Slots passed in one call, so that the lock is held briefly.
 const SLOTS_PER_CALL: u32 = 64;
-/// A server that came back more recently is not asked: whoever takes it next looks at it anyway.
+/// A server that came back more recently is not asked: the next session that takes it looks at it
+/// anyway.
 const SETTLED: u64 = 1_000_000;
 
 impl<S, F> Core<S, F> {

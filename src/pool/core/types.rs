@@ -157,7 +157,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// When whoever has the place asked for a server.
+    /// When the holder of the place asked for a server.
     #[must_use]
     pub fn since(self) -> Tick {
         self.since
@@ -281,8 +281,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// PgBouncer's words for it.
-    pub fn words(self) -> &'static str {
+    /// PgBouncer's text for it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Dedicated => "replication client was closed",
             Self::PoolRemoved => "database removed",

@@ -48,8 +48,8 @@ impl<S, F> Core<S, F> {
             }
             self.refill(pool, shares, now);
         }
-        self.note_starving(pool, now);
-        self.note_held(pool, now);
+        self.record_starving(pool, now);
+        self.record_held(pool, now);
         self.keep_minimum(pool, now);
     }
 
@@ -90,7 +90,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// Tells the shares that hold up a waiter of this pool.
-    fn note_starving(&mut self, index: u32, now: Tick) {
+    fn record_starving(&mut self, index: u32, now: Tick) {
         let starves =
             self.wanted(index, now).is_some_and(|want| now.since(want.since) >= SHARE_PATIENCE);
         if starves {

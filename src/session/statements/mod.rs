@@ -17,14 +17,14 @@ mod errors;
 mod link;
 mod named;
 mod rewrite;
-mod texts;
+mod sql_commands;
 
 pub(super) use answers::opened_by_statements;
 pub(super) use link::Link;
 
-use super::card::Card;
-use super::check::Pin;
+use super::client_handle::ClientHandle;
 use super::effects::Effects;
+use super::state_check::Pin;
 use crate::backend::note::{Named, Note, Original, Unnamed};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
@@ -114,10 +114,10 @@ fn changed_result() -> Fault {
 }
 
 impl Statements {
-    /// Of the client with this card, who has none yet.
-    pub(super) fn new(card: &Arc<Card>) -> Self {
+    /// Of the client with this handle, who has none yet.
+    pub(super) fn new(handle: &Arc<ClientHandle>) -> Self {
         Self {
-            named: NamedStatements::new(card),
+            named: NamedStatements::new(handle),
             unnamed: None,
             spare: Vec::new(),
             unacknowledged: 0,

@@ -1,9 +1,9 @@
 //! A client's prepared statements by its names for them.
 //!
-//! Owns nothing else; keeps the invariant that the client's card says how many there are.
+//! Owns nothing else; keeps the invariant that the client's handle says how many there are.
 
 use crate::backend::note::Named;
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -24,17 +24,17 @@ pub(super) struct NamedStatements {
     last_serial: u32,
     /// How many have a text that is too long to be kept.
     long: u32,
-    card: Arc<Card>,
+    handle: Arc<ClientHandle>,
 }
 
 impl NamedStatements {
-    /// None yet, of the client with this card.
-    pub(super) fn new(card: &Arc<Card>) -> Self {
-        Self { map: Map::default(), last_serial: 0, long: 0, card: Arc::clone(card) }
+    /// None yet, of the client with this handle.
+    pub(super) fn new(handle: &Arc<ClientHandle>) -> Self {
+        Self { map: Map::default(), last_serial: 0, long: 0, handle: Arc::clone(handle) }
     }
 
     fn publish_count(&self) {
-        self.card.prepared.set(self.map.len() as u64);
+        self.handle.prepared.set(self.map.len() as u64);
     }
 
     /// A serial that no statement of this client has had, as far as it can be remembered.

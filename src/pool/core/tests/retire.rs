@@ -13,15 +13,15 @@ fn origin(node: &str, database: &str) -> Origin {
     Origin { node: node.into(), database: database.into() }
 }
 
-/// Gives every server that is being opened a card with the next number.
+/// Gives every server that is being opened a handle with the next number.
 fn introduce(bench: &mut Bench, next: &mut u64) {
     for opening in &bench.openings {
-        bench.core.introduce(opening.slot, &Arc::new(ServerCard::new(*next)));
+        bench.core.introduce(opening.slot, &Arc::new(ServerHandle::new(*next)));
         *next += 1;
     }
 }
 
-/// So many idle servers, whose cards are numbered from 1.
+/// So many idle servers, whose handles are numbered from 1.
 fn fill(bench: &mut Bench, pool: PoolId, servers: usize) {
     let mut next = 1;
     let waiters: Vec<_> = (0..servers).map(|_| bench.wait(pool, HERE)).collect();
@@ -40,7 +40,7 @@ fn a_server_at_an_old_address_is_closed_now_if_it_is_idle_else_when_it_comes_bac
     let (mut bench, pool) = Bench::with(size(4));
     fill(&mut bench, pool, 4);
     let (out, stays) = (bench.take(pool, HERE), bench.take(pool, HERE));
-    let moved = |_: PoolId, card: &ServerCard| card.id != u64::from(stays.server);
+    let moved = |_: PoolId, handle: &ServerHandle| handle.id != u64::from(stays.server);
     assert_eq!(bench.core.retire(bench.now, moved), 2);
     bench.run();
     assert_eq!(bench.closed.len(), 2);

@@ -1,7 +1,7 @@
 //! The rows of each view.
 
-use super::source::Row;
-use super::{figures, lists, memory, sockets, statements};
+use super::inputs::Row;
+use super::{figures, lists, memory, queries_and_events, sockets};
 use crate::admin::{HELP, View};
 use crate::app::pooler::Pooler;
 use crate::app::version;
@@ -20,7 +20,7 @@ pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
         View::DnsZones | View::Fds => Vec::new(),
         View::PeerPools => lists::peer_pools(pooler),
         View::Peers => lists::peers(pooler),
-        View::Events => statements::events(pooler),
+        View::Events => queries_and_events::events(pooler),
         View::Help => {
             HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
         }
@@ -28,7 +28,7 @@ pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
         View::Lists => lists::lists(pooler),
         View::Mem => memory::rows(pooler),
         View::Pools => sockets::pools(pooler),
-        View::Queries => statements::queries(pooler),
+        View::Queries => queries_and_events::queries(pooler),
         View::Servers => sockets::servers(pooler),
         View::Sockets => sockets::sockets(pooler, false),
         View::State => lists::state(pooler),
@@ -47,7 +47,9 @@ pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
         View::Totals => figures::all_totals(pooler),
         View::Users => lists::users(pooler),
         View::Version => {
-            vec![vec![pooler.common.words.choose(version::HOWDAH, version::PGBOUNCER).into()]]
+            vec![vec![
+                pooler.common.message_style.choose(version::HOWDAH, version::PGBOUNCER).into(),
+            ]]
         }
     }
 }

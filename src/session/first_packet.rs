@@ -1,9 +1,9 @@
 //! A connection's first packets: encryption, cancel, or a session.
 //!
-//! Runs before anybody is known: everything is capped, nothing is trusted, and a connection that
-//! opens and closes is not worth a line in the log.
+//! Runs before the client is known: everything is bounded and nothing is trusted. A connection that
+//! opens and closes is not logged.
 
-use super::startup::{Wish, wish};
+use super::startup_request::{StartupRequest, read_startup_request};
 use crate::fault::{Fault, Side};
 use crate::net::{ClientTls, DIRECT_TLS_BYTE, FrameError, Framed, Socket, Stream, handshake};
 use crate::wire::{self, First, MalformedStartup, server};
@@ -13,59 +13,59 @@ const PRELUDES: usize = 2;
 
 /// What a connection turned out to be.
 #[derive(Debug)]
-pub enum Hello {
+pub enum FirstPacket {
     /// Opened and closed: a health check.
     Nothing,
     /// A request to cancel the query of the client with this key. The connection is to be closed
     /// when the request has been delivered: clients wait for that.
     Cancel(Framed, Vec<u8>),
     /// A session.
-    Session(Framed, Wish),
+    Session(Framed, StartupRequest),
     /// It cannot go on; it is told why.
     Refused(Framed, Fault),
 }
 
 /// Reads a connection up to its startup packet. Not cancel safe: drop the connection with it. The
 /// caller sets the deadline.
-pub async fn hello(stream: Stream, tls: &ClientTls, ignored: &[String]) -> Hello {
+pub async fn read_first_packet(stream: Stream, tls: &ClientTls, ignored: &[String]) -> FirstPacket {
     let mut framed = Framed::new(stream);
-    match converse(&mut framed, tls, ignored).await {
-        Ok(Said::Cancel(key)) => Hello::Cancel(framed, key),
-        Ok(Said::Startup(wish)) => Hello::Session(framed, wish),
+    match read_request(&mut framed, tls, ignored).await {
+        Ok(Request::Cancel(key)) => FirstPacket::Cancel(framed, key),
+        Ok(Request::Startup(startup)) => FirstPacket::Session(framed, startup),
         Err(Ended::Obsolete(text)) => {
             // As PostgreSQL answers clients older than 7.4: a text without a length.
             let told = [b"EFATAL:  ", text.as_bytes(), b"\n\0"].concat();
             drop(framed.send(&told).await);
-            Hello::Nothing
+            FirstPacket::Nothing
         }
-        Err(Ended::Quietly(reason)) => {
+        Err(Ended::Silent(reason)) => {
             tracing::debug!("connection ended before its startup packet: {reason}");
-            Hello::Nothing
+            FirstPacket::Nothing
         }
-        Err(Ended::Refused(fault)) => Hello::Refused(framed, fault),
+        Err(Ended::Refused(fault)) => FirstPacket::Refused(framed, fault),
     }
 }
 
-enum Said {
+enum Request {
     Cancel(Vec<u8>),
-    Startup(Wish),
+    Startup(StartupRequest),
 }
 
 enum Ended {
     Obsolete(String),
-    Quietly(String),
+    Silent(String),
     Refused(Fault),
 }
 
 impl From<FrameError> for Ended {
     fn from(error: FrameError) -> Self {
-        Self::Quietly(error.to_string())
+        Self::Silent(error.to_string())
     }
 }
 
 impl From<std::io::Error> for Ended {
     fn from(error: std::io::Error) -> Self {
-        Self::Quietly(error.to_string())
+        Self::Silent(error.to_string())
     }
 }
 
@@ -73,7 +73,7 @@ impl From<MalformedStartup> for Ended {
     fn from(error: MalformedStartup) -> Self {
         let code = match error {
             // Somebody who does not speak the protocol would not understand an answer either.
-            MalformedStartup::Length => return Self::Quietly(error.to_string()),
+            MalformedStartup::Length => return Self::Silent(error.to_string()),
             MalformedStartup::Version { major: ..3, .. } => {
                 return Self::Obsolete(error.to_string());
             }
@@ -90,7 +90,11 @@ impl From<MalformedStartup> for Ended {
     }
 }
 
-async fn converse(framed: &mut Framed, tls: &ClientTls, ignored: &[String]) -> Result<Said, Ended> {
+async fn read_request(
+    framed: &mut Framed,
+    tls: &ClientTls,
+    ignored: &[String],
+) -> Result<Request, Ended> {
     let (mut ssl_asked, mut gss_asked) = (false, false);
     for _ in 0..=PRELUDES {
         let start = framed.peek(1).await?;
@@ -114,12 +118,12 @@ async fn converse(framed: &mut Framed, tls: &ClientTls, ignored: &[String]) -> R
             First::Ssl | First::Gss => {
                 return Err(MalformedStartup::Version { major: 1234, minor: 5679 }.into());
             }
-            First::Cancel(key) => return Ok(Said::Cancel(key.to_vec())),
+            First::Cancel(key) => return Ok(Request::Cancel(key.to_vec())),
             First::Startup { minor, parameters } => {
-                let wish = wish(parameters, ignored).map_err(Ended::Refused)?;
+                let startup = read_startup_request(parameters, ignored).map_err(Ended::Refused)?;
                 require_encryption(framed, tls)?;
-                negotiate(framed, minor, &wish).await?;
-                return Ok(Said::Startup(wish));
+                negotiate(framed, minor, &startup).await?;
+                return Ok(Request::Startup(startup));
             }
         }
     }
@@ -152,18 +156,18 @@ async fn encrypt(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended> {
     }
     nothing_follows(framed, "SSL")?;
     framed.send(b"S").await?;
-    let connection = tls.connection().map_err(|error| Ended::Quietly(error.to_string()))?;
+    let connection = tls.connection().map_err(|error| Ended::Silent(error.to_string()))?;
     framed.stream().start_tls(connection);
     handshake(framed.stream()).await?;
     Ok(())
 }
 
 async fn direct(framed: &mut Framed, tls: &ClientTls, begun: Vec<u8>) -> Result<(), Ended> {
-    let quietly = |error: crate::net::TlsError| Ended::Quietly(error.to_string());
-    let connection = tls.connection().map_err(quietly)?;
+    let silent = |error: crate::net::TlsError| Ended::Silent(error.to_string());
+    let connection = tls.connection().map_err(silent)?;
     framed.stream().start_direct_tls(connection, begun);
     handshake(framed.stream()).await?;
-    ClientTls::check_direct(framed.stream()).map_err(quietly)
+    ClientTls::check_direct(framed.stream()).map_err(silent)
 }
 
 fn require_encryption(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended> {
@@ -179,12 +183,12 @@ fn require_encryption(framed: &mut Framed, tls: &ClientTls) -> Result<(), Ended>
 }
 
 /// Newer minor versions and protocol options are turned down politely (manual, "Start-up").
-async fn negotiate(framed: &mut Framed, minor: u16, wish: &Wish) -> Result<(), Ended> {
-    if minor == 0 && wish.unknown_options.is_empty() {
+async fn negotiate(framed: &mut Framed, minor: u16, startup: &StartupRequest) -> Result<(), Ended> {
+    if minor == 0 && startup.unknown_options.is_empty() {
         return Ok(());
     }
     let mut out = Vec::new();
-    let unknown: Vec<&[u8]> = wish.unknown_options.iter().map(Vec::as_slice).collect();
+    let unknown: Vec<&[u8]> = startup.unknown_options.iter().map(Vec::as_slice).collect();
     server::negotiate(&mut out, &unknown);
     framed.send(&out).await?;
     Ok(())

@@ -4,8 +4,8 @@
 //! name of a custom setting (`SET local.x = 1`); what follows the word decides.
 
 use super::lex::{Kind, Token};
-use super::names::NAME_MAX;
 use super::scan::Scan;
+use super::words::NAME_MAX;
 
 impl Scan<'_> {
     /// Behind SET.

@@ -20,9 +20,9 @@ const STARTUP_ONLY: &[&str] = &[
     "post_auth_delay",
 ];
 
-/// A startup packet, sorted.
+/// What a startup packet asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct StartupRequest {
     /// The user.
     pub user: String,
     /// The database; by default named like the user.
@@ -31,7 +31,7 @@ pub struct Wish {
     pub settings: Vec<(String, String)>,
     /// Parameters for a server of its own; empty when any server will do.
     pub extras: Vec<(String, String)>,
-    /// Protocol options that nobody knows: the client is told so.
+    /// Protocol options that are unknown here. The client is told so.
     pub unknown_options: Vec<Vec<u8>>,
 }
 
@@ -62,24 +62,27 @@ fn printable(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// What PostgreSQL refuses too: no user, or text that is not UTF-8.
-pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wish, Fault> {
-    let mut wish = Wish::default();
+pub fn read_startup_request(
+    parameters: StartupParameters<'_>,
+    ignored: &[String],
+) -> Result<StartupRequest, Fault> {
+    let mut startup = StartupRequest::default();
     // Parameters stand behind the switches in `options`, whatever their order: they win.
     if let Some((_, options)) = parameters.filter(|(key, _)| *key == b"options").last() {
-        wish.apply_options(&text(options, "options")?, ignored);
+        startup.apply_options(&text(options, "options")?, ignored);
     }
     for (key, value) in parameters {
         match key {
-            b"user" => wish.user = name(value, "user")?,
-            b"database" => wish.database = name(value, "database")?,
+            b"user" => startup.user = name(value, "user")?,
+            b"database" => startup.database = name(value, "database")?,
             b"options" => {}
             b"replication" => {
                 let value = text(value, "replication")?;
                 if !is_off(&value) {
-                    wish.extras.push(("replication".to_owned(), value));
+                    startup.extras.push(("replication".to_owned(), value));
                 }
             }
-            _ if key.starts_with(b"_pq_.") => wish.unknown_options.push(key.to_vec()),
+            _ if key.starts_with(b"_pq_.") => startup.unknown_options.push(key.to_vec()),
             _ => {
                 let key = text(key, "name")?;
                 let value = match text(value, "value") {
@@ -87,11 +90,11 @@ pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wis
                     Err(_) if key.eq_ignore_ascii_case("application_name") => printable(value),
                     value => value?,
                 };
-                wish.set(key, value, ignored);
+                startup.set(key, value, ignored);
             }
         }
     }
-    if wish.user.is_empty() {
+    if startup.user.is_empty() {
         return Err(Fault::session(
             Side::Client,
             "28000",
@@ -99,10 +102,10 @@ pub fn wish(parameters: StartupParameters<'_>, ignored: &[String]) -> Result<Wis
         )
         .pgbouncer("no username supplied"));
     }
-    if wish.database.is_empty() {
-        wish.database = wish.user.clone();
+    if startup.database.is_empty() {
+        startup.database = startup.user.clone();
     }
-    Ok(wish)
+    Ok(startup)
 }
 
 /// Whether a boolean startup parameter says no.
@@ -111,7 +114,7 @@ fn is_off(value: &str) -> bool {
     ["0", "n", "no", "f", "fa", "fal", "fals", "false", "of", "off"].contains(&value.as_str())
 }
 
-impl Wish {
+impl StartupRequest {
     fn set(&mut self, key: String, value: String, ignored: &[String]) {
         let folded = key.to_ascii_lowercase();
         if ignored.contains(&folded) {
@@ -187,12 +190,12 @@ mod tests {
     use super::*;
     use crate::wire::{First, first, startup_message};
 
-    fn sorted(pairs: &[(&str, &str)]) -> Result<Wish, Fault> {
+    fn sorted(pairs: &[(&str, &str)]) -> Result<StartupRequest, Fault> {
         let mut packet = Vec::new();
         let bytes = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         startup_message(&mut packet, bytes);
         let First::Startup { parameters, .. } = first(&packet).unwrap() else { panic!() };
-        wish(parameters, &["ignored".to_owned()])
+        read_startup_request(parameters, &["ignored".to_owned()])
     }
 
     #[test]
@@ -201,8 +204,8 @@ mod tests {
         let pairs: [(&[u8], &[u8]); 2] = [(b"user", b"u"), (b"Application_Name", b"caf\xe9 1")];
         startup_message(&mut packet, pairs.into_iter());
         let First::Startup { parameters, .. } = first(&packet).unwrap() else { panic!() };
-        let wish = wish(parameters, &[]).unwrap();
-        assert_eq!(wish.settings, owned(&[("application_name", "caf? 1")]));
+        let startup = read_startup_request(parameters, &[]).unwrap();
+        assert_eq!(startup.settings, owned(&[("application_name", "caf? 1")]));
     }
 
     fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -211,47 +214,47 @@ mod tests {
 
     #[test]
     fn the_database_is_named_like_the_user() {
-        let wish = sorted(&[("user", "bob")]).unwrap();
-        assert_eq!((wish.user.as_str(), wish.database.as_str()), ("bob", "bob"));
+        let startup = sorted(&[("user", "bob")]).unwrap();
+        assert_eq!((startup.user.as_str(), startup.database.as_str()), ("bob", "bob"));
         assert_eq!(sorted(&[("database", "x")]).unwrap_err().code, "28000");
     }
 
     #[test]
     fn names_are_cut_where_postgresql_cuts_them() {
-        let wish = sorted(&[("user", &"ä".repeat(40))]).unwrap();
-        assert_eq!(wish.user, "ä".repeat(31));
+        let startup = sorted(&[("user", &"ä".repeat(40))]).unwrap();
+        assert_eq!(startup.user, "ä".repeat(31));
     }
 
     #[test]
     fn options_become_settings() {
         let options = r"-c a.b=1 --work-mem=4MB -csearch_path=x\ y -c ignored=1";
-        let wish = sorted(&[("user", "u"), ("DateStyle", "ISO"), ("options", options)]).unwrap();
+        let startup = sorted(&[("user", "u"), ("DateStyle", "ISO"), ("options", options)]).unwrap();
         let expected =
             [("a.b", "1"), ("work_mem", "4MB"), ("search_path", "x y"), ("datestyle", "ISO")];
-        assert_eq!(wish.settings, owned(&expected));
-        assert!(wish.extras.is_empty());
+        assert_eq!(startup.settings, owned(&expected));
+        assert!(startup.extras.is_empty());
     }
 
     #[test]
     fn what_only_startup_can_set_asks_for_an_own_server() {
-        let wish = sorted(&[
+        let startup = sorted(&[
             ("user", "u"),
             ("replication", "database"),
             ("options", r"-c log_connections=on -d 5 -c geqo=off"),
         ])
         .unwrap();
         let extras = [("log_connections", "on"), ("options", "-d 5"), ("replication", "database")];
-        assert_eq!(wish.extras, owned(&extras));
-        assert_eq!(wish.settings, owned(&[("geqo", "off")]));
+        assert_eq!(startup.extras, owned(&extras));
+        assert_eq!(startup.settings, owned(&[("geqo", "off")]));
         assert!(sorted(&[("user", "u"), ("replication", "off")]).unwrap().extras.is_empty());
     }
 
     #[test]
     fn switches_reach_the_own_server_as_they_came() {
         for options in ["--help", "-cgeqo", "-c geqo -d 5", "-c", "-d \\", r"a\ b -c c\\d"] {
-            let wish = sorted(&[("user", "u"), ("options", options)]).unwrap();
-            assert_eq!(wish.extras, owned(&[("options", options)]), "{options}");
-            assert!(wish.settings.is_empty());
+            let startup = sorted(&[("user", "u"), ("options", options)]).unwrap();
+            assert_eq!(startup.extras, owned(&[("options", options)]), "{options}");
+            assert!(startup.settings.is_empty());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What SHOW shows of statements and events.
 
-use super::source::{Row, millis, moment};
+use super::inputs::{Row, millis, moment};
 use crate::admin::Value;
 use crate::app::pooler::Pooler;
 use crate::metrics::{Event, QueryTotals};

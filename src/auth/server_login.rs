@@ -1,4 +1,4 @@
-//! How we prove a password to a server.
+//! Authentication to a server.
 //!
 //! [`ServerLogin::on_request`] takes each Authentication message and says what to send. The server
 //! has to prove itself as well where SCRAM is used: AuthenticationOk in the middle of SCRAM is refused.
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::md5;
 use super::scram::client::{Binding, Hello, NeedsKeys, ServerFault, Unverified};
 use super::scram::{KeyRequest, MAX_ITERATIONS, MECHANISM, MECHANISM_PLUS, NONCE_BYTES, ScramKeys};
-use super::secret::{Md5Secret, Password, Secret};
+use super::stored_secret::{Md5Secret, Password, Secret};
 
 /// What we have to log in with.
 #[derive(Clone, Debug)]

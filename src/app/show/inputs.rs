@@ -1,11 +1,11 @@
-//! What every view of SHOW is made from: pools, counts, cards; and how moments and times are written.
+//! What every view of SHOW is made from: pools, counts, handles; and how moments and times are written.
 
 use crate::admin::Value;
-use crate::app::known::PoolView;
+use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::config::Limit;
 use crate::pool::{PoolId, PoolSnapshot};
-use crate::session::card::Card;
+use crate::session::client_handle::ClientHandle;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
@@ -34,15 +34,15 @@ pub(in crate::app) fn snapshots(pooler: &Pooler) -> HashMap<PoolId, PoolSnapshot
 }
 
 /// The clients of databases; those of the console are not among them.
-pub(in crate::app) fn cards(pooler: &Pooler) -> Vec<Arc<Card>> {
+pub(in crate::app) fn handles(pooler: &Pooler) -> Vec<Arc<ClientHandle>> {
     let mut all = pooler.common.clients.list();
-    all.retain(|card| card.about.route.is_some());
+    all.retain(|handle| handle.info.route.is_some());
     all
 }
 
 /// How many clients the console has.
 pub(super) fn console_clients(pooler: &Pooler) -> usize {
-    pooler.common.clients.len().saturating_sub(cards(pooler).len())
+    pooler.common.clients.len().saturating_sub(handles(pooler).len())
 }
 
 /// A moment, as PgBouncer writes moments: in the time zone of the system.

@@ -1,7 +1,7 @@
-//! A server that ends while a session has it: what the client loses by it. Pure.
+//! A server connection that ends while a session has it: what the client loses. Pure.
 //!
-//! If nothing of the client's has reached the server since its last transaction, and the session is as
-//! it was, another server does as well and the client never knows; otherwise it is told, once.
+//! If nothing of the client's has reached the server since its last transaction, and the session is as it
+//! was, the session takes another server and the client is not told; otherwise the client is told, once.
 
 /// What is asked on our own account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(super) enum Asked {
 
 /// What the decision rests on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Loss {
-    /// The client has been told by the server itself.
-    pub(super) server_said: bool,
+pub(super) struct LostServer {
+    /// The server itself has sent the client the error that ends the session.
+    pub(super) server_sent_fatal: bool,
     /// A question of ours is all that the server was ever asked.
     pub(super) only_we_ask: bool,
     pub(super) asked: Asked,
@@ -46,7 +46,7 @@ pub(super) enum Verdict {
     End,
 }
 
-impl Loss {
+impl LostServer {
     /// Whether the client loses nothing with its server: it was sent nothing of the client's, or it
     /// is outside a transaction and may go to anybody else.
     pub(super) fn loses_nothing(self) -> bool {
@@ -63,7 +63,7 @@ impl Loss {
 
     /// Decides.
     pub(super) fn verdict(self) -> Verdict {
-        if self.server_said {
+        if self.server_sent_fatal {
             Verdict::EndSilently
         } else if self.only_we_ask {
             Verdict::TryAnother
@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn every_loss() {
-        let used = Loss {
-            server_said: false,
+        let used = LostServer {
+            server_sent_fatal: false,
             only_we_ask: false,
             asked: Asked::Nothing,
             owes_client: false,
@@ -90,20 +90,26 @@ mod tests {
             is_at_rest: true,
             is_free: true,
         };
-        for (loss, expected) in [
+        for (lost, expected) in [
             (used, Verdict::GoOn),
-            (Loss { is_at_rest: false, ..used }, Verdict::End),
-            (Loss { is_free: false, ..used }, Verdict::End),
-            (Loss { is_used: false, is_at_rest: false, is_free: false, ..used }, Verdict::GoOn),
-            (Loss { owes_client: true, is_used: false, ..used }, Verdict::End),
-            (Loss { asked: Asked::Check, ..used }, Verdict::GoOn),
-            (Loss { asked: Asked::Check, is_free: false, ..used }, Verdict::End),
-            (Loss { asked: Asked::Other, ..used }, Verdict::End),
-            (Loss { asked: Asked::Client, is_at_rest: false, ..used }, Verdict::End),
-            (Loss { only_we_ask: true, asked: Asked::Other, ..used }, Verdict::TryAnother),
-            (Loss { server_said: true, only_we_ask: true, ..used }, Verdict::EndSilently),
+            (LostServer { is_at_rest: false, ..used }, Verdict::End),
+            (LostServer { is_free: false, ..used }, Verdict::End),
+            (
+                LostServer { is_used: false, is_at_rest: false, is_free: false, ..used },
+                Verdict::GoOn,
+            ),
+            (LostServer { owes_client: true, is_used: false, ..used }, Verdict::End),
+            (LostServer { asked: Asked::Check, ..used }, Verdict::GoOn),
+            (LostServer { asked: Asked::Check, is_free: false, ..used }, Verdict::End),
+            (LostServer { asked: Asked::Other, ..used }, Verdict::End),
+            (LostServer { asked: Asked::Client, is_at_rest: false, ..used }, Verdict::End),
+            (LostServer { only_we_ask: true, asked: Asked::Other, ..used }, Verdict::TryAnother),
+            (
+                LostServer { server_sent_fatal: true, only_we_ask: true, ..used },
+                Verdict::EndSilently,
+            ),
         ] {
-            assert_eq!(loss.verdict(), expected, "{loss:?}");
+            assert_eq!(lost.verdict(), expected, "{lost:?}");
         }
     }
 }

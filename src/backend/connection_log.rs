@@ -1,15 +1,16 @@
-//! A server in the log: that it came, and why it went.
+//! The log lines of a server connection: when it is opened, and why it is closed.
 //!
-//! Owns what the log calls the server. A server that goes, wherever that may be, is logged once.
+//! Owns the server's names in the log. A closed server connection is logged once, wherever it is
+//! closed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
-/// One server's place in the log; dropped with it.
+/// The log entry of one server connection. It is dropped with the connection.
 #[derive(Debug)]
-pub struct Life {
+pub struct ConnectionLog {
     id: u64,
     pid: u32,
     database: Box<str>,
@@ -18,13 +19,13 @@ pub struct Life {
     since: Instant,
     reason: Cow<'static, str>,
     /// Whether its end is logged (`log_disconnections`), which may change meanwhile.
-    is_told: Arc<AtomicBool>,
+    is_logged: Arc<AtomicBool>,
 }
 
-/// What a server is, for [`Life::begin`].
+/// What a server is, for [`ConnectionLog::begin`].
 #[derive(Debug)]
-pub struct Name<'a> {
-    /// The number of its card.
+pub struct ServerName<'a> {
+    /// The number of its handle.
     pub id: u64,
     /// Its process on the server.
     pub pid: u32,
@@ -36,10 +37,11 @@ pub struct Name<'a> {
     pub address: &'a str,
 }
 
-impl Life {
-    /// A server has logged in, from `local`; whether that is logged.
-    pub fn begin(name: &Name<'_>, local: &str, told: (bool, &Arc<AtomicBool>)) -> Self {
-        let Name { id, pid, database, user, address } = *name;
+impl ConnectionLog {
+    /// A server has logged in, from `local`. `told`: whether that is logged, and whether its end
+    /// is.
+    pub fn begin(name: &ServerName<'_>, local: &str, told: (bool, &Arc<AtomicBool>)) -> Self {
+        let ServerName { id, pid, database, user, address } = *name;
         if told.0 {
             tracing::info!(
                 server = id,
@@ -57,21 +59,21 @@ impl Life {
             user: user.into(),
             address: address.into(),
             since: Instant::now(),
-            // What nobody decides.
+            // The reason when the connection ends by itself.
             reason: Cow::Borrowed("server conn crashed?"),
-            is_told: Arc::clone(told.1),
+            is_logged: Arc::clone(told.1),
         }
     }
 
-    /// Why it is about to be closed.
-    pub fn ends(&mut self, reason: impl Into<Cow<'static, str>>) {
+    /// Sets the reason that is logged when the connection is closed.
+    pub fn set_close_reason(&mut self, reason: impl Into<Cow<'static, str>>) {
         self.reason = reason.into();
     }
 }
 
-impl Drop for Life {
+impl Drop for ConnectionLog {
     fn drop(&mut self) {
-        if self.is_told.load(Ordering::Relaxed) {
+        if self.is_logged.load(Ordering::Relaxed) {
             tracing::info!(
                 server = self.id,
                 peer = &*self.address,

@@ -2,19 +2,19 @@
 //! words in which we sorted it.
 #![no_main]
 
-use howdah::session::startup::{Wish, wish};
+use howdah::session::startup_request::{StartupRequest, read_startup_request};
 use howdah::wire::{First, first, startup_message};
 use libfuzzer_sys::fuzz_target;
 
-fn sorted(pairs: &[(&[u8], &[u8])]) -> Option<Wish> {
+fn sorted(pairs: &[(&[u8], &[u8])]) -> Option<StartupRequest> {
     let mut packet = Vec::new();
     startup_message(&mut packet, pairs.iter().copied());
     match first(&packet) {
         Ok(First::Startup { parameters, .. }) => {
-            let mut wish = wish(parameters, &["ignored".to_owned()]).ok()?;
+            let mut startup = read_startup_request(parameters, &["ignored".to_owned()]).ok()?;
             // Switches stand before parameters; that does not matter between different names.
-            wish.extras.sort_by(|(one, _), (other, _)| one.cmp(other));
-            Some(wish)
+            startup.extras.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Some(startup)
         }
         other => panic!("our own packet is refused: {other:?}"),
     }
@@ -36,16 +36,18 @@ fuzz_target!(|data: &[u8]| {
         }
         sent.push((name, value));
     }
-    let Some(wish) = sorted(&sent) else { return };
-    assert!((1..=63).contains(&wish.user.len()) && (1..=63).contains(&wish.database.len()));
-    assert!(wish.settings.iter().chain(&wish.extras).all(|(name, _)| name != "ignored"));
-    if wish.settings.iter().any(|(name, _)| is_ambiguous(name)) {
+    let Some(startup) = sorted(&sent) else { return };
+    assert!((1..=63).contains(&startup.user.len()) && (1..=63).contains(&startup.database.len()));
+    assert!(startup.settings.iter().chain(&startup.extras).all(|(name, _)| name != "ignored"));
+    if startup.settings.iter().any(|(name, _)| is_ambiguous(name)) {
         return;
     }
-    let mut again =
-        vec![(&b"user"[..], wish.user.as_bytes()), (&b"database"[..], wish.database.as_bytes())];
-    let words = wish.settings.iter().chain(&wish.extras);
+    let mut again = vec![
+        (&b"user"[..], startup.user.as_bytes()),
+        (&b"database"[..], startup.database.as_bytes()),
+    ];
+    let words = startup.settings.iter().chain(&startup.extras);
     again.extend(words.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-    again.extend(wish.unknown_options.iter().map(|name| (&name[..], &b""[..])));
-    assert_eq!(sorted(&again).as_ref(), Some(&wish));
+    again.extend(startup.unknown_options.iter().map(|name| (&name[..], &b""[..])));
+    assert_eq!(sorted(&again).as_ref(), Some(&startup));
 });

@@ -1,7 +1,7 @@
-//! What other threads may know of a server, from the moment its opening begins.
+//! The handle by which other threads see a server, from the moment its opening begins.
 //!
-//! Owns nothing of the connection. Whoever has the card sees who is at the other end, and how many
-//! statements are prepared there; whoever holds the server writes that count.
+//! Owns nothing of the connection. The handle shows the two ends of the connection and how many
+//! statements are prepared. The session that has the server writes that count.
 
 use super::cancel::CancelTarget;
 use super::server::Server;
@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 /// One server, as other threads see it.
 #[derive(Debug)]
-pub struct ServerCard {
+pub struct ServerHandle {
     /// Unique in this process, among clients too.
     pub id: u64,
     /// When its opening began.
@@ -20,7 +20,7 @@ pub struct ServerCard {
     login: OnceLock<LoggedIn>,
 }
 
-/// What is known once it is logged in.
+/// What is known of a server that is logged in.
 #[derive(Debug)]
 pub struct LoggedIn {
     /// The two ends of the connection.
@@ -33,14 +33,14 @@ pub struct LoggedIn {
     pub prepared: Arc<Cell>,
 }
 
-impl ServerCard {
+impl ServerHandle {
     /// Of a server whose opening begins now.
     pub fn new(id: u64) -> Self {
         Self { id, since: SystemTime::now(), login: OnceLock::new() }
     }
 
-    /// It has logged in.
-    pub fn logs_in(&self, server: &Server) {
+    /// Sets what is known once the server is logged in.
+    pub fn set_logged_in(&self, server: &Server) {
         let stream = &server.stream;
         let known = LoggedIn {
             ends: stream.endpoints(),
@@ -48,7 +48,7 @@ impl ServerCard {
             cancel: Arc::clone(&server.cancel),
             prepared: server.prepared.count(),
         };
-        // Once: a card belongs to one connection.
+        // Once: a handle belongs to one connection.
         drop(self.login.set(known));
     }
 

@@ -86,7 +86,7 @@ impl Text<'_> {
 }
 
 /// One worker's texts and statements.
-pub struct Texts {
+pub struct TextCache {
     queries: Arc<Queries>,
     recorder: Recorder,
     seed: foldhash::fast::RandomState,
@@ -96,14 +96,14 @@ pub struct Texts {
     scratch: Vec<u8>,
 }
 
-impl std::fmt::Debug for Texts {
+impl std::fmt::Debug for TextCache {
     /// Without what was read last, which may hold a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Texts").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
-impl Texts {
+impl TextCache {
     /// Of this thread, without any.
     pub fn new(queries: &Arc<Queries>, thread: usize) -> Self {
         Self {
@@ -278,15 +278,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts() -> Texts {
-        Texts::new(&Arc::new(Queries::new(1, 100)), 0)
+    fn texts() -> TextCache {
+        TextCache::new(&Arc::new(Queries::new(1, 100)), 0)
     }
 
     fn text(sql: &str) -> Text<'_> {
         Text { database: "shop", rules: Rules::STANDARD, catalog: None, sql: sql.as_bytes() }
     }
 
-    fn effects(texts: &mut Texts, sql: &str) -> (Effects, Vec<String>) {
+    fn effects(texts: &mut TextCache, sql: &str) -> (Effects, Vec<String>) {
         let mut names = Vec::new();
         let mut note = |name: &str| {
             names.push(name.to_owned());
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_statement_that_is_gone_is_found_anew_and_none_is_when_none_are_counted() {
         let queries = Arc::new(Queries::new(1, 100));
-        let mut texts = Texts::new(&queries, 0);
+        let mut texts = TextCache::new(&queries, 0);
         let first = texts.run(text("SELECT 1")).expect("it is counted");
         queries.reset();
         let again = texts.run(text("SELECT 2")).expect("it is counted");

@@ -1,4 +1,4 @@
-//! How a client proves who it is.
+//! Authentication of clients.
 
 use crate::auth::{
     Account, Cause, Challenge, ClientExchange, Entropy, Method, Rejection, ScramKeys, Terms,

@@ -1,4 +1,4 @@
-//! What other threads may know of a client, and how they reach it.
+//! The handle by which other threads see a client and reach it.
 //!
 //! Owns the client's cancel key, the server it is linked to, its alarm and the orders for it.
 //! Keeps the invariant that only the session itself begins a cancel request for the server that it has:
@@ -32,8 +32,8 @@ pub enum Order {
     Stop = 8,
     /// Leave now, and take the server along.
     Kill = 16,
-    /// All sessions were suspended, or may go on.
-    Look = 32,
+    /// All sessions were suspended or resumed.
+    SuspendChanged = 32,
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +54,9 @@ struct Shared {
     is_over: bool,
 }
 
-/// Who a client is; never changes.
+/// What is known of a client since its login. It never changes.
 #[derive(Debug)]
-pub struct About {
+pub struct ClientInfo {
     /// Its database and user; `None` for a client of the console.
     pub route: Option<Arc<Route>>,
     /// Its end of the connection.
@@ -82,9 +82,9 @@ pub enum Replication {
     Physical,
 }
 
-/// What a client does at this moment.
+/// What a client is doing.
 #[derive(Clone, Debug)]
-pub enum Doing {
+pub enum ClientState {
     /// Nothing that needs a server.
     Idle,
     /// It waits for a server.
@@ -95,11 +95,11 @@ pub enum Doing {
 
 /// One client, as other threads see it.
 #[derive(Debug)]
-pub struct Card {
+pub struct ClientHandle {
     /// Unique in this process; in the log.
     pub id: u64,
-    /// Who it is.
-    pub about: About,
+    /// Its user, address and the like.
+    pub info: ClientInfo,
     /// When it last asked for a server, as [`Tick`]s.
     requested: AtomicU64,
     /// Statements that it has prepared by name.
@@ -108,13 +108,13 @@ pub struct Card {
     shared: Mutex<Shared>,
     alarm: AtomicU64,
     orders: AtomicU8,
-    rests: AtomicBool,
+    is_resting: AtomicBool,
 }
 
 /// The alarm of a client that has none.
 pub(super) const NEVER: Tick = Tick(u64::MAX);
 
-impl Card {
+impl ClientHandle {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock()
     }
@@ -124,8 +124,8 @@ impl Card {
         self.key
     }
 
-    /// The session runs on this task from now on.
-    pub fn attend(&self, waker: &Waker) {
+    /// Sets the task that an order wakes.
+    pub fn set_waker(&self, waker: &Waker) {
         self.lock().waker = Some(waker.clone());
     }
 
@@ -143,14 +143,14 @@ impl Card {
         }
     }
 
-    /// Whether the session was given this order; it is done with then, except for good-byes.
+    /// Takes this order, if the session has it. Orders to leave stay.
     #[inline]
-    pub fn take(&self, order: Order) -> bool {
+    pub fn take_order(&self, order: Order) -> bool {
         let orders = self.orders.load(Ordering::Acquire);
         if orders & order as u8 == 0 {
             return false;
         }
-        if matches!(order, Order::Alarm | Order::Cancel | Order::Look) {
+        if matches!(order, Order::Alarm | Order::Cancel | Order::SuspendChanged) {
             self.orders.fetch_and(!(order as u8), Ordering::AcqRel);
         }
         true
@@ -162,9 +162,9 @@ impl Card {
         self.orders.load(Ordering::Acquire) != 0
     }
 
-    /// The client asked for a server at this moment.
+    /// Sets when the client last asked for a server.
     #[inline]
-    pub fn requests(&self, at: Tick) {
+    pub fn set_requested(&self, at: Tick) {
         self.requested.store(at.0, Ordering::Relaxed);
     }
 
@@ -174,16 +174,16 @@ impl Card {
     }
 
     /// What it does.
-    pub fn doing(&self) -> Doing {
+    pub fn state(&self) -> ClientState {
         match &self.lock().link {
-            Link::Idle => Doing::Idle,
-            Link::Waiting => Doing::Waiting,
-            Link::On(target) => Doing::Active(Arc::clone(target)),
+            Link::Idle => ClientState::Idle,
+            Link::Waiting => ClientState::Waiting,
+            Link::On(target) => ClientState::Active(Arc::clone(target)),
         }
     }
 
-    /// What its `application_name` is from here on; nothing when nobody has said.
-    pub fn calls_itself(&self, name: Option<&str>) {
+    /// Sets its `application_name`; `None` clears it.
+    pub fn set_application_name(&self, name: Option<&str>) {
         self.lock().application_name = name.unwrap_or_default().into();
     }
 
@@ -198,14 +198,14 @@ impl Card {
         self.orders.load(Ordering::Acquire) & leave != 0
     }
 
-    /// The session, which is suspended, has written what was to be written; or it has not, or goes on.
-    pub fn rests(&self, rests: bool) {
-        self.rests.store(rests, Ordering::Release);
+    /// Sets whether the session is suspended and has nothing left to write.
+    pub fn set_resting(&self, is_resting: bool) {
+        self.is_resting.store(is_resting, Ordering::Release);
     }
 
     /// Whether it reads nothing and has nothing to write.
     pub fn is_resting(&self) -> bool {
-        self.rests.load(Ordering::Acquire)
+        self.is_resting.load(Ordering::Acquire)
     }
 
     /// Sets or stops the alarm.
@@ -227,19 +227,19 @@ impl Card {
         }
     }
 
-    /// The client's statement waits in the session. Whoever links a server afterwards finds the
-    /// order of each cancel request that came meanwhile.
-    pub fn waits(&self) {
+    /// The client's statement waits in the session. When a server is set afterwards, the session
+    /// finds the order of each cancel request that came meanwhile.
+    pub fn set_waiting(&self) {
         self.lock().link = Link::Waiting;
     }
 
-    /// The session was given this server.
-    pub fn links(&self, target: &Arc<CancelTarget>) {
+    /// Sets the server that the session has.
+    pub fn set_server(&self, target: &Arc<CancelTarget>) {
         self.lock().link = Link::On(Arc::clone(target));
     }
 
-    /// The session has no server any more. After this no new cancel request reaches the one it had.
-    pub fn unlinks(&self) {
+    /// Clears the session's server. No new cancel request reaches the old server after this.
+    pub fn clear_server(&self) {
         self.lock().link = Link::Idle;
     }
 
@@ -262,8 +262,8 @@ impl Card {
         std::mem::take(&mut self.lock().cancels)
     }
 
-    /// The session is over: nothing of its client's runs any more.
-    pub(super) fn is_over(&self) {
+    /// Ends the handle: the session is over and runs nothing any more.
+    pub(super) fn end(&self) {
         let mut shared = self.lock();
         shared.is_over = true;
         let cancels = std::mem::take(&mut shared.cancels);
@@ -278,14 +278,14 @@ pub(super) type CancelDecision = oneshot::Sender<Option<CancelInFlight>>;
 /// All clients of the process by their cancel keys. One lock, taken at login, logout and cancel.
 #[derive(Debug, Default)]
 pub struct Clients {
-    by_key: Mutex<HashMap<Key, Arc<Card>, foldhash::fast::RandomState>>,
+    by_key: Mutex<HashMap<Key, Arc<ClientHandle>, foldhash::fast::RandomState>>,
     last: AtomicU64,
     /// The number of this process among its peers; zero when it has none.
     peer_id: AtomicU16,
 }
 
 impl Clients {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Card>, foldhash::fast::RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<ClientHandle>, foldhash::fast::RandomState>> {
         self.by_key.lock()
     }
 
@@ -294,21 +294,25 @@ impl Clients {
         self.last.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// A card with a key nobody else has.
+    /// Registers a client under a unique cancel key.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn register(&self, id: u64, about: About) -> Result<Arc<Card>, getrandom::Error> {
-        let mut card = Card {
+    pub fn register(
+        &self,
+        id: u64,
+        info: ClientInfo,
+    ) -> Result<Arc<ClientHandle>, getrandom::Error> {
+        let mut handle = ClientHandle {
             id,
-            about,
+            info,
             requested: AtomicU64::new(0),
             prepared: Cell::default(),
             key: Key::default(),
             shared: Mutex::default(),
             alarm: AtomicU64::new(NEVER.0),
             orders: AtomicU8::new(0),
-            rests: AtomicBool::new(false),
+            is_resting: AtomicBool::new(false),
         };
         loop {
             let mut key = Key::default();
@@ -317,18 +321,18 @@ impl Clients {
             key[0] &= 0x7f;
             key[3] |= 1;
             peers::mark(&mut key, self.peer_id());
-            card.key = key;
+            handle.key = key;
             if let hashbrown::hash_map::Entry::Vacant(free) = self.lock().entry(key) {
-                let card = Arc::new(card);
-                free.insert(Arc::clone(&card));
-                return Ok(card);
+                let handle = Arc::new(handle);
+                free.insert(Arc::clone(&handle));
+                return Ok(handle);
             }
         }
     }
 
     /// The client left.
-    pub fn forget(&self, card: &Card) {
-        self.lock().remove(&card.key);
+    pub fn forget(&self, handle: &ClientHandle) {
+        self.lock().remove(&handle.key);
     }
 
     /// The number of this process among its peers; zero when it has none.
@@ -342,14 +346,14 @@ impl Clients {
     }
 
     /// The client with exactly this key.
-    pub fn find(&self, key: &Key) -> Option<Arc<Card>> {
+    pub fn find(&self, key: &Key) -> Option<Arc<ClientHandle>> {
         self.lock().get(key).cloned()
     }
 
     /// All of them, in the order in which they came.
-    pub fn list(&self) -> Vec<Arc<Card>> {
+    pub fn list(&self) -> Vec<Arc<ClientHandle>> {
         let mut all: Vec<_> = self.lock().values().cloned().collect();
-        all.sort_unstable_by_key(|card| card.id);
+        all.sort_unstable_by_key(|handle| handle.id);
         all
     }
 

@@ -16,13 +16,13 @@ impl CustomSettings {
     /// Those of a startup packet, which has no room for more than are remembered.
     pub(super) fn of(settings: &Settings) -> Self {
         let mut custom = Self::default();
-        settings.iter().for_each(|(name, _)| _ = custom.note(name));
+        settings.iter().for_each(|(name, _)| _ = custom.add(name));
         custom
     }
 
     /// Remembers a custom setting's name; others are listed by the server. False when there are too
     /// many to be remembered.
-    pub(super) fn note(&mut self, name: &str) -> bool {
+    pub(super) fn add(&mut self, name: &str) -> bool {
         if !name.contains('.') || self.0.iter().any(|known| **known == *name) {
             return true;
         }
@@ -49,9 +49,9 @@ mod tests {
     fn names_beyond_those_that_are_remembered_make_a_text_unknown() {
         let mut custom = CustomSettings::default();
         let max = CustomSettings::MAX;
-        assert!((0..max).all(|n| custom.note(&format!("app.x{n}"))));
-        assert!(custom.note("app.x7") && custom.note("work_mem") && !custom.note("app.more"));
-        let mut note = |name: &str| custom.note(name);
+        assert!((0..max).all(|n| custom.add(&format!("app.x{n}"))));
+        assert!(custom.add("app.x7") && custom.add("work_mem") && !custom.add("app.more"));
+        let mut note = |name: &str| custom.add(name);
         let found =
             effects_of(b"SET app.more = '1'", Rules::STANDARD, &NoVocabulary, &mut note).effects;
         assert!(found.contains(Effects::SETTINGS | Effects::UNKNOWN_SETTINGS));

@@ -4,7 +4,7 @@
 //! Pure: the text of the question, and its answer read. The text of a client's statement says that
 //! something may have changed; the server is then asked what.
 
-use super::custom::CustomSettings;
+use super::custom_settings::CustomSettings;
 use crate::backend::settings::{Settings, SettingsTable, ask_listed, read_listed};
 use std::sync::Arc;
 
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn each_name_is_asked_for_once() {
         let mut custom = CustomSettings::default();
-        custom.note("app.a");
+        custom.add("app.a");
         let pair = |name: &str| (name.to_owned(), "1".to_owned());
         let baseline = Settings::of([pair("app.a"), pair("app.b"), pair("work_mem")]);
         let others: [Box<str>; 2] = ["app.b".into(), "app.c".into()];
