@@ -74,6 +74,9 @@ pub enum Note {
     Answer(Box<[u8]>),
 }
 
+/// A name of ours, and the client's for the same.
+pub type NamePair = (Box<[u8]>, Box<[u8]>);
+
 /// What a text changes of the client's prepared statements.
 #[derive(Debug, Default)]
 pub struct TextChanges {
@@ -84,7 +87,7 @@ pub struct TextChanges {
     /// Where the text that the server got differs from the client's.
     pub edits: Vec<Edit>,
     /// The names in it that the server knows by others: ours, and the client's.
-    pub names: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub names: Vec<NamePair>,
 }
 
 /// One change by a text.

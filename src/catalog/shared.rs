@@ -8,8 +8,9 @@
 use super::Snapshot;
 use super::load::Fingerprint;
 use arc_swap::ArcSwapOption;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 /// Numbers of snapshots; no two that differ have the same, of whatever database. 0 is none.
@@ -35,11 +36,11 @@ impl Newcomers {
     }
 
     fn take(&self) -> Vec<Weak<Catalog>> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.waiting.lock())
     }
 
     fn push(&self, catalog: Weak<Catalog>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(catalog);
+        self.waiting.lock().push(catalog);
         self.wake.notify_one();
     }
 }
@@ -133,7 +134,7 @@ impl Catalog {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
     /// The database is used. Cheap: one load, nearly always.
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(newcomers.next().await.len(), 1);
         assert!(catalog.take_use() && !catalog.take_use());
         catalog.record_use();
-        assert!(newcomers.waiting.lock().unwrap().is_empty(), "somebody looks after it");
+        assert!(newcomers.waiting.lock().is_empty(), "somebody looks after it");
         assert!(!catalog.rest(), "it is in use");
         assert!(catalog.take_use() && catalog.rest());
         catalog.record_use();
@@ -368,7 +369,7 @@ mod tests {
         }
         assert!(total < 10_000 * 4096, "{} bytes each", total / 10_000);
         drop(catalogs);
-        let waiting = newcomers.waiting.lock().unwrap();
+        let waiting = newcomers.waiting.lock();
         assert!(waiting.iter().all(|catalog| catalog.upgrade().is_none()));
     }
 }

@@ -248,13 +248,21 @@ impl ClientHandle {
     /// server. Cancel safe.
     pub async fn cancel(&self) -> Option<CancelInFlight> {
         let (sender, receiver) = oneshot::channel();
+        if !self.push_cancel(sender) {
+            return None;
+        }
+        receiver.await.ok().flatten()
+    }
+
+    /// Whether the session is still there to decide.
+    fn push_cancel(&self, sender: oneshot::Sender<Option<CancelInFlight>>) -> bool {
         let mut shared = self.lock();
         if shared.is_over {
-            return None;
+            return false;
         }
         shared.cancels.push(sender);
         self.order_locked(Order::Cancel, shared);
-        receiver.await.ok().flatten()
+        true
     }
 
     /// The cancel requests that wait for the session's decision.

@@ -97,13 +97,7 @@ impl Client {
             }
             tag => {
                 if tag == client::FUNCTION_CALL {
-                    // An argument may be the name of a setting.
-                    let custom = &mut self.state.custom;
-                    _ = client::arguments(body, |value| {
-                        if let Some(name) = sql::custom_setting_name(value) {
-                            custom.add(&name);
-                        }
-                    });
+                    self.note_arguments(body);
                     self.record_effects(bound, Effects::UNSEEN);
                 }
                 if let Some(kind) = kind_of(tag, 0) {
@@ -115,6 +109,16 @@ impl Client {
                 self.pass(Passing::Forward, header)
             }
         }
+    }
+
+    /// Arguments of a FunctionCall may be names of settings.
+    fn note_arguments(&mut self, body: &[u8]) {
+        let custom = &mut self.state.custom;
+        _ = client::arguments(body, |value| {
+            if let Some(name) = sql::custom_setting_name(value) {
+                custom.add(&name);
+            }
+        });
     }
 
     #[inline]
@@ -343,9 +347,9 @@ impl Client {
         mentions: &[sql::Mention],
     ) -> Vec<Effects> {
         let Some(readable) = &text.readable else { return Vec::new() };
-        let queries = mentions.iter().filter_map(|mention| match mention {
-            sql::Mention::Prepare { query, .. } => readable.text.get(query.clone()),
-            _ => None,
+        let queries = mentions.iter().filter_map(|mention| {
+            let sql::Mention::Prepare { query, .. } = mention else { return None };
+            readable.text.get(query.clone())
         });
         let database = &self.route.database;
         let catalog =

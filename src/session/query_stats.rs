@@ -34,11 +34,11 @@ fn asked(server: &Server) -> Option<Run> {
 
 /// The statement that a note is about.
 pub(super) fn run_of(note: &Note) -> Option<Run> {
-    match note {
-        Note::Run(run) => Some(*run),
-        Note::Texts(texts) => texts.run,
-        _ => None,
+    if let Note::Run(run) = note {
+        return Some(*run);
     }
+    let Note::Texts(texts) = note else { return None };
+    texts.run
 }
 
 impl Client {

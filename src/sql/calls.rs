@@ -8,6 +8,7 @@ use super::command::Command;
 use super::facts::PinSet;
 use super::lex::{Kind, Token};
 use super::scan::{Mode, Scan};
+use super::scan_state::{ConfigCall, bit};
 use super::vocabulary::Use;
 use super::words::{Stored, Words};
 
@@ -92,21 +93,6 @@ fn has_hidden_effects(name: &[u8]) -> bool {
         || starts(b"pg_copy_")
         || starts(b"pg_logical_slot_")
         || starts(b"binary_upgrade_")
-}
-
-/// A call of `set_config` whose arguments are being read.
-#[derive(Debug)]
-pub(super) struct ConfigCall {
-    /// Open parentheses inside it.
-    depth: u32,
-    /// Number of the argument, from 0.
-    argument: u32,
-    /// Tokens of the argument so far.
-    tokens: u32,
-    /// The first argument, if it is one token.
-    name: Option<Token>,
-    /// The third argument, if it is one token.
-    local: Option<Token>,
 }
 
 impl Scan<'_> {
@@ -357,11 +343,6 @@ impl Scan<'_> {
         }
         Some(std::str::from_utf8(value).ok()?.to_ascii_lowercase())
     }
-}
-
-/// The bit of a depth; none beyond 63, which errs on the side of taint.
-pub(super) fn bit(depth: u32) -> u64 {
-    1_u64.checked_shl(depth).unwrap_or(0)
 }
 
 pub(super) fn is_name(token: &Token) -> bool {

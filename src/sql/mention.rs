@@ -4,33 +4,14 @@
 //! Owns the questions to the [`Vocabulary`](super::vocabulary::Vocabulary). A name counts wherever it
 //! stands: as a table, a function, a column that is a call, a type. Never decides what a statement is.
 
-use super::facts::Names;
 use super::lex::{Kind, Token};
 use super::scan::Scan;
-use super::vocabulary::Meaning;
 use super::words::{NAME_MAX, Stored, is_word};
 
 /// Strings that look like names of settings and are kept: PostgreSQL takes any number.
 const LITERALS_MAX: usize = 64;
 /// Longest of them.
 const LITERAL_MAX: usize = 2 * NAME_MAX + 1;
-
-/// What the tokens of a text have shown so far.
-#[derive(Default)]
-pub(super) struct Mentions {
-    /// What the names mean, all together.
-    pub(super) meaning: Meaning,
-    /// INSERT, UPDATE, DELETE, MERGE or COPY stands somewhere.
-    pub(super) writes: bool,
-    /// UPDATE or MERGE stands somewhere.
-    pub(super) updates: bool,
-    /// `pg_settings` stands somewhere, or a name that cannot be read.
-    pub(super) pg_settings: bool,
-    /// A string stands somewhere.
-    pub(super) has_string: bool,
-    /// Strings that look like the name of a custom setting.
-    pub(super) literals: Names,
-}
 
 impl Scan<'_> {
     /// Every significant token of a statement passes here once.

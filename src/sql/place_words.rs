@@ -4,12 +4,12 @@
 //! believed everywhere but behind a dot or AS; others only where no name can stand. Never looks at the
 //! name itself.
 
-use super::calls::bit;
 use super::command::Command;
 use super::lex::{Kind, Token};
-use super::places::{Declaration, Place};
-use super::routine::Language;
+use super::place_state::{Declaration, Place};
 use super::scan::Scan;
+use super::scan_state::Language;
+use super::scan_state::bit;
 
 /// What a word says of the names behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,11 +61,14 @@ pub fn mentions(text: &[u8], rules: Rules) -> Vec<Mention> {
     all.filter_map(|place| Reader::new(text, place, rules).mention()).collect()
 }
 
+/// Tokens but for comments and white space.
+type Tokens<'a> = std::iter::Peekable<std::iter::Filter<Lexer<'a>, fn(&Token) -> bool>>;
+
 /// One statement.
 struct Reader<'a> {
     text: &'a [u8],
     place: Range<usize>,
-    lexer: std::iter::Peekable<std::iter::Filter<Lexer<'a>, fn(&Token) -> bool>>,
+    lexer: Tokens<'a>,
 }
 
 impl<'a> Reader<'a> {

@@ -9,16 +9,8 @@ use super::command::Command;
 use super::facts::{Facts, Settings};
 use super::lex::{Kind, Token};
 use super::scan::{Scan, read};
+use super::scan_state::Language;
 use super::vocabulary::Vocabulary;
-
-/// What a language means by its words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
-    /// SQL, as a client sends it.
-    Sql,
-    /// PL/pgSQL.
-    PlPgSql,
-}
 
 /// What a PL/pgSQL body may do to the session, in one pass.
 ///
@@ -84,7 +76,7 @@ impl Scan<'_> {
             }
             _ => {
                 if self.is(Some(first), b"with") {
-                    self.here.with_lists = super::calls::bit(self.boundary.depth());
+                    self.here.with_lists = super::scan_state::bit(self.boundary.depth());
                 }
                 self.routine_rest()
             }

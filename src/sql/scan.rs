@@ -8,13 +8,11 @@
 //! seen all the same.
 
 use super::boundary::Boundary;
-use super::calls::ConfigCall;
 use super::command::Command;
 use super::facts::{Facts, PinSet, Settings};
 use super::lex::{Kind, Lexer, Token};
-use super::mention::Mentions;
-use super::places::Places;
-use super::routine::Language;
+use super::place_state::Places;
+use super::scan_state::{ConfigCall, Language, Mentions};
 use super::vocabulary::{Meaning, Vocabulary};
 use super::words::{Folded, is_word};
 use smallvec::SmallVec;

@@ -1,11 +1,12 @@
 //! Which command a statement is, and what its own grammar says about the session.
 
-use super::calls::{bit, is_name};
+use super::calls::is_name;
 use super::command::Command;
 use super::facts::PinSet;
 use super::lex::{Kind, Token};
-use super::routine::Language;
 use super::scan::{Mode, Scan};
+use super::scan_state::Language;
+use super::scan_state::bit;
 
 impl Scan<'_> {
     /// After the first token of a statement was taken: takes the rest of it.

@@ -8,9 +8,9 @@ use super::builtins;
 use super::calls::is_name;
 use super::command::Command;
 use super::lex::{Kind, Token};
-use super::places::{NAMES_MAX, Part, Place, State};
-use super::routine::Language;
+use super::place_state::{NAMES_MAX, Part, Place, State};
 use super::scan::Scan;
+use super::scan_state::Language;
 use super::vocabulary::Use;
 use super::words::Stored;
 

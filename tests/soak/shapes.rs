@@ -3,7 +3,7 @@
 //! Owns the knowledge of the table's shape. A lock in this process keeps questions and DDL apart, so that each client
 //! knows which shape its Parse meets; what howdah keeps on its servers meanwhile is what is tested.
 
-use std::sync::{PoisonError, RwLock};
+use parking_lot::RwLock;
 
 use super::expect::{Expect, columns, complete, row};
 use super::model::Unnamed;
@@ -59,14 +59,14 @@ impl Rider<'_> {
         // Who lets a server go in the middle of DDL does not know whether it was done.
         let _seat = run.evil.spare();
         if self.random.once_in(4) {
-            let mut shape = run.shapes.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shape = run.shapes.0.write();
             let next = [Shape::Number, Shape::Letters, Shape::Wide][self.random.below(3)];
             *shape = Shape::Unknown;
             self.change_to(next)?;
             *shape = next;
             return Ok(());
         }
-        let shape = run.shapes.0.read().unwrap_or_else(PoisonError::into_inner);
+        let shape = run.shapes.0.read();
         if *shape == Shape::Unknown {
             return Ok(());
         }

@@ -32,13 +32,12 @@ fn shape_of(tag: u8, body: &[u8]) -> Option<server::RowShape> {
 
 /// Takes the change that this command's tag confirms.
 fn confirmed(texts: &mut TextChanges, tag: &[u8]) -> Option<Change> {
-    let is_it = match (texts.changes.front()?, tag) {
-        (Change::Prepare { .. }, b"PREPARE\0") | (Change::Deallocate { .. }, b"DEALLOCATE\0") => {
-            true
-        }
-        (Change::All { .. }, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") => true,
-        _ => false,
-    };
+    let is_it = matches!(
+        (texts.changes.front()?, tag),
+        (Change::Prepare { .. }, b"PREPARE\0")
+            | (Change::Deallocate { .. }, b"DEALLOCATE\0")
+            | (Change::All { .. }, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0")
+    );
     if is_it { texts.changes.pop_front() } else { None }
 }
 

@@ -73,17 +73,16 @@ impl Statements {
 
     /// The client's name for the statement that the server knows as `ours`.
     fn client_name(&mut self, ours: &[u8], note: Option<&Note>) -> Option<Box<[u8]>> {
-        match note? {
-            Note::Duplicate(name) | Note::Parse { name, .. } => Some(name.clone()),
-            Note::Bind(serial) | Note::Describe { serial, .. } => {
-                self.named.by_serial(*serial).map(|(name, _)| name.into())
-            }
-            Note::Texts(texts) => {
-                let found = texts.names.iter().find(|(known, _)| **known == *ours);
-                found.map(|(_, name)| name.clone())
-            }
-            _ => None,
+        let note = note?;
+        if let Note::Duplicate(name) | Note::Parse { name, .. } = note {
+            return Some(name.clone());
         }
+        if let Note::Bind(serial) | Note::Describe { serial, .. } = note {
+            return self.named.by_serial(*serial).map(|(name, _)| name.into());
+        }
+        let Note::Texts(texts) = note else { return None };
+        let found = texts.names.iter().find(|(known, _)| **known == *ours);
+        found.map(|(_, name)| name.clone())
     }
 
     /// The server does not know a statement that it should know, or the other way round: a text that

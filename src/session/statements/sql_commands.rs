@@ -75,12 +75,10 @@ impl Statements {
             return None;
         }
         let mut effects = context.prepared.iter();
-        let prepares = context.mentions.iter().filter_map(|mention| match mention {
-            Mention::Prepare { types, query, .. } => {
-                let effects = effects.next().copied().unwrap_or(Effects::UNSEEN);
-                Some(prepared_by_text(context, sql, types.as_ref(), (query, effects)))
-            }
-            _ => None,
+        let prepares = context.mentions.iter().filter_map(|mention| {
+            let Mention::Prepare { types, query, .. } = mention else { return None };
+            let effects = effects.next().copied().unwrap_or(Effects::UNSEEN);
+            Some(prepared_by_text(context, sql, types.as_ref(), (query, effects)))
         });
         let original = Original {
             sql: sql.into(),
