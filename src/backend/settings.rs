@@ -248,12 +248,18 @@ impl Baseline {
 
     /// Takes from what the server has `listed` (names in lower case) what is not the session's
     /// own, and notes what is missing. A session that has asked for the very same value keeps it.
-    pub fn take_from(&mut self, listed: &mut Vec<(String, String)>, session: &Settings) {
+    pub fn take_from(
+        &mut self,
+        listed: &mut Vec<(String, String)>,
+        session: &Settings,
+        resets: bool,
+    ) {
         if self.all.is_empty() {
             return;
         }
-        if self.all.value("role").is_some() && !listed.iter().any(|(name, _)| name == "role") {
-            // The login has given a role, which the session has left.
+        let has_role = listed.iter().any(|(name, _)| name == "role");
+        if self.all.value("role").is_some() && !has_role && !resets {
+            // The login has given a role, which the session has left. What RESET leaves is restored.
             listed.push(("role".to_owned(), "none".to_owned()));
         }
         let is_there = |name: &str| listed.iter().any(|(listed, _)| listed == name);
@@ -452,12 +458,12 @@ mod tests {
         let mut baseline = baseline(&table);
         let none = table.intern([]);
         let mut listed = pairs(&[("work_mem", "64MB"), ("app.x", "1"), ("timezone", "UTC")]);
-        baseline.take_from(&mut listed, &none);
+        baseline.take_from(&mut listed, &none, false);
         assert_eq!(listed, pairs(&[("timezone", "UTC")]));
         assert!(baseline.is_whole());
         let own = table.intern(pairs(&[("app.x", "1")]));
         let mut listed = pairs(&[("work_mem", "1MB"), ("app.x", "1")]);
-        baseline.take_from(&mut listed, &own);
+        baseline.take_from(&mut listed, &own, false);
         assert_eq!(listed, pairs(&[("work_mem", "1MB"), ("app.x", "1")]));
         assert!(baseline.is_whole(), "a part that is overlaid is not undone");
     }
@@ -476,7 +482,7 @@ mod tests {
         let table = table();
         let mut baseline = baseline(&table);
         let none = table.intern([]);
-        baseline.take_from(&mut pairs(&[("app.x", "1")]), &none);
+        baseline.take_from(&mut pairs(&[("app.x", "1")]), &none, false);
         assert!(!baseline.is_whole());
         let sql = text(baseline.alignment(&none, &none, false));
         assert_eq!(sql, "SELECT pg_catalog.set_config('work_mem','64MB',false)");
@@ -498,7 +504,7 @@ mod tests {
         let mut baseline =
             Baseline::new(table.intern(pairs(&[("role", "app"), ("log_duration", "on")])));
         let none = table.intern([]);
-        baseline.take_from(&mut pairs(&[("role", "app")]), &none);
+        baseline.take_from(&mut pairs(&[("role", "app")]), &none, false);
         let sql = text(baseline.alignment(&none, &none, false));
         let sets = "SELECT pg_catalog.set_config('log_duration','on',false),\
             pg_catalog.set_config('role','app',false)";

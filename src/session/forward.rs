@@ -244,7 +244,11 @@ impl Client {
                     let custom = &mut self.state.custom;
                     texts.effects(text, &mut |name| custom.add(name));
                 }
-                (Effects::UNSEEN, texts.run_unread(database))
+                // Whatever the rules are, this is read alike.
+                let is_plain = sql.is_ascii() && !sql.contains(&b'\\');
+                let text = Text { database, rules: Rules::safe(true), catalog, sql };
+                let run = if is_plain { texts.run(text) } else { texts.run_unread(database) };
+                (Effects::UNSEEN, run)
             }
         };
         Ok(ReadText { effects, run, readable })

@@ -195,10 +195,14 @@ impl Client {
             // Something has dropped statements behind our back.
             server.prepared.doubt_all();
         }
-        server.baseline.take_from(&mut state.settings, &self.state.settings);
+        // A function may have named it; from now on it is asked for.
+        for (name, _) in &state.settings {
+            self.state.custom.add(name);
+        }
+        let resets = effects.contains(Effects::RESETS);
+        server.baseline.take_from(&mut state.settings, &self.state.settings, resets);
         let table = &self.worker.common.settings;
         let now = table.intern(state.settings);
-        let resets = effects.contains(Effects::RESETS);
         let startup = &self.state.startup;
         let wanted =
             if resets { state_check::with_startup(table, &now, startup) } else { Arc::clone(&now) };

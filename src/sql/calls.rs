@@ -300,7 +300,10 @@ impl Scan<'_> {
                 }
                 None => {
                     let name = call.name.and_then(|token| self.literal(token));
-                    self.change(name, false);
+                    match name {
+                        Some(name) => self.change(Some(name), false),
+                        None => self.unknown_setting(),
+                    }
                 }
             },
             None => {

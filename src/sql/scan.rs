@@ -301,7 +301,10 @@ impl<'a> Scan<'a> {
         if self.here.mode == Mode::Plan {
             return;
         }
-        let Some(name) = name else { return self.unknown_setting() };
+        let Some(name) = name else {
+            self.facts.settings = Settings::Unknown;
+            return;
+        };
         let name = match name.as_str() {
             // The old names that PostgreSQL still takes.
             "sort_mem" => "work_mem",
