@@ -10,6 +10,7 @@ use super::client::{Client, Presence};
 use super::clock::Clock;
 use super::effects::Effects;
 use super::flow::{End, Flow, Stop};
+use super::gate::Gate;
 use super::run::{Phase, Session};
 use super::text_cache::Text;
 use crate::wire::{self, client, server};
@@ -137,7 +138,7 @@ impl Session {
             },
             Phase::Bound(bound) => Departure {
                 is_gone,
-                asks: bound.gate.is_some() || bound.owes_ready,
+                asks: bound.gate.as_ref().is_some_and(Gate::is_ours) || bound.owes_ready,
                 awaits_answers: bound.awaits_answers(),
                 has_more,
                 may_last: bound.may_last(),

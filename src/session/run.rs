@@ -305,7 +305,12 @@ impl Session {
         if pipe.presence != Presence::Here || pipe.is_blocked() {
             return false;
         }
-        if matches!(self.phase, Phase::Waiting(_)) {
+        let waits = match &self.phase {
+            Phase::Waiting(_) => true,
+            Phase::Bound(bound) => bound.gate.as_ref().is_some_and(|gate| !gate.is_ours()),
+            Phase::Idle => false,
+        };
+        if waits {
             // Only to see whether the client leaves.
             return pipe.held.len() < super::unbound::HOLD_MAX && !self.client.suspended;
         }
