@@ -199,6 +199,13 @@ impl<N> Replies<N> {
         self.entered
     }
 
+    /// The serial of the message that ends what is being answered: a Query, or a batch's Sync.
+    pub fn serial_of_ready(&self) -> Option<u64> {
+        let at = self.queue.iter().position(|entry| entry.kind.ends_with_ready())?;
+        let behind = self.queue.len().saturating_sub(at + 1);
+        Some(self.entered.saturating_sub(behind as u64))
+    }
+
     /// Whether the entry with this serial is still outstanding.
     pub fn awaits(&self, serial: u64) -> bool {
         serial.saturating_add(self.queue.len() as u64) > self.entered

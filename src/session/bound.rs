@@ -51,6 +51,8 @@ pub(super) struct Bound {
     pub(super) has_sent_fatal: bool,
     /// A cancel request came for the statement that waits behind a question of ours.
     pub(super) is_cancelled: bool,
+    /// A cancel request was delivered for what the entry with this serial ends.
+    pub(super) cancelled: Option<u64>,
     /// Times that a check was cut off by the session's own limits.
     pub(super) failed_checks: u8,
     /// In session mode: its statements that reset settings.
@@ -78,6 +80,7 @@ impl Bound {
             owes_ready: false,
             has_sent_fatal: false,
             is_cancelled: false,
+            cancelled: None,
             failed_checks: 0,
             resetting: ResettingStatements::default(),
         }

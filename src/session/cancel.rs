@@ -3,12 +3,18 @@
 //! A request is for what the client had sent before it, so that is read first. It must not reach a
 //! question of ours, nor a statement that is sent later.
 
+use super::client::Client;
+use super::client_handle::Order;
 use super::flow::Flow;
 use super::gate::Gate;
 use super::run::{Phase, Session};
 use super::timing::cancelled;
+use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
+/// When a cancel request is sent again to a statement that has not heard of it.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Reads before a decision.
 const READS_MAX: usize = 8;
 
@@ -80,10 +86,23 @@ impl Session {
                         // counts as finished.
                         drop(request.send(Some(bound.server().cancel.begin())));
                     }
+                    bound.cancelled = bound.server().replies.serial_of_ready();
+                    self.client.order_cancel_again();
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was to be cancelled may not have begun when the signal came: then it gets another one, once.
+    pub(super) fn cancel_again(&mut self) {
+        let Phase::Bound(bound) = &mut self.phase else { return };
+        let Some(serial) = bound.cancelled.take() else { return };
+        let server = bound.server();
+        let runs = server.replies.serial_of_ready() == Some(serial);
+        if runs && !server.replies.is_skipping() && !server.cancel.is_in_flight() {
+            self.client.deliver_cancel(bound);
+        }
     }
 
     fn standing(&mut self) -> Standing {
@@ -98,6 +117,16 @@ impl Session {
                 Standing::OnServer { is_answering }
             }
         }
+    }
+}
+
+impl Client {
+    fn order_cancel_again(&self) {
+        let handle = Arc::clone(&self.handle);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            handle.order(Order::CancelAgain);
+        });
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Order {
     Kill = 16,
     /// All sessions were suspended or resumed.
     SuspendChanged = 32,
+    /// A cancel request was delivered a moment ago: has it hit?
+    CancelAgain = 64,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +152,11 @@ impl ClientHandle {
         if orders & order as u8 == 0 {
             return false;
         }
-        if matches!(order, Order::Alarm | Order::Cancel | Order::SuspendChanged) {
+        let is_once = matches!(
+            order,
+            Order::Alarm | Order::Cancel | Order::SuspendChanged | Order::CancelAgain
+        );
+        if is_once {
             self.orders.fetch_and(!(order as u8), Ordering::AcqRel);
         }
         true

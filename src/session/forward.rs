@@ -46,6 +46,11 @@ pub(super) struct ReadText<'a> {
     pub(super) readable: Option<Readable<'a>>,
 }
 
+/// Whether a text is read alike whatever the rules are.
+fn is_plain(sql: &[u8]) -> bool {
+    sql.is_ascii() && !sql.contains(&b'\\')
+}
+
 impl Client {
     /// One message for the server. Its bytes that pass as they are, pass by length.
     pub(super) fn take_message(
@@ -205,7 +210,13 @@ impl Client {
         let readable = sql.and_then(|sql| self.state.reading.read(sql));
         let mut texts = self.worker.texts.borrow_mut();
         let Some(readable) = readable else {
-            return (texts.run_unread(database), Effects::UNSEEN);
+            let plain = sql.filter(|sql| is_plain(sql));
+            let text = |sql| Text { database, rules: Rules::safe(true), catalog, sql };
+            let run = match plain {
+                Some(sql) => texts.run(text(sql)),
+                None => texts.run_unread(database),
+            };
+            return (run, Effects::UNSEEN);
         };
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
@@ -244,10 +255,8 @@ impl Client {
                     let custom = &mut self.state.custom;
                     texts.effects(text, &mut |name| custom.add(name));
                 }
-                // Whatever the rules are, this is read alike.
-                let is_plain = sql.is_ascii() && !sql.contains(&b'\\');
                 let text = Text { database, rules: Rules::safe(true), catalog, sql };
-                let run = if is_plain { texts.run(text) } else { texts.run_unread(database) };
+                let run = if is_plain(sql) { texts.run(text) } else { texts.run_unread(database) };
                 (Effects::UNSEEN, run)
             }
         };

@@ -348,6 +348,9 @@ impl Session {
         if handle.take_order(Order::Drain) && self.is_between_transactions() {
             return Err(Stop::End(End::Fault(shutdown())));
         }
+        if !self.client.suspended && handle.take_order(Order::CancelAgain) {
+            self.cancel_again();
+        }
         if !self.client.suspended && handle.take_order(Order::Cancel) {
             self.decide_cancels(cx)?;
         }

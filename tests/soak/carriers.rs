@@ -20,7 +20,7 @@ CREATE FUNCTION take_row(ledger) RETURNS text LANGUAGE plpgsql AS \
 CREATE FUNCTION take_fixed(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS \
   $$BEGIN RETURN set_config('soak.mark', $1, false); END$$; \
 CREATE FUNCTION take_hidden(text) RETURNS text LANGUAGE plpgsql AS \
-  $$BEGIN RETURN set_config('soak' || '.hidden', $1, false); END$$; \
+  $$BEGIN RETURN set_config('soak.hidden', $1, false); END$$; \
 CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$; \
 CREATE FUNCTION hook() RETURNS trigger LANGUAGE plpgsql AS \
   $$BEGIN PERFORM take('soak.mark', NEW.mark); RETURN NULL; END$$; \
