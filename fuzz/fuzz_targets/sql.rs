@@ -2,8 +2,8 @@
 #![no_main]
 
 use howdah::sql::{
-    Command, Lexer, NoVocabulary, Skeleton, Verb, facts, named_statement, normalise, skeleton,
-    statements,
+    Command, Lexer, Mention, Name, NoVocabulary, Rules, Skeleton, facts, mentions, normalise,
+    skeleton, statements,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -27,12 +27,25 @@ fn inspect(text: &[u8], standard_conforming_strings: bool) {
     assert!(!facts.broken || facts.taint);
 }
 
-/// A name in quotes is read back, and a text that is said to name one statement is one statement.
-fn named(data: &[u8]) {
-    if let Some(found) = named_statement(data) {
-        assert_eq!(facts(data, true, &NoVocabulary).statements, 1);
-        assert!(!found.place.is_empty() && found.place.end <= data.len());
+fn name_of(mention: &Mention) -> Option<&Name> {
+    match mention {
+        Mention::Prepare { name, .. } | Mention::Execute(name) | Mention::Deallocate(name) => {
+            Some(name)
+        }
+        Mention::DeallocateAll | Mention::DiscardAll => None,
     }
+}
+
+/// A name in quotes is read back, and names lie in the text in order.
+fn named(data: &[u8]) {
+    let found = mentions(data, Rules::STANDARD);
+    assert!(found.len() <= facts(data, true, &NoVocabulary).statements as usize);
+    let mut last = 0;
+    for name in found.iter().filter_map(name_of) {
+        assert!(name.place.start >= last && name.place.end > name.place.start);
+        last = name.place.end;
+    }
+    assert!(last <= data.len());
     if data.is_empty() || data.contains(&0) {
         return;
     }
@@ -44,9 +57,10 @@ fn named(data: &[u8]) {
         }
     }
     text.push(b'"');
-    let found = named_statement(&text).expect("one DEALLOCATE");
-    assert_eq!((found.verb, &found.name[..]), (Verb::Deallocate, data));
-    assert_eq!(found.place, 11..text.len());
+    let found = mentions(&text, Rules::STANDARD);
+    let [Mention::Deallocate(name)] = &found[..] else { panic!("one DEALLOCATE: {found:?}") };
+    assert_eq!(name.uncut.as_deref().unwrap_or(&name.bytes), data);
+    assert_eq!(name.place, 11..text.len());
 }
 
 /// Texts that differ in their digits: with the same skeleton they are the same statement.
