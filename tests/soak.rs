@@ -361,6 +361,19 @@ fn soak(kind: &Kind) {
     );
 }
 
+/// The catalog of the database has been read: nobody but clients opens servers for a while.
+fn await_catalog(database: &str) {
+    let mut admin = Postgres::shared().admin("postgres");
+    let read = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND query = 'ROLLBACK' \
+         AND state = 'idle'"
+    );
+    let end = deadline();
+    while admin.rows(&read) == [["0"]] {
+        assert!(look_again(end), "the catalog of {database} is not read");
+    }
+}
+
 /// A pool of two whose first server is held by a transaction, with its relay.
 fn half_taken(database: &str) -> (Evil, Howdah, Wire, Arc<Coverage>) {
     let postgres = Postgres::shared();
@@ -374,7 +387,14 @@ fn half_taken(database: &str) -> (Evil, Howdah, Wire, Arc<Coverage>) {
         .database(database, evil.address());
     let howdah = Howdah::start(&settings);
     let mut holder = Wire::login(howdah.address(), RIDER, database);
+    await_catalog(database);
     holder.run("BEGIN; SELECT 1");
+    // The catalog may have been read on a server of its own.
+    let mut admin = postgres.admin("postgres");
+    admin.run(&format!(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+         WHERE datname = '{database}' AND state = 'idle'"
+    ));
     (evil, howdah, holder, coverage)
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Bound {
     pub(super) cancelled: Option<u64>,
     /// Times that a check was cut off by the session's own limits.
     pub(super) failed_checks: u8,
+    /// A check that failed for another reason was asked again.
+    pub(super) has_checked_again: bool,
     /// In session mode: its statements that reset settings.
     pub(super) resetting: ResettingStatements,
     pub(super) moments: Moments,
@@ -82,6 +84,7 @@ impl Bound {
             is_cancelled: false,
             cancelled: None,
             failed_checks: 0,
+            has_checked_again: false,
             resetting: ResettingStatements::default(),
         }
     }

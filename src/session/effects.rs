@@ -97,7 +97,8 @@ pub(super) fn effects_of(
     effects.set(Effects::SETS, outline.sets || facts.local_settings || facts.taint);
     let unnamed = facts.settings == sql::Settings::Unknown;
     effects.set(Effects::RULES, outline.changes_rules || hidden || unnamed);
-    effects.set(Effects::WRITES, outline.writes || facts.writes || facts.taint);
+    let writes = outline.writes || (facts.writes && !outline.copies_out);
+    effects.set(Effects::WRITES, writes || facts.taint);
     effects.set(Effects::COMMITS, outline.commits || facts.taint);
     // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
     let computes = facts.computes_setting && outline.sets && !facts.may_hide_ddl;

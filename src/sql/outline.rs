@@ -16,6 +16,8 @@ pub struct Outline {
     pub commits: bool,
     /// It may set something, for the session or for the transaction.
     pub sets: bool,
+    /// It is a COPY … TO, perhaps among others.
+    pub copies_out: bool,
     /// It does not run in a transaction block (VACUUM, CREATE DATABASE and the like).
     pub is_alone: bool,
     /// It may change by which [`Rules`] the texts behind it are read.
@@ -93,7 +95,9 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
             outline.token(token, word);
             before = Some(token);
         }
-        outline.writes |= is_word(first.bytes(own), b"copy") && !copies_out;
+        let copies = is_word(first.bytes(own), b"copy");
+        outline.writes |= copies && !copies_out;
+        outline.copies_out |= copies && copies_out;
         // Also PREPARE TRANSACTION.
         outline.commits |= transaction && is_word(first.bytes(own), b"prepare");
     }
