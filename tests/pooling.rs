@@ -310,7 +310,9 @@ fn a_lifetime_of_zero_uses_each_server_once() {
 
 #[test]
 fn idle_servers_are_closed() {
-    let settings = settings("idle", "transaction").set("timeouts.server_idle_timeout", "200ms");
+    let settings = settings("idle", "transaction")
+        .set("pool.default_pool_size", 1)
+        .set("timeouts.server_idle_timeout", "200ms");
     let howdah = Howdah::start(&settings);
     let mut admin = Postgres::shared().admin("postgres");
     let mut wire = client(&howdah, "idle");

@@ -51,8 +51,8 @@ pub(super) struct Bound {
     pub(super) has_sent_fatal: bool,
     /// A cancel request came for the statement that waits behind a question of ours.
     pub(super) is_cancelled: bool,
-    /// A cancel request was delivered for what the entry with this serial ends.
-    pub(super) cancelled: Option<u64>,
+    /// A cancel request was delivered for what the entry with this serial ends, and so often again.
+    pub(super) cancelled: Option<(u64, u8)>,
     /// Times that a check was cut off by the session's own limits.
     pub(super) failed_checks: u8,
     /// A check that failed for another reason was asked again.

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// When a cancel request is sent again to a statement that has not heard of it.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How often.
+const AGAIN_MAX: u8 = 5;
 /// Reads before a decision.
 const READS_MAX: usize = 8;
 
@@ -86,7 +88,8 @@ impl Session {
                         // counts as finished.
                         drop(request.send(Some(bound.server().cancel.begin())));
                     }
-                    bound.cancelled = bound.server().replies.serial_of_ready();
+                    let serial = bound.server().replies.serial_of_ready();
+                    bound.cancelled = serial.map(|serial| (serial, 0));
                     self.client.order_cancel_again();
                 }
             }
@@ -94,15 +97,22 @@ impl Session {
         Ok(())
     }
 
-    /// What was to be cancelled may not have begun when the signal came: then it gets another one, once.
+    /// What was to be cancelled may not have begun when the signal came: then it gets another one, a
+    /// few times.
     pub(super) fn cancel_again(&mut self) {
         let Phase::Bound(bound) = &mut self.phase else { return };
-        let Some(serial) = bound.cancelled.take() else { return };
+        let Some((serial, times)) = bound.cancelled.take() else { return };
         let server = bound.server();
         let runs = server.replies.serial_of_ready() == Some(serial);
-        if runs && !server.replies.is_skipping() && !server.cancel.is_in_flight() {
+        if !runs || server.replies.is_skipping() || times >= AGAIN_MAX {
+            return;
+        }
+        let is_in_flight = server.cancel.is_in_flight();
+        bound.cancelled = Some((serial, times + 1));
+        if !is_in_flight {
             self.client.deliver_cancel(bound);
         }
+        self.client.order_cancel_again();
     }
 
     fn standing(&mut self) -> Standing {

@@ -99,7 +99,8 @@ pub(super) fn effects_of(
     effects.set(Effects::RULES, outline.changes_rules || hidden || unnamed);
     let writes = outline.writes || (facts.writes && !outline.copies_out);
     effects.set(Effects::WRITES, writes || facts.taint);
-    effects.set(Effects::COMMITS, outline.commits || facts.taint);
+    // Inside of a transaction block nothing hidden can commit.
+    effects.set(Effects::COMMITS, outline.commits || facts.broken);
     // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
     let computes = facts.computes_setting && outline.sets && !facts.may_hide_ddl;
     effects.set(Effects::COMPUTES_SETTING, computes);
