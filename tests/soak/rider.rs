@@ -208,12 +208,11 @@ impl<'a> Rider<'a> {
     pub(crate) fn bad_luck(&self, frame: &Frame) -> Trouble {
         let fatal = frame.field(b'V').as_deref() == Some("FATAL");
         let code = frame.field(b'C').unwrap_or_default();
-        let ended = self.run.coverage.idle.load(Ordering::Relaxed) > 0;
         if fatal && frame.field(b'M').as_deref() == Some("server connection failed") {
             Coverage::count(&self.run.coverage.refused);
             return Trouble::Unlucky;
         }
-        if fatal && ended && matches!(code.as_str(), "57P01" | "08006") {
+        if fatal && matches!(code.as_str(), "57P01" | "08006") {
             if !self.run.evil.losses().claim(self.session()) {
                 return self.wrong(&format!("lost nothing, but was told {}", frame.line()));
             }
