@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Runs an operation on the client's statements.
-    fn with_statements<T>(
+    pub(super) fn with_statements<T>(
         &mut self,
         bound: &mut Bound,
         pieces: &mut Pieces<'_>,

@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
 use super::state_check::Pin;
-use super::statements::{Link, ParseContext, ties_refused};
+use super::statements::{Link, ties_refused};
 use super::text_cache::Text;
 use super::unbound::{HOLD_MAX, is_due};
 use crate::backend::note::Note;
@@ -384,37 +384,14 @@ impl Client {
         mentions: &[sql::Mention],
         pieces: &mut Pieces<'_>,
     ) {
-        let is_private = bound.effects.intersects(Effects::SETS | Effects::SETTINGS);
-        let prepared = self.prepared_effects(bound, text, mentions);
-        let (worker, settings) =
-            (std::rc::Rc::clone(&self.worker), self.state.plan_settings.clone());
-        let reading = &self.state.reading;
-        let read_under = text.readable.as_ref().map(|readable| reading.read_under(readable.rules));
-        let context = ParseContext {
-            table: &worker.common.statements,
-            settings: &settings,
-            read_under,
-            mentions,
-            prepared: &prepared,
-            effects: text.effects,
-            is_private,
-            run: text.run,
-            reading: self.state.reading.sign(),
-        };
-        let traffic = self.route.traffic.of(usize::from(self.worker.id.0));
-        let max = self.options.max_prepared_statements;
-        let now = self.state.reading.now();
-        let mut link = Link {
-            server: bound.lease.server(),
-            out: pieces.insert(),
-            max,
-            traffic,
-            read_under: now,
-        };
-        let query = self.state.statements.query_text(&mut link, sql, &context);
-        client::query(link.out, &query.sql);
-        link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));
-        self.record_effects(bound, text.effects | query.effects);
+        let found = (text, mentions);
+        let effects = self.with_statements(bound, pieces, found, |statements, link, context| {
+            let query = statements.query_text(link, sql, context);
+            client::query(link.out, &query.sql);
+            link.sent(Kind::Query, Reply::Forward, Some(Note::Texts(Box::new(query.changes))));
+            query.effects
+        });
+        self.record_effects(bound, text.effects | effects);
         bound.gate = Some(Gate::Answers);
     }
 
