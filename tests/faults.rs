@@ -492,7 +492,7 @@ fn cancel_at_once(database: &str, bytes: &[u8]) {
         }
         assert_eq!(request.next(support::deadline()), Received::Closed);
     }
-    assert!(missed.is_empty(), "{} of 40 ran to their end: {missed:?}", missed.len());
+    assert!(missed.is_empty(), "{} of 40 ran to their end: {missed:?}\n{}", missed.len(), howdah.log());
 }
 
 #[test]
@@ -503,6 +503,26 @@ fn a_cancel_request_at_once_behind_its_query_cancels_it_forty_times_of_forty() {
 #[test]
 fn a_cancel_request_at_once_behind_its_batch_cancels_it_forty_times_of_forty() {
     cancel_at_once("cancel_batch", &batch("", "SELECT pg_sleep(1)"));
+}
+
+#[test]
+fn a_statement_that_has_run_for_a_while_is_cancelled_once() {
+    let howdah = Howdah::start(&settings("cancel_once", "transaction"));
+    let mut wire = client(&howdah, "cancel_once");
+    let key = wire.key().expect("a key at login").to_vec();
+    let catches = "DO $$BEGIN PERFORM pg_sleep(10); EXCEPTION WHEN query_canceled THEN \
+                   PERFORM pg_sleep(0.5); RAISE NOTICE 'caught'; END$$";
+    wire.send(&messages::query(catches));
+    let mut admin = Postgres::shared().admin("cancel_once");
+    let runs = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO %' \
+                AND query_start < clock_timestamp() - interval '1.2 s' AND datname = 'cancel_once'";
+    eventually("it runs for a while", || !admin.rows(runs).is_empty());
+    let mut request = Wire::tcp(howdah.address());
+    request.send(&messages::cancel_request(&key));
+    assert_eq!(request.next(support::deadline()), Received::Closed);
+    let frames = wire.until(b'Z');
+    let (tags, lines) = (frames.iter().map(|frame| frame.tag), lines(&frames));
+    assert_eq!(tags.collect::<Vec<_>>(), b"NCZ", "{lines}");
 }
 
 /// How many statements a server keeps in these tests.

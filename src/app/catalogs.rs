@@ -171,8 +171,11 @@ async fn take(
 }
 
 /// Waits until a server of the pool is idle, so that none is opened for the catalog alone; if all are
-/// busy, not for ever.
+/// busy, not for ever. Where a client that logs in waits for the catalog, the server will be its.
 async fn await_idle(pooler: &Pooler, pool: PoolId, catalog: &Catalog) -> Result<(), Failure> {
+    if catalog.is_awaited() {
+        return Ok(());
+    }
     let begun = Instant::now();
     loop {
         let counts = pooler.common.pools.pool_snapshot(pool).ok_or(Failure::NoPool)?;

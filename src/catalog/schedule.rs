@@ -2,13 +2,15 @@
 //!
 //! Owns the pace of one database: at once when it is first used and when a session has changed the
 //! catalog, then at an interval while it is used, slower when it takes long or fails. Pure: it is given
-//! the time. Keeps the invariant that questions to one database never overlap and take at most a
-//! twentieth of the time.
+//! the time. Keeps the invariant that questions to one database never overlap, and take at most a second
+//! and a twentieth of the time.
 
 use std::time::Duration;
 
-/// What an answer took, this many times over, passes before the next question.
+/// What answers took beyond [`BURST`], this many times over, passes before the next question.
 const PACE: u32 = 20;
+/// So much may be taken at once, so that a change is asked about while those who made it still watch.
+const BURST: Duration = Duration::from_secs(1);
 /// Longest pause behind an answer that took long.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// First pause behind a failure; it doubles with each that follows.
@@ -36,6 +38,8 @@ pub struct Schedule {
     is_requested: bool,
     next: Option<Duration>,
     not_before: Duration,
+    /// What answers took and was not made up for by the time that has passed.
+    debt: Duration,
     failures: u32,
     answered: Option<Duration>,
 }
@@ -75,8 +79,11 @@ impl Schedule {
     /// An answer came. `interval`: how often to ask; `None` for never unless it is wished.
     pub fn answered(&mut self, now: Duration, took: Duration, interval: Option<Duration>) {
         self.failures = 0;
+        let passed = now.saturating_sub(self.answered.unwrap_or(now));
         self.answered = Some(now);
-        self.not_before = now.saturating_add(took.saturating_mul(PACE).min(PAUSE_MAX));
+        self.debt = self.debt.saturating_sub(passed / PACE).saturating_add(took);
+        let excess = self.debt.saturating_sub(BURST);
+        self.not_before = now.saturating_add(excess.saturating_mul(PACE).min(PAUSE_MAX));
         self.next = interval.map(|interval| now.saturating_add(interval).max(self.not_before));
     }
 
@@ -116,7 +123,7 @@ mod tests {
     #[test]
     fn a_change_is_asked_about_at_once_but_not_faster_than_the_pace() {
         let mut schedule = Schedule::new();
-        schedule.answered(seconds(100), seconds(2), None);
+        schedule.answered(seconds(100), seconds(3), None);
         schedule.is_requested = false;
         assert_eq!(schedule.step(seconds(100), || true), Step::WaitUntil(None));
         schedule.request();
@@ -125,6 +132,23 @@ mod tests {
         schedule.answered(seconds(140), Duration::from_millis(10), None);
         schedule.request();
         assert_eq!(schedule.step(seconds(141), || false), Step::Ask);
+    }
+
+    #[test]
+    fn changes_one_behind_the_other_are_asked_about_at_once_until_a_second_is_spent() {
+        let (mut schedule, mut now, mut asked) = (Schedule::new(), seconds(50), 0);
+        let took = Duration::from_millis(100);
+        while schedule.step(now, || true) == Step::Ask {
+            now += took;
+            schedule.answered(now, took, None);
+            schedule.request();
+            asked += 1;
+        }
+        assert_eq!(asked, 11, "a second, and what was made up for meanwhile");
+        let Step::WaitUntil(Some(due)) = schedule.step(now, || true) else { panic!("it waits") };
+        assert!(due > now && due < now + seconds(2), "{:?}", due - now);
+        let later = now + seconds(60);
+        assert_eq!(schedule.step(later, || true), Step::Ask);
     }
 
     #[test]

@@ -55,6 +55,8 @@ struct Kept {
     changes: u64,
     is_requested: bool,
     is_suspected: bool,
+    /// It was asked for since somebody began to look after it, whatever came of that.
+    has_answered: bool,
 }
 
 /// What sessions ask of the task that maintains the catalog.
@@ -77,6 +79,7 @@ pub struct Catalog {
     is_looked_after: AtomicBool,
     kept: Mutex<Kept>,
     wake: Arc<Notify>,
+    answered: Notify,
     newcomers: Arc<Newcomers>,
     me: Weak<Self>,
 }
@@ -93,6 +96,7 @@ impl Catalog {
             is_looked_after: AtomicBool::new(false),
             kept: Mutex::default(),
             wake: Arc::default(),
+            answered: Notify::new(),
             newcomers: Arc::clone(newcomers),
             me: me.clone(),
         })
@@ -190,6 +194,29 @@ impl Catalog {
         }
     }
 
+    /// Whether nobody knows yet whether the catalog can be read: clients that log in wait for it.
+    pub fn is_awaited(&self) -> bool {
+        !self.kept().has_answered
+    }
+
+    /// Waits until the catalog has been asked for once since the database came to be used. Cancel safe.
+    pub async fn first_answer(&self) {
+        self.record_use();
+        loop {
+            let answered = self.answered.notified();
+            if !self.is_awaited() {
+                return;
+            }
+            answered.await;
+        }
+    }
+
+    /// Called with `kept` locked.
+    fn set_answered(&self, kept: &mut Kept) {
+        kept.has_answered = true;
+        self.answered.notify_waiters();
+    }
+
     /// How often a session has changed the catalog: to be asked before it is read.
     pub fn changes(&self) -> u64 {
         self.kept().changes
@@ -224,13 +251,15 @@ impl Catalog {
         if is_current {
             self.show(&kept);
         }
+        self.set_answered(&mut kept);
         is_current
     }
 
     /// The catalog cannot be read: what was known may be stale.
     pub fn take_failure(&self) {
-        let _kept = self.kept();
+        let mut kept = self.kept();
         self.forget_snapshot();
+        self.set_answered(&mut kept);
     }
 
     /// Whether it was used since this was asked last.
@@ -255,8 +284,9 @@ impl Catalog {
     /// Nobody looks after it any more, until it is used again: what is known is stale. False if it has
     /// been used in this moment: whoever asks goes on.
     pub fn rest(&self) -> bool {
-        let kept = self.kept();
+        let mut kept = self.kept();
         self.forget_snapshot();
+        kept.has_answered = false;
         self.is_looked_after.store(false, Ordering::Release);
         let is_wanted =
             kept.is_requested || kept.is_suspected || self.is_used.load(Ordering::Acquire);
@@ -340,6 +370,29 @@ mod tests {
         assert!(catalog.take_use() && catalog.rest());
         catalog.record_use();
         assert_eq!(newcomers.next().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_is_awaited_whatever_it_is_and_again_behind_a_rest() {
+        let (newcomers, catalog) = catalog();
+        for fails in [false, true] {
+            let waiting = tokio::spawn({
+                let catalog = Arc::clone(&catalog);
+                async move { catalog.first_answer().await }
+            });
+            assert_eq!(newcomers.next().await.len(), 1);
+            assert!(catalog.is_awaited() && !waiting.is_finished());
+            if fails {
+                catalog.take_failure();
+            } else {
+                catalog.take_answer(0, Fingerprint::of("a"), Some(snapshot(1)));
+            }
+            waiting.await.expect("no panic");
+            catalog.first_answer().await;
+            catalog.record_ddl();
+            assert!(!catalog.is_awaited(), "those who log in do not wait for a change");
+            assert!(catalog.take_use() && catalog.take_requests().changed && catalog.rest());
+        }
     }
 
     #[test]

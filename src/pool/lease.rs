@@ -20,10 +20,15 @@ use std::time::Duration;
 /// worker that is busy looks at its sockets only every few milliseconds.
 pub const KERNEL_ASKED_AFTER: Duration = Duration::from_millis(1);
 
+/// The same for a server that went from one client straight to the next: it waits for its turn in a
+/// busy worker, and only a process that stood still lets it wait so long.
+const HANDED_OVER_ASKED_AFTER: Duration = Duration::from_millis(10);
+
 /// Whether the kernel is asked about a server before the first byte of a lease, after this idle time.
 /// A socket that has moved is new to the worker's event loop, which knows nothing of it.
-fn must_ask_kernel(idle: Duration, has_moved: bool) -> bool {
-    has_moved || idle >= KERNEL_ASKED_AFTER
+fn must_ask_kernel(idle: Duration, has_moved: bool, is_handed_over: bool) -> bool {
+    let limit = if is_handed_over { HANDED_OVER_ASKED_AFTER } else { KERNEL_ASKED_AFTER };
+    has_moved || idle >= limit
 }
 
 /// Which line to stand in.
@@ -80,6 +85,8 @@ pub struct Lease {
     was_home: WorkerId,
     /// How long it had been idle.
     idle: Duration,
+    /// It came straight from another client.
+    is_handed_over: bool,
     /// When it was leased.
     since: Tick,
     /// Microseconds that the client waited for it.
@@ -100,6 +107,7 @@ impl Lease {
             server: Some(ready.server),
             was_home: ready.was_home,
             idle: Duration::from_micros(idle),
+            is_handed_over: false,
             since: at.now,
             waited: at.now.since(ready.place.since()),
             place: ready.place,
@@ -124,7 +132,7 @@ impl Lease {
     /// Takes in what the server said while it was idle; false when it is of no use any more. The
     /// session asks this before it sends the first byte, and after the socket has moved.
     pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        let asks_kernel = must_ask_kernel(self.idle, self.must_move());
+        let asks_kernel = must_ask_kernel(self.idle, self.must_move(), self.is_handed_over);
         let server = self.server();
         if asks_kernel { server.is_alive_in_kernel(cx) } else { server.is_alive(cx) }
     }
@@ -241,8 +249,7 @@ impl Waiter {
             Wait::Ready(ready) => {
                 let at = At { worker: self.worker, now };
                 let mut lease = Lease::new(&self.pools, at, ready);
-                // Handed over a moment ago: it was not idle.
-                lease.idle = Duration::ZERO;
+                lease.is_handed_over = true;
                 Poll::Ready(Ok(lease))
             }
             Wait::Refused(refusal) => Poll::Ready(Err(Refused::from(refusal))),

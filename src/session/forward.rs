@@ -108,7 +108,7 @@ impl Client {
                 if let Some(kind) = kind_of(tag, 0) {
                     drop(bound.server().replies.sent(kind, Reply::Forward, None));
                 }
-                if tag == client::SYNC {
+                if tag == client::SYNC && header.body == 0 {
                     self.hold_what_follows(bound);
                 }
                 self.pass(Passing::Forward, header)

@@ -187,6 +187,10 @@ impl Client {
             }
         };
         self.emit_fakes(bound, cx)?;
+        debug_assert!(
+            bound.gate.is_none() || bound.server().replies.outstanding() > 0,
+            "an answer opens the gate"
+        );
         if used > 0 {
             bound.settle_is_due = true;
             if bound.server().replies.outstanding() > 0 && !bound.asks() {

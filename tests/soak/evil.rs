@@ -209,7 +209,7 @@ impl Evil {
         links.sort_by_key(|(pid, _)| *pid);
         let middle = choice % links.len().max(1);
         links.rotate_left(middle);
-        let ended = links.iter().any(|(_, link)| link.end_if_idle());
+        let ended = links.iter().any(|(_, link)| link.end_if_idle(&self.shared.losses));
         if ended {
             Coverage::count(&self.shared.coverage.idle);
         }
@@ -219,6 +219,12 @@ impl Evil {
     /// Who must be told of the end of an idle server.
     pub(crate) fn losses(&self) -> &Losses {
         &self.shared.losses
+    }
+
+    /// What is known of each connection, for a failure.
+    pub(crate) fn standing(&self) -> String {
+        let links = lock(&self.shared.links);
+        links.iter().map(|(pid, link)| format!("  relay {pid} {}\n", link.standing())).collect()
     }
 
     /// How many cancel requests came for which process.

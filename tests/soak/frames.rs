@@ -112,6 +112,7 @@ impl Rider<'_> {
                 Received::Closed => break,
                 Received::Frame(frame) if matches!(frame.tag, b'G' | b'1' | b'S') => {}
                 Received::Frame(frame) if frame.tag == b'E' && is_violation(&frame) => {}
+                Received::Frame(frame) if frame.tag == b'E' => return Err(self.bad_luck(&frame)),
                 other @ (Received::Frame(_) | Received::Silence) => {
                     return Err(self.wrong(&format!("{other:?} after {}", bad.escape_ascii())));
                 }

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, recv};
 
 use super::coverage::{Coverage, Moment, Victim};
 use super::evil::{Act, Plan, Shared, lock};
-use super::losses::{Name, Text};
+use super::losses::{Losses, Name, Text};
 use super::support::messages;
 
 const HEADER: usize = 5;
@@ -40,6 +40,8 @@ struct Owed {
     may_differ: bool,
     /// Howdah has asked what was changed.
     probed: bool,
+    /// The session of the owner may keep the server, between transactions too.
+    may_be_kept: bool,
     /// It has been entered who must be told of its end.
     judged: bool,
 }
@@ -56,8 +58,11 @@ impl Owed {
             Text::Probe => self.probed = true,
             // What the session has reset is restored.
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
-            Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
-            Text::Client { harmless } => {
+            Text::Alignment(_) | Text::CleanUp => {
+                (self.may_differ, self.may_be_kept) = (false, false);
+            }
+            Text::Client { harmless, keeps } => {
+                self.may_be_kept |= keeps;
                 let known = std::mem::take(&mut self.probed);
                 self.may_differ = self.may_differ && !known || !harmless;
             }
@@ -89,6 +94,13 @@ impl Link {
         self.node.shutdown(Shutdown::Both).ok();
     }
 
+    /// What is known of the connection, for a failure.
+    pub(crate) fn standing(&self) -> String {
+        let unread = |socket| rustix::io::ioctl_fionread(socket).unwrap_or(0);
+        let (front, back) = (unread(&self.howdah), unread(&self.node));
+        format!("{:?}; to be read of howdah {front}, of PostgreSQL {back}", lock(&self.owed))
+    }
+
     /// The plan, if it says this.
     pub(crate) fn planned(&self, act: Act) -> Option<Arc<Plan>> {
         lock(&self.plan).as_ref().filter(|plan| plan.act == act).cloned()
@@ -96,7 +108,7 @@ impl Link {
 
     /// Ends the connection if nothing is owed, with PostgreSQL's words. What howdah sends later
     /// is noticed and dropped.
-    pub(crate) fn end_if_idle(&self) -> bool {
+    pub(crate) fn end_if_idle(&self, losses: &Losses) -> bool {
         let mut owed = lock(&self.owed);
         if owed.questions != 0 || owed.open || owed.partial || !owed.rests || owed.ended {
             return false;
@@ -112,6 +124,7 @@ impl Link {
         toward.socket.shutdown(Shutdown::Write).ok();
         owed.crossed = owed.in_hand || rustix::io::ioctl_fionread(&self.howdah).unwrap_or(0) > 0;
         self.node.shutdown(Shutdown::Both).ok();
+        losses.ends(format!("{:?} {owed:?}", self.howdah.peer_addr()));
         true
     }
 
@@ -272,7 +285,7 @@ impl Front<'_> {
                 b'Q' => news.questions += 1,
                 b'F' => {
                     news.questions += 1;
-                    news.texts.push(Text::Client { harmless: false });
+                    news.texts.push(Text::Client { harmless: false, keeps: false });
                 }
                 b'S' => (news.questions, news.open) = (news.questions + 1, Some(false)),
                 b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => news.open = Some(true),
@@ -333,7 +346,7 @@ impl Front<'_> {
     /// Howdah has closed the connection.
     fn has_ended(&self) {
         let owed = lock(&self.link.owed);
-        if owed.ended && !owed.judged && owed.may_differ {
+        if owed.ended && !owed.judged && (owed.may_differ || owed.may_be_kept) {
             self.shared.losses.enter(owed.owner, false, String::new());
         }
     }

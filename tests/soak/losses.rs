@@ -16,9 +16,9 @@ const ALIGNMENTS: [&[u8]; 2] = [b"SELECT pg_catalog.set_config(", b"RESET \""];
 const PROBE: &[u8] = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,";
 /// How it cleans up behind a client that has left; clients write this in small letters.
 const CLEAN_UP: &[u8] = b"DISCARD ALL\0";
-/// Beginnings of texts that leave nothing behind in the session, whatever the names of the database
-/// mean: until its catalog is read they may mean anything.
-const HARMLESS: [&[u8]; 8] = [
+/// Beginnings of texts that leave nothing behind in the session.
+const HARMLESS: [&[u8]; 9] = [
+    b"UPDATE ledger",
     b"SELECT $1::text",
     b"SELECT '",
     b"SELECT repeat(",
@@ -28,6 +28,10 @@ const HARMLESS: [&[u8]; 8] = [
     b"SAVEPOINT",
     b"RELEASE",
 ];
+
+/// Words of texts that draw from a sequence, or ask what was drawn: a session that does both keeps its
+/// server.
+const KEEPING: [&[u8]; 4] = [b"nextval(", b"currval(", b"lastval(", b"INSERT INTO numbered"];
 
 /// The beginning of a text that is one client's own, such as its `application_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +72,9 @@ pub(crate) enum Text {
     Probe,
     /// Cleans up behind a client.
     CleanUp,
-    /// A client's; whether it may have changed the session.
-    Client { harmless: bool },
+    /// A client's; whether it may have changed the session, and whether the session may keep its
+    /// server because of it.
+    Client { harmless: bool, keeps: bool },
 }
 
 impl Text {
@@ -87,7 +92,8 @@ impl Text {
             return Self::CleanUp;
         }
         let harmless = HARMLESS.iter().any(|start| body.starts_with(start));
-        Self::Client { harmless }
+        let keeps = KEEPING.iter().any(|word| memchr::memmem::find(body, word).is_some());
+        Self::Client { harmless, keeps }
     }
 }
 
@@ -104,6 +110,8 @@ struct Books {
     losses: Vec<Loss>,
     /// Sessions that have ended, and nobody asks how.
     over: Vec<Session>,
+    /// Servers that were ended while they were idle, as the relay knew them.
+    ends: Vec<String>,
 }
 
 /// The books of it.
@@ -115,6 +123,17 @@ impl Losses {
     pub(crate) fn enter(&self, name: Option<Name>, must: bool, story: String) {
         lock(&self.0).losses.push(Loss { name, must, story });
         self.1.notify_all();
+    }
+
+    /// An idle server is being ended, of which the relay knows this.
+    pub(crate) fn ends(&self, what: String) {
+        lock(&self.0).ends.push(what);
+    }
+
+    /// All of it, for a failure.
+    pub(crate) fn standing(&self) -> String {
+        let books = lock(&self.0);
+        format!("{:#?}", *books)
     }
 
     /// A session was told that its server has ended. Whether there is a reason; waits for the

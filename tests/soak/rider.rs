@@ -16,7 +16,9 @@ use super::losses::Session;
 use super::model::Model;
 use super::random::Random;
 use super::shapes::Shapes;
-use super::support::postgres::RIDER;
+use super::servers;
+use super::support::console::rows;
+use super::support::postgres::{Postgres, RIDER};
 use super::support::transcript::Frame;
 use super::support::wire::{Received, Wire};
 use super::support::{look_again, messages};
@@ -53,6 +55,21 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Where all clients and servers stand, for a failure.
+    fn standing(&self) -> String {
+        let mut console = Wire::login(self.howdah, RIDER, "pgbouncer");
+        let mut text = String::new();
+        for view in ["CLIENTS", "SERVERS"] {
+            for row in rows(&mut console, view) {
+                text += &format!("  {view} {row:?}\n");
+            }
+        }
+        for row in servers(&mut Postgres::shared().admin("postgres"), &self.database) {
+            text += &format!("  PostgreSQL {row:?}\n");
+        }
+        text + &self.evil.standing()
+    }
+
     pub(crate) fn fail(&self, failure: String) {
         self.failed.store(true, Ordering::Relaxed);
         lock(&self.failures).push(failure);
@@ -94,6 +111,8 @@ pub(crate) struct Rider<'a> {
     pub(crate) early: VecDeque<Frame>,
     /// What was committed is known.
     certain: bool,
+    /// Messages of the batch that were compared.
+    compared: usize,
 }
 
 impl<'a> Rider<'a> {
@@ -114,6 +133,7 @@ impl<'a> Rider<'a> {
             answered: 0,
             early: VecDeque::new(),
             certain: false,
+            compared: 0,
         };
         rider.log_in()?;
         Ok(rider)
@@ -214,7 +234,8 @@ impl<'a> Rider<'a> {
         }
         if fatal && matches!(code.as_str(), "57P01" | "08006") {
             if !self.run.evil.losses().claim(self.session()) {
-                return self.wrong(&format!("lost nothing, but was told {}", frame.line()));
+                let books = self.run.evil.losses().standing();
+                return self.wrong(&format!("lost nothing, but was told {}\n{books}", frame.line()));
             }
             Coverage::count(&self.run.coverage.unlucky);
             return Trouble::Unlucky;
@@ -318,6 +339,7 @@ impl<'a> Rider<'a> {
         let lines: Vec<String> =
             stages.iter().flat_map(|stage| &stage.wants).map(Expect::line).take(80).collect();
         self.note(&format!("{name}: {}", lines.join(" · ")));
+        self.compared = 0;
         for stage in &stages {
             self.send(&stage.bytes);
             for (position, want) in stage.wants.iter().enumerate() {
@@ -339,6 +361,7 @@ impl<'a> Rider<'a> {
     fn compare(&mut self, want: &Expect, position: usize) -> Result<(), Trouble> {
         let frame = self.next()?;
         if want.matches(&frame) {
+            self.compared += 1;
             return Ok(());
         }
         if frame.tag == b'E' && frame.field(b'V').as_deref() == Some("FATAL") {
@@ -361,7 +384,11 @@ impl<'a> Rider<'a> {
                     self.run.coverage.frames.fetch_add(1, Ordering::Relaxed);
                     return Ok(frame);
                 }
-                Received::Silence => return Err(self.wrong("hangs: no answer")),
+                Received::Silence => {
+                    let standing = self.run.standing();
+                    let before = self.compared;
+                    return Err(self.wrong(&format!("hangs behind answer {before}\n{standing}")));
+                }
                 Received::Closed => {
                     return Err(self.wrong("the connection was closed without a word"));
                 }

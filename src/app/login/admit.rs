@@ -13,10 +13,14 @@ use crate::net::{Framed, Peer};
 use crate::pool::admission::Candidate;
 use crate::session::SessionStart;
 use crate::session::client_handle::{ClientInfo, Replication};
+use crate::session::route::Mode;
 use crate::session::startup_request::StartupRequest;
 use crate::wire::server;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// How long a client that logs in waits for the catalog of its database.
+const CATALOG_WAIT: Duration = Duration::from_secs(2);
 
 /// Lets a client in, or says why not. `begun`: what counted when the connection began.
 pub(in crate::app) async fn admit(
@@ -77,6 +81,7 @@ pub(in crate::app) async fn hand_over(
     if let Err(error) = framed.send(&ok).await {
         return tracing::debug!(client = who.0, "client left: {error}");
     }
+    await_catalog(&destination, &startup).await;
     let info = ClientInfo {
         route: Some(Arc::clone(&destination.route)),
         peer: who.1.clone(),
@@ -113,6 +118,15 @@ pub(in crate::app) async fn hand_over(
         guard: Box::new((client, listed)),
     };
     pooler.workers.assign(session_start).await;
+}
+
+/// The first clients of a database wait until it is known what its names mean, or that nobody can tell.
+async fn await_catalog(destination: &Destination, startup: &StartupRequest) {
+    let keeps_server = destination.options.pool_mode == Mode::Session || !startup.extras.is_empty();
+    if !keeps_server {
+        // Whoever comes too early has each of its texts checked.
+        _ = tokio::time::timeout(CATALOG_WAIT, destination.route.catalog.first_answer()).await;
+    }
 }
 
 /// How the client replicates, by what its startup packet said.
