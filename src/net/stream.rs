@@ -112,6 +112,13 @@ impl Stream {
         done
     }
 
+    /// Whether this task is woken when there is something to read, as far as anybody can tell: a task
+    /// without budget is woken anyway, and TLS does not say.
+    pub fn is_awaited_by(&self, cx: &Context<'_>) -> bool {
+        let task = cx.waker().data().addr();
+        self.awaited_by == task || self.tls.is_some() || !has_budget_remaining()
+    }
+
     /// Writes `bytes`, at once as far as the kernel takes them; the rest is kept and goes first
     /// next time. Callers stop producing while [`Stream::is_blocked`].
     ///

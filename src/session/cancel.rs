@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-/// When a cancel request is sent again to a statement that has not heard of it.
+/// PostgreSQL ignores a cancel request that comes before it has begun with the statement. One that was
+/// sent longer ago than this has been begun with.
+const BEGUN_AFTER: Duration = Duration::from_secs(1);
+/// When a cancel request is sent again to a statement that may not have heard of it.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How often.
 const AGAIN_MAX: u8 = 5;
@@ -62,6 +65,7 @@ fn decide(standing: Standing) -> Decision {
 impl Session {
     /// Decides on the cancel requests that have come.
     pub(super) fn decide_cancels(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.process_held(cx)?;
         // The event loop may not have heard yet of what was sent before the request.
         for _ in 0..READS_MAX {
             let pipe = &mut self.client.pipe;
@@ -71,6 +75,11 @@ impl Session {
             if !self.read_client(cx)? {
                 break;
             }
+        }
+        if self.waits_for_earlier_cancel(cx) {
+            // What this request is for is sent when the earlier one is through.
+            self.client.handle.postpone(Order::Cancel);
+            return Ok(());
         }
         let requests = self.client.handle.take_cancels();
         match decide(self.standing()) {
@@ -88,13 +97,28 @@ impl Session {
                         // counts as finished.
                         drop(request.send(Some(bound.server().cancel.begin())));
                     }
-                    let serial = bound.server().replies.serial_of_ready();
-                    bound.cancelled = serial.map(|serial| (serial, 0));
-                    self.client.order_cancel_again();
+                    let now = self.client.worker.common.pools.now();
+                    let runs_for = Duration::from_micros(now.since(bound.moments.query));
+                    if runs_for < BEGUN_AFTER {
+                        let serial = bound.server().replies.serial_of_ready();
+                        bound.cancelled = serial.map(|serial| (serial, 0));
+                        self.client.order_cancel_again();
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether the client's next message waits until an earlier cancel request is through.
+    fn waits_for_earlier_cancel(&mut self, cx: &Context<'_>) -> bool {
+        let has_more = !self.client.pipe.held.is_empty();
+        match &mut self.phase {
+            Phase::Bound(bound) if has_more && bound.gate.is_none() => {
+                Client::awaits_cancel(bound, cx)
+            }
+            Phase::Bound(_) | Phase::Idle | Phase::Waiting(_) => false,
+        }
     }
 
     /// What was to be cancelled may not have begun when the signal came: then it gets another one, a
@@ -108,7 +132,7 @@ impl Session {
             return;
         }
         let is_in_flight = server.cancel.is_in_flight();
-        bound.cancelled = Some((serial, times + 1));
+        bound.cancelled = Some((serial, times + u8::from(!is_in_flight)));
         if !is_in_flight {
             self.client.deliver_cancel(bound);
         }

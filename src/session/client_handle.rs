@@ -145,6 +145,12 @@ impl ClientHandle {
         }
     }
 
+    /// Gives the order back that the session has just taken: it is awake, and looks again when it is
+    /// woken next.
+    pub(super) fn postpone(&self, order: Order) {
+        self.orders.fetch_or(order as u8, Ordering::AcqRel);
+    }
+
     /// Takes this order, if the session has it. Orders to leave stay.
     #[inline]
     pub fn take_order(&self, order: Order) -> bool {

@@ -57,11 +57,13 @@ impl Session {
         Ok(true)
     }
 
-    /// Goes on with what is held; whether any of it was taken.
+    /// Goes on with what is held; whether any of it was taken, or a server was, which is to be read
+    /// then.
     pub(super) fn process_held(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
         if self.client.pipe.held.is_empty() || !self.can_process(cx) {
             return Ok(false);
         }
+        let had_server = matches!(self.phase, Phase::Bound(_));
         let mut held = std::mem::take(&mut self.client.pipe.held);
         let used = self.process(cx, &held)?;
         debug_assert!(self.client.pipe.held.is_empty(), "what is processed comes from here");
@@ -70,7 +72,7 @@ impl Session {
             held.shrink_to_fit();
         }
         self.client.pipe.held = held;
-        Ok(used > 0)
+        Ok(used > 0 || matches!(self.phase, Phase::Bound(_)) && !had_server)
     }
 
     /// Takes as many messages as can be taken now; how many bytes that was.

@@ -179,7 +179,7 @@ impl Session {
             let round = self.round(cx);
             match self.after(cx, round) {
                 Err(end) => return Poll::Ready(end),
-                Ok(Some(false)) => return self.pause(),
+                Ok(Some(false)) => return self.pause(cx),
                 // A session that has left its server looks at once for what it can do without.
                 Ok(Some(true) | None) => {}
             }
@@ -255,11 +255,26 @@ impl Session {
 
     /// Nothing more to do for now; a session that was told to leave may have come to the end of its
     /// transaction.
-    fn pause(&mut self) -> Poll<End> {
+    fn pause(&mut self, cx: &Context<'_>) -> Poll<End> {
+        debug_assert!(self.will_be_woken(cx), "a socket that nobody watches");
         if self.client.handle.take_order(Order::Drain) && self.is_between_transactions() {
             return Poll::Ready(End::Fault(shutdown()));
         }
         Poll::Pending
+    }
+
+    /// Whether each socket that is to be read wakes the session.
+    fn will_be_woken(&mut self, cx: &Context<'_>) -> bool {
+        if self.client.suspended {
+            return true;
+        }
+        let reads_client = self.reads_client(cx);
+        let pipe = &self.client.pipe;
+        let server = match &mut self.phase {
+            Phase::Bound(bound) if !pipe.is_blocked() => bound.server().stream.is_awaited_by(cx),
+            Phase::Bound(_) | Phase::Idle | Phase::Waiting(_) => true,
+        };
+        server && (!reads_client || self.client.pipe.stream.is_awaited_by(cx))
     }
 
     /// A session that ends does so when what it asked is answered.
