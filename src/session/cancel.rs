@@ -77,7 +77,7 @@ impl Session {
             }
         }
         if self.waits_for_earlier_cancel(cx) {
-            // What this request is for is sent when the earlier one is through.
+            // What this request is for may come then.
             self.client.handle.postpone(Order::Cancel);
             return Ok(());
         }
@@ -110,13 +110,10 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the client's next message waits until an earlier cancel request is through.
+    /// Whether the client is not read until an earlier cancel request is through.
     fn waits_for_earlier_cancel(&mut self, cx: &Context<'_>) -> bool {
-        let has_more = !self.client.pipe.held.is_empty();
         match &mut self.phase {
-            Phase::Bound(bound) if has_more && bound.gate.is_none() => {
-                Client::awaits_cancel(bound, cx)
-            }
+            Phase::Bound(bound) if bound.gate.is_none() => Client::awaits_cancel(bound, cx),
             Phase::Bound(_) | Phase::Idle | Phase::Waiting(_) => false,
         }
     }
