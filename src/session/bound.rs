@@ -53,8 +53,8 @@ pub(super) struct Bound {
     pub(super) is_cancelled: bool,
     /// A cancel request was delivered for what the entry with this serial ends, and so often again.
     pub(super) cancelled: Option<(u64, u8)>,
-    /// Times that a check was cut off by the session's own limits.
-    pub(super) failed_checks: u8,
+    /// Times that a question of ours was cut off by the `statement_timeout` that the server had.
+    pub(super) cut_off: u8,
     /// A check that failed for another reason was asked again.
     pub(super) has_checked_again: bool,
     /// In session mode: its statements that reset settings.
@@ -83,7 +83,7 @@ impl Bound {
             has_sent_fatal: false,
             is_cancelled: false,
             cancelled: None,
-            failed_checks: 0,
+            cut_off: 0,
             has_checked_again: false,
             resetting: ResettingStatements::default(),
         }

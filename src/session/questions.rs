@@ -23,9 +23,9 @@ use std::time::Duration;
 
 /// Longest wait for an answer to a question of ours, where `query_wait_timeout` sets no limit.
 const GATE_MAX: Duration = Duration::from_secs(60);
-/// Checks that the session's own limits may cut off, one after the other, before the server is
-/// given up.
-const CHECKS_MAX: u8 = 4;
+/// Questions that a `statement_timeout` may cut off, one after the other, before the server is given
+/// up.
+const CUT_OFF_MAX: u8 = 4;
 
 impl Client {
     /// Sends statements of our own.
@@ -71,6 +71,7 @@ impl Client {
                 self.aligned(bound, cx)
             }
             sql => {
+                let sql = if bound.cut_off == 0 { sql } else { state_check::without_limit(sql) };
                 self.ask(bound, cx, Gate::Align(Answer::default()), &sql);
                 Ok(())
             }
@@ -138,7 +139,7 @@ impl Client {
         let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
         let baseline = bound.lease.server().baseline.settings();
         let sql = state_check::query(&self.state.custom, baseline, others, is_opaque);
-        if bound.failed_checks == 0 { vec![sql] } else { state_check::without_limits(sql) }
+        if bound.cut_off == 0 { vec![sql] } else { state_check::without_limits(sql) }
     }
 
     /// The server owes nothing any more: what it was asked is answered.
@@ -154,8 +155,9 @@ impl Client {
             Some(Gate::Alive(_)) => self.align(bound, cx)?,
             Some(Gate::Align(answer)) => {
                 if let Some(error) = answer.error {
-                    return Err(Stop::Leave(Leave::NotAligned(error)));
+                    return self.not_aligned(bound, cx, error);
                 }
+                bound.cut_off = 0;
                 let id = self.handle.id;
                 let server = bound.lease.server();
                 server.settings = Arc::clone(&self.state.settings);
@@ -171,6 +173,23 @@ impl Client {
         Ok(())
     }
 
+    /// The server did not take the settings. One that still has the `statement_timeout` of the session
+    /// before is asked again without it.
+    fn not_aligned(&mut self, bound: &mut Bound, cx: &mut Context<'_>, error: Vec<u8>) -> Flow {
+        let fields = wire::error_fields(error.get(wire::HEADER_LEN..).unwrap_or_default());
+        if fields.code != b"57014" {
+            return Err(Stop::Leave(Leave::NotAligned(error)));
+        }
+        if bound.cut_off < CUT_OFF_MAX {
+            bound.cut_off += 1;
+            return self.align(bound, cx);
+        }
+        if bound.is_used || bound.owes_ready {
+            return Err(Stop::Leave(Leave::NotAligned(error)));
+        }
+        Err(Stop::Leave(Leave::TryAnother("var change failed")))
+    }
+
     fn checked(&mut self, bound: &mut Bound, cx: &mut Context<'_>, answer: Answer) -> Flow {
         let state = match answer.error {
             None => state_check::read(answer.rows),
@@ -179,7 +198,7 @@ impl Client {
         let Some(mut state) = state else {
             return Err(self.check_is_unusable("its answer cannot be understood"));
         };
-        bound.failed_checks = 0;
+        bound.cut_off = 0;
         bound.has_checked_again = false;
         let effects = bound.effects;
         bound.effects &= Effects::KEEPS_SERVER;
@@ -223,14 +242,14 @@ impl Client {
     /// it.
     fn check_failed(&mut self, bound: &mut Bound, cx: &mut Context<'_>, error: &[u8]) -> Flow {
         let fields = wire::error_fields(error.get(wire::HEADER_LEN..).unwrap_or_default());
-        if fields.code == b"57014" && bound.failed_checks < CHECKS_MAX {
-            bound.failed_checks += 1;
+        if fields.code == b"57014" && bound.cut_off < CUT_OFF_MAX {
+            bound.cut_off += 1;
             let sql = self.check_query(bound);
             self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
             return Ok(());
         }
         // What others have just dropped may be missing for a moment.
-        let may_pass = fields.code != b"57014" && bound.failed_checks == 0;
+        let may_pass = fields.code != b"57014" && bound.cut_off == 0;
         if may_pass && !std::mem::replace(&mut bound.has_checked_again, true) {
             let sql = self.check_query(bound);
             self.ask(bound, cx, Gate::Check(Answer::default()), &sql);

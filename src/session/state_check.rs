@@ -116,6 +116,12 @@ pub(super) fn without_limits(query: Vec<u8>) -> Vec<Vec<u8>> {
     before.chain([query, b"COMMIT".to_vec()]).collect()
 }
 
+/// Statements of ours that need no answer, under the same circumstances.
+pub(super) fn without_limit(sql: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let before = [b"BEGIN".to_vec(), b"SET LOCAL statement_timeout = 0".to_vec()];
+    before.into_iter().chain(sql).chain([b"COMMIT".to_vec()]).collect()
+}
+
 /// A session's state on a server.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct State {

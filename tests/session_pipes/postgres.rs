@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) deaf: bool,
     /// Is `deaf` from the end of its copy on.
     pub(crate) deaf_behind_copy: bool,
+    /// So many texts that give it settings are cut off by the `statement_timeout` that it has.
+    pub(crate) cuts_off: usize,
     /// What it says when it ends.
     last_words: &'static str,
     /// The time zone that it is going to tell of.
@@ -50,6 +52,9 @@ impl State {
     /// `set_config('a','b',false)`, without quotes inside.
     fn apply(&mut self, sql: &str) {
         for statement in sql.split(';') {
+            if statement.starts_with("SET LOCAL ") {
+                continue;
+            }
             if let Some((name, value)) =
                 statement.strip_prefix("SET ").and_then(|rest| rest.split_once(" = "))
             {
@@ -104,6 +109,7 @@ impl Process {
             ends_behind: None,
             deaf: false,
             deaf_behind_copy: false,
+            cuts_off: 0,
             last_words: "",
             reports: None,
             settings: BTreeMap::new(),
@@ -366,7 +372,18 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
         Some(())
     }
 
+    fn cuts_off(&self, sql: &str) -> bool {
+        let mut state = self.process.state.borrow_mut();
+        let is_cut = state.cuts_off > 0 && sql.contains("set_config(");
+        state.cuts_off -= usize::from(is_cut);
+        is_cut
+    }
+
     async fn run(&mut self, sql: &str, simple: bool, out: &mut Vec<u8>) -> Option<()> {
+        if self.cuts_off(sql) {
+            self.fail(out, "57014", "canceling statement due to statement timeout");
+            return Some(());
+        }
         let status = {
             let mut state = self.process.state.borrow_mut();
             state.log.push(sql.chars().take(LOGGED).collect());

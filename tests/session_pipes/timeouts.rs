@@ -154,3 +154,31 @@ fn query_wait_timeout_refuses_the_request_and_the_session_goes_on() {
     });
     play(options, waits_in_vain);
 }
+
+/// Another client left a `statement_timeout` that cuts off what gives the server one's settings.
+fn settings_are_cut_off(times: usize, servers: u32) {
+    let one = setup(|setup| setup.pool_size = 1);
+    play(one, async |stage| {
+        let mut other = stage.client().await;
+        let mut client = stage.client().await;
+        assert_eq!(client.ask("SET timezone = UTC").await, "C:SET timezone = UTC Z:I");
+        let sets = "SET statement_timeout = 1";
+        assert_eq!(other.ask(sets).await, format!("C:{sets} Z:I"));
+        stage.process(1).state.borrow_mut().cuts_off = times;
+        assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I", "cut off {times} times");
+        assert_eq!(stage.processes.borrow().len(), servers as usize, "cut off {times} times");
+        let has = stage.process(servers).state.borrow().settings.clone();
+        assert_eq!(has.into_iter().collect::<Vec<_>>(), [("timezone".to_owned(), "UTC".to_owned())]);
+        other.leave().await;
+        client.leave().await;
+        stage.is_healthy().await;
+    });
+}
+
+#[test]
+fn a_statement_timeout_of_another_client_does_not_cut_off_ones_settings() {
+    settings_are_cut_off(1, 1);
+    settings_are_cut_off(4, 1);
+    // It cannot be given them: another server can.
+    settings_are_cut_off(5, 2);
+}
