@@ -5,6 +5,7 @@ use howdah::session::route::Mode;
 use howdah::session::{SESSION_BYTES, run};
 use howdah::wire::client;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Bytes of a session's future. With its handle, its place and its task's header it is what an idle
 /// client costs; the promise is 3 KiB for all of it.
@@ -179,4 +180,26 @@ fn a_long_query_behind_a_reset_in_a_transaction_arrives_whole() {
             stage.is_healthy().await;
         });
     }
+}
+
+#[test]
+fn what_is_held_gets_a_server_of_which_only_the_kernel_was_asked() {
+    let mut setup = Setup { sockets: true, pool_size: 1, ..Setup::default() };
+    setup.options.server_check_query = Some("SELECT 3".into());
+    setup.options.server_check_delay = Duration::from_millis(10);
+    play(setup, async |stage| {
+        let mut client = stage.client().await;
+        assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I");
+        // The server is idle for as long as the question takes what the first text has done.
+        stage.process(1).state.borrow_mut().checks_take = Duration::from_millis(20);
+        let mut both = Vec::new();
+        let first = "PREPARE x AS SELECT 1; SELECT set_config('timezone','UTC',false)";
+        client::query(&mut both, first.as_bytes());
+        client::query(&mut both, b"SELECT 2");
+        client.send(&both).await;
+        assert!(client.answer().await.ends_with("Z:I"));
+        assert_eq!(client.answer().await, "T D C:SELECT 1 Z:I");
+        client.leave().await;
+        stage.is_healthy().await;
+    });
 }
