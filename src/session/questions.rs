@@ -13,7 +13,7 @@ use super::gate::{Answer, Gate};
 use super::reading::Reading;
 use super::route::StatePolicy;
 use super::run::{Phase, Session};
-use super::state_check::{self, Pin};
+use super::state_check::{self, Pin, Unknown};
 use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
 use crate::wire::{self, client, server};
@@ -135,10 +135,16 @@ impl Client {
 
     fn check_query(&self, bound: &mut Bound) -> Vec<Vec<u8>> {
         let is_opaque = bound.effects.contains(Effects::UNKNOWN_SETTINGS);
+        let has_own_seed = bound.pin == Some(Pin::Seed) || bound.effects.contains(Effects::SEEDS);
         let snapshot = self.route.catalog.snapshot().filter(|_| is_opaque);
         let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
         let baseline = bound.lease.server().baseline.settings();
-        let sql = state_check::query(&self.state.custom, baseline, others, is_opaque);
+        let unknown = match is_opaque {
+            false => Unknown::Nothing,
+            true if has_own_seed => Unknown::Settings,
+            true => random_seed().map_or(Unknown::Settings, Unknown::SettingsAndSeed),
+        };
+        let sql = state_check::query(&self.state.custom, baseline, others, unknown);
         if bound.cut_off == 0 { vec![sql] } else { state_check::without_limits(sql) }
     }
 
@@ -283,6 +289,13 @@ impl Session {
             Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
         }
     }
+}
+
+/// A seed that nobody can guess; `None` when the system has no randomness.
+fn random_seed() -> Option<i32> {
+    let mut seed = [0; 4];
+    getrandom::fill(&mut seed).ok()?;
+    Some(i32::from_ne_bytes(seed))
 }
 
 /// The statement of ours that a client's own names must not meet.

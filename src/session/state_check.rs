@@ -83,15 +83,26 @@ pg_catalog.regexp_matches(prosrc, '([A-Za-z_][A-Za-z0-9_]*[.][A-Za-z_][A-Za-z0-9
 WHERE prosrc OPERATOR(pg_catalog.~*) 'set_config|SET' AND pg_catalog.length(m[1]) OPERATOR(pg_catalog.<) 64) \
 AS f (n) WHERE pg_catalog.current_setting(n, true) OPERATOR(pg_catalog.<>) ''";
 
+/// What a text may have done that no question finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Nothing: all its names are known.
+    Nothing,
+    /// It may have set custom settings.
+    Settings,
+    /// It may have called `setseed` as well: the server gets this seed, which nobody knows.
+    SettingsAndSeed(i32),
+}
+
 /// The query that asks for all of it. Custom settings that the server's `connect_query` has made
 /// are asked for as well: the session may have changed or undone them. `others`: names that the
-/// database's functions know. `asks_new_functions`: those of functions that were made
-/// last are asked for as well.
+/// database's functions know. `unknown`: names of the text are not known, so that it may have done more
+/// than can be asked for.
 pub(super) fn query<'a>(
     custom: &'a CustomSettings,
     baseline: &'a Settings,
     others: &'a [Box<str>],
-    asks_new_functions: bool,
+    unknown: Unknown,
 ) -> Vec<u8> {
     let own = custom.names();
     let of_baseline = baseline.iter().map(|(name, _)| name).filter(|name| name.contains('.'));
@@ -104,8 +115,19 @@ pub(super) fn query<'a>(
             all.push(name);
         }
     }
-    let news = if asks_new_functions { OF_NEW_FUNCTIONS } else { b"" };
-    ask_listed(all.into_iter(), &[OBJECTS, news].concat())
+    let (news, seed) = match unknown {
+        Unknown::Nothing => (&b""[..], None),
+        Unknown::Settings => (OF_NEW_FUNCTIONS, None),
+        Unknown::SettingsAndSeed(seed) => (OF_NEW_FUNCTIONS, Some(seed)),
+    };
+    let mut more = [OBJECTS, news].concat();
+    if let Some(seed) = seed {
+        let value = f64::from(seed) / (f64::from(i32::MAX) + 1.0);
+        let set =
+            format!(" UNION ALL SELECT NULL, NULL WHERE pg_catalog.setseed({value:.12}) IS NULL");
+        more.extend_from_slice(set.as_bytes());
+    }
+    ask_listed(all.into_iter(), &more)
 }
 
 /// The same when the session's `statement_timeout` is too short for it: in a transaction of its own,
@@ -252,7 +274,13 @@ mod tests {
         let pair = |name: &str| (name.to_owned(), "1".to_owned());
         let baseline = Settings::of([pair("app.a"), pair("app.b"), pair("work_mem")]);
         let others: [Box<str>; 2] = ["app.b".into(), "app.c".into()];
-        let sql = String::from_utf8(query(&custom, &baseline, &others, true)).unwrap();
+        let sql = String::from_utf8(query(
+            &custom,
+            &baseline,
+            &others,
+            Unknown::SettingsAndSeed(i32::MIN),
+        ))
+        .unwrap();
         for name in ["app.a", "app.b", "app.c"] {
             assert_eq!(sql.matches(&format!("SELECT '{name}'")).count(), 1, "{sql}");
         }

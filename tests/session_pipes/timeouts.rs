@@ -168,7 +168,10 @@ fn settings_are_cut_off(times: usize, servers: u32) {
         assert_eq!(client.ask("SELECT 1").await, "T D C:SELECT 1 Z:I", "cut off {times} times");
         assert_eq!(stage.processes.borrow().len(), servers as usize, "cut off {times} times");
         let has = stage.process(servers).state.borrow().settings.clone();
-        assert_eq!(has.into_iter().collect::<Vec<_>>(), [("timezone".to_owned(), "UTC".to_owned())]);
+        assert_eq!(
+            has.into_iter().collect::<Vec<_>>(),
+            [("timezone".to_owned(), "UTC".to_owned())]
+        );
         other.leave().await;
         client.leave().await;
         stage.is_healthy().await;

@@ -15,8 +15,8 @@ use super::expect::Expect;
 use super::losses::Session;
 use super::model::Model;
 use super::random::Random;
-use super::shapes::Shapes;
 use super::servers;
+use super::shapes::Shapes;
 use super::support::console::rows;
 use super::support::postgres::{Postgres, RIDER};
 use super::support::transcript::Frame;
@@ -235,7 +235,8 @@ impl<'a> Rider<'a> {
         if fatal && matches!(code.as_str(), "57P01" | "08006") {
             if !self.run.evil.losses().claim(self.session()) {
                 let books = self.run.evil.losses().standing();
-                return self.wrong(&format!("lost nothing, but was told {}\n{books}", frame.line()));
+                return self
+                    .wrong(&format!("lost nothing, but was told {}\n{books}", frame.line()));
             }
             Coverage::count(&self.run.coverage.unlucky);
             return Trouble::Unlucky;
