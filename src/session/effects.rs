@@ -102,7 +102,7 @@ pub(super) fn effects_of(
     // Inside of a transaction block nothing hidden can commit.
     effects.set(Effects::COMMITS, outline.commits || facts.broken);
     // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
-    let computes = facts.computes_setting && outline.sets && !facts.may_hide_ddl;
+    let computes = facts.computes_setting && outline.sets && !facts.runs_text;
     effects.set(Effects::COMPUTES_SETTING, computes);
     if outline.is_alone && !facts.pins.contains(PinSet::SEQUENCE) && !facts.currval {
         // Nothing of ours may stand in front of it in its batch.

@@ -139,8 +139,8 @@ impl Scan<'_> {
         }
     }
 
-    /// A function is called that may do anything.
-    fn unknown_call(&mut self) {
+    /// A function is called, or a name used, that may do anything.
+    pub(super) fn unknown_call(&mut self) {
         self.facts.taint = true;
         self.facts.may_hide_ddl = true;
         self.facts.may_move_sequence = true;

@@ -86,6 +86,8 @@ pub struct Facts {
     /// It runs something that may change the catalog without showing it: DO and functions with
     /// EXECUTE, functions that are not known.
     pub may_hide_ddl: bool,
+    /// It runs a text that nobody can see: DO and procedures with EXECUTE.
+    pub runs_text: bool,
     /// It may run `nextval` or `setval`, by a default, a trigger or a function too.
     pub may_move_sequence: bool,
     /// It has a word that writes: INSERT, UPDATE, DELETE, MERGE, COPY.

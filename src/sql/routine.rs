@@ -111,6 +111,7 @@ impl Scan<'_> {
     /// It runs a text that nobody can see.
     pub(super) fn opaque(&mut self) {
         self.facts.taint = true;
+        self.facts.runs_text = true;
         self.facts.may_hide_ddl = true;
         self.facts.may_move_sequence = true;
         self.facts.local_settings = true;
@@ -152,6 +153,7 @@ impl Scan<'_> {
         facts.taint |= found.taint || found.broken || found.discard_all || found.executes;
         facts.ddl |= found.ddl;
         facts.may_hide_ddl |= found.may_hide_ddl;
+        facts.runs_text |= found.runs_text;
         facts.may_move_sequence |= found.may_move_sequence;
         facts.local_settings |= found.local_settings;
         facts.computes_setting |= found.computes_setting;

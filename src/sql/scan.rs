@@ -213,7 +213,7 @@ impl<'a> Scan<'a> {
         self.facts.transaction |= command.is_transaction_control();
         let uses_unknown = self.end_places();
         if uses_unknown || (command == Command::Other && self.language == Language::Sql) {
-            self.opaque();
+            self.unknown_call();
         }
         if self.here.defines {
             self.mentions.meaning |= self.vocabulary.definition();
