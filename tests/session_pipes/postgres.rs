@@ -77,6 +77,9 @@ impl State {
     }
 }
 
+/// How the question begins what the session has.
+const CHECK: &str = "SELECT pg_catalog.encode(";
+
 /// What PostgreSQL says when an administrator ends it.
 pub(crate) const ORDERED: &str = "terminating connection due to administrator command";
 
@@ -376,6 +379,23 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
         Some(())
     }
 
+    /// Which settings the session has.
+    fn answer_check(&self, simple: bool, out: &mut Vec<u8>) {
+        if simple {
+            framed(out, server::ROW_DESCRIPTION, COLUMNS);
+        }
+        let settings = self.process.state.borrow().settings.clone();
+        for (name, value) in &settings {
+            let mut row = vec![0, 2];
+            for column in [name, value] {
+                row.extend((column.len() as u32).to_be_bytes());
+                row.extend(column.as_bytes());
+            }
+            framed(out, server::DATA_ROW, &row);
+        }
+        complete(out, &format!("SELECT {}", settings.len()));
+    }
+
     fn cuts_off(&self, sql: &str) -> bool {
         let mut state = self.process.state.borrow_mut();
         let is_cut = state.cuts_off > 0 && sql.contains("set_config(");
@@ -385,7 +405,7 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
 
     async fn run(&mut self, sql: &str, simple: bool, out: &mut Vec<u8>) -> Option<()> {
         let checks_take = self.process.state.borrow().checks_take;
-        if sql.starts_with("SELECT pg_catalog.encode(") && !checks_take.is_zero() {
+        if sql.starts_with(CHECK) && !checks_take.is_zero() {
             tokio::time::sleep(checks_take).await;
         }
         if self.cuts_off(sql) {
@@ -435,20 +455,8 @@ impl<P: AsyncRead + AsyncWrite + Unpin> Wires<P> {
                 out.clear();
             }
             complete(out, &format!("SELECT {count}"));
-        } else if sql.starts_with("SELECT pg_catalog.encode(") {
-            if simple {
-                framed(out, server::ROW_DESCRIPTION, COLUMNS);
-            }
-            let settings = self.process.state.borrow().settings.clone();
-            for (name, value) in &settings {
-                let mut row = vec![0, 2];
-                for column in [name, value] {
-                    row.extend((column.len() as u32).to_be_bytes());
-                    row.extend(column.as_bytes());
-                }
-                framed(out, server::DATA_ROW, &row);
-            }
-            complete(out, &format!("SELECT {}", settings.len()));
+        } else if sql.starts_with(CHECK) {
+            self.answer_check(simple, out);
         } else if sql.starts_with("SELECT") {
             if simple {
                 framed(out, server::ROW_DESCRIPTION, COLUMNS);
