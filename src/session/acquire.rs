@@ -113,7 +113,7 @@ impl Session {
         client.traffic().assignments.add(1);
         client.traffic().wait.record(lease.waited());
         let idle = lease.idle();
-        let mut bound = Bound::new(lease);
+        let mut bound = Box::new(Bound::new(lease));
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);
@@ -155,11 +155,11 @@ impl Session {
                 self.client.failed_tests += 1;
                 if self.client.failed_tests > FAILED_TESTS_MAX {
                     // A test that fails on every server says nothing about them.
-                    return Err(Stop::End(End::Fault(lost())));
+                    return Err(Stop::End(End::fault(lost())));
                 }
                 return self.acquire(cx);
             }
-            Leave::NotAligned(error) => return self.alignment_failed(cx, bound, error),
+            Leave::NotAligned(error) => return self.alignment_failed(cx, bound, &error),
             Leave::Cancelled => {
                 // It has got nothing of the client's and goes back; should it not be at rest,
                 // because a request for it has just begun, it is closed.
@@ -172,17 +172,17 @@ impl Session {
         Ok(())
     }
 
-    fn give_back(&mut self, cx: &Context<'_>, bound: Bound) {
+    fn give_back(&mut self, cx: &Context<'_>, bound: Box<Bound>) {
         self.client.failed_tests = 0;
         self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
-        let Bound { lease, moments, effects, pin, .. } = bound;
+        let Bound { lease, moments, effects, pin, .. } = *bound;
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };
         // A cancel request began at the last moment.
         let target = Arc::clone(&lease.server().cancel);
         self.client.handle.set_server(&target);
-        let mut bound = Bound::new(lease);
+        let mut bound = Box::new(Bound::new(lease));
         (bound.moments, bound.has_served, bound.settle_is_due) = (moments, true, true);
         self.phase = Phase::Bound(bound);
         if !target.wake_when_clear(cx.waker()) {
@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// The server connection ended while it was leased, or the kernel reports its end.
-    fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Bound) -> Flow {
+    fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         match verdict {
@@ -199,7 +199,7 @@ impl Session {
             Verdict::End if self.ending.is_some() => {
                 Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
             }
-            Verdict::End => Err(Stop::End(End::Fault(lost()))),
+            Verdict::End => Err(Stop::End(End::fault(lost()))),
             Verdict::TryAnother => {
                 self.client.place = Some(bound.lease.place());
                 drop(bound);
@@ -214,16 +214,16 @@ impl Session {
 
     /// The statement is answered with the server's error, and the server, which has a part of the
     /// settings, is closed. A client that is still logging in cannot be.
-    fn alignment_failed(&mut self, cx: &mut Context<'_>, bound: Bound, error: Vec<u8>) -> Flow {
+    fn alignment_failed(&mut self, cx: &mut Context<'_>, bound: Box<Bound>, error: &[u8]) -> Flow {
         let owes_ready = bound.owes_ready;
         self.client.close_server(bound, "var change failed");
         if self.client.is_logging_in || owes_ready || self.client.pipe.held.is_empty() {
             let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
             let message = wire::error_fields(body).message;
             let reason = String::from_utf8_lossy(message).into_owned();
-            return Err(Stop::End(End::ServerError(wire::as_fatal(body), reason)));
+            return Err(Stop::End(End::server_error(wire::as_fatal(body), reason)));
         }
-        self.answer_batch(cx, error)
+        self.answer_batch(cx, error.to_vec())
     }
 
     /// An error of ours in the place of the answer to what is held. The session goes on.
@@ -244,7 +244,7 @@ impl Session {
         if client.is_logging_in {
             let text = "no server connection available for login";
             let fault = Fault::session(Side::Proxy, "57P03", text);
-            return Err(Stop::End(End::Fault(fault.pgbouncer("query_wait_timeout"))));
+            return Err(Stop::End(End::fault(fault.pgbouncer("query_wait_timeout"))));
         }
         let pipe = &mut client.pipe;
         match wire::header(&pipe.held, client.options.max_packet_size) {
@@ -264,7 +264,7 @@ impl Session {
 impl Client {
     fn refused(&self, refused: &Refused) -> End {
         match refused {
-            Refused::Removed => End::Fault(
+            Refused::Removed => End::fault(
                 Fault::session(Side::Operator, "57P01", "database removed from the configuration")
                     .hint("Reconnect to a database that the configuration has.")
                     .pgbouncer("database removed"),
@@ -279,13 +279,13 @@ impl Client {
                     self.log_pooler_error("08P01", &said);
                 }
                 let reason = self.message_style().choose(failure.to_string(), said);
-                End::ServerError(out, reason)
+                End::server_error(out, reason)
             }
         }
     }
 
     /// Closes the server, for this reason.
-    fn close_server(&mut self, mut bound: Bound, reason: &'static str) {
+    fn close_server(&mut self, mut bound: Box<Bound>, reason: &'static str) {
         bound.server().set_close_reason(reason);
         self.handle.clear_server();
     }
@@ -334,7 +334,7 @@ impl Client {
                 return Err(Stop::Leave(Leave::GiveBack));
             }
             Settle::Close => return Err(Stop::Leave(Leave::Close("unclean server"))),
-            Settle::RefuseTransaction => return Err(Stop::End(End::Fault(no_transactions()))),
+            Settle::RefuseTransaction => return Err(Stop::End(End::fault(no_transactions()))),
         }
         Ok(())
     }

@@ -41,9 +41,9 @@ impl Session {
         client.handle.clear_server();
         if let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) {
             if client.handle.take_order(Order::Kill) {
-                client.kill(bound);
+                client.kill(*bound);
             } else {
-                client.release(bound);
+                client.release(*bound);
             }
         }
         let reason = client.disconnect(end).await;
@@ -119,7 +119,7 @@ impl Client {
                 let lost = format!("client connection lost: {error}");
                 return style.choose(lost, "client unexpected eof".to_owned());
             }
-            End::ProtocolError(reason) => reason,
+            End::ProtocolError(reason) => reason.into(),
             End::ServerSentFatal => {
                 style.choose("server closed the connection", "server conn crashed?").to_owned()
             }
@@ -131,9 +131,9 @@ impl Client {
                 unsent = Some(out);
                 said.message.into_owned()
             }
-            End::ServerError(out, reason) => {
-                unsent = Some(out);
-                reason
+            End::ServerError(error) => {
+                unsent = Some(error.message);
+                error.reason
             }
         };
         // In the middle of a message nothing can be said any more.

@@ -10,13 +10,34 @@ pub(super) enum End {
     /// The client's connection broke.
     ClientLost(std::io::Error),
     /// The client does not speak the protocol, so no answer is sent.
-    ProtocolError(String),
+    ProtocolError(Box<str>),
     /// The client is told why.
-    Fault(Fault),
-    /// The client gets a server's error: the whole message, and the text for the log.
-    ServerError(Vec<u8>, String),
+    Fault(Box<Fault>),
+    /// The client gets a server's error.
+    ServerError(Box<ServerError>),
     /// The server itself has sent the client the error that ends the session.
     ServerSentFatal,
+}
+
+/// A server's error for a client whose session it ends.
+#[derive(Debug)]
+pub(super) struct ServerError {
+    /// The whole message.
+    pub(super) message: Vec<u8>,
+    /// The text for the log.
+    pub(super) reason: String,
+}
+
+impl End {
+    /// The client is told why.
+    pub(super) fn fault(fault: Fault) -> Self {
+        Self::Fault(Box::new(fault))
+    }
+
+    /// The client gets a server's error, whose text this is.
+    pub(super) fn server_error(message: Vec<u8>, reason: String) -> Self {
+        Self::ServerError(Box::new(ServerError { message, reason }))
+    }
 }
 
 /// How a session leaves its server before it ends.
@@ -31,12 +52,12 @@ pub(super) enum Leave {
     /// It is closed, for this reason, and the client's statement gets another one.
     TryAnother(&'static str),
     /// It could not be given the session's settings, for which it sent this error.
-    NotAligned(Vec<u8>),
+    NotAligned(Box<[u8]>),
     /// A cancel request came before it got anything of the client's.
     Cancelled,
 }
 
-/// What interrupts the work on a phase.
+/// What interrupts the work on a phase. Small: every step returns it, and nearly none does.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The session ends.

@@ -151,10 +151,10 @@ impl Client {
             if kind.is_large && is_sane {
                 let fault = Fault::protocol("message is too long")
                     .hint("A message may not be longer than max_packet_size.");
-                return End::Fault(fault);
+                return End::fault(fault);
             }
             // PostgreSQL says nothing either: the other side does not speak the protocol.
-            End::ProtocolError(error.to_string())
+            End::ProtocolError(error.to_string().into())
         })
     }
 
@@ -286,5 +286,5 @@ impl Bound {
 /// PostgreSQL's own words for a message that no client may send.
 fn invalid_type(tag: u8) -> End {
     let fault = Fault::protocol(format!("invalid frontend message type {tag}"));
-    End::Fault(fault.pgbouncer("unknown pkt"))
+    End::fault(fault.pgbouncer("unknown pkt"))
 }

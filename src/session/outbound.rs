@@ -78,7 +78,7 @@ impl Client {
                 bound.server().set_close_reason("bad packet");
                 let fault =
                     Fault::session(Side::Server, "08P01", "server sent an unexpected message");
-                Err(Stop::End(End::Fault(fault)))
+                Err(Stop::End(End::fault(fault)))
             }
         }
     }

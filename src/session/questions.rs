@@ -184,14 +184,14 @@ impl Client {
     fn not_aligned(&mut self, bound: &mut Bound, cx: &mut Context<'_>, error: Vec<u8>) -> Flow {
         let fields = wire::error_fields(error.get(wire::HEADER_LEN..).unwrap_or_default());
         if fields.code != b"57014" {
-            return Err(Stop::Leave(Leave::NotAligned(error)));
+            return Err(Stop::Leave(Leave::NotAligned(error.into())));
         }
         if bound.cut_off < CUT_OFF_MAX {
             bound.cut_off += 1;
             return self.align(bound, cx);
         }
         if bound.is_used || bound.owes_ready {
-            return Err(Stop::Leave(Leave::NotAligned(error)));
+            return Err(Stop::Leave(Leave::NotAligned(error.into())));
         }
         Err(Stop::Leave(Leave::TryAnother("var change failed")))
     }
@@ -270,7 +270,7 @@ impl Client {
         let text = format!("what the session has set on its server is not known: {reason}");
         self.record_event(crate::metrics::EventKind::Server, &text);
         let fault = crate::fault::Fault::session(crate::fault::Side::Server, "08006", text);
-        Stop::End(End::Fault(fault.pgbouncer("server conn crashed?")))
+        Stop::End(End::fault(fault.pgbouncer("server conn crashed?")))
     }
 }
 

@@ -32,17 +32,14 @@ const ROUNDS: usize = 8;
 const PIPELINE_MAX: usize = 16 * 1024;
 
 /// Where a session stands.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a server comes and goes with each transaction, without an allocation"
-)]
 pub(super) enum Phase {
     /// No server.
     Idle,
     /// In line for one.
     Waiting(Waiter),
-    /// With a server.
-    Bound(Bound),
+    /// With a server. What belongs to it comes and goes with each transaction: it has a place of its
+    /// own in memory, and is not moved about.
+    Bound(Box<Bound>),
 }
 
 /// Everything that a session is started with.
@@ -258,7 +255,7 @@ impl Session {
     fn pause(&mut self, cx: &Context<'_>) -> Poll<End> {
         debug_assert!(self.will_be_woken(cx), "a socket that nobody watches");
         if self.client.handle.take_order(Order::Drain) && self.is_between_transactions() {
-            return Poll::Ready(End::Fault(shutdown()));
+            return Poll::Ready(End::fault(shutdown()));
         }
         Poll::Pending
     }
@@ -354,14 +351,14 @@ impl Session {
             self.update_suspended(cx)?;
         }
         if self.client.worker.is_draining() && handle.take_order(Order::Stop) {
-            return Err(Stop::End(End::Fault(shutdown())));
+            return Err(Stop::End(End::fault(shutdown())));
         }
         if handle.take_order(Order::Stop) || handle.take_order(Order::Kill) {
             let fault = terminated_by_administrator().pgbouncer("admin forced disconnect");
-            return Err(Stop::End(End::Fault(fault)));
+            return Err(Stop::End(End::fault(fault)));
         }
         if handle.take_order(Order::Drain) && self.is_between_transactions() {
-            return Err(Stop::End(End::Fault(shutdown())));
+            return Err(Stop::End(End::fault(shutdown())));
         }
         if !self.client.suspended && handle.take_order(Order::CancelAgain) {
             self.cancel_again();

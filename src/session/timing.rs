@@ -124,7 +124,7 @@ impl Session {
             Clock::Off => Ok(()),
             Clock::Wait => self.waited_too_long(cx),
             Clock::Query | Clock::IdleTransaction if transaction_over => {
-                Err(Stop::End(End::Fault(transaction_timeout())))
+                Err(Stop::End(End::fault(transaction_timeout())))
             }
             Clock::Query => {
                 if let Phase::Bound(bound) = &mut self.phase {
@@ -135,12 +135,12 @@ impl Session {
                 Ok(())
             }
             Clock::Gate => Err(Stop::Leave(Leave::Lost)),
-            Clock::Cancelled => Err(Stop::End(End::Fault(cancel_failed()))),
-            Clock::IdleTransaction => Err(Stop::End(End::Fault(idle_transaction_timeout()))),
+            Clock::Cancelled => Err(Stop::End(End::fault(cancel_failed()))),
+            Clock::IdleTransaction => Err(Stop::End(End::fault(idle_transaction_timeout()))),
             Clock::Departed => self.look_for_client(cx),
             Clock::Abandoned => Err(Stop::End(End::Left)),
             Clock::Ending => Err(Stop::End(self.ending.take().unwrap_or(End::Left))),
-            Clock::Idle => Err(Stop::End(End::Fault(client_idle_timeout()))),
+            Clock::Idle => Err(Stop::End(End::fault(client_idle_timeout()))),
         }
     }
 
