@@ -100,11 +100,11 @@ impl Stream {
     /// task's meanwhile: the registration keeps its memory.
     #[inline]
     fn poll_read_plain(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
-        let task = cx.waker().data().addr();
-        if self.awaited_by == task && !self.asks_kernel && !socket.may_be_readable() {
+        if self.is_awaited_by(cx) {
             return Poll::Pending;
         }
+        let task = cx.waker().data().addr();
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(gone())) };
         let done = socket.poll_read_fresh(cx, buf, &mut self.asks_kernel);
         // Without a budget the runtime says "nothing yet" and registers nothing.
         let registered = done.is_pending() && has_budget_remaining();
@@ -112,11 +112,20 @@ impl Stream {
         done
     }
 
-    /// Whether this task is woken when there is something to read, as far as anybody can tell: a task
-    /// without budget is woken anyway, and TLS does not say.
+    /// Whether this task has found the socket empty, nothing has come since, and the task is woken when
+    /// something does. Never known of a stream with TLS.
+    #[inline]
     pub fn is_awaited_by(&self, cx: &Context<'_>) -> bool {
+        let Some(socket) = &self.socket else { return false };
         let task = cx.waker().data().addr();
-        self.awaited_by == task || self.tls.is_some() || !has_budget_remaining()
+        self.awaited_by == task && !self.asks_kernel && !socket.may_be_readable()
+    }
+
+    /// The same as far as anybody can tell: a task without budget is woken anyway, TLS does not say, and
+    /// neither does a stream in memory.
+    pub fn may_be_awaited_by(&self, cx: &Context<'_>) -> bool {
+        let is_silent = self.tls.is_some() || matches!(self.socket, Some(Socket::Memory(_)));
+        is_silent || !has_budget_remaining() || self.is_awaited_by(cx)
     }
 
     /// Writes `bytes`, at once as far as the kernel takes them; the rest is kept and goes first

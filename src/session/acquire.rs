@@ -131,6 +131,7 @@ impl Session {
     }
 
     /// The question whether the server may go back, if it is due.
+    #[inline]
     pub(super) fn settle_if_due(&mut self, cx: &mut Context<'_>) -> Flow {
         let Phase::Bound(bound) = &mut self.phase else { return Ok(()) };
         if !bound.settle_is_due || bound.gate.is_some() {

@@ -72,7 +72,7 @@ impl Session {
             if pipe.is_blocked() || !pipe.stream.kernel_has_input() || !self.reads_client(cx) {
                 break;
             }
-            if !self.read_client(cx)? {
+            if self.read_client_once(cx)?.is_none() {
                 break;
             }
         }

@@ -23,42 +23,64 @@ const SMALL_MAX: usize = 10_000;
 const HELD_KEPT: usize = 16 * 1024;
 
 impl Session {
-    /// Reads the client once; whether there was anything.
+    /// Reads the client, until nothing more has come; whether another round has to follow.
     pub(super) fn read_client(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
+        let had_server = matches!(self.phase, Phase::Bound(_));
+        // Whoever sends without end comes again in the next round.
+        let is_full = self.read_client_once(cx)?;
+        let Some(false) = is_full else { return Ok(is_full.is_some()) };
+        if self.must_go_on(had_server) {
+            return Ok(true);
+        }
+        if !self.reads_client(cx) {
+            return Ok(false);
+        }
+        // Nearly always there is nothing, and the event loop knows then that more is awaited.
+        Ok(self.read_client_once(cx)?.is_some())
+    }
+
+    /// Whether a step that took messages has to be followed by a round: a server that was taken is to
+    /// be read, and the session may end.
+    fn must_go_on(&self, had_server: bool) -> bool {
+        self.ending.is_some() || matches!(self.phase, Phase::Bound(_)) && !had_server
+    }
+
+    /// Reads the client once: whether there may be more at once, or `None` if nothing has come.
+    pub(super) fn read_client_once(&mut self, cx: &mut Context<'_>) -> Flow<Option<bool>> {
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let n = match self.client.pipe.stream.poll_read(cx, &mut scratch) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => return Ok(None),
             Poll::Ready(Ok(0)) => {
                 drop(scratch);
                 self.client_closed(cx)?;
-                return Ok(true);
+                return Ok(Some(true));
             }
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => {
                 drop(scratch);
                 self.client_is_gone(error)?;
-                return Ok(true);
+                return Ok(Some(true));
             }
         };
+        let is_full = n == scratch.len();
         self.client.traffic().received.add(n as u64);
         let data = scratch.get(..n).unwrap_or_default();
         if !self.client.pipe.held.is_empty() || matches!(self.phase, Phase::Waiting(_)) {
             self.client.pipe.held.extend_from_slice(data);
             drop(scratch);
             self.process_held(cx)?;
-            return Ok(true);
+            return Ok(Some(is_full));
         }
         let used = self.process(cx, data)?;
         if let Some(rest) = data.get(used..).filter(|rest| !rest.is_empty()) {
             debug_assert!(self.client.pipe.held.is_empty(), "held bytes come first");
             self.client.pipe.held = rest.to_vec();
         }
-        Ok(true)
+        Ok(Some(is_full))
     }
 
-    /// Goes on with what is held; whether any of it was taken, or a server was, which is to be read
-    /// then.
+    /// Goes on with what is held; whether another round has to follow.
     pub(super) fn process_held(&mut self, cx: &mut Context<'_>) -> Flow<bool> {
         if self.client.pipe.held.is_empty() || !self.can_process(cx) {
             return Ok(false);
@@ -72,7 +94,7 @@ impl Session {
             held.shrink_to_fit();
         }
         self.client.pipe.held = held;
-        Ok(used > 0 || matches!(self.phase, Phase::Bound(_)) && !had_server)
+        Ok(self.must_go_on(had_server))
     }
 
     /// Takes as many messages as can be taken now; how many bytes that was.

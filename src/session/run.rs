@@ -178,11 +178,22 @@ impl Session {
                 Err(end) => return Poll::Ready(end),
                 Ok(Some(false)) => return self.pause(cx),
                 // A session that has left its server looks at once for what it can do without.
+                Ok(None) if self.has_nothing_to_do(cx) => return self.pause(cx),
                 Ok(Some(true) | None) => {}
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the session has no server and waits for its client, of which nothing has come.
+    fn has_nothing_to_do(&self, cx: &Context<'_>) -> bool {
+        let client = &self.client;
+        let pipe = &client.pipe;
+        let waits = matches!(self.phase, Phase::Idle) && self.ending.is_none();
+        let is_calm = !client.is_logging_in && !client.suspended && !pipe.is_blocked();
+        let reads = pipe.held.is_empty() && pipe.presence == Presence::Here;
+        waits && is_calm && reads && pipe.stream.is_awaited_by(cx) && !client.handle.has_orders()
     }
 
     /// Carries out how the session leaves its server; `None` if it did.
@@ -268,10 +279,12 @@ impl Session {
         let reads_client = self.reads_client(cx);
         let pipe = &self.client.pipe;
         let server = match &mut self.phase {
-            Phase::Bound(bound) if !pipe.is_blocked() => bound.server().stream.is_awaited_by(cx),
+            Phase::Bound(bound) if !pipe.is_blocked() => {
+                bound.server().stream.may_be_awaited_by(cx)
+            }
             Phase::Bound(_) | Phase::Idle | Phase::Waiting(_) => true,
         };
-        server && (!reads_client || self.client.pipe.stream.is_awaited_by(cx))
+        server && (!reads_client || self.client.pipe.stream.may_be_awaited_by(cx))
     }
 
     /// A session that ends does so when what it asked is answered.

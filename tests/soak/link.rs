@@ -40,8 +40,6 @@ struct Owed {
     may_differ: bool,
     /// Howdah has asked what was changed.
     probed: bool,
-    /// The session of the owner may keep the server, between transactions too.
-    may_be_kept: bool,
     /// It has been entered who must be told of its end.
     judged: bool,
 }
@@ -58,11 +56,8 @@ impl Owed {
             Text::Probe => self.probed = true,
             // What the session has reset is restored.
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
-            Text::Alignment(_) | Text::CleanUp => {
-                (self.may_differ, self.may_be_kept) = (false, false);
-            }
-            Text::Client { harmless, keeps } => {
-                self.may_be_kept |= keeps;
+            Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
+            Text::Client { harmless } => {
                 let known = std::mem::take(&mut self.probed);
                 self.may_differ = self.may_differ && !known || !harmless;
             }
@@ -285,7 +280,7 @@ impl Front<'_> {
                 b'Q' => news.questions += 1,
                 b'F' => {
                     news.questions += 1;
-                    news.texts.push(Text::Client { harmless: false, keeps: false });
+                    news.texts.push(Text::Client { harmless: false });
                 }
                 b'S' => (news.questions, news.open) = (news.questions + 1, Some(false)),
                 b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => news.open = Some(true),
@@ -346,7 +341,7 @@ impl Front<'_> {
     /// Howdah has closed the connection.
     fn has_ended(&self) {
         let owed = lock(&self.link.owed);
-        if owed.ended && !owed.judged && (owed.may_differ || owed.may_be_kept) {
+        if owed.ended && !owed.judged && owed.may_differ {
             self.shared.losses.enter(owed.owner, false, String::new());
         }
     }

@@ -29,10 +29,6 @@ const HARMLESS: [&[u8]; 8] = [
     b"RELEASE",
 ];
 
-/// Words of texts that draw from a sequence, or ask what was drawn: a session that does both keeps its
-/// server.
-const KEEPING: [&[u8]; 4] = [b"nextval(", b"currval(", b"lastval(", b"INSERT INTO numbered"];
-
 /// The beginning of a text that is one client's own, such as its `application_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -72,9 +68,8 @@ pub(crate) enum Text {
     Probe,
     /// Cleans up behind a client.
     CleanUp,
-    /// A client's; whether it may have changed the session, and whether the session may keep its
-    /// server because of it.
-    Client { harmless: bool, keeps: bool },
+    /// A client's; whether it may have changed the session.
+    Client { harmless: bool },
 }
 
 impl Text {
@@ -92,8 +87,7 @@ impl Text {
             return Self::CleanUp;
         }
         let harmless = HARMLESS.iter().any(|start| body.starts_with(start));
-        let keeps = KEEPING.iter().any(|word| memchr::memmem::find(body, word).is_some());
-        Self::Client { harmless, keeps }
+        Self::Client { harmless }
     }
 }
 

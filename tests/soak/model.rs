@@ -45,6 +45,8 @@ pub(crate) struct Model {
     pub(crate) unnamed: Unnamed,
     /// What the session has drawn last from each sequence, and from any (""). No ROLLBACK undoes it.
     pub(crate) drawn: BTreeMap<&'static str, String>,
+    /// It has asked what it has drawn.
+    pub(crate) asks_sequences: bool,
     /// An extended error: all is ignored up to the next Sync.
     pub(crate) skipping: bool,
     startup_name: String,
@@ -66,6 +68,7 @@ impl Model {
             statements: BTreeMap::new(),
             unnamed: Unnamed::Absent,
             drawn: BTreeMap::new(),
+            asks_sequences: false,
             skipping: false,
             startup_name: application_name.to_owned(),
         }

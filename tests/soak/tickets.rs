@@ -72,6 +72,7 @@ impl Rider<'_> {
             "" => "SELECT lastval()".to_owned(),
             name => format!("SELECT currval('{name}')"),
         };
+        self.model.asks_sequences = true;
         match (self.ask(&sql)?, self.model.drawn.get(name)) {
             (Err(code), _) if code == NOTHING_DRAWN => Ok(()),
             (Ok(value), Some(own)) if value == *own => Ok(()),
