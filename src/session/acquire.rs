@@ -305,6 +305,7 @@ impl Client {
             keeps_server: self.keeps_server(),
             is_passing: self.pipe.passing > 0,
             owes_ready,
+            is_worn: server.stream.is_worn(),
             effects,
             pin,
         }
@@ -335,6 +336,10 @@ impl Client {
                 return Err(Stop::Leave(Leave::GiveBack));
             }
             Settle::Close => return Err(Stop::Leave(Leave::Close("unclean server"))),
+            Settle::Replace => {
+                self.set_idle_clock();
+                return Err(Stop::Leave(Leave::Close("its TLS connection has been used up")));
+            }
             Settle::RefuseTransaction => return Err(Stop::End(End::fault(no_transactions()))),
         }
         Ok(())

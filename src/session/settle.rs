@@ -3,7 +3,7 @@
 //! ```text
 //!                 ┌─ in a transaction, or something is owed ──▶ Stay
 //!  answered ──────┼─ something may be left of the session ────▶ Check, and then again
-//!                 ├─ nothing is ──────────────────────────────▶ GiveBack
+//!                 ├─ nothing is ──────────────────────────────▶ GiveBack, or Replace
 //!                 └─ nobody can tell what it owes ────────────▶ Close
 //! ```
 
@@ -32,6 +32,8 @@ pub(super) struct Situation {
     pub(super) is_passing: bool,
     /// ReadyForQuery is withheld from the client.
     pub(super) owes_ready: bool,
+    /// The server's TLS connection is going to end for good.
+    pub(super) is_worn: bool,
     pub(super) effects: Effects,
     pub(super) pin: Option<Pin>,
 }
@@ -53,6 +55,8 @@ pub(super) enum Settle {
     GiveBack,
     /// It is closed.
     Close,
+    /// It is closed, because its connection would end soon.
+    Replace,
     /// The client has begun a transaction where none is allowed.
     RefuseTransaction,
 }
@@ -73,6 +77,7 @@ pub(super) fn settle(now: Situation) -> Settle {
         }
         Rest::AtRest if now.effects.intersects(Effects::CHECKED) => Settle::Check,
         Rest::AtRest if now.pin.is_some() => Settle::StayIdle,
+        Rest::AtRest if now.is_worn => Settle::Replace,
         Rest::AtRest => Settle::GiveBack,
         // What the client has sent into a copy may have ended behind it.
         Rest::Unprovable if !now.keeps_server && now.may_ask && !now.is_passing => Settle::Check,
@@ -98,6 +103,7 @@ mod tests {
         keeps_server: false,
         is_passing: false,
         owes_ready: false,
+        is_worn: false,
         effects: Effects::empty(),
         pin: None,
     };
@@ -111,6 +117,9 @@ mod tests {
         let set = Effects::SETTINGS;
         for (situation, expected) in [
             (CALM, Settle::GiveBack),
+            (Situation { is_worn: true, ..CALM }, Settle::Replace),
+            (Situation { is_worn: true, effects: set, ..CALM }, Settle::Check),
+            (Situation { is_worn: true, pin: Some(Pin::Listen), ..CALM }, Settle::StayIdle),
             (Situation { effects: set, ..CALM }, Settle::Check),
             (Situation { effects: Effects::WRITES | Effects::SETS, ..CALM }, Settle::GiveBack),
             (Situation { pin: Some(Pin::Listen), ..CALM }, Settle::StayIdle),
