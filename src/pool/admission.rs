@@ -49,7 +49,7 @@ pub struct Candidate {
     pub user_limit: u32,
 }
 
-/// A login in progress; to be given to `admit`, `admit_console` or `abandon`.
+/// A login in progress; to be given to `admit` or `abandon`.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a login stays counted until it is admitted or abandoned"]
 pub struct Login(());
@@ -57,7 +57,7 @@ pub struct Login(());
 /// A client that is in; to be given to `release`.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a client stays counted until it is released"]
-pub struct Admitted(Option<(DatabaseId, UserId)>);
+pub struct Admitted(DatabaseId, UserId);
 
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,23 +145,15 @@ impl Admission {
         *self.databases.entry(database).or_default() += 1;
         *self.users.entry(user).or_default() += 1;
         self.counts.clients += 1;
-        Ok(Admitted(Some((database, user))))
-    }
-
-    /// The client is an operator at the console.
-    pub fn admit_console(&mut self, login: Login) -> Admitted {
-        self.abandon(login);
-        Admitted(None)
+        Ok(Admitted(database, user))
     }
 
     /// The client is gone.
     pub fn release(&mut self, client: Admitted) {
-        let Admitted(of) = client;
-        if let Some((database, user)) = of {
-            self.counts.clients -= 1;
-            leave(&mut self.databases, database);
-            leave(&mut self.users, user);
-        }
+        let Admitted(database, user) = client;
+        self.counts.clients -= 1;
+        leave(&mut self.databases, database);
+        leave(&mut self.users, user);
     }
 
     /// All counts.
@@ -229,21 +221,6 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_gets_in_when_all_is_full() {
-        let options = AdmissionOptions { max_client_conn: 1, ..OPTIONS };
-        let mut admission = Admission::new(options);
-        let client = admit(&mut admission, candidate(1, 1)).expect("there is room");
-        let login = admission.begin_login().expect("logins are free");
-        let console = admission.admit_console(login);
-        assert_eq!(admission.counts().clients, 1);
-        admission.release(client);
-        let next = admit(&mut admission, candidate(1, 1)).expect("an operator takes no place");
-        admission.release(console);
-        admission.release(next);
-        assert_eq!(admission.counts().clients, 0);
-    }
-
-    #[test]
     fn strangers_cannot_occupy_more_than_the_unfinished_logins() {
         let mut admission = Admission::new(OPTIONS);
         let mut logins: Vec<_> = (0..3).map(|_| admission.begin_login()).collect();
@@ -253,9 +230,8 @@ mod tests {
         assert!(admission.begin_login().is_ok());
     }
 
-    fn clients(inside: &[(Admitted, Option<Candidate>)]) -> u32 {
-        let clients = inside.iter().filter(|(_, who)| who.is_some()).count();
-        u32::try_from(clients).unwrap_or(u32::MAX)
+    fn clients(inside: &[(Admitted, Candidate)]) -> u32 {
+        u32::try_from(inside.len()).unwrap_or(u32::MAX)
     }
 
     proptest! {
@@ -277,16 +253,12 @@ mod tests {
                         let login = logins.swap_remove(index.index(logins.len()));
                         let who = candidate(who & 1, who >> 1);
                         match admission.admit(login, who) {
-                            Ok(client) => inside.push((client, Some(who))),
+                            Ok(client) => inside.push((client, who)),
                             Err(_) => prop_assert!(clients(&inside) >= 2),
                         }
                     }
                     2 if !logins.is_empty() => {
                         admission.abandon(logins.swap_remove(index.index(logins.len())));
-                    }
-                    3 if !logins.is_empty() => {
-                        let login = logins.swap_remove(index.index(logins.len()));
-                        inside.push((admission.admit_console(login), None));
                     }
                     _ if !inside.is_empty() => {
                         let (client, _) = inside.swap_remove(index.index(inside.len()));
@@ -295,7 +267,7 @@ mod tests {
                     _ => {}
                 }
                 let of = |matches: &dyn Fn(&Candidate) -> bool| {
-                    let who = inside.iter().filter_map(|(_, who)| who.as_ref());
+                    let who = inside.iter().map(|(_, who)| who);
                     u32::try_from(who.filter(|who| matches(who)).count()).unwrap_or(u32::MAX)
                 };
                 let counted = AdmissionCounts {

@@ -52,7 +52,7 @@ pub use prepared::{Mention, Name, mentions};
 pub use routine::routine_facts;
 pub use rules::{Encoding, ReadUnder, Readable, Rules, encoding_name, make_readable};
 pub use scan::facts;
-pub use setting_names::{custom_setting_name, setting_names};
+pub use setting_names::custom_setting_name;
 pub use skeleton::{Skeleton, skeleton};
 pub use vocabulary::{EveryName, Meaning, NoVocabulary, Use, Vocabulary};
 

@@ -61,23 +61,6 @@ pub fn message_type(tag: u8) -> Option<MessageType> {
     }
 }
 
-/// Whether the server would take this whole body for a message of this type. Names and texts are
-/// not looked at, and of a Bind and a FunctionCall only the beginning is.
-pub fn is_well_formed(tag: u8, body: &[u8]) -> bool {
-    match tag {
-        FLUSH | SYNC => body.is_empty(),
-        QUERY => super::cstring(body).is_some_and(|(_, rest)| rest.is_empty()),
-        PARSE => read_parse(body).is_some(),
-        BIND => read_bind(body).is_some(),
-        EXECUTE => super::cstring(body).is_some_and(|(_, rest)| rest.len() == 4),
-        DESCRIBE | CLOSE => {
-            read_target(body).is_some_and(|target| matches!(target.kind, b'S' | b'P'))
-        }
-        // Outside of a copy they are ignored, and inside the server says what is wrong.
-        _ => true,
-    }
-}
-
 /// Appends Query.
 pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
     sized(out, QUERY, |out| {
@@ -301,42 +284,12 @@ mod tests {
         assert_eq!(table.join(","), expected);
     }
 
-    #[test]
-    fn malformed_bodies() {
-        for (tag, body) in [
-            (FLUSH, &b"\0"[..]),
-            (SYNC, b"x"),
-            (QUERY, b"SELECT 1"),
-            (QUERY, b"SELECT 1\0x\0"),
-            (PARSE, b"\0SELECT 1\0\0\x01"),
-            (BIND, b"\0s"),
-            (EXECUTE, b"\0\0\0\0"),
-            (EXECUTE, b"p"),
-            (DESCRIBE, b"X\0"),
-            (DESCRIBE, b"Sname"),
-            (CLOSE, b""),
-        ] {
-            assert!(!is_well_formed(tag, body), "{tag} {body:?}");
-        }
-        for (tag, body) in [
-            (FLUSH, &b""[..]),
-            (QUERY, b"\0"),
-            (PARSE, b"\0SELECT 1\0\0\0"),
-            (BIND, b"\0s\0\0\0\0\0\0\0"),
-            (EXECUTE, b"\0\0\0\0\0"),
-            (CLOSE, b"Pp\0"),
-            (COPY_FAIL, b"no end"),
-        ] {
-            assert!(is_well_formed(tag, body), "{tag} {body:?}");
-        }
-    }
-
     proptest! {
         #[test]
         fn views_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = (read_parse(&body), read_bind(&body), read_target(&body), parameters(&body, |_| ()));
             for tag in 0..=255 {
-                let _ = (message_type(tag), is_well_formed(tag, &body));
+                let _ = message_type(tag);
             }
         }
     }

@@ -29,7 +29,7 @@ impl<S, F> Core<S, F> {
     }
 
     /// The pool with this key, if it was added and not removed.
-    #[must_use]
+    #[cfg(test)]
     pub fn find_pool(&self, key: &PoolKey) -> Option<PoolId> {
         self.by_key.get(key).copied()
     }
