@@ -28,7 +28,7 @@ pub enum Measure {
 }
 
 /// A label and its value.
-pub type Label<'a> = (&'static str, &'a str);
+pub type Label<'a> = (&'a str, &'a str);
 
 /// All families, as they are collected.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Exposition {
 
 impl Exposition {
     /// Opens a family of samples.
-    pub fn family(&mut self, name: &'static str, measure: Measure, help: &str) {
+    pub fn family(&mut self, name: &str, measure: Measure, help: &str) {
         self.close();
         self.open.set_name(name.to_owned());
         self.open.set_help(help.to_owned());
@@ -70,7 +70,8 @@ impl Exposition {
         self.number(labels, seconds(micros));
     }
 
-    fn number(&mut self, labels: &[Label<'_>], value: f64) {
+    /// A number of the open family.
+    pub fn number(&mut self, labels: &[Label<'_>], value: f64) {
         let mut metric = sample(labels);
         if self.open.get_field_type() == MetricType::COUNTER {
             let mut counter = Counter::default();

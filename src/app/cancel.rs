@@ -3,6 +3,7 @@
 use super::cancel_requests::{CancelRequest, Requester};
 use super::pooler::Pooler;
 use crate::backend::cancel::pass_cancel_on;
+use crate::metrics::counted::{self, CancelOutcome};
 use crate::session::client_handle::ClientHandle;
 use crate::session::peers::{Owner, owner};
 use std::sync::Arc;
@@ -15,11 +16,16 @@ pub(super) async fn by_key(pooler: &Pooler, key: &[u8], asker: Requester) {
     match owner(key, clients.peer_id()) {
         Owner::Here(key) => match clients.find(&key) {
             Some(handle) => deliver(pooler, &handle, asker).await,
-            None => tracing::debug!("cancel request with an unknown key"),
+            None => ignore("cancel request with an unknown key"),
         },
         Owner::Peer(number, key) => pass_on(pooler, number, &key).await,
-        Owner::Nobody => tracing::debug!("cancel request with a key of nobody's"),
+        Owner::Nobody => ignore("cancel request with a key of nobody's"),
     }
+}
+
+fn ignore(why: &str) {
+    counted::cancel_request(CancelOutcome::Unknown);
+    tracing::debug!("{why}");
 }
 
 /// Hands a cancel request to the process whose client it names, and waits until it has arrived.

@@ -9,8 +9,8 @@ use super::pooler::Pooler;
 use crate::catalog::load::{self, Fingerprint};
 use crate::catalog::schedule::{Schedule, Step};
 use crate::catalog::{AskError, Builder, Catalog};
-use crate::metrics::EventKind;
-use crate::pool::{Lease, Line, Outcome, PoolId, Refused, WorkerId};
+use crate::metrics::{EventKind, counted};
+use crate::pool::{Lease, Line, Outcome, PoolId, Refused, Waiter, WorkerId};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -69,10 +69,12 @@ async fn maintain_catalog(
         match schedule.step(begun.elapsed(), is_used) {
             Step::Ask => match ask(&pooler, &catalog, &turns).await {
                 Ok((names, took)) => {
+                    counted::catalog_reading(Some(took), names.is_some());
                     schedule.answered(begun.elapsed(), took, interval);
                     log_success(&catalog, names, took);
                 }
                 Err(failure) => {
+                    counted::catalog_reading(None, false);
                     catalog.take_failure();
                     log_failure(&pooler, &catalog, &failure, schedule.failures());
                     schedule.failed(begun.elapsed());
@@ -130,7 +132,7 @@ async fn ask(
     await_idle(pooler, pool, catalog).await?;
     // Nothing closes it.
     let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
-    let mut lease = lease(pooler, pool).await?;
+    let mut lease = lease(pooler, pool, catalog).await?;
     let server = lease.server();
     let (asked, changes, known) = (Instant::now(), catalog.changes(), catalog.fingerprint());
     let reading = timeout(READING, load::read(server, known.as_ref(), STATEMENT)).await;
@@ -194,27 +196,41 @@ async fn await_idle(pooler: &Pooler, pool: PoolId, catalog: &Catalog) -> Result<
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Removed => Self::NoPool,
+            Refused::Failing(failure) => Self::Login(failure.to_string()),
+        }
+    }
+}
+
+/// Waits in line. Where clients that log in wait for the answer, only until a server could not be opened.
+async fn granted(mut waiter: Waiter, catalog: &Catalog) -> Result<Lease, Failure> {
+    loop {
+        if let Ok(granted) = timeout(LOOK, poll_fn(|cx| waiter.poll(cx))).await {
+            return granted.map_err(Failure::from);
+        }
+        if let Some(failure) = waiter.last_failure().filter(|_| catalog.is_awaited()) {
+            return Err(Failure::Login(failure.to_string()));
+        }
+    }
+}
+
 /// A server of the pool, ready to be asked.
-async fn lease(pooler: &Rc<Pooler>, pool: PoolId) -> Result<Lease, Failure> {
+async fn lease(pooler: &Rc<Pooler>, pool: PoolId, catalog: &Catalog) -> Result<Lease, Failure> {
     let pools = &pooler.common.pools;
     let line =
         Line { pool, worker: WorkerId(pooler.workers.count()), is_login: false, place: None };
-    let mut place = None;
-    let waiting = poll_fn(|cx| {
-        let answer = match &mut place {
-            None => match pools.checkout(line, None, cx) {
-                Outcome::Leased(lease) => Poll::Ready(Ok(lease)),
-                Outcome::Refused(refused) => Poll::Ready(Err(refused)),
-                Outcome::Waiting(waiter) => place.insert(waiter).poll(cx),
-            },
-            Some(waiter) => waiter.poll(cx),
-        };
-        answer.map_err(|refused| match refused {
-            Refused::Removed => Failure::NoPool,
-            Refused::Failing(failure) => Failure::Login(failure.to_string()),
-        })
-    });
-    let mut lease = timeout(SERVER_WAIT, waiting).await.map_err(|_| Failure::NoServer)??;
+    let outcome = poll_fn(|cx| Poll::Ready(pools.checkout(line, None, cx))).await;
+    let mut lease = match outcome {
+        Outcome::Leased(lease) => lease,
+        Outcome::Refused(refused) => return Err(refused.into()),
+        Outcome::Waiting(waiter) => {
+            let granted = timeout(SERVER_WAIT, granted(waiter, catalog)).await;
+            granted.map_err(|_| Failure::NoServer)??
+        }
+    };
     let must_move = lease.must_move();
     let server = lease.server();
     if must_move && server.stream.rehome().is_err() {

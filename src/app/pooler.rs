@@ -11,7 +11,7 @@ use super::signals::ProcessOrder;
 use super::stats_periods::Period;
 use super::workers::Workers;
 use crate::auth::MockKey;
-use crate::metrics::EventKind;
+use crate::metrics::{EventKind, Registry};
 use crate::pool::admission::Admission;
 use crate::session::client_handle::Order;
 use crate::session::common::Common;
@@ -47,6 +47,8 @@ pub(super) struct Pooler {
     pub cancels: CancelRequests,
     /// What each database did in the last period of figures.
     pub period: RefCell<Period>,
+    /// What is counted that happens seldom.
+    pub registry: Registry,
     /// When the process started.
     pub started: SystemTime,
     /// No new client is let in any more.

@@ -27,7 +27,7 @@ use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
 use crate::config::Config;
 use crate::fault::MessageStyle;
-use crate::metrics::{EventKind, Events, Queries};
+use crate::metrics::{EventKind, Events, Queries, Registry, counted};
 use crate::pool::Pools;
 use crate::pool::admission::Admission;
 use crate::session::client_handle::Clients;
@@ -71,6 +71,9 @@ fn pooler(
     orders: Sender<ProcessOrder>,
 ) -> Result<Pooler, AppError> {
     let current = Current::new(config)?;
+    let registry = Registry::default();
+    registry.install().map_err(|error| AppError::Setup(format!("cannot count: {error}")))?;
+    counted::describe();
     let count = u8::try_from(config.howdah.workers.get()).unwrap_or(u8::MAX - 1);
     let pools = Arc::new(Pools::new(count, u64::from_ne_bytes(random()?)));
     let common = Arc::new(Common {
@@ -102,6 +105,7 @@ fn pooler(
         suspended_by: Cell::default(),
         cancels: CancelRequests::default(),
         period: RefCell::default(),
+        registry,
         started: SystemTime::now(),
         is_shutting_down: Cell::new(false),
         logs_server_ends: Arc::new(config.log.log_disconnections.into()),

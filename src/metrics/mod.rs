@@ -1,16 +1,20 @@
 //! Counting what happens, cheaply enough to count everything.
 //!
 //! A cell is written by one thread and read by any: plain loads and stores, no locked instruction.
-//! The reader adds up the cells of all threads. This module does not know its users.
+//! The reader adds up the cells of all threads. What happens seldom is counted by the `metrics` crate, whose
+//! recorder is [`Registry`]. This module does not know its users.
 
+pub mod counted;
 mod events;
 mod histogram;
 mod queries;
+mod registry;
 mod traffic;
 
 pub use events::{EVENTS_MAX, Event, EventKind, Events};
 pub use histogram::{BUCKETS, Distribution, Histogram};
 pub use queries::{Cost, Queries, QueryTotals, Recorder, Run};
+pub use registry::{Family, Reading, Registry};
 pub use traffic::{PoolTraffic, Totals, Traffic};
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -43,7 +43,7 @@ impl Session {
         Line {
             pool: self.client.route.pool,
             worker: self.client.worker.id,
-            is_login: self.client.is_logging_in,
+            is_login: self.client.is_logging_in && !self.client.came_first,
             place: self.client.place.take(),
         }
     }

@@ -9,6 +9,7 @@ use super::flow::Flow;
 use super::gate::Gate;
 use super::run::{Phase, Session};
 use super::timing::cancelled;
+use crate::metrics::counted::{self, CancelOutcome};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -34,6 +35,17 @@ enum Decision {
     RefuseLater,
     /// The server is told.
     Deliver,
+}
+
+impl Decision {
+    /// What is counted.
+    fn outcome(self) -> CancelOutcome {
+        match self {
+            Self::Nothing => CancelOutcome::Late,
+            Self::Refuse | Self::RefuseLater => CancelOutcome::Refused,
+            Self::Deliver => CancelOutcome::Delivered,
+        }
+    }
 }
 
 /// Where the client's statement stands.
@@ -82,7 +94,9 @@ impl Session {
             return Ok(());
         }
         let requests = self.client.handle.take_cancels();
-        match decide(self.standing()) {
+        let decision = decide(self.standing());
+        requests.iter().for_each(|_| counted::cancel_request(decision.outcome()));
+        match decision {
             Decision::Nothing => {}
             Decision::Refuse => self.refuse_batch(cx, &cancelled())?,
             Decision::RefuseLater => {

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::fault::{Fault, MessageStyle, Side};
-use crate::metrics::{EventKind, Traffic};
+use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
 use crate::pool::{Extras, Place};
 use std::io;
@@ -104,6 +104,8 @@ pub(super) struct Client {
     pub(super) extras: Option<Arc<Extras>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
+    /// It waits for a server that cannot be reached, even while it logs in.
+    pub(super) came_first: bool,
     pub(super) timer: Timer,
     /// It reads nothing, as no session does now.
     pub(super) suspended: bool,
@@ -170,6 +172,7 @@ impl Client {
     }
 
     pub(super) fn log_fault(&self, fault: &Fault) {
+        counted::fault(fault.code);
         let kind = match fault.code {
             "53300" => Some(EventKind::Limit),
             "08006" => Some(EventKind::Server),

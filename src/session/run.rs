@@ -55,6 +55,9 @@ pub struct SessionStart {
     pub route: Arc<Route>,
     /// The settings it asked for at startup.
     pub settings: Arc<Settings>,
+    /// It came before anybody had asked the server for anything: it waits for a server that cannot be
+    /// reached, where others that log in are refused at once.
+    pub came_first: bool,
     /// Startup parameters that nothing else can set: its server is its own.
     pub extras: Option<Arc<Extras>>,
     /// Dropped when the session is over.
@@ -133,6 +136,7 @@ impl Session {
             handle: session_start.handle,
             extras: session_start.extras,
             is_logging_in: true,
+            came_first: session_start.came_first,
             timer: Timer::off(),
             suspended: worker.common.suspended.load(Ordering::Acquire),
             place: None,

@@ -293,6 +293,7 @@ impl Stage {
             handle,
             route: Arc::clone(&self.route),
             settings: Arc::clone(&self.route.account.neutral),
+            came_first: false,
             extras: None,
             guard: Box::new(guard),
         };

@@ -56,7 +56,7 @@ impl Owed {
             Text::Probe => self.probed = true,
             // What the session has reset is restored.
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
-            Text::Alignment(_) | Text::CleanUp => self.may_differ = false,
+            Text::Alignment(_) | Text::Own => self.may_differ = false,
             Text::Client { harmless } => {
                 let known = std::mem::take(&mut self.probed);
                 self.may_differ = self.may_differ && !known || !harmless;
@@ -323,7 +323,7 @@ impl Front<'_> {
         owed.judged = true;
         let is_query = data.first() == Some(&b'Q');
         let must = match first.filter(|_| is_query) {
-            Some(Text::CleanUp) => return,
+            Some(Text::Own) => return,
             // Of somebody else: whoever had it last has given it back.
             Some(Text::Alignment(Some(name))) if !owed.is_with(name) => return,
             // What the same session had reset is restored, or it has come again.

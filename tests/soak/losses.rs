@@ -14,8 +14,9 @@ use super::rider::ANSWER_WITHIN;
 const ALIGNMENTS: [&[u8]; 2] = [b"SELECT pg_catalog.set_config(", b"RESET \""];
 /// How it asks what a transaction has done to the session.
 const PROBE: &[u8] = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,";
-/// How it cleans up behind a client that has left; clients write this in small letters.
-const CLEAN_UP: &[u8] = b"DISCARD ALL\0";
+/// How it cleans up behind a client that has left, which clients write in small letters, and what it
+/// asks a server that has just logged in.
+const OWN: [&[u8]; 2] = [b"DISCARD ALL\0", b"SELECT pg_catalog.current_setting('role')\0"];
 /// Beginnings of texts that leave nothing behind in the session, whatever the names of the database
 /// mean: behind a change of its tables they may mean anything.
 const HARMLESS: [&[u8]; 8] = [
@@ -66,8 +67,8 @@ pub(crate) enum Text {
     Alignment(Option<Name>),
     /// Asks what a transaction has done to the session.
     Probe,
-    /// Cleans up behind a client.
-    CleanUp,
+    /// Howdah's own, for nobody: it cleans up behind a client, or asks a new server.
+    Own,
     /// A client's; whether it may have changed the session.
     Client { harmless: bool },
 }
@@ -83,8 +84,8 @@ impl Text {
         if body.starts_with(PROBE) {
             return Self::Probe;
         }
-        if body == CLEAN_UP {
-            return Self::CleanUp;
+        if OWN.contains(&body) {
+            return Self::Own;
         }
         let harmless = HARMLESS.iter().any(|start| body.starts_with(start));
         Self::Client { harmless }

@@ -8,7 +8,7 @@ use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::app::routes::is_named;
 use crate::app::show::{handles, snapshots};
-use crate::metrics::{Distribution, Totals};
+use crate::metrics::{Distribution, Family, Reading, Registry, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
 use crate::session::client_handle::ClientState;
 use std::collections::HashMap;
@@ -281,6 +281,28 @@ fn process(text: &mut Exposition, pooler: &Pooler) {
     text.value(&[], pooler.logging.dropped_lines());
 }
 
+/// What is counted in the registry.
+fn registered(text: &mut Exposition, registry: &Registry) {
+    for Family { name, help, samples } in registry.families() {
+        for (at, (labels, reading)) in samples.iter().enumerate() {
+            let labels: Vec<Label<'_>> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
+            let measure = match reading {
+                Reading::Counter(_) => Measure::Counter,
+                Reading::Gauge(_) => Measure::Gauge,
+                Reading::Histogram(_) => Measure::Histogram,
+            };
+            if at == 0 {
+                text.family(&name, measure, &help);
+            }
+            match reading {
+                Reading::Counter(value) => text.value(&labels, *value),
+                Reading::Gauge(value) => text.number(&labels, *value),
+                Reading::Histogram(all) => text.distribution(&labels, all),
+            }
+        }
+    }
+}
+
 /// All of it.
 ///
 /// # Errors
@@ -289,5 +311,6 @@ pub(super) fn metrics(pooler: &Pooler) -> prometheus::Result<String> {
     let mut text = Exposition::default();
     process(&mut text, pooler);
     pools(&mut text, &series(pooler));
+    registered(&mut text, &pooler.registry);
     text.finish()
 }

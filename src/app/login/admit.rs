@@ -81,7 +81,7 @@ pub(in crate::app) async fn hand_over(
     if let Err(error) = framed.send(&ok).await {
         return tracing::debug!(client = who.0, "client left: {error}");
     }
-    await_catalog(&destination, &startup).await;
+    let came_first = await_catalog(&destination, &startup).await;
     let info = ClientInfo {
         route: Some(Arc::clone(&destination.route)),
         peer: who.1.clone(),
@@ -114,6 +114,7 @@ pub(in crate::app) async fn hand_over(
         handle,
         route: destination.route,
         settings,
+        came_first,
         extras: (!extras.is_empty()).then(|| Arc::new(extras)),
         guard: Box::new((client, listed)),
     };
@@ -121,12 +122,16 @@ pub(in crate::app) async fn hand_over(
 }
 
 /// The first clients of a database wait until it is known what its names mean, or that nobody can tell.
-async fn await_catalog(destination: &Destination, startup: &StartupRequest) {
+/// Whether this is one of them.
+async fn await_catalog(destination: &Destination, startup: &StartupRequest) -> bool {
+    let catalog = &destination.route.catalog;
     let keeps_server = destination.options.pool_mode == Mode::Session || !startup.extras.is_empty();
-    if !keeps_server {
-        // Whoever comes too early has each of its texts checked.
-        _ = tokio::time::timeout(CATALOG_WAIT, destination.route.catalog.first_answer()).await;
+    if keeps_server || !catalog.is_awaited() {
+        return false;
     }
+    // Whoever comes too early has each of its texts checked.
+    _ = tokio::time::timeout(CATALOG_WAIT, catalog.first_answer()).await;
+    true
 }
 
 /// How the client replicates, by what its startup packet said.

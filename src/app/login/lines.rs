@@ -4,7 +4,7 @@ use crate::app::current::Current;
 use crate::app::logging::as_one_word;
 use crate::app::pooler::Pooler;
 use crate::fault::{Fault, MessageStyle};
-use crate::metrics::EventKind;
+use crate::metrics::{EventKind, counted};
 use crate::net::Peer;
 use crate::session::startup_request::StartupRequest;
 use tokio::time::Instant;
@@ -38,6 +38,9 @@ pub(in crate::app) fn log_failed_login(
     connection: (&Current, &str),
     (fault, cause): (&Fault, Option<&str>),
 ) {
+    if pooler.common.message_style == MessageStyle::Postgres {
+        counted::fault(fault.code);
+    }
     let kind = if fault.code == "53300" { EventKind::Limit } else { EventKind::Login };
     let message = match cause {
         Some(cause) => format!("{}: {cause}", fault.message),
@@ -70,6 +73,7 @@ pub(in crate::app) fn log_refusal(
     names: (&str, &str),
     fault: &Fault,
 ) {
+    counted::fault(fault.code);
     let ((database, user), age) = (names, since.elapsed().as_secs());
     let (said, log) =
         (fault.clone().in_style(pooler.common.message_style), &pooler.current().config.log);
