@@ -525,6 +525,26 @@ fn a_statement_that_has_run_for_a_while_is_cancelled_once() {
     assert_eq!(tags.collect::<Vec<_>>(), b"NCZ", "{lines}");
 }
 
+#[test]
+fn a_statement_that_is_not_dropped_after_all_is_still_itself_on_a_server_that_never_had_it() {
+    let settings = settings("not_dropped", "transaction").set("pool.default_pool_size", 2);
+    let howdah = Howdah::start(&settings);
+    let (mut first, mut second) = (client(&howdah, "not_dropped"), client(&howdah, "not_dropped"));
+    first.run("BEGIN");
+    let mut wire = client(&howdah, "not_dropped");
+    wire.send(&[messages::parse("two", "SELECT 'two'", &[]), messages::sync()].concat());
+    wire.until(b'Z');
+    // Now the server that has it is taken, and the other one is free.
+    second.run("BEGIN");
+    first.run("COMMIT");
+    let frames = wire.query("SELECT 1/0; DEALLOCATE two");
+    assert!(frames.iter().any(|frame| frame.field(b'C').as_deref() == Some("22012")));
+    let bind = messages::bind(&Bind { statement: "two".to_owned(), ..Bind::default() });
+    wire.send(&[bind, messages::execute("", 0), messages::sync()].concat());
+    let frames = wire.until(b'Z');
+    assert_eq!(first_value(&frames).as_deref(), Some("two"), "{}", lines(&frames));
+}
+
 /// How many statements a server keeps in these tests.
 const KEPT: u64 = 100;
 

@@ -178,6 +178,8 @@ impl Link<'_> {
         client::parse(self.out, &statement.name, b"", &[0, 0]);
         self.sent(Kind::Parse, Reply::Swallow, Some(Note::Try(statement.id)));
         self.server.prepared.insert(statement);
+        // Should it not be dropped, nobody may run it.
+        self.server.prepared.doubt(statement.id);
         self.sync(!in_batch);
     }
 
