@@ -370,7 +370,7 @@ fn functions_of_postgresql_are_found_in_expressions() {
             assert!(!moves(text), "{text}");
         }
         assert!(of("TABLE last", &snapshot).currval && !of("TABLE numbers", &snapshot).currval);
-        assert!(of("TABLE seed", &snapshot).pins.contains(howdah::sql::PinSet::SEED));
+        assert!(of("TABLE seed", &snapshot).pins.contains(howdah::sql::PinSet::STATE));
     });
 }
 

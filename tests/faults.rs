@@ -545,6 +545,42 @@ fn a_statement_that_is_not_dropped_after_all_is_still_itself_on_a_server_that_ne
     assert_eq!(first_value(&frames).as_deref(), Some("two"), "{}", lines(&frames));
 }
 
+/// What no question finds stays with the client that made it, and goes with it.
+#[test]
+fn backups_origins_temporary_slots_and_connections_of_dblink_are_nobody_elses() {
+    let howdah = Howdah::start(&settings("unseen_state", "transaction"));
+    let mut admin = Postgres::shared().admin("unseen_state");
+    admin.run(&format!(
+        "CREATE EXTENSION dblink; ALTER ROLE {RIDER} REPLICATION; \
+         SELECT pg_replication_origin_create('of_the_test'); \
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public, pg_catalog TO {RIDER}"
+    ));
+    let connect = format!(
+        "SELECT dblink_connect_u('mine', 'host=127.0.0.1 port={} user={RIDER} dbname=postgres')",
+        Postgres::shared().address().port()
+    );
+    for sql in [
+        "SELECT pg_backup_start('mine', true)",
+        "SELECT pg_replication_origin_session_setup('of_the_test')",
+        "SELECT pg_create_physical_replication_slot('of_the_test', true, true)",
+        &connect,
+        "SELECT setseed(0.5)",
+    ] {
+        let mut one = client(&howdah, "unseen_state");
+        let mut other = client(&howdah, "unseen_state");
+        let server = |wire: &mut Wire| wire.rows("SELECT pg_backend_pid()")[0][0].clone();
+        one.run(sql);
+        let kept = server(&mut one);
+        assert_ne!(server(&mut other), kept, "{sql}");
+        one.disconnect();
+        let is_there = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {kept}");
+        eventually("its server goes with it", || admin.rows(&is_there).is_empty());
+    }
+    admin.run(&format!(
+        "ALTER ROLE {RIDER} NOREPLICATION; SELECT pg_replication_origin_drop('of_the_test')"
+    ));
+}
+
 /// How many statements a server keeps in these tests.
 const KEPT: u64 = 100;
 

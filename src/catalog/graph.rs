@@ -11,7 +11,7 @@ use super::rows::{
 };
 use super::snapshot::{KNOWN_MAX, Names, Snapshot, known};
 use super::source::{self, Lookup, Source};
-use crate::sql::{EveryName, Meaning, NoVocabulary, Use, facts, is_harmless_builtin};
+use crate::sql::{EveryName, Meaning, NoVocabulary, Use, facts, is_harmless_builtin, leaves_state};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -172,7 +172,8 @@ impl Builder {
             b"set_config" => Meaning::TOUCHES | Meaning::SETS_LOCAL,
             b"nextval" | b"setval" => Meaning::MOVES_SEQUENCE,
             b"currval" | b"lastval" => Meaning::READS_SEQUENCE,
-            b"setseed" => Meaning::SEEDS,
+            b"setseed" => Meaning::LEAVES_STATE,
+            name if leaves_state(name) => Meaning::LEAVES_STATE | source::opaque(),
             _ => source::opaque(),
         };
         let node = self.object(Object { class: PROC, oid: row.oid });
@@ -209,7 +210,11 @@ impl Builder {
 
     /// A function and its source; its name came before.
     pub fn function(&mut self, row: &FunctionRow<'_>) {
-        let source = source::of_function(row, &self.names);
+        let mut source = source::of_function(row, &self.names);
+        source.meaning.set(
+            Meaning::LEAVES_STATE,
+            source.meaning.contains(Meaning::LEAVES_STATE) || leaves_state(row.name),
+        );
         let node = self.object(Object { class: PROC, oid: row.oid });
         self.take(node, source);
     }

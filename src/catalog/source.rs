@@ -5,7 +5,9 @@
 
 use super::extensions;
 use super::rows::FunctionRow;
-use crate::sql::{self, Facts, Meaning, PinSet, Settings, Use, Vocabulary, routine_facts};
+use crate::sql::{
+    self, Facts, LEAVING_STATE, Meaning, PinSet, Settings, Use, Vocabulary, routine_facts,
+};
 use std::cell::{Cell, RefCell};
 
 /// Finds the nodes of names.
@@ -97,7 +99,7 @@ pub(super) fn of_function(row: &FunctionRow<'_>, names: &dyn Lookup) -> Source {
         b"internal" => known(names.internal(row.source)),
         b"c" => known(opaque()),
         _ => Source {
-            meaning: opaque() | strings(row.source),
+            meaning: opaque() | strings(row.source) | shared_by_functions(row.source),
             computes_setting: true,
             ..Source::default()
         },
@@ -138,7 +140,7 @@ fn read(text: &[u8], is_routine: bool, names: &dyn Lookup) -> Source {
 
 impl Source {
     fn take(&mut self, facts: &Facts, text: &[u8]) {
-        let left = facts.pins.difference(PinSet::SEQUENCE | PinSet::SEED);
+        let left = facts.pins.difference(PinSet::SEQUENCE | PinSet::STATE);
         let sets = facts.settings != Settings::Unchanged || facts.reset_all || facts.discard_all;
         let touches =
             facts.taint || facts.executes || sets || !left.is_empty() || !facts.releases.is_empty();
@@ -146,7 +148,7 @@ impl Source {
             (touches, Meaning::TOUCHES),
             (facts.may_move_sequence, Meaning::MOVES_SEQUENCE),
             (facts.currval, Meaning::READS_SEQUENCE),
-            (facts.pins.contains(PinSet::SEED), Meaning::SEEDS),
+            (facts.pins.contains(PinSet::STATE), Meaning::LEAVES_STATE),
             (facts.local_settings, Meaning::SETS_LOCAL),
             (facts.ddl, Meaning::CHANGES_CATALOG),
         ] {
@@ -165,12 +167,20 @@ impl Source {
     }
 }
 
+/// PL/Perl, PL/Python and PL/Tcl give a session's functions a place for what they share.
+fn shared_by_functions(source: &[u8]) -> Meaning {
+    let has = |word: &[u8]| memchr::memmem::find(source, word).is_some();
+    let mut meaning = Meaning::empty();
+    meaning.set(Meaning::LEAVES_STATE, has(b"_SHARED") || has(b"GD") || has(b"SD"));
+    meaning
+}
+
 /// What a text in a text may do: only a name that stands in it can be told.
 fn strings(text: &[u8]) -> Meaning {
     let has = |word: &[u8]| memchr::memmem::find(text, word).is_some();
     let mut meaning = Meaning::empty();
     meaning.set(Meaning::READS_SEQUENCE, has(b"currval") || has(b"lastval"));
-    meaning.set(Meaning::SEEDS, has(b"setseed"));
+    meaning.set(Meaning::LEAVES_STATE, LEAVING_STATE.iter().any(|name| has(name)));
     meaning
 }
 

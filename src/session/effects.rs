@@ -19,8 +19,8 @@ bitflags::bitflags! {
         const UNKNOWN_SETTINGS = 1 << 3;
         /// Load a library, which no query can ask for.
         const LOADS = 1 << 4;
-        /// Set the state of `random()`, which no query can ask for.
-        const SEEDS = 1 << 5;
+        /// Leave state that nobody can ask for.
+        const LEAVES_STATE = 1 << 5;
         /// Leave something that ties the session to its server.
         const TIES = 1 << 6;
         /// Mention prepared statements.
@@ -56,7 +56,7 @@ bitflags::bitflags! {
         /// Change what names mean.
         const REDEFINES = Self::DEFINES.bits() | Self::MAY_DEFINE.bits();
         /// The server stays with the session, whatever it answers.
-        const KEEPS_SERVER = Self::LOADS.bits() | Self::SEEDS.bits();
+        const KEEPS_SERVER = Self::LOADS.bits() | Self::LEAVES_STATE.bits();
         /// A text that was not read.
         const UNSEEN = Self::CHECKED.bits() & !Self::RESETS.bits() | Self::RULES.bits() | Self::SETS.bits()
             | Self::WRITES.bits() | Self::COMMITS.bits() | Self::MOVES_SEQUENCES.bits()
@@ -104,7 +104,7 @@ pub(super) fn effects_of(
     // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
     let computes = facts.computes_setting && outline.sets && !facts.runs_text;
     effects.set(Effects::COMPUTES_SETTING, computes);
-    if outline.is_alone && !facts.pins.contains(PinSet::SEQUENCE) && !facts.currval {
+    if outline.is_alone {
         // Nothing of ours may stand in front of it in its batch.
         effects -= Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES;
     }
@@ -151,7 +151,7 @@ fn of_settings(facts: &sql::Facts, custom: &mut dyn FnMut(&str) -> bool) -> Effe
 fn of_objects(facts: &sql::Facts) -> Effects {
     let mut effects = Effects::empty();
     // Prepared statements are the session's wherever it runs, and sequences are followed.
-    let followed = PinSet::SEQUENCE | PinSet::SEED | PinSet::PREPARED;
+    let followed = PinSet::SEQUENCE | PinSet::STATE | PinSet::PREPARED;
     let left = facts.pins.difference(followed | PinSet::LOAD);
     let releases = facts.releases.difference(PinSet::PREPARED | PinSet::SEQUENCE);
     if !left.is_empty() || !releases.is_empty() || facts.taint {
@@ -161,7 +161,7 @@ fn of_objects(facts: &sql::Facts) -> Effects {
         effects |= Effects::TIES;
     }
     effects.set(Effects::LOADS, facts.pins.intersects(PinSet::LOAD));
-    effects.set(Effects::SEEDS, facts.pins.intersects(PinSet::SEED));
+    effects.set(Effects::LEAVES_STATE, facts.pins.intersects(PinSet::STATE));
     effects.set(Effects::READS_SEQUENCES, facts.currval);
     effects.set(Effects::FORGETS_SEQUENCES, facts.releases.contains(PinSet::SEQUENCE));
     effects.set(Effects::MOVES_SEQUENCES, facts.may_move_sequence);
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(checked("UNLISTEN a"), Effects::OBJECTS);
         assert_eq!(checked("DO $$BEGIN END$$"), unknown);
         assert!(effects("LOAD 'x'").contains(Effects::LOADS | Effects::TIES));
-        assert!(effects("SELECT setseed(0.5)").contains(Effects::SEEDS));
+        assert!(effects("SELECT setseed(0.5)").contains(Effects::LEAVES_STATE));
     }
 
     #[test]

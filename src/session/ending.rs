@@ -78,7 +78,7 @@ struct Left<'a> {
     is_asked: bool,
     /// It waits for the rest of a message that nobody is going to send.
     is_mid_message: bool,
-    seeds: bool,
+    leaves_state: bool,
     /// The session may have left something that the next one must not find.
     has_left: bool,
     mode: Mode,
@@ -99,8 +99,8 @@ impl Left<'_> {
         if self.is_mid_message {
             return Release::Close("client disconnect before everything was sent to the server");
         }
-        if self.seeds {
-            return Release::Close("random() was seeded");
+        if self.leaves_state {
+            return Release::Close("its session left state that cannot be undone");
         }
         let reset = match self.mode {
             Mode::Session => self.reset_query,
@@ -162,7 +162,7 @@ impl Client {
             is_asked: bound.gate.as_ref().is_some_and(Gate::is_ours),
             is_mid_message: self.pipe.is_broken
                 || (self.pipe.passing > 0 && self.pipe.pass == Passing::Forward),
-            seeds: bound.effects.contains(Effects::SEEDS),
+            leaves_state: bound.effects.intersects(Effects::KEEPS_SERVER),
             has_left: checked || is_pinned || bound.gate.is_some(),
             mode: options.mode,
             reset_query: options.server_reset_query.as_deref(),
@@ -249,7 +249,7 @@ mod tests {
             has_sent_fatal: false,
             is_asked: false,
             is_mid_message: false,
-            seeds: false,
+            leaves_state: false,
             has_left: false,
             mode: Mode::Transaction,
             reset_query: Some("RESET ALL"),
@@ -265,7 +265,7 @@ mod tests {
             Left { has_sent_fatal: true, ..left },
             Left { is_asked: true, ..left },
             Left { is_mid_message: true, ..left },
-            Left { seeds: true, ..left },
+            Left { leaves_state: true, ..left },
         ] {
             assert!(matches!(closed.release(), Release::Close(_)), "{closed:?}");
         }

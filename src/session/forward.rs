@@ -158,7 +158,7 @@ impl Client {
         self.record_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
         Self::set_lasting_if_writing(bound, effects);
-        bound.effects |= effects & Effects::REDEFINES;
+        bound.effects |= effects & (Effects::REDEFINES | Effects::KEEPS_SERVER);
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);
@@ -275,8 +275,8 @@ impl Client {
         if self.options.state_policy != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {
                 bound.pin = Some(Pin::Library);
-            } else if effects.contains(Effects::SEEDS) {
-                bound.pin = Some(Pin::Seed);
+            } else if effects.contains(Effects::LEAVES_STATE) {
+                bound.pin = Some(Pin::State);
             }
         }
     }

@@ -137,7 +137,8 @@ impl Client {
 
     fn check_query(&self, bound: &mut Bound) -> Vec<Vec<u8>> {
         let is_opaque = bound.effects.contains(Effects::UNKNOWN_SETTINGS);
-        let has_own_seed = bound.pin == Some(Pin::Seed) || bound.effects.contains(Effects::SEEDS);
+        let has_own_seed =
+            bound.pin == Some(Pin::State) || bound.effects.contains(Effects::LEAVES_STATE);
         let snapshot = self.route.catalog.snapshot().filter(|_| is_opaque);
         let others = snapshot.as_ref().map_or(&[][..], |snapshot| snapshot.custom_settings());
         let baseline = bound.lease.server().baseline.settings();
@@ -213,7 +214,7 @@ impl Client {
         let may_pin = self.options.state_policy != StatePolicy::Ignore;
         let for_good = match effects {
             effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
-            effects if effects.contains(Effects::SEEDS) => Some(Pin::Seed),
+            effects if effects.contains(Effects::LEAVES_STATE) => Some(Pin::State),
             effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
             _ => bound.pin.filter(|pin| matches!(pin, Pin::Sequence | Pin::CustomSetting)),
         };

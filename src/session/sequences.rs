@@ -3,7 +3,7 @@
 //! PostgreSQL remembers it by connection. A server remembers for whom it does, and forgets (DISCARD
 //! SEQUENCES) what was another's before a session asks. Then the session's own values are gone as well,
 //! and PostgreSQL says so (55000): from then on the session keeps a server on which it has moved a
-//! sequence.
+//! sequence. A session that asks only in the transaction that has moved it needs none of this.
 
 use super::bound::Bound;
 use super::client::Client;
@@ -41,14 +41,16 @@ impl Client {
     fn follow(&mut self, bound: &mut Bound, effects: Effects, pieces: &mut Pieces<'_>) {
         let reads = effects.contains(Effects::READS_SEQUENCES);
         let moves = effects.contains(Effects::MOVES_SEQUENCES);
-        self.state.sequences.is_kept |= reads;
+        // What the same transaction has moved is on this server anyway.
+        let has_moved = moves || bound.effects.contains(Effects::MOVES_SEQUENCES);
+        self.state.sequences.is_kept |= reads && !has_moved;
         let is_kept = self.state.sequences.is_kept;
         let must_be_own = reads || is_kept || self.route.sequences.must_be_exact();
         self.route.sequences.count(reads, moves);
         let server = bound.lease.server();
         let failed = server.replies.status() == wire::FAILED;
         let are_own = server.sequences.are_of(self.state.sequences.used);
-        if !are_own && must_be_own && !failed {
+        if !are_own && must_be_own && !failed && (reads || moves) {
             self.forget_sequences(bound, pieces);
         }
         if effects.contains(Effects::FORGETS_SEQUENCES) {

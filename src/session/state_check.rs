@@ -17,9 +17,10 @@ pub(super) enum Pin {
     Listen,
     /// A prepared statement under a name that was not understood.
     PreparedStatement,
-    /// A loaded library, or the state of `random()`.
+    /// A loaded library.
     Library,
-    Seed,
+    /// What nobody can ask for: the state of `random()`, a backup, a replication origin, ….
+    State,
     /// A custom setting whose name was computed.
     CustomSetting,
     /// It reads what `nextval` gave it, and has moved a sequence.
@@ -38,7 +39,7 @@ impl Pin {
             Self::Listen => "listen",
             Self::PreparedStatement => "prepared statement",
             Self::Library => "loaded library",
-            Self::Seed => "seed of random()",
+            Self::State => "state that cannot be asked for",
             Self::CustomSetting => "custom setting",
             Self::Sequence => "sequence",
             Self::LongStatement => "long statement",

@@ -33,11 +33,28 @@ pub(super) fn is_judged(name: &[u8]) -> bool {
         )
     };
     is_harmless_builtin(name)
-        || matches!(
-            name,
-            b"set_config" | b"nextval" | b"setval" | b"currval" | b"lastval" | b"setseed"
-        )
+        || matches!(name, b"set_config" | b"nextval" | b"setval" | b"currval" | b"lastval")
+        || leaves_state(name)
         || lock()
+}
+
+/// Functions that leave something in the session that nobody can ask for or undo.
+pub const LEAVING_STATE: [&[u8]; 10] = [
+    b"setseed",
+    b"pg_backup_start",
+    b"pg_start_backup",
+    b"pg_replication_origin_session_setup",
+    b"pg_create_physical_replication_slot",
+    b"pg_create_logical_replication_slot",
+    b"pg_copy_physical_replication_slot",
+    b"pg_copy_logical_replication_slot",
+    b"dblink_connect",
+    b"dblink_connect_u",
+];
+
+/// Whether a function leaves something in the session that nobody can ask for.
+pub fn leaves_state(name: &[u8]) -> bool {
+    LEAVING_STATE.contains(&name)
 }
 
 /// What may precede a parenthesis without being a call: PostgreSQL's reserved words and those
@@ -233,7 +250,11 @@ impl Scan<'_> {
             b"set_config" => self.config_call(),
             b"nextval" | b"setval" => self.pin(PinSet::SEQUENCE),
             b"currval" | b"lastval" => self.facts.currval = true,
-            b"setseed" => self.pin(PinSet::SEED),
+            b"setseed" => self.pin(PinSet::STATE),
+            name if leaves_state(name) => {
+                self.pin(PinSet::STATE);
+                self.unknown_call();
+            }
             b"pg_advisory_lock"
             | b"pg_advisory_lock_shared"
             | b"pg_try_advisory_lock"

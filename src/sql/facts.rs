@@ -42,8 +42,8 @@ bitflags::bitflags! {
         /// What `currval` and `lastval` read, set by `nextval` and `setval`. An INSERT that takes
         /// its default from a sequence sets it too, and the text does not show it.
         const SEQUENCE = 1 << 6;
-        /// The state of `random()`, set by `setseed`.
-        const SEED = 1 << 7;
+        /// State that nobody can ask for: that of `random()`, a backup, a replication origin, ….
+        const STATE = 1 << 7;
     }
 }
 

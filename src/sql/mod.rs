@@ -56,4 +56,4 @@ pub use setting_names::custom_setting_name;
 pub use skeleton::{Skeleton, skeleton};
 pub use vocabulary::{EveryName, Meaning, NoVocabulary, Use, Vocabulary};
 
-pub use calls::is_harmless_builtin;
+pub use calls::{LEAVING_STATE, is_harmless_builtin, leaves_state};

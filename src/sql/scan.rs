@@ -255,8 +255,8 @@ impl<'a> Scan<'a> {
         facts.currval |= meaning.contains(Meaning::READS_SEQUENCE);
         facts.local_settings |= meaning.contains(Meaning::SETS_LOCAL);
         facts.ddl |= meaning.contains(Meaning::CHANGES_CATALOG);
-        if meaning.contains(Meaning::SEEDS) {
-            facts.pins |= PinSet::SEED;
+        if meaning.contains(Meaning::LEAVES_STATE) {
+            facts.pins |= PinSet::STATE;
         }
         facts.may_move_sequence |= facts.pins.contains(PinSet::SEQUENCE)
             || meaning.contains(Meaning::MOVES_SEQUENCE)
@@ -312,7 +312,7 @@ impl<'a> Scan<'a> {
             // Ends with the transaction, however it is set.
             "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => return,
             // Not a value: it sets the state of random().
-            "seed" => return self.pin(PinSet::SEED),
+            "seed" => return self.pin(PinSet::STATE),
             other => other,
         };
         self.facts.change(name);

@@ -15,8 +15,8 @@ bitflags::bitflags! {
         const MOVES_SEQUENCE_ON_WRITE = 1 << 2;
         /// It may read `currval` or `lastval`.
         const READS_SEQUENCE = 1 << 3;
-        /// It may call `setseed`.
-        const SEEDS = 1 << 4;
+        /// It may leave state that nobody can ask for, as `setseed` does.
+        const LEAVES_STATE = 1 << 4;
         /// It may set something until the end of the transaction.
         const SETS_LOCAL = 1 << 5;
         /// Its source has a statement that changes the catalog.

@@ -26,7 +26,7 @@ impl Vocabulary for Known {
             b"serial_table" => Meaning::MOVES_SEQUENCE_ON_WRITE,
             b"next_number" => Meaning::MOVES_SEQUENCE,
             b"last_number" => Meaning::READS_SEQUENCE,
-            b"seeder" => Meaning::SEEDS,
+            b"seeder" => Meaning::LEAVES_STATE,
             b"local_setter" => Meaning::SETS_LOCAL,
             b"maker" => Meaning::CHANGES_CATALOG,
             name if !name.is_ascii() => Meaning::TOUCHES,
@@ -146,7 +146,7 @@ fn what_moves_a_sequence() {
     assert!(!unknown("SELECT 1").may_move_sequence);
     assert!(unknown("SELECT f()").may_move_sequence);
     assert!(known("SELECT last_number()").currval);
-    assert!(known("SELECT seeder()").pins.contains(PinSet::SEED));
+    assert!(known("SELECT seeder()").pins.contains(PinSet::STATE));
 }
 
 #[test]
