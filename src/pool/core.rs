@@ -257,7 +257,8 @@ impl<S, F> Core<S, F> {
             self.release(id, at.now);
             return Placed::Close(server, reason);
         }
-        let record = self.pools.at_mut(pool);
+        let record = self.pools.at(pool);
+        let is_vacated = at.now < record.no_spare_before;
         if record.counts.waiting > 0
             && record.phase == Phase::Serving
             && let Some(waiter) = self.next_waiter(pool, at.worker)
@@ -265,6 +266,10 @@ impl<S, F> Core<S, F> {
             self.leave_line(waiter);
             self.grant(id, server, waiter);
             return Placed::Handed;
+        }
+        if is_vacated {
+            self.release(id, at.now);
+            return Placed::Close(server, CloseReason::Vacated);
         }
         self.push_idle(id, server);
         self.offer_to_shares(pool, at.now);

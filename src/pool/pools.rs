@@ -175,7 +175,8 @@ impl Pools {
     }
 
     /// Closes the idle servers of every pool that are connected to this database, on this node or, if
-    /// none is given, on any; for a few seconds none is opened that no client waits for. To be called
+    /// none is given, on any; for a few seconds none becomes idle, and none is opened that no client waits
+    /// for. To be called
     /// before a DROP DATABASE and the like: PostgreSQL then waits for a moment until they are gone. How
     /// many there were. Does not wait.
     pub fn close_idle_servers_of(&self, database: &str, node: Option<&NodeAddress>) -> usize {

@@ -168,5 +168,11 @@ async fn idle_servers_of_a_database_that_is_to_be_dropped_are_told_to_end() {
         }
     }
     assert_eq!(told, 2);
-    drop(busy);
+    busy.try_return().expect("it is at rest");
+    assert_eq!(stage.pools.pool_snapshot(stage.pool).expect("a pool").idle, 0, "it is told too");
+    tokio::time::advance(Duration::from_secs(7)).await;
+    let mut waiter = stage.wait();
+    stage.open().await;
+    served(&mut waiter).try_return().expect("it is at rest");
+    assert_eq!(stage.pools.pool_snapshot(stage.pool).expect("a pool").idle, 1, "it is over");
 }

@@ -19,12 +19,6 @@ use crate::backend::state::{Kind, Reply, kind_of};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable, Rules};
 use crate::wire::{self, HEADER_LEN, Header, client};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// PostgreSQL waits for others to leave a database for five seconds.
-const VACATING: u32 = 50;
-const VACATING_PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of a message.
 pub(super) enum Taken {
@@ -147,7 +141,8 @@ impl Client {
         let (run, effects) = self.inspect_passing(bound, header, body);
         if effects.contains(Effects::VACATES_DATABASE) {
             let view = client::read_parse(body).filter(|_| header.tag == client::PARSE);
-            self.vacate_databases(view.map_or(body, |view| view.sql));
+            let query = body.strip_suffix(&[0]).unwrap_or(body);
+            self.vacate_databases(view.map_or(query, |view| view.sql));
         }
         let target = body.first().copied().unwrap_or(0);
         if let Some(kind) = kind_of(header.tag, target) {
@@ -395,25 +390,15 @@ impl Client {
         bound.gate = Some(Gate::Answers);
     }
 
-    /// The text fails while anybody is connected to a database that it names: idle servers are closed.
+    /// The text fails while anybody is connected to a database that it names, and waits five seconds for
+    /// them to leave: servers that nobody uses are closed.
     pub(super) fn vacate_databases(&self, sql: &[u8]) {
         let Some(readable) = self.state.reading.read(sql) else { return };
         let address = &self.route.account.address;
         let names = sql::databases_vacated(&readable.text, readable.rules.are_conforming());
-        let pools = &self.worker.common.pools;
         for name in &names {
-            pools.close_idle_servers_of(name, Some(address));
+            self.worker.common.pools.close_idle_servers_of(name, Some(address));
         }
-        // PostgreSQL waits as long for others to leave; a server may come back meanwhile.
-        let (pools, address) = (Arc::clone(pools), address.clone());
-        tokio::task::spawn_local(async move {
-            for _ in 0..VACATING {
-                tokio::time::sleep(VACATING_PAUSE).await;
-                for name in &names {
-                    pools.close_idle_servers_of(name, Some(&address));
-                }
-            }
-        });
     }
 
     /// A batch has been sent whole. What is behind it may use defaults that are still to be restored.

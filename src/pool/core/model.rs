@@ -178,7 +178,8 @@ pub(super) struct Pool<F> {
     pub(super) last_used: Option<Tick>,
     /// What its servers are connected to, once that is said.
     pub(super) origin: Option<Arc<Origin>>,
-    /// No server is opened before this that nobody waits for.
+    /// No server is opened before this that nobody waits for, and none becomes idle: the database is to
+    /// have no connection.
     pub(super) no_spare_before: Tick,
     /// Leases that their clients keep.
     pub(super) pins: Pins,
