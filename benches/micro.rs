@@ -6,12 +6,14 @@
 #![expect(clippy::print_stdout, reason = "the names are what it has to say")]
 
 use howdah::backend::state::{Kind, Replies, Reply};
+use howdah::catalog::rows::{NameRow, Object, RELATION};
+use howdah::catalog::{Builder, Catalog};
 use howdah::metrics::Queries;
 use howdah::pool::core::{At, Checkout, Core, Kind as RequestKind, Placed, PoolOptions, Tick};
 use howdah::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId, WorkerId};
 use howdah::session::effects::Effects;
 use howdah::session::text_cache::{Text, TextCache};
-use howdah::sql::Rules;
+use howdah::sql::{Meaning, Rules};
 use howdah::{sql, wire};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -73,14 +75,24 @@ fn texts() -> TextCache {
     TextCache::new(&Arc::new(Queries::new(1, 100)), 0)
 }
 
+/// A database whose catalog has been read: the tables of the texts do nothing.
+fn catalog() -> Arc<Catalog> {
+    let mut builder = Builder::default();
+    for (oid, name) in [(20_000, &b"accounts"[..]), (20_001, b"customers")] {
+        let (object, meaning) = (Object { class: RELATION, oid }, Meaning::empty());
+        builder.name(&NameRow { object, name, meaning });
+    }
+    Catalog::with_snapshot("bench", builder.finish())
+}
+
 /// The same, and which statement it is, of a prepared statement's text that came before.
 fn same_text(count: u64) {
-    let mut texts = texts();
+    let (mut texts, catalog) = (texts(), catalog());
     for _ in 0..count {
         let text = Text {
             database: "bench",
             rules: Rules::STANDARD,
-            catalog: None,
+            catalog: Some(&catalog),
             sql: black_box(PREPARED),
         };
         assert!(
@@ -92,12 +104,12 @@ fn same_text(count: u64) {
 
 /// The same of a Query that came before with other values.
 fn same_skeleton(count: u64) {
-    let mut texts = texts();
+    let (mut texts, catalog) = (texts(), catalog());
     for _ in 0..count {
         let text = Text {
             database: "bench",
             rules: Rules::STANDARD,
-            catalog: None,
+            catalog: Some(&catalog),
             sql: black_box(CALLING),
         };
         let (effects, run) = texts.read(text, &mut |_| true);
