@@ -266,7 +266,7 @@ impl Statements {
                 }
                 Mention::Deallocate(name) => {
                     if let Some(named) = self.named.get(&name.bytes)
-                        && !link.server.prepared.has(named.statement.id)
+                        && link.server.prepared.find(named.statement.id).is_none()
                     {
                         link.stand_in_before_query(&named.statement);
                     }
