@@ -185,6 +185,16 @@ fn fill_pool(howdah: &Howdah, database: &str, count: usize) {
     holders.iter_mut().for_each(|wire| wire.run("COMMIT"));
 }
 
+/// Whether no thread of the process runs: a signal that stops it does so a moment later.
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Behind the name, which may hold anything.
+        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// The process stands still, so it hears of the deaths and of the query at the same moment.
 fn ask_after_idle_deaths(database: &str, setting: Option<&str>) {
     let howdah =
@@ -200,6 +210,7 @@ fn ask_after_idle_deaths(database: &str, setting: Option<&str>) {
         }
         let question = messages::query("SELECT 'answered'");
         howdah.signal(Signal::STOP);
+        eventually("every thread stands still", || stands_still(howdah.pid()));
         // What came first is often seen first.
         let asks_first = round % 2 == 0;
         if asks_first {

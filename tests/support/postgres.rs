@@ -59,6 +59,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("jit", "off"),
     ("timezone", "UTC"),
     ("log_timezone", "UTC"),
+    // An error of 64 MB is written here before its client gets it.
+    ("log_min_messages", "log"),
+    ("log_min_error_statement", "panic"),
     ("lc_messages", "C"),
 ];
 
