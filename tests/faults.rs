@@ -556,6 +556,51 @@ fn a_statement_that_is_not_dropped_after_all_is_still_itself_on_a_server_that_ne
     assert_eq!(first_value(&frames).as_deref(), Some("two"), "{}", lines(&frames));
 }
 
+#[test]
+fn rows_that_a_server_knows_of_an_older_table_are_asked_for_again() {
+    let settings = settings("older_table", "transaction").set("pool.default_pool_size", 2);
+    let howdah = Howdah::start(&settings);
+    let (mut first, mut second) = (client(&howdah, "older_table"), client(&howdah, "older_table"));
+    let mut wire = client(&howdah, "older_table");
+    let describe = [
+        messages::parse("s", "SELECT * FROM t", &[]),
+        messages::describe(b'S', "s"),
+        messages::sync(),
+    ]
+    .concat();
+    let bind = messages::bind(&Bind { statement: "s".to_owned(), ..Bind::default() });
+    let run = [bind, messages::execute("", 0), messages::sync()].concat();
+    let mut admin = Postgres::shared().admin("older_table");
+    admin.run(&format!("CREATE TABLE t (a text, b text); ALTER TABLE t OWNER TO {RIDER}"));
+    // One of the servers learns of this table's rows, for a client that is told of them and asks again.
+    let mut before = client(&howdah, "older_table");
+    second.run("BEGIN");
+    before.send(&describe);
+    before.until(b'Z');
+    second.run("COMMIT");
+    first.run("BEGIN");
+    before.send(&run);
+    before.until(b'Z');
+    first.run("COMMIT");
+    before.disconnect();
+    admin.run(&format!("DROP TABLE t; CREATE TABLE t (a int); ALTER TABLE t OWNER TO {RIDER}"));
+    admin.run("INSERT INTO t VALUES (7)");
+    // Told by the one server, run on the other, whichever of them knows the older table.
+    for (round, name) in ["one", "two"].into_iter().enumerate() {
+        let (holder, other) =
+            if round == 0 { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        holder.run("BEGIN");
+        wire.send(&[messages::close(b'S', "s"), describe.clone()].concat());
+        wire.until(b'Z');
+        other.run("BEGIN");
+        holder.run("COMMIT");
+        wire.send(&run);
+        let frames = wire.until(b'Z');
+        other.run("COMMIT");
+        assert_eq!(first_value(&frames).as_deref(), Some("7"), "{name}: {}", lines(&frames));
+    }
+}
+
 /// What no question finds stays with the client that made it, and goes with it.
 #[test]
 fn backups_origins_temporary_slots_and_connections_of_dblink_are_nobody_elses() {

@@ -95,6 +95,8 @@ pub(super) struct Statements {
     /// The statement that the unnamed portal runs, if its client has not been told yet what its
     /// rows look like.
     bound: Option<u64>,
+    /// The statement whose rows a server has just been asked about, for the message that comes next.
+    asked: Option<u64>,
     /// Portals whose texts mention prepared statements.
     portals: Vec<(Box<[u8]>, Arc<Original>)>,
 }
@@ -122,6 +124,7 @@ impl Statements {
             spare: Vec::new(),
             unacknowledged: 0,
             bound: None,
+            asked: None,
             portals: Vec::new(),
         }
     }
@@ -346,7 +349,7 @@ impl Statements {
             link.sent(Kind::Bind, Reply::Forward, None);
             return Outcome::Sent(Effects::empty());
         };
-        match offer(link, named) {
+        match offer(link, named, &mut self.asked) {
             Offer::Asked => Outcome::AskedFirst,
             Offer::Changed => {
                 link.refuse(changed_result());
@@ -393,7 +396,7 @@ impl Statements {
             link.sent(Kind::DescribeStatement, Reply::Forward, None);
             return Outcome::Sent(Effects::empty());
         };
-        match offer(link, named) {
+        match offer(link, named, &mut self.asked) {
             Offer::Asked => return Outcome::AskedFirst,
             Offer::Changed => {
                 link.refuse(changed_result());
@@ -481,11 +484,18 @@ enum Offer {
     Changed,
 }
 
-fn offer(link: &mut Link<'_>, named: &Named) -> Offer {
+fn offer(link: &mut Link<'_>, named: &Named, asked: &mut Option<u64>) -> Offer {
     let statement = &named.statement;
     let known = link.server.prepared.find(statement.id).map(|known| known.shape);
-    match (known, named.told) {
-        (Some(Some(shape)), Some(told)) if shape != told => Offer::Changed,
+    let was_asked = asked.take() == Some(statement.id);
+    let offer = match (known, named.told) {
+        (Some(Some(shape)), Some(told)) if shape != told && was_asked => Offer::Changed,
+        (Some(Some(shape)), Some(told)) if shape != told => {
+            // The server may have learned this before the table became what it is.
+            link.prepare(statement);
+            link.ask_shape(statement);
+            Offer::Asked
+        }
         (Some(Some(_)), Some(_)) | (Some(_), None) => Offer::Known,
         (Some(None), Some(_)) => {
             link.ask_shape(statement);
@@ -500,5 +510,7 @@ fn offer(link: &mut Link<'_>, named: &Named) -> Offer {
             link.ask_shape(statement);
             Offer::Asked
         }
-    }
+    };
+    *asked = matches!(offer, Offer::Asked).then_some(statement.id);
+    offer
 }
