@@ -1,6 +1,6 @@
 //! What is counted in the registry: all names, labels and helps.
 
-use metrics::{counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, counter, describe_counter, describe_histogram, histogram};
 use std::time::Duration;
 
 const FAULTS: &str = "howdah_faults_total";
@@ -48,9 +48,10 @@ pub fn fault(sqlstate: &'static str) {
     counter!(FAULTS, "sqlstate" => sqlstate).increment(1);
 }
 
-/// A server is asked what a transaction has left of the session.
-pub fn check() {
-    counter!(CHECKS).increment(1);
+/// The counter of questions to a server what a transaction has left of the session: to be kept by whoever
+/// asks often.
+pub fn checks() -> Counter {
+    counter!(CHECKS)
 }
 
 /// A cancel request came to this end.

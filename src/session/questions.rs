@@ -16,7 +16,6 @@ use super::run::{Phase, Session};
 use super::state_check::{self, Pin, Unknown};
 use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply};
-use crate::metrics::counted;
 use crate::wire::{self, client, server};
 use std::sync::Arc;
 use std::task::Context;
@@ -131,7 +130,7 @@ impl Client {
             return;
         }
         let sql = self.check_query(bound);
-        counted::check();
+        self.worker.checks.increment(1);
         self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
     }
 

@@ -6,9 +6,11 @@
 use super::client_handle::{ClientHandle, NEVER, Order};
 use super::common::Common;
 use super::text_cache::TextCache;
+use crate::metrics::counted;
 use crate::net::{Resolver, SCRATCH, TcpOptions};
 use crate::pool::WorkerId;
 use crate::pool::core::Tick;
+use metrics::Counter;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Worker {
     pub resolver: Resolver,
     /// Socket options of connections to servers.
     pub tcp: TcpOptions,
+    /// Questions to servers what a transaction has left of the session.
+    pub(super) checks: Counter,
     handles: RefCell<Slab<Arc<ClientHandle>>>,
     coarse: Cell<Tick>,
     /// No alarm is due before: thousands of silent clients are not looked at twenty times a second.
@@ -50,6 +54,7 @@ impl Worker {
             common,
             resolver: reach.0,
             tcp: reach.1,
+            checks: counted::checks(),
             handles: RefCell::default(),
             coarse,
             next_alarm: Cell::new(NEVER),

@@ -40,6 +40,9 @@ struct Owed {
     may_differ: bool,
     /// Howdah has asked what was changed.
     probed: bool,
+    /// A text of the owner has passed that may have moved a sequence: an owner that asks what it has
+    /// drawn may keep the server.
+    may_be_kept: bool,
     /// It has been entered who must be told of its end.
     judged: bool,
 }
@@ -56,8 +59,11 @@ impl Owed {
             Text::Probe => self.probed = true,
             // What the session has reset is restored.
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
-            Text::Alignment(_) | Text::Own => self.may_differ = false,
+            Text::Alignment(_) | Text::Own => {
+                (self.may_differ, self.may_be_kept) = (false, false);
+            }
             Text::Client { harmless } => {
+                self.may_be_kept |= !harmless;
                 let known = std::mem::take(&mut self.probed);
                 self.may_differ = self.may_differ && !known || !harmless;
             }
@@ -343,6 +349,8 @@ impl Front<'_> {
         let owed = lock(&self.link.owed);
         if owed.ended && !owed.judged && owed.may_differ {
             self.shared.losses.enter(owed.owner, false, String::new());
+        } else if owed.ended && !owed.judged && owed.may_be_kept {
+            self.shared.losses.enter_kept(owed.owner);
         }
     }
 }

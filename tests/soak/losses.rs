@@ -97,6 +97,8 @@ impl Text {
 struct Loss {
     name: Option<Name>,
     must: bool,
+    /// Only a session that asks what it has drawn from a sequence has lost it.
+    is_kept: bool,
     story: String,
 }
 
@@ -116,7 +118,14 @@ pub(crate) struct Losses(Mutex<Books>, Condvar);
 impl Losses {
     /// The session of this name must be told, or may be told, that its server has ended.
     pub(crate) fn enter(&self, name: Option<Name>, must: bool, story: String) {
-        lock(&self.0).losses.push(Loss { name, must, story });
+        lock(&self.0).losses.push(Loss { name, must, is_kept: false, story });
+        self.1.notify_all();
+    }
+
+    /// The session of this name may be told if it asks what it has drawn from a sequence.
+    pub(crate) fn enter_kept(&self, name: Option<Name>) {
+        let loss = Loss { name, must: false, is_kept: true, story: String::new() };
+        lock(&self.0).losses.push(loss);
         self.1.notify_all();
     }
 
@@ -133,8 +142,12 @@ impl Losses {
 
     /// A session was told that its server has ended. Whether there is a reason; waits for the
     /// relay, which may come to know of it later than the client.
-    pub(crate) fn claim(&self, session: Session) -> bool {
-        let has = |loss: &Loss| loss.name.is_some_and(|name| session.has(name));
+    /// `asks_sequences`: the session asks what it has drawn.
+    pub(crate) fn claim(&self, session: Session, asks_sequences: bool) -> bool {
+        let has = |loss: &Loss| {
+            let is_own = loss.name.is_some_and(|name| session.has(name));
+            is_own && (asks_sequences || !loss.is_kept)
+        };
         let none = |books: &mut Books| !books.losses.iter().any(has);
         let mut books = lock(&self.0);
         self.1.wait_while_for(&mut books, none, ANSWER_WITHIN);

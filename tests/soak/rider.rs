@@ -233,10 +233,8 @@ impl<'a> Rider<'a> {
             return Trouble::Unlucky;
         }
         if fatal && matches!(code.as_str(), "57P01" | "08006") {
-            if self.model.asks_sequences {
-                // Behind the next text that may move a sequence it keeps its server.
-                self.run.evil.losses().forget(self.session());
-            } else if !self.run.evil.losses().claim(self.session()) {
+            let asks_sequences = self.model.asks_sequences;
+            if !self.run.evil.losses().claim(self.session(), asks_sequences) {
                 let books = self.run.evil.losses().standing();
                 return self
                     .wrong(&format!("lost nothing, but was told {}\n{books}", frame.line()));
