@@ -601,6 +601,35 @@ fn rows_that_a_server_knows_of_an_older_table_are_asked_for_again() {
     }
 }
 
+/// Only another client's use of that server makes a session forget what `nextval` gave it.
+#[test]
+fn a_session_finds_what_nextval_gave_it_on_whichever_server_that_was() {
+    let settings = settings("own_sequence", "transaction").set("pool.default_pool_size", 2);
+    let howdah = Howdah::start(&settings);
+    Postgres::shared()
+        .admin("own_sequence")
+        .run(&format!("CREATE SEQUENCE q; ALTER SEQUENCE q OWNER TO {RIDER}"));
+    let (mut holder, mut wire) = (client(&howdah, "own_sequence"), client(&howdah, "own_sequence"));
+    let known = [messages::parse("known", "SELECT lastval()", &[]), messages::sync()].concat();
+    wire.send(&known);
+    wire.until(b'Z');
+    let bind = messages::bind(&Bind { statement: "known".to_owned(), ..Bind::default() });
+    holder.run("BEGIN");
+    wire.run("SELECT nextval('q')");
+    holder.run("COMMIT");
+    for asks in [
+        messages::query("SELECT lastval()"),
+        batch("", "SELECT currval('q')"),
+        [bind, messages::execute("", 0), messages::sync()].concat(),
+    ] {
+        // The other server is the one that was used last, which is taken first.
+        holder.run("SELECT 1");
+        wire.send(&asks);
+        let frames = wire.until(b'Z');
+        assert_eq!(first_value(&frames).as_deref(), Some("1"), "{}", lines(&frames));
+    }
+}
+
 /// What no question finds stays with the client that made it, and goes with it.
 #[test]
 fn backups_origins_temporary_slots_and_connections_of_dblink_are_nobody_elses() {

@@ -220,8 +220,13 @@ async fn granted(mut waiter: Waiter, catalog: &Catalog) -> Result<Lease, Failure
 /// A server of the pool, ready to be asked.
 async fn lease(pooler: &Rc<Pooler>, pool: PoolId, catalog: &Catalog) -> Result<Lease, Failure> {
     let pools = &pooler.common.pools;
-    let line =
-        Line { pool, worker: WorkerId(pooler.workers.count()), is_login: false, place: None };
+    let line = Line {
+        pool,
+        worker: WorkerId(pooler.workers.count()),
+        is_login: false,
+        place: None,
+        preferred: None,
+    };
     let outcome = poll_fn(|cx| Poll::Ready(pools.checkout(line, None, cx))).await;
     let mut lease = match outcome {
         Outcome::Leased(lease) => lease,

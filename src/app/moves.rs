@@ -98,7 +98,7 @@ mod tests {
         let pools = Arc::new(Pools::new(1, 7));
         let key = PoolKey { database: DatabaseId(1), node: NodeId(0), user: UserId(1) };
         let pool = pools.add(key, &PoolOptions::default());
-        let line = Line { pool, worker: HERE, is_login: false, place: None };
+        let line = Line { pool, worker: HERE, is_login: false, place: None, preferred: None };
         let mut cx = Context::from_waker(Waker::noop());
         let Outcome::Waiting(mut waiter) = pools.checkout(line, None, &cx) else {
             panic!("there is no server yet")

@@ -119,8 +119,8 @@ impl<S, F> Core<S, F> {
         mem::take(&mut self.effects)
     }
 
-    /// Asks for a server. An idle one of the same worker comes first, then another worker's; the
-    /// one used last is taken, so that those not needed grow old. Clients do not overtake: a client
+    /// Asks for a server. The preferred one comes first, then an idle one of the same worker, then
+    /// another worker's; the one used last is taken, so that those not needed grow old. Clients do not overtake: a client
     /// that finds others waiting joins the line. A client that asks again because its server was
     /// dead keeps its place.
     pub fn checkout(
@@ -142,7 +142,7 @@ impl<S, F> Core<S, F> {
         match (record.phase, request.kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
-                if let Some(ready) = self.take_idle(pool.0.index, at, place) {
+                if let Some(ready) = self.take_idle(pool.0.index, request.preferred, at, place) {
                     return Checkout::Ready(ready);
                 }
             }
@@ -344,18 +344,32 @@ impl<S, F> Core<S, F> {
             .fold(own, u32::max)
     }
 
-    fn take_idle(&mut self, pool: u32, at: At, place: Place) -> Option<Ready<S>> {
-        let (slot, server) = self.idle_for(pool, at.worker)?;
+    fn take_idle(
+        &mut self,
+        pool: u32,
+        preferred: Option<SlotId>,
+        at: At,
+        place: Place,
+    ) -> Option<Ready<S>> {
+        if self.pools.at(pool).counts.idle == 0 {
+            return None;
+        }
+        let (slot, server) = match preferred.filter(|&slot| self.is_idle_in(slot, pool)) {
+            Some(slot) => (slot, self.pop_idle(slot.0.index)?),
+            None => self.idle_for(pool, at.worker)?,
+        };
         Some(self.lease(slot, server, at, place))
+    }
+
+    fn is_idle_in(&self, slot: SlotId, pool: u32) -> bool {
+        let slot = self.slots.get(slot.0);
+        slot.is_some_and(|slot| slot.pool == pool && matches!(slot.state, State::Idle(_)))
     }
 
     /// The idle server this worker should use: its own used last, else one of the worker that has
     /// most. It is counted in no state afterwards.
     fn idle_for(&mut self, pool: u32, worker: WorkerId) -> Option<(SlotId, S)> {
         let record = self.pools.at_mut(pool);
-        if record.counts.idle == 0 {
-            return None;
-        }
         let index = match record.line(worker).idle.last() {
             Some(index) => index,
             None => record.lines.iter().max_by_key(|line| line.idle.len())?.idle.last()?,

@@ -43,6 +43,8 @@ pub struct Line {
     /// The place of a client whose server turned out to be dead before it was of use: it keeps the
     /// place, and the time that it has waited. See [`Lease::place`].
     pub place: Option<Place>,
+    /// The server that is to be taken if it is idle. See [`Lease::slot`].
+    pub preferred: Option<SlotId>,
 }
 
 /// Why there will be no server.
@@ -140,6 +142,11 @@ impl Lease {
     /// How long the server had been idle when it was leased.
     pub fn idle(&self) -> Duration {
         self.idle
+    }
+
+    /// The server's name in its pool, which no other server will have.
+    pub fn slot(&self) -> SlotId {
+        self.slot
     }
 
     /// When it was leased.
@@ -285,7 +292,8 @@ impl Pools {
     ) -> Outcome {
         let at = At { worker: line.worker, now: self.now() };
         let kind = if extras.is_some() { Kind::Dedicated } else { Kind::Shared };
-        let request = Request { kind, is_login: line.is_login, place: line.place };
+        let request =
+            Request { kind, is_login: line.is_login, place: line.place, preferred: line.preferred };
         let ask = |core: &mut ServerCore| core.checkout(line.pool, request, at, cx.waker());
         let answer = match extras {
             None => self.with(ask),

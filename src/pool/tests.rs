@@ -44,7 +44,7 @@ impl Stage {
     }
 
     fn ask(&self, place: Option<Place>) -> Outcome {
-        let line = Line { pool: self.pool, worker: HERE, is_login: false, place };
+        let line = Line { pool: self.pool, worker: HERE, is_login: false, place, preferred: None };
         self.pools.checkout(line, None, &no_waker())
     }
 

@@ -38,24 +38,26 @@ fn no_transactions() -> Fault {
 }
 
 impl Session {
-    /// The line in which the session stands for its next server: the one place where that is chosen.
-    fn choose_line(&mut self) -> Line {
+    /// The line in which the session stands for a server that takes what is in front of `data`: the
+    /// one place where that is chosen.
+    fn choose_line(&mut self, data: &[u8]) -> Line {
         Line {
             pool: self.client.route.pool,
             worker: self.client.worker.id,
             is_login: self.client.is_logging_in && !self.client.came_first,
             place: self.client.place.take(),
+            preferred: self.client.server_of_sequences(data),
         }
     }
 
-    /// Takes a server, or a place in line for one.
-    pub(super) fn acquire(&mut self, cx: &mut Context<'_>) -> Flow {
+    /// Takes a server for what is in front of `data`, or a place in line for one.
+    pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
         let client = &mut self.client;
         if !client.route.is_current(client.options_version) {
             (client.options, client.options_version) = client.route.options();
         }
         loop {
-            let line = self.choose_line();
+            let line = self.choose_line(data);
             let client = &mut self.client;
             let pools = &client.worker.common.pools;
             match pools.checkout(line, client.extras.as_ref(), cx) {
@@ -90,7 +92,7 @@ impl Session {
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
-                    self.acquire(cx)?;
+                    self.acquire(cx, &[])?;
                 }
                 Ok(())
             }
@@ -158,7 +160,7 @@ impl Session {
                     // A test that fails on every server says nothing about them.
                     return Err(Stop::End(End::fault(lost())));
                 }
-                return self.acquire(cx);
+                return self.acquire(cx, &[]);
             }
             Leave::NotAligned(error) => return self.alignment_failed(cx, bound, &error),
             Leave::Cancelled => {
@@ -204,7 +206,7 @@ impl Session {
             Verdict::TryAnother => {
                 self.client.place = Some(bound.lease.place());
                 drop(bound);
-                self.acquire(cx)
+                self.acquire(cx, &[])
             }
             Verdict::GoOn => {
                 self.client.set_idle_clock();

@@ -16,7 +16,7 @@ use crate::backend::settings::Settings;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
-use crate::pool::{Extras, Place};
+use crate::pool::{Extras, Place, SlotId};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub(super) struct SequenceState {
     pub(super) is_kept: bool,
     /// The number of its last use of sequences, on one server; 0 for none.
     pub(super) used: u64,
+    /// The server of that use.
+    pub(super) server: Option<SlotId>,
 }
 
 /// What follows the client from server to server.

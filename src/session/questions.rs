@@ -287,7 +287,7 @@ impl Session {
             return client.complete_login(cx, &reported);
         }
         match self.phase {
-            Phase::Idle => self.acquire(cx),
+            Phase::Idle => self.acquire(cx, &[]),
             Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
         }
     }

@@ -11,9 +11,11 @@ use super::effects::Effects;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
 use super::state_check::Pin;
+use super::text_cache::Text;
 use crate::backend::note::Note;
 use crate::backend::server::Sequences;
-use crate::wire;
+use crate::pool::SlotId;
+use crate::wire::{self, HEADER_LEN, client};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";
@@ -22,6 +24,33 @@ const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";
 static LAST_USE: AtomicU64 = AtomicU64::new(0);
 
 impl Client {
+    /// The server on which the session has moved a sequence last, if the message in front of `data`
+    /// asks what that gave: it is still there if nobody has used that server since.
+    pub(super) fn server_of_sequences(&self, data: &[u8]) -> Option<SlotId> {
+        let server = self.state.sequences.server?;
+        self.effects_in_front(data)?.contains(Effects::READS_SEQUENCES).then_some(server)
+    }
+
+    /// What running the message in front may do, as far as it is there and can be read.
+    fn effects_in_front(&self, data: &[u8]) -> Option<Effects> {
+        let header = wire::header(data, self.options.max_packet_size).ok()??;
+        let body = data.get(HEADER_LEN..header.total())?;
+        let sql = match header.tag {
+            client::QUERY => body.strip_suffix(&[0])?,
+            client::PARSE => client::read_parse(body)?.sql,
+            client::BIND => {
+                let statement = client::read_bind(body)?.statement;
+                return Some(self.state.statements.effects_of(statement));
+            }
+            _ => return None,
+        };
+        let readable = self.state.reading.read(sql)?;
+        let (database, rules) = (&*self.route.database, readable.rules);
+        let catalog = Some(&*self.route.catalog);
+        let text = Text { database, rules, catalog, sql: &readable.text };
+        Some(self.worker.texts.borrow_mut().effects(text, &mut |_| false))
+    }
+
     /// A text that moves a sequence, or reads what one gave, is going to be sent: it must not find
     /// what another client's `nextval` has left.
     #[inline]
@@ -55,7 +84,7 @@ impl Client {
         }
         if effects.contains(Effects::FORGETS_SEQUENCES) {
             // Whatever another server remembers of this session does not count any more.
-            self.state.sequences.used = 0;
+            (self.state.sequences.used, self.state.sequences.server) = (0, None);
             bound.lease.server().sequences = Sequences::Mixed;
         }
         if moves {
@@ -65,6 +94,8 @@ impl Client {
             {
                 self.state.sequences.used = LAST_USE.fetch_add(1, Ordering::Relaxed) + 1;
             }
+            self.state.sequences.server = Some(bound.lease.slot());
+            let server = bound.lease.server();
             server.sequences = server.sequences.moved_by(self.state.sequences.used);
             if is_kept && self.options.state_policy != StatePolicy::Ignore {
                 bound.pin = bound.pin.or(Some(Pin::Sequence));

@@ -73,6 +73,8 @@ struct World {
     leases: Vec<Lease>,
     openings: Vec<Opening>,
     alive: BTreeSet<u32>,
+    /// The server that came back last, which may be gone.
+    last_back: Option<SlotId>,
     next_server: u32,
     next_handle: u64,
     before: Vec<PoolSnapshot>,
@@ -122,6 +124,7 @@ impl World {
             leases: Vec::new(),
             openings: Vec::new(),
             alive: BTreeSet::new(),
+            last_back: None,
             next_server: 0,
             next_handle: 0,
             before: Vec::new(),
@@ -250,7 +253,8 @@ impl World {
         let pool = self.pools[usize::from(argument % POOLS)];
         let at = At { worker, now: self.now };
         let woken = Arc::new(Flag::default());
-        let request = Request { kind, is_login: argument & 128 != 0, place };
+        let preferred = self.last_back.filter(|_| argument & 64 != 0);
+        let request = Request { kind, is_login: argument & 128 != 0, place, preferred };
         let failing = self.core.last_failure(pool, kind).map(|failure| *failure);
         match self.core.checkout(pool, request, at, &Waker::from(Arc::clone(&woken))) {
             Checkout::Ready(ready) => self.lease(ready, at.worker),
@@ -284,6 +288,7 @@ impl World {
     }
 
     fn put_back(&mut self, lease: Lease) {
+        self.last_back = Some(lease.slot);
         let at = At { worker: lease.worker, now: self.now };
         match self.core.put_back(lease.slot, lease.server, at) {
             Placed::Handed | Placed::Idle => {}

@@ -174,12 +174,14 @@ pub struct Request {
     pub is_login: bool,
     /// Its earlier place, if it had a server that turned out to be dead: it keeps the place.
     pub place: Option<Place>,
+    /// The server that it would like best: it gets that one if it is idle.
+    pub preferred: Option<SlotId>,
 }
 
 impl From<Kind> for Request {
     /// A statement asks for the first time.
     fn from(kind: Kind) -> Self {
-        Self { kind, is_login: false, place: None }
+        Self { kind, is_login: false, place: None, preferred: None }
     }
 }
 

@@ -250,7 +250,7 @@ fn who_is_back_stands_behind_whoever_came_before_it() {
 }
 
 fn login(bench: &mut Bench, pool: PoolId, kind: Kind) -> Asked {
-    bench.ask(pool, Request { kind, is_login: true, place: None }, HERE)
+    bench.ask(pool, Request { kind, is_login: true, place: None, preferred: None }, HERE)
 }
 
 #[test]

@@ -36,6 +36,30 @@ fn shares_of_one_server(clients: &[WorkerId], hold: u64) -> Vec<u32> {
 }
 
 #[test]
+fn the_preferred_server_is_taken_if_it_is_idle_and_of_this_pool() {
+    let (mut bench, pool) = Bench::with(size(3));
+    let other_pool = bench.add(key(2, 1), size(1));
+    bench.fill(pool, 3, HERE);
+    bench.fill(other_pool, 1, HERE);
+    let (first, last) = (bench.take(pool, HERE), bench.take(pool, HERE));
+    let (slot, other) = (first.slot, bench.take(other_pool, HERE));
+    let elsewhere = other.slot;
+    for lease in [first, last] {
+        assert_eq!(bench.give(lease, HERE), Placed::Idle);
+    }
+    assert_eq!(bench.give(other, HERE), Placed::Idle);
+    let prefer = |slot| Request { preferred: Some(slot), ..Kind::Shared.into() };
+    let Asked::Ready(best) = bench.ask(pool, prefer(slot), THERE) else { panic!("it is idle") };
+    assert_eq!((best.slot, best.was_home), (slot, HERE));
+    for (preferred, why) in [(slot, "it is leased"), (elsewhere, "it is another pool's")] {
+        let Asked::Ready(ready) = bench.ask(pool, prefer(preferred), HERE) else { panic!("{why}") };
+        assert_ne!(ready.slot, preferred, "{why}");
+    }
+    bench.discard(slot);
+    let Asked::Waiting(_) = bench.ask(pool, prefer(slot), HERE) else { panic!("it is gone") };
+}
+
+#[test]
 fn two_looping_clients_on_two_workers_get_half_each() {
     for hold in [10, 500, 5 * MS] {
         let turns = shares_of_one_server(&[HERE, THERE], hold);
