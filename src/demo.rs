@@ -4,6 +4,7 @@
 //! Ctrl-C, SIGTERM or SIGHUP. Never touches a PostgreSQL server that it did not start. Each child runs in a
 //! process group of its own, so that Ctrl-C reaches us alone and things stop in a sensible order.
 
+mod ports;
 mod programs;
 mod servers;
 mod traffic;

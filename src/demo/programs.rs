@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-const NEEDED: [&str; 6] = ["initdb", "postgres", "pg_basebackup", "pg_isready", "pgbench", "psql"];
+const NEEDED: [&str; 5] = ["initdb", "postgres", "pg_basebackup", "pgbench", "psql"];
 /// Where distributions keep versions side by side, outside of `PATH`: Debian, then Red Hat.
 const SIDE_BY_SIDE: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
 const PASSWD: &str = "/etc/passwd";

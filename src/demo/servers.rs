@@ -4,7 +4,6 @@
 //! folder; dropping without it (a panic) kills them and removes the folder all the same.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,10 +12,10 @@ use std::{env, process};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::ports::{Ports, Reserved};
 use super::programs::Programs;
 
 /// The size of pgbench's tables: 500,000 accounts.
@@ -42,15 +41,6 @@ const SETTINGS: [&str; 7] = [
     "wal_receiver_status_interval=1",
 ];
 
-/// One port of 127.0.0.1 for each process.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ports {
-    pub(super) primary: u16,
-    pub(super) replica: u16,
-    pub(super) cascade: u16,
-    pub(super) howdah: u16,
-}
-
 /// A child that serves until it is stopped.
 #[derive(Debug)]
 struct Server {
@@ -63,6 +53,7 @@ struct Server {
 pub(super) struct Servers {
     pub(super) programs: Programs,
     pub(super) ports: Ports,
+    reserved: Reserved,
     running: Vec<Server>,
     folder: Folder, // last, because fields drop in order: the processes go before their files
 }
@@ -71,7 +62,8 @@ impl Servers {
     /// An empty folder and four free ports.
     pub(super) fn new(programs: Programs) -> Result<Self> {
         let folder = Folder::new(&programs)?;
-        Ok(Self { programs, ports: Ports::free()?, running: Vec::new(), folder })
+        let (ports, reserved) = Ports::reserve()?;
+        Ok(Self { programs, ports, reserved, running: Vec::new(), folder })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -110,9 +102,10 @@ impl Servers {
         let binary = env::current_exe().context("could not find our own binary")?;
         let mut command = Command::new(binary);
         command.arg("run").arg(&file).current_dir(self.folder()).process_group(0);
-        self.spawn("howdah", command)?;
+        self.spawn("howdah", self.ports.howdah, command)?;
         let until = Instant::now() + START_LIMIT;
-        while TcpStream::connect(("127.0.0.1", self.ports.howdah)).await.is_err() {
+        // A question that only a howdah answers.
+        while self.ask(self.ports.howdah, "howdah", "SHOW VERSION").await.is_err() {
             self.still_starting("howdah", until).await?;
         }
         Ok(())
@@ -210,20 +203,18 @@ impl Servers {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        self.spawn(name, command)?;
+        self.spawn(name, port, command)?;
         let until = Instant::now() + START_LIMIT;
-        let port = port.to_string();
-        while self
-            .run("pg_isready", &["-q", "-h", "127.0.0.1", "-p", &port, "-U", USER])
-            .await
-            .is_err()
-        {
+        // Its own word: another server may answer at the port.
+        let pid_file = self.folder().join(name).join("postmaster.pid");
+        while !fs::read_to_string(&pid_file).is_ok_and(|text| is_ready(&text)) {
             self.still_starting(name, until).await?;
         }
         Ok(())
     }
 
-    fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {
+    fn spawn(&mut self, name: &'static str, port: u16, mut command: Command) -> Result<()> {
+        self.reserved.release(port);
         let log = self.log(name);
         let out =
             File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
@@ -288,18 +279,6 @@ impl Server {
     }
 }
 
-impl Ports {
-    /// Four ports that were free a moment ago; all are held until the last is found.
-    fn free() -> Result<Self> {
-        let hold = || TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1");
-        let held = [hold()?, hold()?, hold()?, hold()?];
-        let port = |at: usize| {
-            held[at].local_addr().map(|addr| addr.port()).context("a port without a number")
-        };
-        Ok(Self { primary: port(0)?, replica: port(1)?, cascade: port(2)?, howdah: port(3)? })
-    }
-}
-
 /// A temporary folder that goes when this does.
 #[derive(Debug)]
 struct Folder {
@@ -331,10 +310,16 @@ impl Drop for Folder {
     }
 }
 
+/// Whether a postmaster that writes this into its file of the same name accepts connections: that is
+/// its eighth line.
+fn is_ready(pid_file: &str) -> bool {
+    pid_file.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+}
+
 fn configuration(ports: Ports, pool_size: u32) -> String {
     format!(
         "# Written by `howdah demo`.\n\
-         [howdah]\nlisten_addr = [\"127.0.0.1\"]\nlisten_port = {}\nunix_socket_dir = \"\"\nmax_client_conn = 200\n\n\
+         [howdah]\nlisten_addr = [\"127.0.0.1\"]\nlisten_port = {}\nunix_socket_dir = \"\"\nmax_client_conn = 200\nstats_users = [\"{USER}\"]\n\n\
          [pool]\npool_mode = \"transaction\"\ndefault_pool_size = {pool_size}\n\n\
          [auth]\nauth_type = \"trust\"\n\n\
          [databases.{DATABASE}]\nnodes = [\"127.0.0.1:{}\"]\n",
@@ -345,15 +330,6 @@ fn configuration(ports: Ports, pool_size: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_differ() {
-        let ports = Ports::free().unwrap();
-        let mut all = vec![ports.primary, ports.replica, ports.cascade, ports.howdah];
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 4);
-    }
 
     #[test]
     fn the_configuration_is_toml_that_points_at_the_primary() {
