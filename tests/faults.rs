@@ -601,6 +601,54 @@ fn rows_that_a_server_knows_of_an_older_table_are_asked_for_again() {
     }
 }
 
+/// Messages of a batch that ran `failing` and so skipped `skipped`, and at once of one that runs `then`.
+fn two_batches(failing: &[Vec<u8>], skipped: &[Vec<u8>], then: &[Vec<u8>]) -> Vec<u8> {
+    let sync = [messages::sync()];
+    [failing, skipped, &sync, then, &sync].concat().concat()
+}
+
+/// A server skips what stands behind an error, and what the pooler has put in between with it.
+#[test]
+fn a_batch_that_fails_does_not_let_the_next_one_run_another_clients_statement() {
+    let database = "skipped_offer";
+    let howdah = Howdah::start(&settings(database, "transaction").set("pool.default_pool_size", 1));
+    let (mut one, mut other) = (client(&howdah, database), client(&howdah, database));
+    let bind = |statement: &str| {
+        let bind = Bind { statement: statement.to_owned(), ..Bind::default() };
+        [messages::bind(&bind), messages::execute("", 0)].concat()
+    };
+    let parse = |name: &str, sql: &str| messages::parse(name, sql, &[]);
+    let run = |wire: &mut Wire, bytes: &[u8], ends: usize| {
+        wire.send(bytes);
+        (0..ends).flat_map(|_| wire.until(b'Z')).collect::<Vec<_>>()
+    };
+    let own = [parse("broken", "SELECT 1/0"), parse("named", "SELECT 'mine'"), messages::sync()];
+    run(&mut one, &own.concat(), 1);
+    run(&mut one, &messages::query("PREPARE in_sql AS SELECT 'mine'"), 1);
+    let others = [parse("", "SELECT 'not mine'"), messages::sync()].concat();
+    let forget = messages::query("DEALLOCATE ALL");
+    let mine = [parse("", "SELECT 'mine'"), messages::sync()].concat();
+    let execute = [parse("", "EXECUTE in_sql"), bind("")].concat();
+    for (what, failing, skipped, then) in [
+        ("a name that is not there", bind("nobody"), bind(""), bind("")),
+        ("a division", bind("broken"), bind(""), bind("")),
+        ("a name that is taken", parse("named", "SELECT 1"), bind(""), bind("")),
+        ("a description", bind("nobody"), messages::describe(b'S', ""), bind("")),
+        ("a Parse of its own", bind("nobody"), parse("", "SELECT 'never'"), bind("")),
+        ("a Close", bind("nobody"), messages::close(b'S', ""), bind("")),
+        ("a named statement", bind("broken"), bind("named"), bind("named")),
+        ("a statement of SQL", bind("broken"), execute.clone(), execute),
+    ] {
+        run(&mut one, &mine, 1);
+        run(&mut other, &forget, 1);
+        run(&mut other, &others, 1);
+        let frames = run(&mut one, &two_batches(&[failing], &[skipped], &[then]), 2);
+        let tags: Vec<u8> = frames.iter().map(|frame| frame.tag).collect();
+        assert!(tags.contains(&b'E'), "{what}: {}", lines(&frames));
+        assert_eq!(first_value(&frames).as_deref(), Some("mine"), "{what}: {}", lines(&frames));
+    }
+}
+
 /// Only another client's use of that server makes a session forget what `nextval` gave it.
 #[test]
 fn a_session_finds_what_nextval_gave_it_on_whichever_server_that_was() {

@@ -364,6 +364,8 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         replies: Replies::default(),
         prepared: Prepared::default(),
         unnamed: 0,
+        unnamed_by: 0,
+        prepared_by: 0,
         settings: Arc::clone(&account.neutral),
         baseline: Baseline::new(Arc::clone(&account.neutral)),
         tainted_by: None,

@@ -63,6 +63,10 @@ pub struct Server {
     pub prepared: Prepared,
     /// The serial of the unnamed statement it holds; zero when it holds none.
     pub unnamed: u64,
+    /// The entry of the queue that has made it so.
+    pub unnamed_by: u64,
+    /// The last entry of the queue that changes which named statements it has prepared for us.
+    pub prepared_by: u64,
     /// The settings it has been given since login, counted from its baseline.
     pub settings: Arc<Settings>,
     /// What `connect_query` has set.

@@ -106,6 +106,8 @@ pub struct Replies<N> {
     status: u8,
     /// Entries that were ever made.
     entered: u64,
+    /// The serial of the last that ends with ReadyForQuery.
+    last_end: u64,
 }
 
 /// What the server may still send that no entry of the queue expects.
@@ -135,6 +137,7 @@ impl<N> Default for Replies<N> {
             doubt: Doubt::No,
             status: wire::IDLE,
             entered: 0,
+            last_end: 0,
         }
     }
 }
@@ -211,6 +214,13 @@ impl<N> Replies<N> {
         serial.saturating_add(self.queue.len() as u64) > self.entered
     }
 
+    /// Whether the entry with this serial is still outstanding, and belongs to an earlier batch than
+    /// what is sent now: the server may skip it, and not what is sent now.
+    #[inline]
+    pub fn may_be_skipped_alone(&self, serial: u64) -> bool {
+        serial <= self.last_end && self.awaits(serial)
+    }
+
     /// Whether the server has been told nothing of what is awaited.
     pub fn are_made_up(&self) -> bool {
         self.queue.iter().all(|entry| entry.reply == Reply::Fake)
@@ -271,6 +281,9 @@ impl<N> Replies<N> {
         }
         self.queue.push_back(Expected { kind, reply, note });
         self.entered += 1;
+        if kind.ends_with_ready() {
+            self.last_end = self.entered;
+        }
         None
     }
 

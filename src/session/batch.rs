@@ -7,10 +7,11 @@ use super::forward::{ReadText, Taken};
 use super::gate::Gate;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
-use super::statements::{Link, Outcome, ParseContext, ties_refused};
+use super::statements::{Link, Outcome, ParseContext, Statements, ties_refused};
 use super::text_cache::Text;
 use super::unbound::PARSE_MAX;
 use crate::backend::note::Note;
+use crate::backend::server::Server;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::sql::{self, Mention, Readable};
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -22,6 +23,20 @@ fn names_moment(text: &Readable<'_>) -> bool {
     sql::names_moment(&text.text, text.rules)
 }
 
+/// Whether this is a Bind or Describe of the unnamed statement, which the server may not have been told
+/// of after all. A copy waits for more of the client's, so that nothing can be waited for behind it.
+fn uses_doubtful_unnamed(server: &Server, tag: u8, body: &[u8]) -> bool {
+    if !Statements::unnamed_is_in_doubt(server) || server.replies.awaits_copy_end() {
+        return false;
+    }
+    match tag {
+        client::BIND => client::read_bind(body).is_some_and(|bind| bind.statement.is_empty()),
+        client::DESCRIBE => client::read_target(body)
+            .is_some_and(|target| target.kind == b'S' && target.name.is_empty()),
+        _ => false,
+    }
+}
+
 impl Client {
     /// Parse, Bind, Describe, Execute and Close.
     pub(super) fn take_of_batch(
@@ -31,7 +46,7 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
-        if self.must_await_names(bound) {
+        if self.must_await_names(bound) || uses_doubtful_unnamed(bound.server(), header.tag, body) {
             return Self::wait_for_answers(bound, pieces);
         }
         match header.tag {
@@ -133,11 +148,7 @@ impl Client {
         bound: &mut Bound,
         pieces: &mut Pieces<'_>,
         (text, mentions): (&ReadText<'_>, &[Mention]),
-        operation: impl FnOnce(
-            &mut super::statements::Statements,
-            &mut Link<'_>,
-            &ParseContext<'_>,
-        ) -> T,
+        operation: impl FnOnce(&mut Statements, &mut Link<'_>, &ParseContext<'_>) -> T,
     ) -> T {
         let prepared = if mentions.is_empty() {
             Vec::new()

@@ -47,8 +47,15 @@ impl Link<'_> {
             self.traffic.server_parses.add(1);
         }
         // Callers never send into a batch that the server discards.
+        let changes_prepared = matches!(
+            note,
+            Some(Note::Parse { .. } | Note::Prepare(_) | Note::Try(_) | Note::Evict(_))
+        );
         let unsent = self.server.replies.sent(kind, reply, note);
         debug_assert!(unsent.is_none(), "sent while the server skips");
+        if changes_prepared {
+            self.server.prepared_by = self.server.replies.last_serial();
+        }
     }
 
     /// A whole message with this body.

@@ -134,7 +134,15 @@ impl Statements {
     pub(super) fn are_in_doubt(&self, server: &Server) -> bool {
         let changes =
             |note: &Note| matches!(note, Note::Parse { .. } | Note::Close { .. } | Note::Texts(_));
-        self.unacknowledged > 0 && server.replies.spans_ready(changes)
+        server.replies.may_be_skipped_alone(server.prepared_by)
+            || (self.unacknowledged > 0 && server.replies.spans_ready(changes))
+    }
+
+    /// Whether the server may still skip what was to make it know the unnamed statement, without
+    /// skipping what is sent now.
+    #[inline]
+    pub(super) fn unnamed_is_in_doubt(server: &Server) -> bool {
+        server.replies.may_be_skipped_alone(server.unnamed_by)
     }
 
     /// Parse.
@@ -208,8 +216,8 @@ impl Statements {
         if unnamed.original.is_some() || reading == u8::MAX {
             return None;
         }
-        server.unnamed = unnamed.serial;
         drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again(unnamed.serial))));
+        set_unnamed(server, unnamed.serial);
         Some(())
     }
 
@@ -227,25 +235,25 @@ impl Statements {
         body.push(0);
         body.extend_from_slice(types);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        link.server.unnamed = serial;
         link.frame(client::PARSE, &body);
         let (effects, run, reading) = (context.effects.bits(), context.run, context.reading);
         let now = Unnamed { body, serial, effects, reading, original, run };
         let before = self.unnamed.replace(now).map(Box::new);
         link.sent(Kind::Parse, Reply::Forward, Some(Note::Unnamed { serial, before }));
+        set_unnamed(link.server, serial);
     }
 
     /// A Parse of the unnamed statement that is too long to be kept: its bytes pass as they are, and
     /// the session stays with the server that has it.
     pub(super) fn parse_long(&mut self, server: &mut Server) {
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        server.unnamed = serial;
         let effects = Effects::UNSEEN.bits();
         let (body, original, run) = (Vec::new(), None, None);
         let now = Unnamed { body, serial, effects, reading: u8::MAX, original, run };
         let before = self.unnamed.replace(now).map(Box::new);
         let note = Note::Unnamed { serial, before };
         drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(note)));
+        set_unnamed(server, serial);
     }
 
     /// A Parse with a name that is too long to be kept: `rest` bytes of its body behind the name pass as
@@ -421,10 +429,10 @@ impl Statements {
     /// Close of a statement.
     pub(super) fn close(&mut self, link: &mut Link<'_>, name: &[u8]) {
         if name.is_empty() {
-            link.server.unnamed = 0;
             client::target(link.out, client::CLOSE, b'S', b"");
             let note = Note::Unnamed { serial: 0, before: self.unnamed.take().map(Box::new) };
             link.sent(Kind::Close, Reply::Forward, Some(note));
+            set_unnamed(link.server, 0);
             return;
         }
         match self.named.remove(name) {
@@ -445,7 +453,8 @@ impl Statements {
     /// A Query drops the unnamed statement.
     #[inline]
     pub(super) fn query(&mut self, server: &mut Server) {
-        server.unnamed = 0;
+        // In a batch it is skipped if the batch fails.
+        server.unnamed = if server.replies.has_open_batch() { UNCERTAIN } else { 0 };
         if let Some(unnamed) = self.unnamed.take() {
             self.reuse(unnamed.body);
         }
@@ -461,18 +470,25 @@ impl Statements {
     fn offer_unnamed(&self, link: &mut Link<'_>) {
         match &self.unnamed {
             Some(unnamed) if link.server.unnamed != unnamed.serial => {
-                link.server.unnamed = unnamed.serial;
                 link.frame(client::PARSE, &unnamed.body);
                 link.sent(Kind::Parse, Reply::Swallow, Some(Note::OfferUnnamed));
+                set_unnamed(link.server, unnamed.serial);
             }
             None if link.server.unnamed != 0 => {
-                link.server.unnamed = 0;
                 client::target(link.out, client::CLOSE, b'S', b"");
                 link.sent(Kind::Close, Reply::Swallow, Some(Note::OfferUnnamed));
+                set_unnamed(link.server, 0);
             }
             Some(_) | None => {}
         }
     }
+}
+
+/// The message that was entered last makes the server hold this unnamed statement.
+#[inline]
+fn set_unnamed(server: &mut Server, serial: u64) {
+    server.unnamed = serial;
+    server.unnamed_by = server.replies.last_serial();
 }
 
 enum Offer {
