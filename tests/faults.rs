@@ -380,6 +380,30 @@ fn thirty_inserts_whose_clients_close_their_sending_side_at_once() {
 }
 
 /// The client leaves while its statement runs; gives the process id of the server before.
+/// What the session had read of the server's next frame when its client was found to be gone belongs to
+/// the answer all the same: the server is in step, and is given back at once.
+#[test]
+fn clients_that_leave_in_the_middle_of_many_rows_leave_their_servers_to_the_next() {
+    let database = "left_in_rows";
+    let settings = settings(database, "transaction")
+        .set("pool.default_pool_size", 1)
+        .set("timeouts.cancel_wait_timeout", "1h");
+    let howdah = Howdah::start(&settings);
+    let mut next = client(&howdah, database);
+    let server = next.rows("SELECT pg_backend_pid()");
+    let copy = messages::query("COPY (SELECT generate_series(1, 20000)) TO STDOUT");
+    let rows = [messages::parse("", "SELECT generate_series(1, 4000)", &[])];
+    let run = [messages::bind(&Bind::default()), messages::execute("", 0), messages::sync()];
+    let rows = [&rows[..], &run].concat().concat().repeat(4);
+    for round in 0..60 {
+        let mut wire = client(&howdah, database);
+        wire.send(if round % 2 == 0 { &copy } else { &rows });
+        let way = [Leaving::Close, Leaving::Terminate][round / 2 % 2];
+        drop(leave(wire, way));
+        assert_eq!(next.rows("SELECT pg_backend_pid()"), server, "round {round}");
+    }
+}
+
 fn leave_while_it_runs(howdah: &Howdah, database: &str, (first, sql): (&str, &str)) -> String {
     let mut wire = client(howdah, database);
     wire.run(first);

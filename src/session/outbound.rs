@@ -56,6 +56,10 @@ impl Client {
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);
         let digested = self.digest(bound, data, &mut pieces);
+        if let Ok(used) = digested {
+            // Kept whatever becomes of the client: the server's next frame begins there.
+            bound.server().held.extend_from_slice(data.get(used..).unwrap_or_default());
+        }
         let bytes = pieces.finish();
         if !bytes.is_empty()
             && let Err(error) = self.send_to_client(cx, bytes)
@@ -66,12 +70,7 @@ impl Client {
             self.pipe.presence = Presence::Gone;
         }
         match digested {
-            Ok(used) => {
-                if let Some(rest) = data.get(used..) {
-                    bound.server().held.extend_from_slice(rest);
-                }
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => {
                 tracing::error!(client = self.handle.id, "{error}; closing both connections");
                 bound.server().is_closing = true;
