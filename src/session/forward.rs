@@ -40,11 +40,6 @@ pub(super) struct ReadText<'a> {
     pub(super) readable: Option<Readable<'a>>,
 }
 
-/// Whether a text is read alike whatever the rules are.
-fn is_plain(sql: &[u8]) -> bool {
-    sql.is_ascii() && !sql.contains(&b'\\')
-}
-
 impl Client {
     /// One message for the server. Its bytes that pass as they are, pass by length.
     pub(super) fn take_message(
@@ -205,13 +200,7 @@ impl Client {
         let readable = sql.and_then(|sql| self.state.reading.read(sql));
         let mut texts = self.worker.texts.borrow_mut();
         let Some(readable) = readable else {
-            let plain = sql.filter(|sql| is_plain(sql));
-            let text = |sql| Text { database, rules: Rules::safe(true), catalog, sql };
-            let run = match plain {
-                Some(sql) => texts.run(text(sql)),
-                None => texts.run_unread(database),
-            };
-            return (run, Effects::UNSEEN);
+            return (texts.run_unread(database), Effects::UNSEEN);
         };
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
@@ -250,9 +239,7 @@ impl Client {
                     let custom = &mut self.state.custom;
                     texts.effects(text, &mut |name| custom.add(name));
                 }
-                let text = Text { database, rules: Rules::safe(true), catalog, sql };
-                let run = if is_plain(sql) { texts.run(text) } else { texts.run_unread(database) };
-                (Effects::UNSEEN, run)
+                (Effects::UNSEEN, texts.run_unread(database))
             }
         };
         Ok(ReadText { effects, run, readable })
@@ -266,6 +253,10 @@ impl Client {
             return;
         }
         bound.effects |= effects;
+        if bound.pin == Some(Pin::PreparedStatement) && effects.contains(Effects::NAMES) {
+            // It may have dropped the one that keeps the server.
+            bound.effects |= Effects::OBJECTS;
+        }
         Self::set_lasting_if_writing(bound, effects);
         if self.options.state_policy != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {

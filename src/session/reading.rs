@@ -8,6 +8,11 @@
 use super::effects::Effects;
 use crate::sql::{self, Encoding, ReadUnder, Readable, Rules};
 
+/// Whether a text is read alike whatever the rules are.
+fn is_plain(sql: &[u8]) -> bool {
+    sql.is_ascii() && !sql.contains(&b'\\')
+}
+
 /// How the server reads the texts of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
@@ -53,11 +58,11 @@ impl Reading {
         (self.encoding as u8) << 1 | u8::from(self.conforming)
     }
 
-    /// The text, to be read; `None` when the rules are not known.
+    /// The text, to be read; `None` when the rules are not known and matter to it.
     #[inline]
     pub(super) fn read<'a>(&self, text: &'a [u8]) -> Option<Readable<'a>> {
         if self.is_uncertain {
-            return None;
+            return is_plain(text).then(|| sql::make_readable(text, Encoding::Safe, true))?;
         }
         sql::make_readable(text, self.encoding, self.conforming)
     }
@@ -108,7 +113,8 @@ mod tests {
         reading.sent(Effects::WRITES);
         assert!(!reading.is_uncertain);
         reading.sent(Effects::RULES);
-        assert!(reading.read(b"SELECT 1").is_none());
+        assert!(reading.read(b"SELECT '\\'").is_none() && reading.read("é".as_bytes()).is_none());
+        assert!(reading.read(b"SELECT 'x'").is_some(), "it means the same under all rules");
         reading.answered(true, reported("UTF8", "off"));
         assert!(reading.read(b"'\\'").is_some_and(|text| !text.rules.are_conforming()));
         reading.sent(Effects::WRITES);

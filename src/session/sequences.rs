@@ -6,7 +6,7 @@
 //! sequence. A session that asks only in the transaction that has moved it needs none of this.
 
 use super::bound::Bound;
-use super::client::Client;
+use super::client::{Client, SequenceState};
 use super::effects::Effects;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
@@ -84,7 +84,8 @@ impl Client {
         }
         if effects.contains(Effects::FORGETS_SEQUENCES) {
             // Whatever another server remembers of this session does not count any more.
-            (self.state.sequences.used, self.state.sequences.server) = (0, None);
+            self.state.sequences = SequenceState::default();
+            bound.pin.take_if(|pin| *pin == Pin::Sequence);
             bound.lease.server().sequences = Sequences::Mixed;
         }
         if moves {

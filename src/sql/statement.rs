@@ -275,6 +275,8 @@ impl Scan<'_> {
             if self.is(Some(token), b"prepared") {
                 self.here.command =
                     if is_rollback { Command::RollbackPrepared } else { Command::CommitPrepared };
+                // Nobody remembers what the transaction has done.
+                self.facts.ddl |= !is_rollback;
             } else if is_rollback && self.is(Some(token), b"to") {
                 self.here.command = Command::RollbackTo;
             }

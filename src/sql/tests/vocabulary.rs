@@ -165,6 +165,7 @@ fn what_changes_the_catalog() {
         "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
         "DO $$ BEGIN CREATE TABLE t (a int); END $$",
         "SELECT maker()",
+        "COMMIT PREPARED 'x'",
     ] {
         assert!(known(text).ddl, "{text}");
     }
@@ -181,6 +182,7 @@ fn what_changes_the_catalog() {
         "SECURITY LABEL ON TABLE t IS 'x'",
         "REINDEX TABLE t",
         "CLUSTER t",
+        "ROLLBACK PREPARED 'x'",
         "DO $$ DECLARE a int; BEGIN SELECT 1 INTO a; END $$",
     ] {
         assert!(!known(text).ddl, "{text}");
