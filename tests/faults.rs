@@ -671,6 +671,38 @@ fn a_batch_that_fails_does_not_let_the_next_one_run_another_clients_statement() 
         assert!(tags.contains(&b'E'), "{what}: {}", lines(&frames));
         assert_eq!(first_value(&frames).as_deref(), Some("mine"), "{what}: {}", lines(&frames));
     }
+    run(&mut one, &mine, 1);
+    let never = [bind("nobody"), parse("", "SELECT 'never'"), messages::sync()].concat();
+    let frames = run(&mut one, &[&never, &never, &bind(""), &messages::sync()[..]].concat(), 3);
+    assert_eq!(first_value(&frames).as_deref(), Some("mine"), "two that fail: {}", lines(&frames));
+}
+
+/// What makes a server forget what `nextval` gave others may be skipped or refused.
+#[test]
+fn a_batch_that_fails_does_not_let_the_next_one_read_what_nextval_gave_another_client() {
+    let database = "skipped_discard";
+    let howdah = Howdah::start(&settings(database, "transaction").set("pool.default_pool_size", 1));
+    let mut owner = Postgres::shared().admin(database);
+    owner.run(&format!("CREATE SEQUENCE q; ALTER SEQUENCE q OWNER TO {RIDER}"));
+    let (mut one, mut other) = (client(&howdah, database), client(&howdah, database));
+    let ask = batch("", "SELECT lastval()");
+    let nobody = messages::bind(&Bind { statement: "nobody".to_owned(), ..Bind::default() });
+    let asks = |texts: &[&str]| texts.iter().flat_map(|sql| messages::query(sql)).collect();
+    for (what, bytes, ends) in [
+        ("a batch", [nobody, ask.clone(), ask].concat(), 2),
+        (
+            "a failed transaction",
+            asks(&["BEGIN", "SELECT 1/0", "SELECT lastval()", "ROLLBACK", "SELECT lastval()"]),
+            5,
+        ),
+    ] {
+        other.run("SELECT nextval('q')");
+        one.send(&bytes);
+        let frames: Vec<Frame> = (0..ends).flat_map(|_| one.until(b'Z')).collect();
+        assert_eq!(first_value(&frames), None, "{what}: {}", lines(&frames));
+        let codes = frames.iter().filter_map(|frame| frame.field(b'C'));
+        assert_eq!(codes.last().as_deref(), Some("55000"), "{what}: {}", lines(&frames));
+    }
 }
 
 /// Only another client's use of that server makes a session forget what `nextval` gave it.

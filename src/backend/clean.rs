@@ -391,6 +391,7 @@ impl Server {
                 }
             }
             Note::Unnamed { .. } | Note::Again(_) | Note::OfferUnnamed => self.unnamed = u64::MAX,
+            Note::ForgetSequences { .. } => self.sequences = Sequences::Mixed,
             Note::Texts(texts) => {
                 texts.changes.iter_mut().rev().for_each(|change| self.undo_change(change));
             }

@@ -366,6 +366,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         unnamed: 0,
         unnamed_by: 0,
         prepared_by: 0,
+        sequences_by: 0,
         settings: Arc::clone(&account.neutral),
         baseline: Baseline::new(Arc::clone(&account.neutral)),
         tainted_by: None,

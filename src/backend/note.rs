@@ -70,6 +70,11 @@ pub enum Note {
     Texts(Box<TextChanges>),
     /// A message sent only to fail: the client is told this instead.
     Refuse(Box<Fault>),
+    /// Our own DISCARD SEQUENCES. `is_told`: the client hears of its failure, which is its batch's.
+    ForgetSequences {
+        /// See above.
+        is_told: bool,
+    },
     /// A made-up answer: these bytes, without the ReadyForQuery that its message may want.
     Answer(Box<[u8]>),
 }

@@ -86,6 +86,8 @@ pub struct Server {
     pub reported: Arc<Reported>,
     /// Whose calls of `nextval` its session remembers.
     pub sequences: Sequences,
+    /// The entry of the queue that has made it forget others'.
+    pub sequences_by: u64,
     /// Its log entry, once it is logged in.
     pub connection_log: Option<Box<ConnectionLog>>,
 }

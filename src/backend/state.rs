@@ -245,6 +245,11 @@ impl<N> Replies<N> {
         })
     }
 
+    /// Notes of all that is still awaited, oldest first.
+    pub fn notes_mut(&mut self) -> impl Iterator<Item = &mut N> {
+        self.queue.iter_mut().filter_map(|entry| entry.note.as_mut())
+    }
+
     /// Notes of what is still awaited of the batch in front, oldest first.
     pub fn notes_of_batch(&self) -> impl Iterator<Item = &N> {
         let batch = self.queue.iter().take_while(|entry| !entry.kind.ends_with_ready());

@@ -196,6 +196,9 @@ impl Client {
             return self.pass(Passing::Forward, header);
         };
         let effects = self.state.statements.effects_of(view.statement);
+        if Self::must_await_sequences(bound, effects) {
+            return Self::wait_for_answers(bound, pieces);
+        }
         if effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
             self.link(bound, pieces).refuse(ties_refused());
             (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());

@@ -308,7 +308,8 @@ impl Client {
                 ReadText { effects: Effects::UNSEEN, run, readable: None }
             }
         };
-        if text.effects.contains(Effects::NAMES) && self.must_await_names(bound) {
+        let waits = text.effects.contains(Effects::NAMES) && self.must_await_names(bound);
+        if waits || Self::must_await_sequences(bound, text.effects) {
             return Self::wait_for_answers(bound, pieces);
         }
         if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {

@@ -186,7 +186,11 @@ impl Client {
         let style = self.worker.common.message_style;
         let note = bound.lease.server().replies.front().and_then(|front| front.note.as_ref());
         match note {
-            Some(Note::Try(_) | Note::Answer(_)) if !is_fatal => return Reply::Swallow,
+            Some(Note::Try(_) | Note::Answer(_) | Note::ForgetSequences { is_told: false })
+                if !is_fatal =>
+            {
+                return Reply::Swallow;
+            }
             Some(Note::Refuse(fault)) => {
                 wire::fault(pieces.insert(), &fault.as_ref().clone().in_style(style));
                 return Reply::Swallow;

@@ -20,6 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const DISCARD_SEQUENCES: &[u8] = b"DISCARD SEQUENCES";
 
+/// What a text may do that is followed.
+const CONCERNED: Effects =
+    Effects::MOVES_SEQUENCES.union(Effects::READS_SEQUENCES).union(Effects::FORGETS_SEQUENCES);
+
 /// The last number of a use of sequences.
 static LAST_USE: AtomicU64 = AtomicU64::new(0);
 
@@ -60,11 +64,22 @@ impl Client {
         effects: Effects,
         pieces: &mut Pieces<'_>,
     ) {
-        let concerned =
-            Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES | Effects::FORGETS_SEQUENCES;
-        if effects.intersects(concerned) {
+        if effects.intersects(CONCERNED) {
             self.follow(bound, effects, pieces);
         }
+    }
+
+    /// Whether a text that does this has to wait until it is known whether the server has forgotten what
+    /// others have left: the server may have skipped that, or have refused it. A copy waits for more of
+    /// the client's, so that nothing can be waited for behind it.
+    #[inline]
+    pub(super) fn must_await_sequences(bound: &mut Bound, effects: Effects) -> bool {
+        if !effects.intersects(CONCERNED) {
+            return false;
+        }
+        let server = bound.server();
+        server.replies.may_be_skipped_alone(server.sequences_by)
+            && !server.replies.awaits_copy_end()
     }
 
     fn follow(&mut self, bound: &mut Bound, effects: Effects, pieces: &mut Pieces<'_>) {
@@ -105,14 +120,17 @@ impl Client {
     }
 
     fn forget_sequences(&self, bound: &mut Bound, pieces: &mut Pieces<'_>) {
-        let in_batch = bound.server().replies.has_open_batch();
+        let is_told = bound.server().replies.has_open_batch();
+        let note = Note::ForgetSequences { is_told };
         let mut link = self.link(bound, pieces);
-        if in_batch {
-            link.run_in_batch(DISCARD_SEQUENCES, Note::OfferUnnamed, true);
+        if is_told {
+            link.run_in_batch(DISCARD_SEQUENCES, note, true);
         } else {
             // Should it fail, the text behind it fails too.
-            link.run_query(DISCARD_SEQUENCES, Note::Answer(Box::default()));
+            link.run_query(DISCARD_SEQUENCES, note);
         }
-        bound.server().sequences = Sequences::None;
+        let server = bound.server();
+        server.sequences = Sequences::None;
+        server.sequences_by = server.replies.last_serial();
     }
 }

@@ -1,8 +1,8 @@
 //! What the answers to a client's messages change of its prepared statements.
 
 use super::{Statements, UNCERTAIN};
-use crate::backend::note::{Change, Note, TextChanges};
-use crate::backend::server::Server;
+use crate::backend::note::{Change, Note, TextChanges, Unnamed};
+use crate::backend::server::{Sequences, Server};
 use crate::backend::settings::Settings;
 use crate::backend::statements::{Key, StatementTable};
 use crate::wire::server;
@@ -27,6 +27,20 @@ fn shape_of(tag: u8, body: &[u8]) -> Option<server::RowShape> {
         server::ROW_DESCRIPTION => server::read_row_shape(body),
         server::NO_DATA => Some(server::RowShape::NO_DATA),
         _ => None,
+    }
+}
+
+/// The unnamed statement of this serial has not come about: a message that is still to be answered, and
+/// has replaced it, has replaced what was `before` it.
+fn replace_before(server: &mut Server, serial: u64, before: Option<Box<Unnamed>>) {
+    let followed = server.replies.notes_mut().find_map(|note| match note {
+        Note::Unnamed { before, .. } if before.as_ref().is_some_and(|b| b.serial == serial) => {
+            Some(before)
+        }
+        _ => None,
+    });
+    if let Some(followed) = followed {
+        *followed = before;
     }
 }
 
@@ -79,6 +93,7 @@ impl Statements {
             | Note::Parameters(_)
             | Note::Run(_)
             | Note::Refuse(_)
+            | Note::ForgetSequences { .. }
             | Note::Answer(_) => {}
         }
     }
@@ -148,10 +163,13 @@ impl Statements {
             }
             Note::Unnamed { serial, before } => {
                 server.unnamed = UNCERTAIN;
-                // One that came behind it, in another batch, stays. PostgreSQL drops the old one
-                // before it looks at the new one.
+                // PostgreSQL drops the old one before it looks at the new one.
+                let before = before.filter(|_| !failed);
                 if self.unnamed.as_ref().map_or(0, |now| now.serial) == serial {
-                    self.unnamed = before.filter(|_| !failed).map(|before| *before);
+                    self.unnamed = before.map(|before| *before);
+                } else {
+                    // One that came behind it, in another batch, stays, unless that fails too.
+                    replace_before(server, serial, before);
                 }
             }
             Note::Again(serial) => {
@@ -174,6 +192,7 @@ impl Statements {
             | Note::Run(_)
             | Note::Texts(_)
             | Note::Refuse(_)
+            | Note::ForgetSequences { .. }
             | Note::Answer(_) => {}
         }
     }
@@ -200,10 +219,13 @@ impl Statements {
     /// A Query failed: what its text was still to change does not come about. What came before in
     /// the text has, even if it is rolled back.
     pub(in crate::session) fn query_failed(&mut self, server: &mut Server) {
-        if let Some(Note::Texts(texts)) = server.replies.front_note_mut() {
-            let rest =
-                TextChanges { changes: std::mem::take(&mut texts.changes), ..Default::default() };
-            self.undo_texts(server, rest);
+        match server.replies.front_note_mut() {
+            Some(Note::Texts(texts)) => {
+                let changes = std::mem::take(&mut texts.changes);
+                self.undo_texts(server, TextChanges { changes, ..Default::default() });
+            }
+            Some(Note::ForgetSequences { .. }) => server.sequences = Sequences::Mixed,
+            Some(_) | None => {}
         }
     }
 }

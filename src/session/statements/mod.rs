@@ -213,7 +213,7 @@ impl Statements {
     ) -> Option<()> {
         let is_it = |unnamed: &&Unnamed| unnamed.reading == reading && unnamed.body == body;
         let unnamed = self.unnamed.as_ref().filter(is_it)?;
-        if unnamed.original.is_some() || reading == u8::MAX {
+        if unnamed.original.is_some() || reading == u8::MAX || Self::unnamed_is_in_doubt(server) {
             return None;
         }
         drop(server.replies.sent(Kind::Parse, Reply::Forward, Some(Note::Again(unnamed.serial))));
