@@ -33,11 +33,9 @@ fn shape_of(tag: u8, body: &[u8]) -> Option<server::RowShape> {
 /// The unnamed statement of this serial has not come about: a message that is still to be answered, and
 /// has replaced it, has replaced what was `before` it.
 fn replace_before(server: &mut Server, serial: u64, before: Option<Box<Unnamed>>) {
-    let followed = server.replies.notes_mut().find_map(|note| match note {
-        Note::Unnamed { before, .. } if before.as_ref().is_some_and(|b| b.serial == serial) => {
-            Some(before)
-        }
-        _ => None,
+    let followed = server.replies.notes_mut().find_map(|note| {
+        let Note::Unnamed { before: followed, .. } = note else { return None };
+        followed.as_ref().is_some_and(|before| before.serial == serial).then_some(followed)
     });
     if let Some(followed) = followed {
         *followed = before;
