@@ -104,7 +104,7 @@ impl Reader<'_> {
                 self.skip(1);
                 Ok(())
             }
-            Some(Kind::OpenParen) => {
+            Some(Kind::OpenParen) if self.is_behind_type() => {
                 self.next_holds = Some(Holds::Modifiers);
                 self.open()
             }
@@ -112,6 +112,15 @@ impl Reader<'_> {
             Some(Kind::Word | Kind::QuotedName) => self.column_or_type(),
             _ => Err(Reason::Unparsed),
         }
+    }
+
+    /// Whether two names are right before: a column's and its type's.
+    fn is_behind_type(&self) -> bool {
+        let last = self.previous();
+        self.tokens.is_name(last)
+            && last.checked_sub(1).is_some_and(|before| {
+                self.tokens.is_name(before) || self.tokens.kind(before) == Some(Kind::Dot)
+            })
     }
 
     fn column_or_type(&mut self) -> Result<(), Reason> {

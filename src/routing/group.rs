@@ -49,6 +49,8 @@ pub(super) enum Clause {
     From(From),
     /// GROUP BY.
     Group,
+    /// A parenthesis of GROUP BY.
+    Grouping,
 }
 
 /// Where in an entry of a WITH list.

@@ -167,7 +167,8 @@ impl<'a> Reader<'a> {
         let parent = self.group();
         let mut group =
             Group { holds: self.next_holds.take().unwrap_or_default(), ..Group::default() };
-        if parent.holds == Holds::Modifiers {
+        let is_subscript = self.kind_behind(0) == Some(Kind::OpenBracket);
+        if parent.holds == Holds::Modifiers || (is_subscript && !self.may_subscript()) {
             return Err(Reason::Unparsed);
         }
         if parent.clause == Clause::From(From::Item) {
@@ -176,6 +177,9 @@ impl<'a> Reader<'a> {
             if !self.begins_query(at) && group.holds == Holds::Values {
                 group.clause = Clause::From(From::Item);
             }
+        }
+        if matches!(parent.clause, Clause::Group | Clause::Grouping) {
+            group.clause = Clause::Grouping;
         }
         match group.holds {
             Holds::Calls => group.clause = Clause::From(From::Item),
@@ -188,6 +192,16 @@ impl<'a> Reader<'a> {
         self.groups.push(group);
         self.skip(1);
         Ok(())
+    }
+
+    /// Whether a bracket may open here: behind what has elements, behind ARRAY, inside of another.
+    fn may_subscript(&self) -> bool {
+        let before = self.previous();
+        self.ends_operand(before)
+            || self.tokens.is(before, b"array")
+            || (self.tokens.kind(before) == Some(Kind::Word)
+                && crate::sql::is_type(self.tokens.name(before).bytes(), true))
+            || matches!(self.tokens.kind(before), Some(Kind::OpenBracket | Kind::Comma))
     }
 
     pub(super) fn close(&mut self) -> Result<(), Reason> {
@@ -420,7 +434,9 @@ impl<'a> Reader<'a> {
             self.skip(1);
             return Ok(());
         }
-        self.judge.operator(Qualified { schema: None, name: symbol })?;
+        // Two spellings of one operator.
+        let name = if symbol == b"!=" { b"<>" } else { symbol };
+        self.judge.operator(Qualified { schema: None, name })?;
         self.spell_operator(self.at, symbol, next);
         self.skip(1);
         Ok(())

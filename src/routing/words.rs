@@ -31,6 +31,12 @@ impl Reader<'_> {
     pub(super) fn word(&mut self) -> Result<(), Reason> {
         let name = self.tokens.name(self.at);
         match name.bytes() {
+            b"for"
+                if self.next_is(b"read") && self.tokens.is(self.at.saturating_add(2), b"only") =>
+            {
+                self.leave_out(3);
+                return Ok(());
+            }
             b"for" => {}
             b"select" => self.select(),
             b"values" => self.set_clause(Clause::Other),
@@ -180,6 +186,14 @@ impl Reader<'_> {
             b"between" => {
                 operator(b">=")?;
                 operator(b"<=")?;
+                if self.next_is(b"symmetric") || self.next_is(b"asymmetric") {
+                    self.skip(1);
+                    self.leave_out(1);
+                    return Ok(());
+                }
+            }
+            b"similar" | b"escape" if self.group().holds == Holds::Arguments(Call::Words) => {
+                self.spelling.set(self.at, Spell::As(","));
             }
             b"overlaps" if self.kind_behind(1) == Some(Kind::OpenParen) => {
                 self.spelling.set(self.at, Spell::As("="));
@@ -218,7 +232,7 @@ impl Reader<'_> {
             b"exclude" => return self.exclude(),
             b"name" | b"document" | b"content"
                 if self.tokens.kind(self.previous()) == Some(Kind::OpenParen)
-                    && self.tokens.is_name(self.at.saturating_add(1)) =>
+                    && self.begins_value(self.at.saturating_add(1)) =>
             {
                 // XMLELEMENT(NAME …), XMLPARSE(DOCUMENT …)
                 self.leave_out(1);
@@ -232,6 +246,10 @@ impl Reader<'_> {
         }
         self.skip(1);
         Ok(())
+    }
+
+    fn begins_value(&self, at: usize) -> bool {
+        self.tokens.is_name(at) || self.tokens.is_text(at)
     }
 
     /// EXCLUDE of a window's frame.
@@ -286,7 +304,7 @@ impl Reader<'_> {
         let is_syntax = match word {
             b"by" => follows(&[b"group", b"order", b"partition"]),
             b"filter" | b"over" => follows_group,
-            b"cube" | b"rollup" => self.clause() == Clause::Group || follows(&[b"sets"]),
+            b"cube" | b"rollup" => matches!(self.clause(), Clause::Group | Clause::Grouping),
             b"sets" => follows(&[b"grouping"]),
             b"varying" => follows(&[b"character", b"char", b"bit", b"nchar"]),
             b"first" | b"next" => follows(&[b"fetch"]),
@@ -304,6 +322,17 @@ impl Reader<'_> {
         let is_json_query = word == b"json_array" && self.begins_query(self.at.saturating_add(2));
         if is_json_query {
             self.spelling.set(self.at, Spell::As("ARRAY"));
+        }
+        let is_nested_set =
+            self.clause() == Clause::Grouping && matches!(word, b"cube" | b"rollup" | b"sets");
+        if is_nested_set {
+            self.spelling.set(self.at, Spell::Nothing);
+            if word == b"sets" {
+                self.spelling.set(before, Spell::Nothing);
+            }
+        }
+        if word == b"xmlserialize" {
+            self.spelling.set(self.at, Spell::As("CAST"));
         }
         Some(match word {
             b"cast" | b"treat" | b"xmlserialize" => Some(Call::Cast),

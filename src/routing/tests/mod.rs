@@ -41,3 +41,13 @@ fn word(verdict: &Verdict) -> &'static str {
 fn is_primary(text: &str, reason: Reason) {
     assert_eq!(verdict(text), Verdict::Primary(reason), "{text}");
 }
+
+/// Whether nothing of a text would run on a standby for its own sake.
+fn is_kept_from_standbys(verdict: &Verdict) -> bool {
+    !matches!(
+        verdict,
+        Verdict::Read
+            | Verdict::Prepare { statement: Ok(()), .. }
+            | Verdict::Declare { query: Ok(()), .. }
+    )
+}
