@@ -185,14 +185,22 @@ impl Reader<'_> {
         if !self.tokens.is(self.at, b"search") && !self.tokens.is(self.at, b"cycle") {
             return Err(Reason::Unparsed);
         }
-        // Names of columns and constants.
-        while matches!(
-            self.kind_behind(0),
-            Some(Kind::Word | Kind::QuotedName | Kind::Text | Kind::Number)
-        ) && !self.begins_query(self.at)
-        {
+        // Names of columns and constants, up to the next entry or the query.
+        loop {
+            let ends_here = match self.kind_behind(0) {
+                Some(Kind::Word | Kind::QuotedName) => self.begins_query(self.at),
+                Some(Kind::Comma) => {
+                    let behind = self.at.saturating_add(2);
+                    self.tokens.is(behind, b"as")
+                        || self.tokens.kind(behind) == Some(Kind::OpenParen)
+                }
+                Some(Kind::Text | Kind::Number) => false,
+                _ => true,
+            };
+            if ends_here {
+                return Ok(());
+            }
             self.leave_out(1);
         }
-        Ok(())
     }
 }

@@ -124,7 +124,11 @@ pub(super) fn explain(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
     let has_options = tokens.kind(0) == Some(Kind::OpenParen) && !begins_query(tokens);
     let (statement, runs) = if has_options {
         let behind = tokens.behind_group(0);
-        (tokens.from(behind), analyzes(tokens.to(behind)))
+        let options = tokens.to(behind);
+        if !are_options(options) {
+            return Verdict::Primary(Reason::Unparsed);
+        }
+        (tokens.from(behind), analyzes(options))
     } else {
         let runs = tokens.is(0, b"analyze") || tokens.is(0, b"analyse");
         let rest = tokens.from(usize::from(runs));
@@ -140,6 +144,23 @@ pub(super) fn explain(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
         }
         Err(reason) => Verdict::Primary(reason),
     }
+}
+
+/// Whether a parenthesis holds nothing but names of options, each with one value at most.
+fn are_options(tokens: Tokens<'_>) -> bool {
+    let last = tokens.len().saturating_sub(1);
+    let mut taken = 0_usize;
+    (1..last).all(|at| match tokens.kind(at) {
+        Some(Kind::Comma) => {
+            taken = 0;
+            true
+        }
+        Some(Kind::Word | Kind::QuotedName | Kind::Text | Kind::Number) => {
+            taken = taken.saturating_add(1);
+            taken <= 2
+        }
+        _ => false,
+    })
 }
 
 /// Whether options in parentheses have EXPLAIN run its statement.

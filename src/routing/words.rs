@@ -230,12 +230,12 @@ impl Reader<'_> {
                 return Ok(());
             }
             b"exclude" => return self.exclude(),
-            b"name" | b"document" | b"content"
-                if self.tokens.kind(self.previous()) == Some(Kind::OpenParen)
-                    && self.begins_value(self.at.saturating_add(1)) =>
-            {
-                // XMLELEMENT(NAME …), XMLPARSE(DOCUMENT …)
-                self.leave_out(1);
+            b"name" | b"document" | b"content" if self.begins_argument() => {
+                // XMLELEMENT(NAME …), XMLSERIALIZE(DOCUMENT …). XMLPARSE is the parser's too.
+                let call = self.at.checked_sub(2).unwrap_or(self.tokens.len());
+                let count = usize::from(!self.tokens.is(call, b"xmlparse"));
+                self.leave_out(count);
+                self.skip(1_usize.saturating_sub(count));
                 return Ok(());
             }
             b"document" if self.tokens.is(self.previous(), b"is") => {
@@ -248,8 +248,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn begins_value(&self, at: usize) -> bool {
-        self.tokens.is_name(at) || self.tokens.is_text(at)
+    /// Whether the word here is right behind a parenthesis, and an argument follows it.
+    fn begins_argument(&self) -> bool {
+        let next = self.at.saturating_add(1);
+        self.tokens.kind(self.previous()) == Some(Kind::OpenParen)
+            && (self.tokens.is_name(next) || self.tokens.is_text(next))
     }
 
     /// EXCLUDE of a window's frame.

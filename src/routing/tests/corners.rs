@@ -270,6 +270,7 @@ fn explain_is_of_its_statement() {
     ] {
         assert_eq!(verdict(text), Verdict::Read, "{text}");
     }
+    is_primary("EXPLAIN (COSTS write_fn()) SELECT 1", Reason::Unparsed);
     is_primary("EXPLAIN DELETE FROM t", Reason::PlanOfWrite);
     is_primary("EXPLAIN (VERBOSE) UPDATE t SET a = 1", Reason::PlanOfWrite);
     is_primary("EXPLAIN (ANALYZE off) UPDATE t SET a = 1", Reason::PlanOfWrite);
@@ -355,6 +356,7 @@ fn entries_of_with_are_known_where_postgresql_knows_them() {
         "WITH q(a, b) AS NOT MATERIALIZED (VALUES (1, 2)) SELECT a FROM q",
         "WITH RECURSIVE q AS (SELECT 1 UNION SELECT * FROM q) SEARCH DEPTH FIRST BY a SET o SELECT * FROM q",
         "WITH RECURSIVE q AS (SELECT 1 UNION SELECT * FROM q) CYCLE a SET c USING p SELECT * FROM q",
+        "WITH RECURSIVE q AS (SELECT 1 UNION SELECT * FROM q) SEARCH BREADTH FIRST BY a, b SET o CYCLE a, b SET c TO 'y' DEFAULT 'n' USING p, r AS (SELECT 1) SELECT * FROM q, r",
     ] {
         assert_eq!(verdict(text), Verdict::Read, "{text}");
     }
