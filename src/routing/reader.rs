@@ -430,7 +430,7 @@ impl<'a> Reader<'a> {
     fn operator(&mut self) -> Result<(), Reason> {
         let symbol = self.tokens.bytes(self.at);
         let next = self.at.saturating_add(1);
-        if symbol == b"=>" || (symbol == b"*" && !self.ends_operand(self.previous())) {
+        if symbol == b"=>" || (symbol == b"*" && self.begins_item()) {
             self.skip(1);
             return Ok(());
         }
@@ -440,6 +440,13 @@ impl<'a> Reader<'a> {
         self.spell_operator(self.at, symbol, next);
         self.skip(1);
         Ok(())
+    }
+
+    /// Whether an item of a list begins here: a star is all columns then, else it multiplies.
+    fn begins_item(&self) -> bool {
+        let before = self.previous();
+        matches!(self.tokens.kind(before), Some(Kind::OpenParen | Kind::Comma))
+            || [&b"select"[..], b"distinct", b"all"].iter().any(|word| self.tokens.is(before, word))
     }
 
     /// An operator of which only the place matters from now on.

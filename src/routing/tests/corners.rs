@@ -1,7 +1,9 @@
 //! Statements of every syntactic corner, one a line: what is a read, and what must not be one.
 
 use super::{Schema, is_primary, verdict, verdict_in, word};
-use crate::routing::{Access, End, Isolation, Mode, Modes, Policy, Reason, Verdict, read_text};
+use crate::routing::{
+    Access, End, Isolation, Mode, Modes, Policy, Reason, Standing, Verdict, read_text,
+};
 use crate::sql::Rules;
 
 fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
@@ -426,4 +428,33 @@ fn a_text_is_cut_by_the_rules_of_its_session() {
         read_text(latin1, Rules::STANDARD, Policy::default(), &Schema::default()),
         Verdict::Primary(Reason::Unparsed)
     );
+}
+
+#[test]
+fn an_operator_is_asked_for_behind_the_name_of_a_type() {
+    struct Multiplies;
+    impl crate::routing::Names for Multiplies {
+        fn function(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+            Standing::Unknown
+        }
+        fn relation(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+            Standing::Read
+        }
+        fn operator(&self, _: Option<&[u8]>, symbol: &[u8]) -> Standing {
+            let is_volatile = matches!(symbol, b"*" | b"<>");
+            if is_volatile { Standing::Primary(Reason::Operator) } else { Standing::Unknown }
+        }
+        fn type_name(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+            Standing::Unknown
+        }
+    }
+    let read =
+        |text: &str| read_text(text.as_bytes(), Rules::STANDARD, Policy::default(), &Multiplies);
+    for text in ["SELECT a::bigint*2", "SELECT a * b FROM t", "SELECT 1 != 2", "SELECT NULL*1"] {
+        assert_eq!(read(text), Verdict::Primary(Reason::Operator), "{text}");
+    }
+    for text in ["SELECT * FROM t", "SELECT count(*), t.*, * FROM t", "SELECT DISTINCT * FROM t *"]
+    {
+        assert_eq!(read(text), Verdict::Read, "{text}");
+    }
 }
