@@ -17,6 +17,7 @@ pub mod net;
 pub mod backend;
 
 pub mod catalog;
+pub mod cluster;
 
 pub mod pool;
 
