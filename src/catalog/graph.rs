@@ -6,13 +6,15 @@
 //! objects, because which of several it calls is decided when it runs: each counts.
 
 use super::rows::{
-    BuiltinRow, EVERY_DEFINITION, EVERY_TEXT, EdgeRow, FunctionRow, NameRow, OPERATOR, Object,
-    PROC, PartRow, RELATION, TYPE,
+    BuiltinRow, CATALOG_RELATION, EVERY_DEFINITION, EVERY_TEXT, EdgeRow, FunctionRow, NameRow,
+    OPERATOR, Object, PROC, PartRow, RELATION, ROW_LOCK, TYPE,
 };
 use super::snapshot::{KNOWN_MAX, Names, Snapshot, known};
+use super::standing::Standings;
 use super::source::{self, Lookup, Source};
+use crate::routing::is_read_builtin;
 use crate::sql::{EveryName, Meaning, NoVocabulary, Use, facts, is_harmless_builtin, leaves_state};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeSet;
 
 /// Names of custom settings that are kept; when there are more, they count as unknown.
@@ -42,6 +44,11 @@ enum Way {
 impl Way {
     fn carry(self, meaning: Meaning) -> Meaning {
         let (always, on_write) = (Meaning::MOVES_SEQUENCE, Meaning::MOVES_SEQUENCE_ON_WRITE);
+        // Who writes is on the primary anyway.
+        let meaning = match self {
+            Self::WhenWritten => meaning.difference(Meaning::OF_PRIMARY),
+            Self::Same | Self::Runs | Self::Reads => meaning,
+        };
         match self {
             Self::Same => meaning,
             Self::Runs if meaning.contains(on_write) => meaning.difference(on_write) | always,
@@ -92,6 +99,8 @@ pub struct Builder {
     edges: Vec<Edge>,
     /// What stands for each name.
     known: Vec<u64>,
+    /// Names that only functions of `pg_catalog` have.
+    own_words: HashSet<Node, foldhash::fast::RandomState>,
     custom: BTreeSet<Box<str>>,
     has_unknown_custom: bool,
     /// Edges that are kept.
@@ -108,6 +117,7 @@ impl Default for Builder {
             meanings: Vec::new(),
             edges: Vec::new(),
             known: Vec::new(),
+            own_words: HashSet::default(),
             custom: BTreeSet::new(),
             has_unknown_custom: false,
             graph_max: GRAPH_MAX,
@@ -165,6 +175,13 @@ impl Builder {
 
     /// A function of `pg_catalog`. Those that are known to be harmless are left out.
     pub fn builtin(&mut self, row: BuiltinRow<'_>) {
+        let is_read = is_read_builtin(row.name);
+        if is_harmless_builtin(row.name) && is_read {
+            return;
+        }
+        if !is_read {
+            self.needs_primary(row);
+        }
         if is_harmless_builtin(row.name) {
             return;
         }
@@ -189,6 +206,21 @@ impl Builder {
         }
     }
 
+    /// A function of `pg_catalog` that writes, or whose answer holds for one node only. Texts that call it
+    /// are known to need the primary; here it counts for what calls it: sources by its name, expressions
+    /// by its OID.
+    fn needs_primary(&mut self, row: BuiltinRow<'_>) {
+        let node = self.object(Object { class: PROC, oid: row.oid });
+        self.mean(node, Meaning::VOLATILE);
+        *self.names.internal.entry_ref(row.symbol).or_default() |= Meaning::VOLATILE;
+        if !self.names.words.contains_key(row.name) {
+            let name = self.word(row.name);
+            self.own_words.insert(name);
+        }
+        let name = self.word(row.name);
+        self.link(node, name, Way::Same);
+    }
+
     /// An object that texts can name.
     pub fn name(&mut self, row: &NameRow<'_>) {
         let node = self.object(row.object);
@@ -205,6 +237,7 @@ impl Builder {
         }
         let name =
             if row.object.class == OPERATOR { self.symbol(row.name) } else { self.word(row.name) };
+        self.own_words.remove(&name);
         self.link(node, name, Way::Same);
     }
 
@@ -266,6 +299,12 @@ impl Builder {
 
     /// Carries every effect to all that reach it.
     fn spread(&mut self) {
+        for (object, meaning) in
+            [(ROW_LOCK, Meaning::LOCKS_ROWS), (CATALOG_RELATION, Meaning::READS_CATALOG)]
+        {
+            let node = self.object(object);
+            self.mean(node, meaning);
+        }
         let nodes = self.meanings.len();
         // Where the edges of each node begin, once they are sorted by where they come from.
         let mut begin = vec![0usize; nodes + 1];
@@ -305,6 +344,19 @@ impl Builder {
         node.and_then(|node| self.meanings.get(*node as usize)).copied().unwrap_or_default()
     }
 
+    /// What stands for the names that need the primary, and why they do.
+    fn of_primary(&self) -> Standings {
+        let of = |names: &HashMap<Vec<u8>, Node, _>, is_operator| -> Vec<u64> {
+            let meaning = |node: &Node| self.meanings.get(*node as usize).copied();
+            let all = names.iter().filter(|(_, node)| !self.own_words.contains(*node));
+            let all = all.filter_map(|(name, node)| Some((name, meaning(node)?)));
+            all.filter_map(|(name, meaning)| Standings::entry(name, is_operator, meaning)).collect()
+        };
+        let mut all = of(&self.names.words, false);
+        all.extend(of(&self.names.operators, true));
+        Standings::new(all)
+    }
+
     /// With room for so many edges only.
     #[cfg(test)]
     pub(super) fn with_room(graph_max: usize) -> Self {
@@ -331,9 +383,10 @@ impl Builder {
         let meaning = |node: Node| self.meanings.get(node as usize).copied().unwrap_or_default();
         let matter = |names: &HashMap<Vec<u8>, Node, _>| -> Vec<(Vec<u8>, Meaning)> {
             let all = names.iter().map(|(name, node)| (name.clone(), meaning(*node)));
-            all.filter(|(_, meaning)| !meaning.is_empty()).collect()
+            all.filter(|(_, meaning)| meaning.intersects(Meaning::TO_SESSION)).collect()
         };
         let (mut words, operators) = (matter(&self.names.words), matter(&self.names.operators));
+        let of_primary = self.of_primary();
         if words.len() + operators.len() > NAMES_MAX {
             return self.of_too_many();
         }
@@ -350,6 +403,7 @@ impl Builder {
         known.dedup();
         Snapshot {
             known: known.into(),
+            of_primary,
             types: types.into(),
             everything: self.of(EVERY_TEXT),
             definition: self.of(EVERY_DEFINITION),

@@ -9,6 +9,7 @@ use super::ask::{AskError, Conversation, Values};
 use super::queries;
 use super::rows::{BuiltinRow, EdgeRow, FunctionRow, NameRow, Object, PartRow};
 use crate::backend::server::Server;
+use crate::routing::is_read_builtin;
 use crate::sql::{Meaning, is_harmless_builtin};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ async fn all(talk: &mut Conversation<'_>, version: u32) -> Result<Builder, AskEr
     talk.ask(queries::BUILTINS, &mut |row| {
         let [oid, name, symbol] = columns(row)?;
         let oid = number(oid)?;
-        if !is_harmless_builtin(name) {
+        if !is_harmless_builtin(name) || !is_read_builtin(name) {
             builtins.push(oid);
         }
         builder.builtin(BuiltinRow { oid, name, symbol });
@@ -84,8 +85,14 @@ async fn all(talk: &mut Conversation<'_>, version: u32) -> Result<Builder, AskEr
     })
     .await?;
     talk.ask(queries::NAMES, &mut |row| {
-        let [class, oid, name, identity] = columns(row)?;
-        let mut meaning = Meaning::empty();
+        let [class, oid, name, identity, of_primary] = columns(row)?;
+        let mut meaning = match of_primary {
+            b"v" => Meaning::VOLATILE,
+            b"u" => Meaning::UNLOGGED,
+            b"S" => Meaning::READS_SEQUENCE_TABLE,
+            b"f" => Meaning::FOREIGN,
+            _ => Meaning::empty(),
+        };
         meaning.set(Meaning::MOVES_SEQUENCE_ON_WRITE, identity == b"t");
         builder.name(&NameRow { object: object(class, oid)?, name, meaning });
         Ok(())

@@ -20,6 +20,7 @@ pub mod schedule;
 mod shared;
 mod snapshot;
 mod source;
+mod standing;
 #[cfg(test)]
 mod tests;
 

@@ -64,16 +64,20 @@ AND 2281 <> ALL (p.proargtypes::oid[]) AND 2275 <> ALL (p.proargtypes::oid[]) \
 AND p.prorettype NOT IN (2275, 2279, 3838, 2280, 3115, 325, 269, 3310) \
 AND p.proname !~ '_(send|validator|handler|support|transfn|finalfn|serialize|deserialize)$'";
 
-/// What texts can name: catalog, OID, name, whether it has an identity column. An operator that is
+/// What texts can name: catalog, OID, name, whether it has an identity column, and what of it is the
+/// primary's: `v` for a volatile function, `u` for an unlogged table, the kind of a sequence (`S`) or
+/// of a foreign table (`f`). A temporary table is its session's, and says nothing of others. An operator that is
 /// spelled like one of PostgreSQL's own and takes a user's type is left out: who uses it has a value of
 /// that type, and the type counts.
 pub(super) const NAMES: &str = "\
-SELECT 1255, oid, proname, false FROM pg_proc WHERE oid >= 16384 \
-UNION ALL SELECT 1247, oid, typname, false FROM pg_type WHERE oid >= 16384 \
-UNION ALL SELECT 2617, oid, oprname, false FROM pg_operator AS o WHERE oid >= 16384 AND NOT (\
+SELECT 1255, oid, proname, false, provolatile FROM pg_proc WHERE oid >= 16384 \
+UNION ALL SELECT 1247, oid, typname, false, '' FROM pg_type WHERE oid >= 16384 \
+UNION ALL SELECT 2617, oid, oprname, false, '' FROM pg_operator AS o WHERE oid >= 16384 AND NOT (\
 (oprleft >= 16384 OR oprright >= 16384) AND EXISTS (\
 SELECT FROM pg_operator AS b WHERE b.oprname = o.oprname AND b.oid < 16384)) \
-UNION ALL SELECT 1259, c.oid, relname, i.attrelid IS NOT NULL FROM pg_class AS c LEFT JOIN (\
+UNION ALL SELECT 1259, c.oid, relname, i.attrelid IS NOT NULL, \
+CASE WHEN relpersistence = 't' THEN '' WHEN relkind IN ('S', 'f') THEN relkind ELSE relpersistence END \
+FROM pg_class AS c LEFT JOIN (\
 SELECT DISTINCT attrelid FROM pg_attribute WHERE attrelid >= 16384 AND attidentity <> '') AS i \
 ON i.attrelid = c.oid WHERE c.oid >= 16384 AND relkind NOT IN ('i', 'I', 't')";
 
@@ -160,8 +164,8 @@ pub(super) fn parts(builtins: &[u32], version: u32) -> String {
     parts.join(" UNION ALL ")
 }
 
-/// Who uses whom: catalog and OID of the used, of the user. Catalog 0 stands for every text (OID 0) and
-/// every definition (OID 1).
+/// Who uses whom: catalog and OID of the used, of the user. Catalog 0 stands for every text (OID 0),
+/// every definition (OID 1), a lock of rows (OID 2) and a relation of PostgreSQL's own (OID 3).
 pub(super) fn edges() -> String {
     let set_config =
         "(SELECT min(oid) FROM pg_proc WHERE proname = 'set_config' AND pronamespace = 11)";
@@ -189,6 +193,14 @@ pub(super) fn edges() -> String {
             "SELECT 1255, {set_config}, classid, objid FROM pg_depend WHERE classid = 2618 \
              AND objid >= 16384 AND refclassid = 1259 AND refobjid = 'pg_catalog.pg_settings'::regclass"
         ),
+        // What a view locks and reads. OIDs below 16384 are PostgreSQL's own, and no dependency on most of
+        // them is recorded.
+        "SELECT 0, 2, 2618, oid FROM pg_rewrite WHERE ev_class >= 16384 AND ev_type = '1' \
+         AND ev_action::text LIKE '%{ROWMARKCLAUSE %'"
+            .to_owned(),
+        "SELECT 0, 3, 2618, oid FROM pg_rewrite WHERE ev_class >= 16384 AND ev_type = '1' \
+         AND ev_action::text ~ ':relid ([1-9][0-9]{0,3}|1[0-5][0-9]{3}|16[0-2][0-9]{2}|163[0-7][0-9]|1638[0-3]) '"
+            .to_owned(),
         "SELECT 1255, f, 2617, oid FROM pg_operator, unnest(ARRAY[oprcode::oid, oprrest::oid, oprjoin::oid]) \
          AS f WHERE oid >= 16384 AND f <> 0"
             .to_owned(),

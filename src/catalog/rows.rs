@@ -27,6 +27,11 @@ pub const EVERY_TEXT: Object = Object { class: 0, oid: 0 };
 /// Stands for every statement that changes the catalog.
 pub const EVERY_DEFINITION: Object = Object { class: 0, oid: 1 };
 
+/// Stands for everything that locks rows without being an object that can.
+pub const ROW_LOCK: Object = Object { class: 0, oid: 2 };
+/// Stands for PostgreSQL's own relations.
+pub const CATALOG_RELATION: Object = Object { class: 0, oid: 3 };
+
 /// A function of `pg_catalog` that is not known to be harmless.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltinRow<'a> {

@@ -4,6 +4,7 @@
 //! name it keeps a hash, so that one that has been created since is told apart. Immutable. A name counts for all objects that have it, in whatever schema: the worst of
 //! them decides. Never looks at a text.
 
+use super::standing::Standings;
 use crate::sql::{Meaning, Use, Vocabulary};
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -134,6 +135,8 @@ pub struct Snapshot {
     pub(super) operators: Names,
     /// What stands for each name of the database, sorted.
     pub(super) known: Box<[u64]>,
+    /// Names that need the primary.
+    pub(super) of_primary: Standings,
     /// OIDs of types whose use may touch the session, sorted.
     pub(super) types: Box<[u32]>,
     /// What every text may do.
@@ -156,6 +159,7 @@ impl Snapshot {
             | self.everything
             | self.unreadable
             | self.definition;
+        self.any &= Meaning::TO_SESSION;
         self
     }
 
@@ -211,6 +215,7 @@ impl Snapshot {
             + of(&self.words)
             + of(&self.operators)
             + size_of_val(&*self.known)
+            + self.of_primary.size()
             + size_of_val(&*self.types)
             + custom
     }
@@ -268,9 +273,9 @@ mod tests {
         /// A table of names answers as a map does.
         #[test]
         fn names_are_found(
-            names in prop::collection::vec(("[a-c]{1,3}", 1u8..128), 0..40), asked in "[a-d]{0,4}",
+            names in prop::collection::vec(("[a-c]{1,3}", 1u16..128), 0..40), asked in "[a-d]{0,4}",
         ) {
-            let mut map = BTreeMap::<String, u8>::new();
+            let mut map = BTreeMap::<String, u16>::new();
             names.iter().for_each(|(name, bits)| *map.entry(name.clone()).or_default() |= bits);
             let pairs = names.iter().map(|(name, bits)| (name.as_bytes().to_vec(), Meaning::from_bits_truncate(*bits)));
             let table = Names::new(pairs.collect());

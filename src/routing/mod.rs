@@ -35,6 +35,6 @@ mod tree;
 mod verdict;
 mod words;
 
-pub use names::{Names, Policy, Standing};
+pub use names::{Names, NoNames, Policy, Standing, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

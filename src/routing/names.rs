@@ -43,6 +43,28 @@ pub trait Names {
     fn type_name(&self, schema: Option<&[u8]>, name: &[u8]) -> Standing;
 }
 
+/// Nothing is known of the database.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn function(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+        Standing::Unknown
+    }
+
+    fn relation(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+        Standing::Unknown
+    }
+
+    fn operator(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+        Standing::Unknown
+    }
+
+    fn type_name(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
+        Standing::Unknown
+    }
+}
+
 /// What the operator of the pool has chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -80,8 +102,8 @@ pub(super) fn is_own_primary_attribute(name: &[u8]) -> bool {
     PRIMARY.contains(name)
 }
 
-/// Whether PostgreSQL has a function of this name that answers everywhere alike.
-pub(super) fn is_own_read(name: &[u8]) -> bool {
+/// Whether PostgreSQL has a function of this name that answers on a hot standby as on the primary.
+pub fn is_read_builtin(name: &[u8]) -> bool {
     READS.contains(name)
 }
 
@@ -94,7 +116,7 @@ impl Judge<'_> {
         let may_be_own = schema.is_none_or(|schema| schema == b"pg_catalog");
         match self.names.function(schema, name) {
             Standing::Primary(reason) => Err(reason),
-            _ if may_be_own && is_own_read(name) => Ok(()),
+            _ if may_be_own && is_read_builtin(name) => Ok(()),
             _ if may_be_own && (PRIMARY.contains(name) || name.starts_with(b"pg_")) => {
                 Err(Reason::Function)
             }

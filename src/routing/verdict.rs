@@ -163,6 +163,14 @@ reasons! {
     TwoPhase, "two_phase", "transactions in two phases are the primary's", None;
     /// SET TRANSACTION SNAPSHOT.
     Snapshot, "snapshot", "a snapshot can be taken over only on the node that has exported it", None;
+    /// A transaction that is not read only, or that begins elsewhere than at the front.
+    Transaction, "transaction", "its transaction is not READ ONLY from its beginning on",
+        Some("BEGIN READ ONLY where nothing is written");
+    /// A transaction that is SERIALIZABLE, by `default_transaction_isolation` too.
+    Serializable, "serializable", "a standby has no SERIALIZABLE transactions",
+        Some("REPEATABLE READ where nothing is written");
+    /// A cursor that is not of a READ ONLY transaction.
+    Cursor, "cursor", "it uses a cursor outside of a READ ONLY transaction", None;
     /// A cursor WITH HOLD.
     Hold, "hold", "a cursor WITH HOLD outlives its transaction", Some("declare the cursor without WITH HOLD");
     /// COPY to a file or a program.
@@ -194,6 +202,8 @@ reasons! {
     Temporary, "temporary", "it uses something temporary of its session", None;
     /// An unlogged table.
     Unlogged, "unlogged", "an unlogged table is on the primary only", None;
+    /// A foreign table.
+    Foreign, "foreign", "it reads a foreign table, whose server may be asked by the primary only", None;
     /// A sequence.
     Sequence, "sequence", "sequences are ahead of their values on a standby", None;
     /// A relation of the catalog.
@@ -210,6 +220,14 @@ reasons! {
         Some("send the statements one by one");
     /// A statement that is not known.
     UnknownStatement, "unknown_statement", "it is no statement that is known here", None;
+    /// A batch whose end cannot be waited for: Flush, FunctionCall, too long.
+    Endless, "endless", "the client asks for answers before the end of its batch, which is not known then", None;
+    /// A message that makes no sense.
+    Malformed, "malformed", "a message of it makes no sense", None;
+    /// A text whose encoding or rules are not known now.
+    Unreadable, "unreadable", "it cannot be read by the rules that its session has now", None;
+    /// A prepared statement that the session does not have, or whose text was not kept.
+    UnknownPrepared, "unknown_prepared", "it runs a prepared statement that is not known here", None;
     /// Not understood.
     Unparsed, "unparsed", "it is not understood", None;
     /// A name with Unicode escapes.

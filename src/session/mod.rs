@@ -42,6 +42,7 @@ mod statements;
 pub mod text_cache;
 mod timing;
 pub mod unbound;
+mod unit;
 pub mod worker;
 
 pub use run::{SESSION_BYTES, SessionStart, run};

@@ -8,9 +8,11 @@
 use super::effects::{Effects, Found, effects_of};
 use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::sql::{self, NoVocabulary, Rules};
+use crate::routing::{NoNames, Policy, Reason, Verdict, read_text};
+use crate::sql::{self, Lexer, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Bytes of a text that tell statements apart.
@@ -55,6 +57,8 @@ struct Known {
     /// What running it may do, once that was asked for, if that is all there is to say of every such
     /// text; and for which generation of the database's catalog that was said.
     effects: Option<(Effects, u64)>,
+    /// Where it may run, under the same conditions, and by which policy that was said.
+    verdict: Option<(Rc<Verdict>, u64, Policy)>,
     run: Option<Run>,
 }
 
@@ -77,12 +81,32 @@ impl Text<'_> {
         self.catalog.map_or(0, Catalog::generation)
     }
 
+    fn verdict(&self, policy: Policy) -> Verdict {
+        match self.catalog.and_then(Catalog::snapshot) {
+            Some(snapshot) => read_text(self.sql, self.rules, policy, &*snapshot),
+            None => read_text(self.sql, self.rules, policy, &NoNames),
+        }
+    }
+
     fn found(&self, custom: &mut dyn FnMut(&str) -> bool) -> Found {
         match self.catalog.and_then(Catalog::snapshot) {
             Some(snapshot) => effects_of(self.sql, self.rules, &*snapshot, custom),
             None => effects_of(self.sql, self.rules, &NoVocabulary, custom),
         }
     }
+}
+
+/// Whether another value in the text may let it run elsewhere: that of an option, a setting, or the name
+/// of a setting.
+fn depends_on_values(sql: &[u8]) -> bool {
+    const QUERIES: [&[u8]; 7] =
+        [b"select", b"with", b"values", b"table", b"insert", b"update", b"delete"];
+    let mut tokens = Lexer::new(sql, true).filter(|token| token.is_significant());
+    let first = tokens.find(|token| token.kind != sql::Kind::OpenParen);
+    let is_query = first.is_some_and(|token| {
+        QUERIES.iter().any(|word| token.bytes(sql).eq_ignore_ascii_case(word))
+    });
+    !is_query || tokens.any(|token| token.bytes(sql).eq_ignore_ascii_case(b"current_setting"))
 }
 
 /// One worker's texts and statements.
@@ -138,6 +162,28 @@ impl TextCache {
             known.effects = lasts.then_some((found.effects, generation));
         }
         found.effects
+    }
+
+    /// Where a text may run.
+    pub fn judge(&mut self, text: Text<'_>, policy: Policy) -> Rc<Verdict> {
+        if text.sql.len() > READ_MAX {
+            return Rc::new(Verdict::Primary(Reason::TooLong));
+        }
+        let generation = text.generation();
+        let place = self.place_of_any(text);
+        let known = self.known.get(place);
+        if let Some((verdict, known, by)) = known.and_then(|known| known.verdict.as_ref())
+            && (*known, *by) == (generation, policy)
+        {
+            return Rc::clone(verdict);
+        }
+        let verdict = Rc::new(text.verdict(policy));
+        if let Some(known) = self.known.get_mut(place)
+            && (known.form != Form::Skeleton || !depends_on_values(text.sql))
+        {
+            known.verdict = Some((Rc::clone(&verdict), generation, policy));
+        }
+        verdict
     }
 
     /// Both of a Query's text: what running it may do, and the statement that it is.
@@ -258,6 +304,7 @@ impl TextCache {
             text: text.sql.into(),
             database: text.database.into(),
             effects: None,
+            verdict: None,
             run: None,
         });
         let hash_of = |place: &usize| self.known.get(*place).map_or(0, |known| known.hash);

@@ -6,7 +6,7 @@
 bitflags::bitflags! {
     /// What using a name may do. Empty: nothing beyond its transaction.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub struct Meaning: u8 {
+    pub struct Meaning: u16 {
         /// It may change the session: a setting, a temporary table, a lock, a role, and so on.
         const TOUCHES = 1;
         /// Reading or calling it may run `nextval` or `setval`.
@@ -21,7 +21,26 @@ bitflags::bitflags! {
         const SETS_LOCAL = 1 << 5;
         /// Its source has a statement that changes the catalog.
         const CHANGES_CATALOG = 1 << 6;
+        /// It is volatile: it may write, or its answer holds for one node only.
+        const VOLATILE = 1 << 7;
+        /// It reads an unlogged table.
+        const UNLOGGED = 1 << 8;
+        /// It reads a sequence as a table.
+        const READS_SEQUENCE_TABLE = 1 << 9;
+        /// It reads a foreign table.
+        const FOREIGN = 1 << 10;
+        /// It locks rows.
+        const LOCKS_ROWS = 1 << 11;
+        /// It reads PostgreSQL's own catalog.
+        const READS_CATALOG = 1 << 12;
     }
+}
+
+impl Meaning {
+    /// What it may do to the session that uses it.
+    pub const TO_SESSION: Self = Self::from_bits_truncate((1 << 7) - 1);
+    /// What only the primary may do, or answers right.
+    pub const OF_PRIMARY: Self = Self::from_bits_truncate(0x1fff & !((1 << 7) - 1));
 }
 
 /// What a text uses a name as.

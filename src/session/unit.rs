@@ -1,0 +1,376 @@
+//! Where a unit of the client's messages may run: pure.
+//!
+//! A unit is a Query, or a batch up to its Sync. PostgreSQL runs it in one transaction if nothing in it
+//! says otherwise (manual, "Pipelining"), so that one node takes it whole. It is looked at before there
+//! is a server, outside of a transaction; what comes behind a BEGIN goes where the BEGIN went. Every
+//! message and every text of a unit has to be a read for a replica; whatever cannot be seen whole is the
+//! primary's.
+
+use crate::routing::{Access, Isolation, Mode, Modes, Reason, Verdict};
+use crate::wire::{self, HEADER_LEN, client};
+use smallvec::SmallVec;
+use std::rc::Rc;
+
+/// What is in front of what a client has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front<'a> {
+    /// A unit.
+    Whole(&'a [u8]),
+    /// A part of one: the rest is still to come.
+    Open,
+    /// Something whose end cannot be waited for: the client asks for an answer before it, or it is too
+    /// long to be held.
+    Endless,
+}
+
+/// Finds the unit in front. It is held while it is shorter than `max`.
+pub(super) fn front(data: &[u8], max: usize) -> Front<'_> {
+    let mut at = 0;
+    while let Some(rest) = data.get(at..) {
+        let Ok(header) = wire::header(rest, max) else { return Front::Endless };
+        let Some(header) = header.filter(|header| at + header.total() <= max) else {
+            return if rest.len() < HEADER_LEN && at + HEADER_LEN <= max {
+                Front::Open
+            } else {
+                Front::Endless
+            };
+        };
+        let end = at + header.total();
+        if !is_of_unit(header.tag) {
+            return Front::Endless;
+        }
+        let Some(unit) = data.get(..end) else { return Front::Open };
+        if matches!(header.tag, client::SYNC | client::QUERY) {
+            return Front::Whole(unit);
+        }
+        at = end;
+    }
+    Front::Open
+}
+
+fn is_of_unit(tag: u8) -> bool {
+    matches!(
+        tag,
+        client::QUERY
+            | client::PARSE
+            | client::BIND
+            | client::DESCRIBE
+            | client::EXECUTE
+            | client::CLOSE
+            | client::SYNC
+    )
+}
+
+/// How a session's transactions begin that do not say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TransactionDefaults {
+    /// `default_transaction_read_only` is on.
+    pub(super) is_read_only: bool,
+    /// `default_transaction_isolation` is `serializable`, which no standby has.
+    pub(super) is_serializable: bool,
+}
+
+/// What is known of texts and statements.
+pub(super) trait Judge {
+    /// Of a text.
+    fn text(&mut self, sql: &[u8]) -> Rc<Verdict>;
+    /// Of a statement that the session has prepared. The empty name is the unnamed one.
+    fn statement(&mut self, name: &[u8]) -> Rc<Verdict>;
+}
+
+/// Where a unit may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// On any node that is fresh enough.
+    AnyNode,
+    /// On the primary.
+    Primary(Reason),
+}
+
+/// A unit while it is read.
+struct Reading<'a> {
+    judge: &'a mut dyn Judge,
+    defaults: TransactionDefaults,
+    /// It has begun a transaction that is read only.
+    in_transaction: bool,
+    /// What it has prepared by itself.
+    parsed: SmallVec<[(&'a [u8], Rc<Verdict>); 4]>,
+}
+
+/// Says where a whole unit may run.
+pub(super) fn plan<'a>(
+    unit: &'a [u8],
+    defaults: TransactionDefaults,
+    judge: &'a mut dyn Judge,
+) -> Plan {
+    if defaults.is_serializable {
+        return Plan::Primary(Reason::Serializable);
+    }
+    let mut reading = Reading { judge, defaults, in_transaction: false, parsed: SmallVec::new() };
+    match reading.unit(unit) {
+        Ok(()) => Plan::AnyNode,
+        Err(reason) => Plan::Primary(reason),
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn unit(&mut self, unit: &'a [u8]) -> Result<(), Reason> {
+        let mut rest = unit;
+        while !rest.is_empty() {
+            let header = wire::header(rest, unit.len()).ok().flatten();
+            let header = header.ok_or(Reason::Malformed)?;
+            let body = rest.get(HEADER_LEN..header.total()).ok_or(Reason::Malformed)?;
+            self.message(header.tag, body)?;
+            rest = rest.get(header.total()..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, tag: u8, body: &'a [u8]) -> Result<(), Reason> {
+        match tag {
+            client::QUERY => {
+                let sql = body.strip_suffix(&[0]).ok_or(Reason::Malformed)?;
+                let verdict = self.judge.text(sql);
+                self.run(&verdict)
+            }
+            client::PARSE => {
+                let parse = client::read_parse(body).ok_or(Reason::Malformed)?;
+                let verdict = self.judge.text(parse.sql);
+                self.parsed.push((parse.name, Rc::clone(&verdict)));
+                look_at(&verdict)
+            }
+            client::BIND => {
+                let bind = client::read_bind(body).ok_or(Reason::Malformed)?;
+                let verdict = self.statement(bind.statement);
+                self.run(&verdict)
+            }
+            client::DESCRIBE => {
+                let target = client::read_target(body).ok_or(Reason::Malformed)?;
+                if target.kind == b'P' { Ok(()) } else { look_at(&self.statement(target.name)) }
+            }
+            // A portal is of this unit, or there is none. A statement that is closed runs nothing.
+            client::EXECUTE | client::CLOSE | client::SYNC => Ok(()),
+            _ => Err(Reason::Malformed),
+        }
+    }
+
+    fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
+        let own = self.parsed.iter().rev().find(|(parsed, _)| *parsed == name);
+        own.map_or_else(|| self.judge.statement(name), |(_, verdict)| Rc::clone(verdict))
+    }
+
+    fn run(&mut self, verdict: &Verdict) -> Result<(), Reason> {
+        match verdict {
+            Verdict::Read => Ok(()),
+            Verdict::Primary(reason) => Err(*reason),
+            Verdict::Begin(modes) => self.begin(*modes),
+            Verdict::Execute { name } => {
+                let statement = self.judge.statement(name);
+                // An EXECUTE of an EXECUTE is none.
+                match &*statement {
+                    Verdict::Read => Ok(()),
+                    Verdict::Primary(reason) => Err(*reason),
+                    _ => Err(Reason::UnknownPrepared),
+                }
+            }
+            _ if self.in_transaction => self.run_in_transaction(verdict),
+            Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => {
+                Err(Reason::Transaction)
+            }
+            Verdict::SetDefaults { .. }
+            | Verdict::Setting
+            | Verdict::Prepare { .. }
+            | Verdict::Deallocate => Err(Reason::Session),
+            Verdict::Declare { .. } | Verdict::Cursor { .. } => Err(Reason::Cursor),
+        }
+    }
+
+    /// The transaction is read only, and runs on one replica whole.
+    fn run_in_transaction(&mut self, verdict: &Verdict) -> Result<(), Reason> {
+        match verdict {
+            Verdict::SetTransaction(modes) if self.is_read_only(*modes) => Ok(()),
+            Verdict::SetTransaction(_) => Err(Reason::Transaction),
+            Verdict::Declare { query, .. } => *query,
+            Verdict::End(end) if end.chains => Err(Reason::Transaction),
+            Verdict::End(_) => {
+                self.in_transaction = false;
+                Ok(())
+            }
+            Verdict::Savepoint | Verdict::Cursor { .. } => Ok(()),
+            _ => Err(Reason::Session),
+        }
+    }
+
+    fn begin(&mut self, modes: Modes) -> Result<(), Reason> {
+        if !self.is_read_only(modes) {
+            return Err(Reason::Transaction);
+        }
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    fn is_read_only(&self, modes: Modes) -> bool {
+        let reads_only = match modes.access {
+            Some(Mode::To(access)) => access == Access::ReadOnly,
+            Some(Mode::Default) | None => self.in_transaction || self.defaults.is_read_only,
+        };
+        let is_serializable = modes.isolation == Some(Mode::To(Isolation::Serializable));
+        reads_only && !is_serializable
+    }
+}
+
+/// Parsing and describing run nothing, but ask for what the statement names.
+fn look_at(verdict: &Verdict) -> Result<(), Reason> {
+    match verdict {
+        Verdict::Primary(reason) => Err(*reason),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::End;
+    use std::collections::HashMap;
+
+    /// Texts are their own verdicts.
+    struct Words(HashMap<&'static str, Verdict>);
+
+    impl Words {
+        fn new() -> Self {
+            let read_only = Modes { access: Some(Mode::To(Access::ReadOnly)), ..Modes::default() };
+            let serializable =
+                Modes { isolation: Some(Mode::To(Isolation::Serializable)), ..read_only };
+            let end = End { commits: true, chains: false };
+            Self(HashMap::from([
+                ("read", Verdict::Read),
+                ("write", Verdict::Primary(Reason::Write)),
+                ("begin", Verdict::Begin(Modes::default())),
+                ("begin read only", Verdict::Begin(read_only)),
+                ("begin serializable", Verdict::Begin(serializable)),
+                ("commit", Verdict::End(end)),
+                ("chain", Verdict::End(End { chains: true, ..end })),
+                ("set", Verdict::Setting),
+                ("savepoint", Verdict::Savepoint),
+                ("execute known", Verdict::Execute { name: (*b"known").into() }),
+                ("execute other", Verdict::Execute { name: (*b"other").into() }),
+            ]))
+        }
+    }
+
+    impl Judge for Words {
+        fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
+            Rc::new(self.0[std::str::from_utf8(sql).expect("a word")].clone())
+        }
+
+        fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
+            Rc::new(match name {
+                b"known" => Verdict::Read,
+                _ => Verdict::Primary(Reason::UnknownPrepared),
+            })
+        }
+    }
+
+    fn query(sql: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        client::query(&mut out, sql.as_bytes());
+        out
+    }
+
+    /// A batch: `name=text` is a Parse, `name` a Bind and its Execute.
+    fn batch(steps: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for step in steps {
+            match step.split_once('=') {
+                Some((name, sql)) => client::parse(&mut out, name.as_bytes(), sql.as_bytes(), &[0, 0]),
+                None => {
+                    client::bind_head(&mut out, b"", step.as_bytes(), 6);
+                    out.extend_from_slice(&[0; 6]);
+                    client::execute(&mut out, b"");
+                }
+            }
+        }
+        client::bare(&mut out, client::SYNC);
+        out
+    }
+
+    fn of(unit: &[u8], defaults: TransactionDefaults) -> Plan {
+        plan(unit, defaults, &mut Words::new())
+    }
+
+    #[test]
+    fn every_text_and_every_statement_of_a_unit_has_to_be_a_read() {
+        let default = TransactionDefaults::default();
+        for (unit, expected) in [
+            (query("read"), Plan::AnyNode),
+            (query("write"), Plan::Primary(Reason::Write)),
+            (query("set"), Plan::Primary(Reason::Session)),
+            (query("execute known"), Plan::AnyNode),
+            (query("execute other"), Plan::Primary(Reason::UnknownPrepared)),
+            (batch(&["=read", ""]), Plan::AnyNode),
+            (batch(&["known"]), Plan::AnyNode),
+            (batch(&["known", "other"]), Plan::Primary(Reason::UnknownPrepared)),
+            (batch(&["a=read", "b=write", "a"]), Plan::Primary(Reason::Write)),
+            (batch(&["other=read", "other"]), Plan::AnyNode),
+            (batch(&["known=write"]), Plan::Primary(Reason::Write)),
+            (batch(&[]), Plan::AnyNode),
+        ] {
+            assert_eq!(of(&unit, default), expected, "{}", String::from_utf8_lossy(&unit));
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_is_read_only_goes_to_a_replica_whole() {
+        let default = TransactionDefaults::default();
+        let read_only = TransactionDefaults { is_read_only: true, ..default };
+        let serializable = TransactionDefaults { is_serializable: true, ..default };
+        for (unit, defaults, expected) in [
+            (query("begin read only"), default, Plan::AnyNode),
+            (query("begin"), default, Plan::Primary(Reason::Transaction)),
+            (query("begin"), read_only, Plan::AnyNode),
+            (query("begin serializable"), read_only, Plan::Primary(Reason::Transaction)),
+            (query("read"), serializable, Plan::Primary(Reason::Serializable)),
+            (query("commit"), default, Plan::Primary(Reason::Transaction)),
+            (batch(&["=begin read only", "", "=read", ""]), default, Plan::AnyNode),
+            (batch(&["=begin read only", "", "=set", ""]), default, Plan::Primary(Reason::Session)),
+            (batch(&["=begin read only", "", "=savepoint", "", "=commit", ""]), default, Plan::AnyNode),
+            (
+                batch(&["=begin read only", "", "=commit", "", "=savepoint", ""]),
+                default,
+                Plan::Primary(Reason::Transaction),
+            ),
+            (
+                batch(&["=begin read only", "", "=chain", ""]),
+                default,
+                Plan::Primary(Reason::Transaction),
+            ),
+            (batch(&["=begin", "", "=read", ""]), default, Plan::Primary(Reason::Transaction)),
+        ] {
+            assert_eq!(of(&unit, defaults), expected, "{}", String::from_utf8_lossy(&unit));
+        }
+    }
+
+    #[test]
+    fn a_unit_ends_with_its_query_or_sync() {
+        let (one, two) = (query("read"), batch(&["=read", ""]));
+        let both = [two.clone(), one.clone()].concat();
+        assert_eq!(front(&both, 1000), Front::Whole(&two));
+        assert_eq!(front(&one, 1000), Front::Whole(&one));
+        for cut in 0..two.len() {
+            assert_eq!(front(&two[..cut], 1000), Front::Open, "{cut}");
+        }
+        assert_eq!(front(&two, two.len() - 1), Front::Endless);
+        assert_eq!(front(&two, two.len()), Front::Whole(&two));
+        let mut flushed = two[..two.len() - 5].to_vec();
+        client::bare(&mut flushed, client::FLUSH);
+        assert_eq!(front(&flushed, 1000), Front::Endless);
+    }
+
+    #[test]
+    fn a_unit_that_would_be_too_long_is_not_waited_for() {
+        let mut long = Vec::new();
+        client::query(&mut long, &[b'x'; 100]);
+        assert_eq!(front(&long[..5], 50), Front::Endless);
+        assert_eq!(front(&long[..4], 50), Front::Open);
+    }
+}
