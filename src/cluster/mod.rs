@@ -13,11 +13,17 @@
 
 pub mod difference;
 pub mod features;
+pub mod floors;
+pub mod freshness;
 pub mod history;
 pub mod lsn;
 mod moment;
+pub mod primary_log;
+pub mod progress;
 pub mod questions;
 pub mod report;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
