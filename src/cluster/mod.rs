@@ -15,13 +15,16 @@ pub mod difference;
 pub mod features;
 pub mod floors;
 pub mod freshness;
+pub mod health;
 pub mod history;
 pub mod lsn;
 mod moment;
+mod pace;
 pub mod primary_log;
 pub mod progress;
 pub mod questions;
 pub mod report;
+pub mod roles;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
