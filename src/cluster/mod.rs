@@ -11,7 +11,9 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod choice;
 pub mod difference;
+pub mod failover;
 pub mod features;
 pub mod floors;
 pub mod freshness;
@@ -23,6 +25,7 @@ mod pace;
 pub mod primary_log;
 pub mod progress;
 pub mod questions;
+pub mod redirect;
 pub mod report;
 pub mod roles;
 #[cfg(test)]
