@@ -126,6 +126,17 @@ impl Failure {
     }
 }
 
+/// Whether a node answers its probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The last one was answered.
+    Answers,
+    /// Something has failed, which may mean nothing.
+    Doubtful,
+    /// It is down, or it does not take sessions.
+    Fails,
+}
+
 /// Something that has happened to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -246,6 +257,21 @@ impl Health {
         self.last_failure
     }
 
+    /// Whether it answers, for the decision about [`roles`](super::roles): whatever its condition, the
+    /// last probe counts.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self.condition {
+            Condition::Suspect => Reach::Doubtful,
+            _ if self.successes > 0 => Reach::Answers,
+            Condition::Up => Reach::Doubtful,
+            Condition::Refused(_) if self.failures < self.options.failures => Reach::Doubtful,
+            Condition::Untried | Condition::Down | Condition::Starting | Condition::Refused(_) => {
+                Reach::Fails
+            }
+        }
+    }
+
     /// When it is to be probed.
     #[must_use]
     pub fn next_probe(&self) -> NextProbe {
@@ -283,7 +309,14 @@ impl Health {
             }
             Condition::Up | Condition::Refused(_) => {}
         }
-        let pause = self.jitter.spread(self.options.interval);
+        // Writes may wait for it to come back.
+        let is_returning = matches!(self.condition, Condition::Down | Condition::Starting);
+        let pause = if is_returning && has_caught_up {
+            RETRY.min(self.options.interval)
+        } else {
+            self.options.interval
+        };
+        let pause = self.jitter.spread(pause);
         let is_due = self.successes.is_multiple_of(NEW_CONNECTION_EVERY);
         self.next = NextProbe { at: now.after(pause), needs_new_connection: is_due };
     }
@@ -450,6 +483,42 @@ mod tests {
             health.on(event, ms(502));
             assert_eq!(health.next_probe().at, ms(521), "{event:?}");
         }
+    }
+
+    #[test]
+    fn whether_a_node_answers_is_what_its_last_probe_says() {
+        use Event::*;
+        let fenced = Refused(Refusal::Fenced);
+        for (events, reach) in [
+            (&[][..], Reach::Answers),
+            (&[ServerLost], Reach::Doubtful),
+            (&[LOST], Reach::Doubtful),
+            (&[LOST, LOST, LOST], Reach::Fails),
+            (&[LOST, LOST, LOST, Answered], Reach::Answers),
+            (&[NOT_ACCEPTING], Reach::Fails),
+            (&[NOT_ACCEPTING, AnsweredLate], Reach::Answers),
+            (&[Failed(Failure::Configuration)], Reach::Doubtful),
+            (&[fenced], Reach::Answers),
+            (&[fenced, LOST], Reach::Doubtful),
+            (&[fenced, LOST, LOST, LOST], Reach::Fails),
+        ] {
+            let mut health = up();
+            for event in events {
+                health.on(*event, ms(1));
+            }
+            assert_eq!(health.reach(), reach, "{events:?}");
+        }
+        assert_eq!(health().reach(), Reach::Fails);
+    }
+
+    #[test]
+    fn a_node_that_comes_back_is_not_waited_for_longer_than_it_takes() {
+        let mut health = up();
+        health.on(NOT_ACCEPTING, ms(0));
+        health.on(Event::Answered, ms(100));
+        assert!(health.next_probe().at < ms(300));
+        health.on(Event::Answered, ms(200));
+        assert!(health.next_probe().at > ms(900));
     }
 
     #[test]

@@ -15,11 +15,12 @@ mod tests;
 mod types;
 
 use super::NodeId;
+use super::health::Reach;
 use super::report::Stand;
 use rules::{Claim, Outcome, Scene, elect};
 use std::collections::{BTreeMap, BTreeSet};
 use types::Held;
-pub use types::{Doubt, Event, FixedRole, Reach, Sighting, Standing};
+pub use types::{Doubt, Event, FixedRole, Sighting, Standing};
 
 #[derive(Clone, Copy, Debug)]
 struct Member {

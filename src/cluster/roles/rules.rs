@@ -11,8 +11,9 @@
 //! 5. Where nobody was the primary yet, a single claim is believed; of several, one that wins against
 //!    every other by rule 3.
 
-use super::types::{Doubt, FixedRole, Held, Reach};
+use super::types::{Doubt, FixedRole, Held};
 use crate::cluster::NodeId;
+use crate::cluster::health::Reach;
 use crate::cluster::history::History;
 use crate::cluster::lsn::Lsn;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::NodeId;
+use crate::cluster::health::Reach;
 use crate::cluster::history::History;
 use crate::cluster::report::Report;
 use crate::cluster::tests::{primary, replica};

@@ -3,6 +3,7 @@
 //! Owns what the decision looks at and what comes out of it. Decides nothing.
 
 use crate::cluster::NodeId;
+use crate::cluster::health::Reach;
 use crate::cluster::history::History;
 use crate::cluster::lsn::Lsn;
 use crate::cluster::report::Report;
@@ -18,17 +19,6 @@ word_enum! {
         /// It never is the primary.
         Replica = "replica",
     }
-}
-
-/// Whether a node answers its probes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// The last one was answered.
-    Answers,
-    /// Something has failed, which may mean nothing.
-    Doubtful,
-    /// It is down, or it does not take sessions.
-    Fails,
 }
 
 /// What is known of one node.
