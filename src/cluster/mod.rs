@@ -1,13 +1,15 @@
 //! The nodes of a cluster: what each of them is, how far it is, and what may be read there.
 //!
-//! Owns the answers to four questions. Which node is the primary ([`roles`])? Which node is well
-//! ([`health`])? Which replica shows a session what the session may rely on ([`primary_log`],
-//! [`progress`], [`freshness`])? Which of several nodes serves a read ([`choice`])? [`questions`]
-//! says what a node is asked, and [`report`] and [`features`] what it answers.
+//! Owns the answers to four questions: which node is the primary, which is well, which replica shows a
+//! session what the session may rely on, and which of several serves a read. Pure: moments and random
+//! numbers are passed in. Never knows pools, sessions or statements. When it is unsure, a replica is
+//! not fresh and a node is not written to.
 //!
-//! Pure: a prober asks, sessions and the console look. Moments and random numbers are passed in.
-//! Never knows pools, sessions or statements. When it is unsure, a replica is not fresh and a node
-//! is not written to.
+//! A prober asks [`questions`] when [`health`] says so, reads a [`report`], and tells health, [`roles`], and
+//! then the [`primary_log`] or the replica's [`progress`]; once for each database it compares
+//! [`features`] by [`difference`]. A session keeps a floor of [`freshness`], makes a demand for a read, and
+//! asks it about each candidate of [`choice`], and again about the server that it got. What changes
+//! of the primary have cost is in [`failover`].
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 

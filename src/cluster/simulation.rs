@@ -448,7 +448,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn no_read_that_is_called_fresh_is_stale() {
     use proptest::test_runner::{Config, TestRunner};
     let fresh = std::cell::RefCell::new([0; 4]);
-    let mut runner = TestRunner::new(Config::with_cases(256));
+    let mut runner = TestRunner::new(Config::with_cases(128));
     runner
         .run(&prop::collection::vec(op(), 100..500), |ops| {
             let mut world = World::new();
@@ -459,7 +459,7 @@ fn no_read_that_is_called_fresh_is_stale() {
         })
         .expect("no stale read");
     let fresh = *fresh.borrow();
-    assert!(fresh.iter().all(|count| *count > 300), "{fresh:?}");
+    assert!(fresh.iter().all(|count| *count > 150), "{fresh:?}");
 }
 
 /// A history by hand, in which every hour of a cluster's life has its reason.

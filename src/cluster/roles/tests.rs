@@ -355,7 +355,7 @@ fn is_right(nodes: &[Node], last: (NodeId, u32), new: &Node) -> Result<(), Strin
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn whatever_nodes_say_the_office_passes_by_the_rules_only(
