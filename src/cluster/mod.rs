@@ -30,6 +30,7 @@ pub mod questions;
 pub mod redirect;
 pub mod report;
 pub mod roles;
+pub mod shared;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

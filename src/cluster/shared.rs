@@ -1,0 +1,208 @@
+//! What the prober and the sessions of a cluster share.
+//!
+//! Owns the *view*: what the nodes are now, replaced as a whole by the prober and read by sessions
+//! without a lock; the count of what each node runs for us; and what sessions ask of the prober. Never
+//! asks a node, never chooses one.
+
+use super::NodeId;
+use super::health::Failure;
+use super::moment::Moment;
+use super::progress::Sight;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// What one node is, for those who read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// It is in recovery, and answers.
+    pub is_replica: bool,
+    /// Reads may go there: it is well, of this cluster, and answers as the primary would.
+    pub may_read: bool,
+    /// It is taken only if nothing better is there.
+    pub is_suspect: bool,
+    /// It is in our own zone.
+    pub is_near: bool,
+    /// Its weight among the replicas; zero for none of the reads.
+    pub weight: u32,
+    /// Thousandths of its weight that it has while it starts.
+    pub share: u32,
+    /// How far it is.
+    pub sight: Option<Sight>,
+}
+
+/// What the nodes are, each at its number's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Where writes go, if that is known.
+    pub primary: Option<NodeId>,
+    /// All of them.
+    pub nodes: Box<[NodeView]>,
+}
+
+/// What sessions ask of the prober.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Somebody waits for a replica to be further than it is known to be.
+    pub is_awaited: bool,
+    /// Servers of these nodes have failed so.
+    pub failures: Vec<(NodeId, Failure)>,
+    /// Servers of these nodes say that they are in recovery, or are not any more.
+    pub role_changes: Vec<NodeId>,
+}
+
+/// One cluster, for as long as its list of nodes is the same.
+#[derive(Debug)]
+pub struct Cluster {
+    view: ArcSwap<View>,
+    outstanding: Box<[AtomicU32]>,
+    changed: Notify,
+    requests: Mutex<Requests>,
+    wake: Notify,
+}
+
+/// Failures that are kept until the prober takes them: the rest say nothing new.
+const FAILURES_MAX: usize = 64;
+
+impl Cluster {
+    /// Of so many nodes, of which nothing is known.
+    pub fn new(nodes: usize) -> Arc<Self> {
+        let view = View { primary: None, nodes: vec![NodeView::default(); nodes].into() };
+        Arc::new(Self {
+            view: ArcSwap::from_pointee(view),
+            outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
+            changed: Notify::new(),
+            requests: Mutex::default(),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What the nodes are now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The nodes are this now. Wakes everybody who waits for [`Self::changed`].
+    pub fn set_view(&self, view: View) {
+        self.view.store(Arc::new(view));
+        self.changed.notify_waiters();
+    }
+
+    /// The next change of the view. Make it before the view is looked at.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// What a node runs for us: statements and transactions of reads.
+    pub fn outstanding(&self, node: NodeId) -> u32 {
+        self.count(node).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// A read begins at a node.
+    pub fn begin(&self, node: NodeId) {
+        if let Some(count) = self.count(node) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A read that has begun is over.
+    pub fn end(&self, node: NodeId) {
+        if let Some(count) = self.count(node) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self, node: NodeId) -> Option<&AtomicU32> {
+        self.outstanding.get(usize::try_from(node.0).ok()?)
+    }
+
+    /// Somebody waits for a replica: the primary and the replicas are asked soon.
+    pub fn request_probe(&self) {
+        if !std::mem::replace(&mut self.requests.lock().is_awaited, true) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A server of the node has failed.
+    pub fn record_failure(&self, node: NodeId, failure: Failure) {
+        let mut requests = self.requests.lock();
+        if requests.failures.len() < FAILURES_MAX {
+            requests.failures.push((node, failure));
+        }
+        drop(requests);
+        self.wake.notify_one();
+    }
+
+    /// A server of the node says that it is in recovery where it was not, or the other way round.
+    pub fn record_role_change(&self, node: NodeId) {
+        let mut requests = self.requests.lock();
+        if !requests.role_changes.contains(&node) {
+            requests.role_changes.push(node);
+        }
+        drop(requests);
+        self.wake.notify_one();
+    }
+
+    /// What was asked since this was called last.
+    pub fn take_requests(&self) -> Requests {
+        std::mem::take(&mut *self.requests.lock())
+    }
+
+    /// Waits until something is asked. Cancel safe; one task at a time.
+    pub async fn requested(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// This moment, by the clock of [`Moment`].
+pub fn now() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+    Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_wake_the_prober_and_a_new_view_wakes_those_who_wait() {
+        let cluster = Cluster::new(2);
+        let changed = cluster.changed();
+        cluster.request_probe();
+        cluster.request_probe();
+        cluster.record_role_change(NodeId(1));
+        cluster.record_role_change(NodeId(1));
+        cluster.record_failure(NodeId(0), Failure::Lost);
+        cluster.requested().await;
+        let requests = cluster.take_requests();
+        assert!(requests.is_awaited);
+        assert_eq!(requests.role_changes, [NodeId(1)]);
+        assert_eq!(requests.failures, [(NodeId(0), Failure::Lost)]);
+        assert_eq!(cluster.take_requests(), Requests::default());
+        let view = View { primary: Some(NodeId(0)), ..View::clone(&cluster.view()) };
+        cluster.set_view(view);
+        changed.await;
+        assert_eq!(cluster.view().primary, Some(NodeId(0)));
+    }
+
+    #[test]
+    fn what_a_node_runs_is_counted() {
+        let cluster = Cluster::new(1);
+        cluster.begin(NodeId(0));
+        cluster.begin(NodeId(0));
+        cluster.end(NodeId(0));
+        assert_eq!(cluster.outstanding(NodeId(0)), 1);
+        cluster.end(NodeId(0));
+        assert_eq!(cluster.outstanding(NodeId(7)), 0);
+    }
+
+    #[test]
+    fn the_clock_goes_on() {
+        let before = now();
+        assert!(before.0 > 0 && now() >= before);
+    }
+}
