@@ -13,7 +13,7 @@ use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
 use crate::session::common::Common;
-use crate::session::route::{Mode, Options, Route};
+use crate::session::route::{Mode, Options, Route, RoutingOptions};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -197,7 +197,9 @@ impl Routes {
         for route in self.routes.values() {
             let paused = self.paused.all || self.paused.databases.contains(&*route.database);
             if !paused {
-                self.common.pools.resume(route.pool);
+                route.pools().for_each(|pool| {
+                    self.common.pools.resume(pool);
+                });
             }
         }
         was
@@ -337,7 +339,8 @@ impl Routes {
     /// Whether the route, which no retired one stands for, has neither clients nor servers.
     fn is_unused(&self, key: &Names) -> bool {
         let Some(route) = self.routes.get(key) else { return true };
-        Arc::strong_count(route) == 1 && self.common.pools.is_unused(route.pool)
+        let mut pools = route.pools();
+        Arc::strong_count(route) == 1 && pools.all(|pool| self.common.pools.is_unused(pool))
     }
 
     /// Forgets these routes, and the pools and numbers that no other route needs.
@@ -347,7 +350,7 @@ impl Routes {
         let retired: Vec<_> =
             self.retired.iter().filter_map(|(_, route)| route.upgrade()).collect();
         let routes = || self.routes.values().chain(&retired);
-        let kept: HashSet<PoolId> = routes().map(|route| route.pool).collect();
+        let kept: HashSet<PoolId> = routes().flat_map(|route| route.pools()).collect();
         let pools = &self.common.pools;
         self.accounts.retain(|pool, _| {
             let stays = kept.contains(pool);
@@ -391,12 +394,14 @@ impl Routes {
         for ((database, user), route) in std::mem::take(&mut self.retired) {
             let Some(found) = self.find(config, users, (&database, &user), None) else { continue };
             let fresh = found.route;
-            kept.insert(fresh.pool);
+            kept.extend(fresh.pools());
             let Some(route) = route.upgrade() else { continue };
             let (old, new) = (route.options().0, fresh.options().0);
             if old.mode != new.mode {
                 // Statements are not kept alike in all modes.
-                self.common.pools.reconnect(fresh.pool);
+                fresh.pools().for_each(|pool| {
+                    self.common.pools.reconnect(pool);
+                });
             }
             route.set_options(Arc::new(Options {
                 mode: old.mode,
@@ -407,7 +412,7 @@ impl Routes {
             self.retired.push(((database, user), Arc::downgrade(&route)));
         }
         self.warm(config, users);
-        kept.extend(self.routes.values().map(|route| route.pool));
+        kept.extend(self.routes.values().flat_map(|route| route.pools()));
         let pools = &self.common.pools;
         self.accounts.retain(|pool, _| {
             let stays = kept.contains(pool);
@@ -579,6 +584,7 @@ fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
         log_pooler_errors: config.log.log_pooler_errors,
         log_disconnections: config.log.log_disconnections,
         log_min_duration: config.log.log_min_duration,
+        routing: RoutingOptions::default(),
     }
 }
 

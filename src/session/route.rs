@@ -2,8 +2,11 @@
 
 use crate::backend::login::Account;
 use crate::catalog::Catalog;
+use crate::cluster::freshness::Level;
+use crate::cluster::shared::Cluster;
 use crate::metrics::PoolTraffic;
 use crate::pool::PoolId;
+use crate::routing::Policy;
 use crate::word::word_enum;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -71,6 +74,35 @@ pub struct Options {
     pub log_min_duration: Option<Duration>,
     /// Whether disconnections are logged.
     pub log_disconnections: bool,
+    /// How reads are routed, where there are several nodes.
+    pub routing: RoutingOptions,
+}
+
+/// How the reads of a session are routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutingOptions {
+    /// Whether they may go to replicas.
+    pub is_on: bool,
+    /// What they have to show.
+    pub consistency: Level,
+    /// The oldest state that they may show.
+    pub max_lag: Option<Duration>,
+    /// Which relations of the catalog replicas may be asked for.
+    pub policy: Policy,
+    /// Longest wait of a statement while there is no primary.
+    pub primary_wait: Option<Duration>,
+}
+
+impl Default for RoutingOptions {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            consistency: Level::Session,
+            max_lag: None,
+            policy: Policy::default(),
+            primary_wait: None,
+        }
+    }
 }
 
 /// Statements that move a sequence, after which nobody is expected to ask what it gave.
@@ -103,6 +135,24 @@ impl SequenceUse {
     }
 }
 
+/// One node of a route whose database has several.
+#[derive(Debug)]
+pub struct NodePool {
+    /// Its pool of the route's database and server user.
+    pub pool: PoolId,
+    /// Where and as whom servers of it log in.
+    pub account: Arc<Account>,
+}
+
+/// The nodes of a route whose database has several.
+#[derive(Debug)]
+pub struct RouteNodes {
+    /// What they are.
+    pub cluster: Arc<Cluster>,
+    /// Each at its number's place.
+    pub pools: Box<[NodePool]>,
+}
+
 /// One database and user.
 #[derive(Debug)]
 pub struct Route {
@@ -120,6 +170,8 @@ pub struct Route {
     pub sequences: SequenceUse,
     /// What the database's names mean.
     pub catalog: Arc<Catalog>,
+    /// Its nodes, if there are several; `pool` and `account` are then those of the first.
+    pub nodes: Option<RouteNodes>,
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
@@ -141,9 +193,22 @@ impl Route {
             account,
             sequences: SequenceUse::default(),
             catalog,
+            nodes: None,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
         }
+    }
+
+    /// The same over these nodes, of which its pool is that of the first.
+    #[must_use]
+    pub fn over(self, nodes: RouteNodes) -> Self {
+        Self { nodes: Some(nodes), ..self }
+    }
+
+    /// All its pools.
+    pub fn pools(&self) -> impl Iterator<Item = PoolId> {
+        let others = self.nodes.iter().flat_map(|nodes| nodes.pools.iter().skip(1));
+        std::iter::once(self.pool).chain(others.map(|node| node.pool))
     }
 
     /// How its sessions behave, and the version of that.

@@ -16,7 +16,7 @@ use howdah::pool::{
 };
 use howdah::session::client_handle::{ClientHandle, ClientInfo, Clients, Replication};
 use howdah::session::common::Common;
-use howdah::session::route::{Mode, Options, Route, StatePolicy};
+use howdah::session::route::{Mode, Options, Route, RoutingOptions, StatePolicy};
 use howdah::session::worker::Worker;
 use howdah::session::{SessionStart, run};
 use howdah::sql::Meaning;
@@ -73,6 +73,7 @@ impl Default for Setup {
             log_pooler_errors: false,
             log_disconnections: false,
             log_min_duration: None,
+            routing: RoutingOptions::default(),
         };
         Self {
             pool_size: 2,
