@@ -14,9 +14,24 @@ use crate::sql::Rules;
 /// What the tree of a read must not have. The names are those of PostgreSQL's nodes, as the tree is
 /// printed.
 const FORBIDDEN: &[&str] = &[
-    "(InsertStmt ", "(UpdateStmt ", "(DeleteStmt ", "(MergeStmt ", "(LockingClause ", "into_clause: Some(",
-    "(TransactionStmt ", "(CallStmt ", "(DoStmt ", "(LockStmt ", "(CreateTableAsStmt ", "(RefreshMatViewStmt ",
-    "(TruncateStmt ", "(NotifyStmt ", "(ListenStmt ", "(VacuumStmt ", "is_from: true", "is_program: true",
+    "(InsertStmt ",
+    "(UpdateStmt ",
+    "(DeleteStmt ",
+    "(MergeStmt ",
+    "(LockingClause ",
+    "into_clause: Some(",
+    "(TransactionStmt ",
+    "(CallStmt ",
+    "(DoStmt ",
+    "(LockStmt ",
+    "(CreateTableAsStmt ",
+    "(RefreshMatViewStmt ",
+    "(TruncateStmt ",
+    "(NotifyStmt ",
+    "(ListenStmt ",
+    "(VacuumStmt ",
+    "is_from: true",
+    "is_program: true",
 ];
 
 /// Every name is there, is harmless, and is remembered.
@@ -72,7 +87,10 @@ pub fn check(text: &str) -> Result<bool, Difference> {
     for name in called.chain(operators).chain(relations(&tree)) {
         let is_own = crate::sql::is_keyword(name.as_bytes()) || entries.contains(name);
         // The grammar itself calls these.
-        let is_grammars = matches!(name, "timezone" | "like_escape" | "similar_to_escape" | "is_normalized" | "xmlexists");
+        let is_grammars = matches!(
+            name,
+            "timezone" | "like_escape" | "similar_to_escape" | "is_normalized" | "xmlexists"
+        );
         if !is_own && !is_grammars && !asked.contains(name.as_bytes()) {
             return Err(difference(format!("called a read, but {name} was not asked for")));
         }

@@ -2,8 +2,8 @@
 //! statements and cursors, EXPLAIN and COPY.
 
 use super::names::{Judge, Qualified};
+use super::query::{arguments, begins_query, inner, query};
 use super::settings::{boolean, boxed, modes};
-use super::statement::{arguments, begins_query, inner, query};
 use super::tokens::Tokens;
 use super::verdict::{End, Reason, Verdict};
 use crate::sql::{Kind, Stored};

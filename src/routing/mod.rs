@@ -24,6 +24,7 @@ mod clauses;
 mod commands;
 mod group;
 mod names;
+mod query;
 mod reader;
 mod settings;
 mod spelling;

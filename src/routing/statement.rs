@@ -2,10 +2,10 @@
 
 use super::commands;
 use super::names::{Judge, Names, Policy};
+use super::query::{begins_query, query, reason_of};
 use super::settings;
 use super::tokens::{Tokens, cut};
 use super::verdict::{Reason, Verdict};
-use super::{reader, tree};
 use crate::sql::{Kind, Rules};
 
 /// Where a text may run. `rules` are those of the session, and the text is one that can be read (see
@@ -60,50 +60,5 @@ fn statement(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
         b"explain" => commands::explain(rest, judge),
         b"copy" => commands::copy(rest, judge),
         word => Verdict::Primary(reason_of(word)),
-    }
-}
-
-/// Whether a statement is a query, by its first word.
-pub(super) fn begins_query(tokens: Tokens<'_>) -> bool {
-    let mut at = 0;
-    while tokens.kind(at) == Some(Kind::OpenParen) {
-        at = at.saturating_add(1);
-    }
-    [&b"select"[..], b"values", b"with", b"table"].iter().any(|word| tokens.is(at, word))
-}
-
-/// Whether a query is a read: both readers agree.
-pub(super) fn query(tokens: Tokens<'_>, judge: Judge<'_>) -> Result<(), Reason> {
-    let spelling = reader::read(tokens, judge)?;
-    tree::agree(&spelling.render(tokens)?, judge)
-}
-
-/// Whether expressions in parentheses, without any column, are harmless.
-pub(super) fn arguments(tokens: Tokens<'_>, judge: Judge<'_>) -> Result<(), Reason> {
-    if tokens.kind(0) != Some(Kind::OpenParen) || tokens.behind_group(0) != tokens.len() {
-        return Err(Reason::Unparsed);
-    }
-    let spelling = reader::read(tokens, judge)?;
-    tree::agree(&format!("SELECT ROW {}", spelling.render(tokens)?), judge)
-}
-
-/// Whether a statement that is prepared, planned or opened as a cursor is a read.
-pub(super) fn inner(tokens: Tokens<'_>, judge: Judge<'_>) -> Result<(), Reason> {
-    if begins_query(tokens) { query(tokens, judge) } else { Err(reason_of(tokens.name(0).bytes())) }
-}
-
-/// Why a statement that begins so needs the primary.
-fn reason_of(word: &[u8]) -> Reason {
-    match word {
-        b"insert" | b"update" | b"delete" | b"merge" | b"truncate" => Reason::Write,
-        b"lock" => Reason::Lock,
-        b"create" | b"alter" | b"drop" | b"comment" | b"grant" | b"revoke" | b"security"
-        | b"import" | b"reassign" | b"refresh" => Reason::Definition,
-        b"vacuum" | b"analyze" | b"analyse" | b"cluster" | b"reindex" | b"repack"
-        | b"checkpoint" => Reason::Maintenance,
-        b"do" | b"call" => Reason::Procedure,
-        b"listen" | b"unlisten" | b"notify" => Reason::Notification,
-        b"load" | b"discard" => Reason::Session,
-        _ => Reason::UnknownStatement,
     }
 }
