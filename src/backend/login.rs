@@ -55,6 +55,13 @@ pub struct Account {
     pub replaced: Notify,
 }
 
+/// Nanoseconds of a clock that counts while the machine sleeps.
+pub fn boot_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
 /// Distinct sets of reported parameters that are looked for.
 const REPORTED_SHARED_MAX: usize = 64;
 
@@ -366,6 +373,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         unnamed: 0,
         unnamed_by: 0,
         prepared_by: 0,
+        opened: boot_nanos(),
         sequences_by: 0,
         settings: Arc::clone(&account.neutral),
         baseline: Baseline::new(Arc::clone(&account.neutral)),

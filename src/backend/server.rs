@@ -84,6 +84,8 @@ pub struct Server {
     pub cancel: Arc<CancelTarget>,
     /// What it has said of its parameters.
     pub reported: Arc<Reported>,
+    /// When it was logged in: nanoseconds of a clock that counts while the machine sleeps.
+    pub opened: u64,
     /// Whose calls of `nextval` its session remembers.
     pub sequences: Sequences,
     /// The entry of the queue that has made it forget others'.

@@ -8,6 +8,7 @@ use super::NodeId;
 use super::health::Failure;
 use super::moment::Moment;
 use super::progress::Sight;
+use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -159,9 +160,7 @@ impl Cluster {
 
 /// This moment, by the clock of [`Moment`].
 pub fn now() -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-    Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    Moment(boot_nanos())
 }
 
 #[cfg(test)]

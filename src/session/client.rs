@@ -6,6 +6,7 @@
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
+use super::node_choice::Target;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -13,6 +14,7 @@ use super::statements::Statements;
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
+use crate::cluster::freshness::Floor;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
@@ -91,6 +93,8 @@ pub(super) struct State {
     pub(super) statements: Statements,
     pub(super) reading: Reading,
     pub(super) sequences: SequenceState,
+    /// What it has done and seen.
+    pub(super) floor: Floor,
 }
 
 /// A client, logged in.
@@ -104,6 +108,8 @@ pub(super) struct Client {
     pub(super) handle: Arc<ClientHandle>,
     /// Startup parameters that nothing else can set: its server is its own.
     pub(super) extras: Option<Arc<Extras>>,
+    /// Where its server comes from, or the next one.
+    pub(super) target: Target,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

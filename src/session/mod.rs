@@ -23,6 +23,7 @@ mod forward;
 mod frames;
 mod gate;
 mod inbound;
+mod node_choice;
 mod outbound;
 pub mod peers;
 mod pieces;

@@ -10,6 +10,7 @@ use super::client_handle::{ClientHandle, Order};
 use super::clock::{Clock, Timer};
 use super::custom_settings::CustomSettings;
 use super::flow::{End, Flow, Leave, Stop};
+use super::node_choice::Target;
 use super::reading::Reading;
 use super::route::Route;
 use super::state_check;
@@ -17,6 +18,7 @@ use super::statements::Statements;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
+use crate::cluster::freshness::Floor;
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
@@ -115,6 +117,7 @@ impl Session {
             // Nothing is read before the client is logged in.
             reading: Reading::of(|_| None),
             sequences: SequenceState::default(),
+            floor: Floor::default(),
         };
         let pipe = Pipe {
             stream: session_start.stream,
@@ -127,9 +130,11 @@ impl Session {
             malformed: Vec::new(),
             is_broken: false,
         };
+        let target = Target { pool: session_start.route.pool, node: None, read: None };
         let client = Client {
             pipe,
             state,
+            target,
             route: session_start.route,
             options,
             options_version,

@@ -13,6 +13,7 @@ use crate::pool::core::Tick;
 use metrics::Counter;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// One worker thread.
@@ -33,6 +34,8 @@ pub struct Worker {
     /// No alarm is due before: thousands of silent clients are not looked at twenty times a second.
     next_alarm: Cell<Tick>,
     draining: Cell<bool>,
+    /// The state of a generator of numbers that nobody has to guess: xorshift64*.
+    random: Cell<u64>,
     /// What one poll reads into.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// The texts that its clients send.
@@ -59,10 +62,21 @@ impl Worker {
             coarse,
             next_alarm: Cell::new(NEVER),
             draining: Cell::new(false),
+            random: Cell::new(RandomState::new().hash_one(id.0) | 1),
             texts,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             assembly: RefCell::default(),
         }
+    }
+
+    /// A number at random.
+    pub(super) fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
     /// The moment, as of the last tick: for time-outs, which are coarse.

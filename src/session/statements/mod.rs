@@ -382,6 +382,15 @@ impl Statements {
         self.named.get(name).map(|named| &*named.statement.sql)
     }
 
+    /// The same, and how its bytes are read, if that is known.
+    pub(super) fn text_and_rules_of(&self, name: &[u8]) -> Option<(&[u8], Option<ReadUnder>)> {
+        if name.is_empty() {
+            return Some((self.text_of(name)?, None));
+        }
+        let statement = &self.named.get(name)?.statement;
+        (!statement.is_long).then(|| (&*statement.sql, statement.read_under()))
+    }
+
     /// Describe of a statement.
     pub(super) fn describe(
         &mut self,

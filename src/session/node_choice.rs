@@ -1,0 +1,191 @@
+//! Which node takes what a client has sent: the part of it that knows the session.
+//!
+//! Owns what the session has done and seen ([`Floor`]) and the target of its next server. What a unit asks
+//! for is decided by [`unit`](super::unit), what is fresh and who is chosen by [`cluster`](crate::cluster).
+//! Without replicas all of this is one question whether there are several nodes.
+
+use super::client::Client;
+use super::effects::Effects;
+use super::route::{Mode, RouteNodes};
+use super::text_cache::Text;
+use super::unbound::HOLD_MAX;
+use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
+use crate::backend::settings::Settings;
+use crate::cluster::choice::{Candidate, choose};
+use crate::cluster::freshness::{Circumstances, Demand, Floor};
+use crate::cluster::progress::Sight;
+use crate::cluster::shared::{View, now};
+use crate::cluster::{Moment, NodeId};
+use crate::pool::PoolId;
+use crate::routing::{Reason, Verdict};
+use crate::sql::{self, Readable};
+use smallvec::SmallVec;
+use std::rc::Rc;
+
+/// Nodes that are looked at without an allocation.
+const NODES_INLINE: usize = 8;
+
+/// Where the next server is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The pool.
+    pub(super) pool: PoolId,
+    /// The node, if there are several.
+    pub(super) node: Option<NodeId>,
+    /// What has to be true of the server, if the node is a replica.
+    pub(super) read: Option<ReadTerms>,
+}
+
+/// A read on a replica: what it has to show, and what the replica showed when it was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadTerms {
+    demand: Demand,
+    sight: Sight,
+}
+
+impl ReadTerms {
+    /// Whether a server of the node that was opened then shows it.
+    pub(super) fn are_met(&self, node: NodeId, opened: Moment) -> bool {
+        self.demand.is_fresh_on(node, &self.sight, opened)
+    }
+}
+
+/// What is to be done with what is in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chosen {
+    /// Take a server of this.
+    Target(Target),
+    /// The rest of it is to come.
+    Hold,
+    /// There is no primary.
+    AwaitPrimary,
+}
+
+/// How transactions begin under these settings.
+pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
+    let is = |name: &str, words: &[&str]| {
+        settings.value(name).is_some_and(|value| words.contains(&value))
+    };
+    TransactionDefaults {
+        is_read_only: is("default_transaction_read_only", &["on"]),
+        is_serializable: is("default_transaction_isolation", &["serializable"]),
+    }
+}
+
+struct ClientJudge<'a>(&'a Client);
+
+impl ClientJudge<'_> {
+    fn of(&self, readable: &Readable<'_>) -> Rc<Verdict> {
+        let client = self.0;
+        let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
+        let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
+        client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
+    }
+}
+
+impl Judge for ClientJudge<'_> {
+    fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
+        match self.0.state.reading.read(sql) {
+            Some(readable) => self.of(&readable),
+            None => Rc::new(Verdict::Primary(Reason::Unreadable)),
+        }
+    }
+
+    fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
+        let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
+        let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
+            return unknown();
+        };
+        // Its bytes mean what they meant when it was prepared.
+        match rules {
+            Some(rules) => {
+                let encoding = sql::Encoding::of(rules.encoding.as_bytes());
+                let readable = sql::make_readable(sql, encoding, rules.rules.are_conforming());
+                readable.map_or_else(unknown, |readable| self.of(&readable))
+            }
+            None => self.text(sql),
+        }
+    }
+}
+
+impl Client {
+    /// Where what is in front of `data` goes.
+    pub(super) fn choose_target(&self, data: &[u8]) -> Chosen {
+        let Some(nodes) = &self.route.nodes else {
+            return Chosen::Target(Target { pool: self.route.pool, node: None, read: None });
+        };
+        let view = nodes.cluster.view();
+        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
+        if reads && !self.is_dedicated() {
+            match self.plan_front(data) {
+                None => return Chosen::Hold,
+                Some(Plan::AnyNode) => {
+                    if let Some(target) = self.choose_replica(nodes, &view) {
+                        return Chosen::Target(target);
+                    }
+                }
+                Some(Plan::Primary(_)) => {}
+            }
+        }
+        match view.primary.and_then(|node| Some((node, nodes.pools.get(node.0 as usize)?))) {
+            Some((node, pool)) => {
+                Chosen::Target(Target { pool: pool.pool, node: Some(node), read: None })
+            }
+            None => Chosen::AwaitPrimary,
+        }
+    }
+
+    /// What the unit in front asks for; `None` while it is not whole.
+    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
+        let unit = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => unit,
+            Front::Open => return None,
+            Front::Endless => return Some(Plan::Primary(Reason::Endless)),
+        };
+        let defaults = transaction_defaults(&self.state.settings);
+        Some(plan(unit, defaults, &mut ClientJudge(self)))
+    }
+
+    fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+        let routing = &self.options.routing;
+        let now = now();
+        let around = Circumstances { arrived: now, group: None, others: None };
+        let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
+        for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
+            let sight = one.sight.unwrap_or_default();
+            let is_eligible = one.is_replica
+                && one.may_read
+                && one.weight > 0
+                && demand.is_fresh(node, &sight.horizon, now);
+            candidates.push(Candidate {
+                node,
+                is_eligible,
+                is_suspect: one.is_suspect,
+                is_near: one.is_near,
+                weight: one.weight,
+                share: one.share,
+                outstanding: nodes.cluster.outstanding(node),
+            });
+        }
+        let node = choose(&candidates, [self.worker.random(), self.worker.random()])?;
+        let sight = view.nodes.get(node.0 as usize)?.sight.unwrap_or_default();
+        let pool = nodes.pools.get(node.0 as usize)?.pool;
+        Some(Target { pool, node: Some(node), read: Some(ReadTerms { demand, sight }) })
+    }
+
+    /// The answers to everything that was sent have come, at the end of a transaction.
+    pub(super) fn record_answer(&mut self, target: &Target, effects: Effects) {
+        let Some(node) = target.node else { return };
+        // Behind the read that brought the answer.
+        let answered = now();
+        if target.read.is_some() {
+            self.state.floor.read(node, answered);
+            return;
+        }
+        if effects.contains(Effects::WRITES) {
+            self.state.floor.wrote(answered);
+        }
+        self.state.floor.observed(answered);
+    }
+}
