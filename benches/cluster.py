@@ -1,5 +1,5 @@
 """A PostgreSQL server of the benchmark's own, in a temporary folder, run by an unprivileged user."""
-import glob, os, pwd, re, shutil, socket, subprocess, time
+import glob, os, pwd, random, re, shutil, socket, subprocess, time
 
 # One line for each choice: a disk that waits would measure the disk, and the measured programs do no I/O.
 SETTINGS = """
@@ -47,9 +47,14 @@ def unprivileged():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range from which the kernel gives ports to connections, so that nobody is given it by chance."""
+    while True:
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", random.randrange(20000, 32000)))
+                return found.getsockname()[1]
+            except OSError:
+                pass
 
 
 class Cluster:

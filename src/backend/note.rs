@@ -147,6 +147,8 @@ pub struct Named {
     pub original: Option<Arc<Original>>,
     /// Which statement it is, for the figures.
     pub run: Option<Run>,
+    /// SQL's PREPARE has made it.
+    pub is_of_sql: bool,
 }
 
 /// A text that mentions prepared statements, as its client wrote it.

@@ -57,6 +57,9 @@ pub(super) struct Bound {
     pub(super) cut_off: u8,
     /// A check that failed for another reason was asked again.
     pub(super) has_checked_again: bool,
+    /// Prepared statements that the server has under the client's own names too, until the transaction
+    /// ends.
+    pub(super) lent: Vec<Box<[u8]>>,
     /// In session mode: its statements that reset settings.
     pub(super) resetting: ResettingStatements,
     pub(super) moments: Moments,
@@ -85,6 +88,7 @@ impl Bound {
             cancelled: None,
             cut_off: 0,
             has_checked_again: false,
+            lent: Vec::new(),
             resetting: ResettingStatements::default(),
         }
     }

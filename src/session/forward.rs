@@ -320,6 +320,9 @@ impl Client {
             self.vacate_databases(sql.unwrap_or_default());
         }
         self.follow_sequences(bound, text.effects, pieces);
+        if text.effects.intersects(Effects::CHECKED | Effects::MAY_DEFINE) {
+            self.lend_names(bound, sql.unwrap_or_default(), pieces);
+        }
         self.state.statements.query(bound.server());
         if text.effects.contains(Effects::NAMES)
             && let (Some(readable), Some(sql)) = (&text.readable, sql)
@@ -337,6 +340,27 @@ impl Client {
             self.hold_what_follows(bound);
         }
         self.pass(Passing::Forward, header)
+    }
+
+    /// In front of a Query that may run a text which nobody sees: prepared statements whose names stand
+    /// in it are there under these names too. It fails if one of them cannot be prepared any more.
+    fn lend_names(&mut self, bound: &mut Bound, sql: &[u8], pieces: &mut Pieces<'_>) {
+        let server = bound.server();
+        if self.keeps_server()
+            || server.replies.has_open_batch()
+            || server.replies.status() == wire::FAILED
+        {
+            return;
+        }
+        for (name, text) in self.state.statements.named_anywhere(sql) {
+            if bound.lent.contains(&name) {
+                continue;
+            }
+            self.link(bound, pieces).run_query(&text, Note::Answer(Box::default()));
+            bound.lent.push(name);
+            // They are taken away before the server is asked what else there is.
+            bound.effects |= Effects::OBJECTS;
+        }
     }
 
     /// What the queries may do that a text prepares.

@@ -150,6 +150,9 @@ impl Client {
         if unnoticed {
             return Reply::Swallow;
         }
+        if is_fatal && self.options.log_pooler_errors {
+            self.log_end_by_server(bound, fields);
+        }
         bound.has_sent_fatal |= is_fatal;
         let is_clients = bound.server().replies.front_reply() == Reply::Forward;
         self.traffic().errors.add(u64::from(is_clients));
@@ -166,6 +169,18 @@ impl Client {
             self.pipe.skipping = true;
         }
         reply
+    }
+
+    /// The server's last words go to the client: what ties the client to it.
+    fn log_end_by_server(&self, bound: &mut Bound, fields: ErrorFields<'_>) {
+        let (lost, effects) = (self.lost_server(bound), bound.effects & Effects::CHECKED);
+        let message = String::from_utf8_lossy(fields.message);
+        tracing::warn!(
+            client = self.handle.id, peer = %self.handle.info.peer, user = %self.route.user,
+            database = %self.route.database, pin = ?bound.pin, asked = ?lost.asked,
+            in_transaction = !lost.is_at_rest, unasked = ?effects, passing = self.pipe.passing,
+            "server ended the session: {message}"
+        );
     }
 
     /// What the client gets in the place of an error.
@@ -186,9 +201,11 @@ impl Client {
         let style = self.worker.common.message_style;
         let note = bound.lease.server().replies.front().and_then(|front| front.note.as_ref());
         match note {
-            Some(Note::Try(_) | Note::Answer(_) | Note::ForgetSequences { is_told: false })
-                if !is_fatal =>
-            {
+            Some(Note::Try(id)) if !is_fatal => {
+                self.state.statements.cannot_be_prepared(*id, body, is_whole);
+                return Reply::Swallow;
+            }
+            Some(Note::Answer(_) | Note::ForgetSequences { is_told: false }) if !is_fatal => {
                 return Reply::Swallow;
             }
             Some(Note::Refuse(fault)) => {

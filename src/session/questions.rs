@@ -131,6 +131,7 @@ impl Client {
         }
         let sql = self.check_query(bound);
         self.worker.checks.increment(1);
+        take_back(bound, cx);
         self.ask(bound, cx, Gate::Check(Answer::default()), &sql);
     }
 
@@ -290,6 +291,24 @@ impl Session {
             Phase::Idle => self.acquire(cx, &[]),
             Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
         }
+    }
+}
+
+/// Takes away the statements that the server has under the client's own names.
+fn take_back(bound: &mut Bound, cx: &mut Context<'_>) {
+    let names = std::mem::take(&mut bound.lent);
+    if names.is_empty() {
+        return;
+    }
+    let (server, mut out) = (bound.server(), Vec::new());
+    for name in &names {
+        client::target(&mut out, client::CLOSE, b'S', name);
+        expect_reply(server, Kind::Close);
+    }
+    client::bare(&mut out, client::SYNC);
+    expect_reply(server, Kind::Sync);
+    if server.stream.write(cx, &out).is_err() {
+        cx.waker().wake_by_ref();
     }
 }
 

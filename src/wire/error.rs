@@ -108,6 +108,16 @@ pub fn with_fields(
     });
 }
 
+/// Appends the error in `body` without this field.
+pub fn without_field(out: &mut Vec<u8>, body: &[u8], kind: u8) {
+    sized(out, super::server::ERROR, |out| {
+        fields(body).filter(|(other, _)| *other != kind).for_each(|(kind, text)| {
+            field(out, kind, text);
+        });
+        out.push(0);
+    });
+}
+
 /// Appends the error in `body` with another message and another hint.
 pub fn with_texts(out: &mut Vec<u8>, body: &[u8], message: &[u8], hint: &[u8]) {
     sized(out, super::server::ERROR, |out| {

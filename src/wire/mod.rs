@@ -12,6 +12,7 @@ mod startup;
 
 pub use error::{
     ErrorFields, as_fatal, error_fields, fault, notice, with_fields, with_message, with_texts,
+    without_field,
 };
 pub use frame::{HEADER_LEN, Header, MalformedFrame, header};
 pub use startup::{

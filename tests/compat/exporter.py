@@ -15,6 +15,7 @@ Needs Debian's packages prometheus-pgbouncer-exporter and postgresql, and a PgBo
 
 import glob
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -32,9 +33,14 @@ def missing(what):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    """Below the range from which the kernel gives ports to connections, so that nobody is given it by chance."""
+    while True:
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", random.randrange(20000, 32000)))
+                return found.getsockname()[1]
+            except OSError:
+                pass
 
 
 def unprivileged(command):

@@ -12,8 +12,19 @@ unprivileged() { # PostgreSQL refuses to run as root
     fi
 }
 
+# Below the range from which the kernel gives ports to connections, so that nobody is given it by chance.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 - << 'END'
+import random, socket
+while True:
+    with socket.socket() as found:
+        try:
+            found.bind(("127.0.0.1", random.randrange(20000, 32000)))
+        except OSError:
+            continue
+        print(found.getsockname()[1])
+        break
+END
 }
 
 # The folder of PostgreSQL $1's programs, such that the unprivileged user can run them.

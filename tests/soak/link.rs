@@ -57,6 +57,8 @@ impl Owed {
     fn heard(&mut self, text: Text) {
         match text {
             Text::Probe => self.probed = true,
+            // The texts behind it are read as a client's that change nothing.
+            Text::Catalog => {}
             // What the session has reset is restored.
             Text::Alignment(name) if name.is_none_or(|name| self.is_with(name)) => {}
             Text::Alignment(_) | Text::Own => {
@@ -329,7 +331,7 @@ impl Front<'_> {
         owed.judged = true;
         let is_query = data.first() == Some(&b'Q');
         let must = match first.filter(|_| is_query) {
-            Some(Text::Own) => return,
+            Some(Text::Own | Text::Catalog) => return,
             // Of somebody else: whoever had it last has given it back.
             Some(Text::Alignment(Some(name))) if !owed.is_with(name) => return,
             // What the same session had reset is restored, or it has come again.

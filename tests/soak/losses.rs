@@ -17,6 +17,8 @@ const PROBE: &[u8] = b"SELECT pg_catalog.encode(pg_catalog.convert_to(n,";
 /// How it cleans up behind a client that has left, which clients write in small letters, and what it
 /// asks a server that has just logged in.
 const OWN: [&[u8]; 2] = [b"DISCARD ALL\0", b"SELECT pg_catalog.current_setting('role')\0"];
+/// How the catalog is asked for, by a server that has been given back.
+const CATALOG: &[u8] = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp;";
 /// Beginnings of texts that leave nothing behind in the session, whatever the names of the database
 /// mean: behind a change of its tables they may mean anything.
 const HARMLESS: [&[u8]; 8] = [
@@ -69,6 +71,8 @@ pub(crate) enum Text {
     Probe,
     /// Howdah's own, for nobody: it cleans up behind a client, or asks a new server.
     Own,
+    /// Asks for the catalog, and leaves the server as it was.
+    Catalog,
     /// A client's; whether it may have changed the session.
     Client { harmless: bool },
 }
@@ -83,6 +87,9 @@ impl Text {
         }
         if body.starts_with(PROBE) {
             return Self::Probe;
+        }
+        if body.starts_with(CATALOG) {
+            return Self::Catalog;
         }
         if OWN.contains(&body) {
             return Self::Own;

@@ -24,6 +24,25 @@ const ROUTINES: &[&[u8]] = &[
 ];
 
 impl Statements {
+    /// A statement cannot be prepared again, for this error: a Query that executes it is told so.
+    pub(in crate::session) fn cannot_be_prepared(&mut self, id: u64, body: &[u8], is_whole: bool) {
+        self.failed = is_whole.then(|| (id, body.into()));
+    }
+
+    /// Why the statement is not there of which the server says so.
+    fn reason_of_absence(&mut self, fields: ErrorFields<'_>) -> Option<Vec<u8>> {
+        let (id, body) = self.failed.take()?;
+        let is_absent = fields.code == b"26000" && fields.routine == b"FetchPreparedStatement";
+        let name = [b"\"", NAME_PREFIX.as_bytes(), id.to_string().as_bytes(), b"\""].concat();
+        let is_it = is_absent && memchr::memmem::find(fields.message, &name).is_some();
+        is_it.then(|| {
+            // Its position is one in our text.
+            let mut out = Vec::new();
+            wire::without_field(&mut out, &body, b'P');
+            out
+        })
+    }
+
     /// The server's error as the client has to see it: with its own names, and positions in its own
     /// text. `None` when that is what the server sent.
     pub(in crate::session) fn translate(
@@ -32,6 +51,12 @@ impl Statements {
         fields: ErrorFields<'_>,
         note: Option<&Note>,
     ) -> Option<Vec<u8>> {
+        if self.failed.is_some()
+            && matches!(note, Some(Note::Texts(_)))
+            && let Some(reason) = self.reason_of_absence(fields)
+        {
+            return Some(reason);
+        }
         let edits = match note {
             Some(Note::Texts(texts)) => &texts.edits[..],
             _ => &[],

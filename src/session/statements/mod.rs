@@ -97,6 +97,8 @@ pub(super) struct Statements {
     bound: Option<u64>,
     /// The statement whose rows a server has just been asked about, for the message that comes next.
     asked: Option<u64>,
+    /// The last statement that could not be prepared in front of a Query that needs it, and why.
+    failed: Option<(u64, Box<[u8]>)>,
     /// Portals whose texts mention prepared statements.
     portals: Vec<(Box<[u8]>, Arc<Original>)>,
 }
@@ -125,6 +127,7 @@ impl Statements {
             unacknowledged: 0,
             bound: None,
             asked: None,
+            failed: None,
             portals: Vec::new(),
         }
     }
@@ -180,7 +183,8 @@ impl Statements {
             context.table.intern(key, || effects)
         };
         let serial = self.named.next_serial();
-        let named = Named { serial, statement, told: None, original, run: context.run };
+        let (told, run, is_of_sql) = (None, context.run, false);
+        let named = Named { serial, statement, told, original, run, is_of_sql };
         self.parse_named(link, view.name, named);
     }
 
@@ -279,7 +283,8 @@ impl Statements {
         link.sent(Kind::Parse, Reply::Forward, Some(note));
         link.record(&statement);
         let serial = self.named.next_serial();
-        self.named.insert(name, Named { serial, statement, told: None, original: None, run: None });
+        let (told, original, run, is_of_sql) = (None, None, None, false);
+        self.named.insert(name, Named { serial, statement, told, original, run, is_of_sql });
     }
 
     /// Why the session has to stay with its server.

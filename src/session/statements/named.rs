@@ -58,6 +58,10 @@ impl NamedStatements {
         all.find(|(_, named)| named.serial == serial).map(|(name, named)| (&**name, named))
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Named)> {
+        self.map.iter().map(|(name, named)| (&**name, named))
+    }
+
     pub(super) fn insert(&mut self, name: &[u8], named: Named) {
         self.long += u32::from(named.statement.is_long);
         self.map.insert(significant(name).into(), named);

@@ -41,17 +41,22 @@ fn name_is_cut(uncut: &[u8], cut: &[u8]) -> Fault {
     Fault::query(Side::Client, "42622", text).origin("scansup.c", "truncate_identifier")
 }
 
-/// A name that no server has, as it stands in a text.
-fn quoted_harmless(name: &[u8]) -> Option<Vec<u8>> {
+/// A name as it stands in a text.
+fn quoted(name: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'"'];
-    for byte in harmless(name)? {
+    for &byte in name {
         if byte == b'"' {
             quoted.push(byte);
         }
         quoted.push(byte);
     }
     quoted.push(b'"');
-    Some(quoted)
+    quoted
+}
+
+/// A name that no server has, as it stands in a text.
+fn quoted_harmless(name: &[u8]) -> Option<Vec<u8>> {
+    harmless(name).map(|name| quoted(&name))
 }
 
 /// The statement that `PREPARE name [(types)] AS query` makes.
@@ -117,6 +122,29 @@ impl Statements {
         } else if let Some(safe) = quoted_harmless(&name.bytes) {
             rewrite.replace(&name.place, &safe);
         }
+    }
+
+    /// Statements of SQL's PREPARE whose names stand anywhere in a text, in its strings too: a function
+    /// may execute what it is given. Each with the text that makes it under the client's own name.
+    pub(in crate::session) fn named_anywhere(&self, sql: &[u8]) -> Vec<(Box<[u8]>, Vec<u8>)> {
+        let mut all = self.named.iter().filter(|(_, named)| named.is_of_sql).peekable();
+        if all.peek().is_none() {
+            return Vec::new();
+        }
+        let folded = sql.to_ascii_lowercase();
+        let stands_there = |name: &[u8]| {
+            // A quote is written twice, or four times in a string.
+            let is_quoted = name.contains(&b'"') || name.contains(&b'\'');
+            is_quoted || memchr::memmem::find(&folded, &name.to_ascii_lowercase()).is_some()
+        };
+        all.filter(|(name, _)| stands_there(name))
+            .map(|(name, named)| {
+                let types = named.statement.sql_types.as_deref().unwrap_or_default();
+                let quoted = quoted(name);
+                let text = [b"PREPARE ", &quoted[..], types, b" AS ", &*named.statement.sql];
+                (name.into(), text.concat())
+            })
+            .collect()
     }
 
     /// The client binds its statement of this name: what that mentions may mean something else than
@@ -331,7 +359,7 @@ impl Statements {
         changes.names.push((statement.name.clone(), significant(&name.bytes).into()));
         self.named.insert(
             &name.bytes,
-            Named { serial, statement, told: None, original: None, run: None },
+            Named { serial, statement, told: None, original: None, run: None, is_of_sql: true },
         );
         self.unacknowledged += 1;
         changes.changes.push_back(Change::Prepare { name: significant(&name.bytes).into(), id });

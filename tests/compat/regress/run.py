@@ -8,7 +8,7 @@ own, all in one database, with pg_regress's settings. Each way gets a fresh clus
 of the first way, but for what exceptions.txt names. HOWDAH_BIN names howdah's binary, COMPAT_POSTGRES_BIN
 PostgreSQL's folder. Ends with 1 if a test differs.
 """
-import argparse, difflib, os, pathlib, pwd, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import argparse, difflib, os, pathlib, pwd, random, re, shutil, signal, socket, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -56,9 +56,14 @@ def unprivileged():
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range from which the kernel gives ports to connections, so that nobody is given it by chance."""
+    while True:
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", random.randrange(20000, 32000)))
+                return found.getsockname()[1]
+            except OSError:
+                pass
 
 
 class Suite:
