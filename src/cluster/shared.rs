@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -61,6 +62,8 @@ pub struct Cluster {
     view: ArcSwap<View>,
     outstanding: Box<[AtomicU32]>,
     changed: Notify,
+    /// Sessions that wait for a primary, or in line at one.
+    waiting: Mutex<Vec<Waker>>,
     requests: Mutex<Requests>,
     wake: Notify,
 }
@@ -76,6 +79,7 @@ impl Cluster {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
             changed: Notify::new(),
+            waiting: Mutex::default(),
             requests: Mutex::default(),
             wake: Notify::new(),
         })
@@ -88,8 +92,21 @@ impl Cluster {
 
     /// The nodes are this now. Wakes everybody who waits for [`Self::changed`].
     pub fn set_view(&self, view: View) {
-        self.view.store(Arc::new(view));
+        let primary = view.primary;
+        let before = self.view.swap(Arc::new(view)).primary;
         self.changed.notify_waiters();
+        if primary != before {
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes this when another node becomes the primary. Look at the view behind it.
+    pub fn wake_on_change_of_primary(&self, waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
     }
 
     /// The next change of the view. Make it before the view is looked at.
@@ -102,18 +119,12 @@ impl Cluster {
         self.count(node).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// A read begins at a node.
-    pub fn begin(&self, node: NodeId) {
+    /// A read begins at a node, and is over when this is dropped.
+    pub fn begin_read(self: &Arc<Self>, node: NodeId) -> RunningRead {
         if let Some(count) = self.count(node) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// A read that has begun is over.
-    pub fn end(&self, node: NodeId) {
-        if let Some(count) = self.count(node) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        RunningRead { cluster: Arc::clone(self), node }
     }
 
     fn count(&self, node: NodeId) -> Option<&AtomicU32> {
@@ -158,6 +169,21 @@ impl Cluster {
     }
 }
 
+/// A read that a node runs.
+#[derive(Debug)]
+pub struct RunningRead {
+    cluster: Arc<Cluster>,
+    node: NodeId,
+}
+
+impl Drop for RunningRead {
+    fn drop(&mut self) {
+        if let Some(count) = self.cluster.count(self.node) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// This moment, by the clock of [`Moment`].
 pub fn now() -> Moment {
     Moment(boot_nanos())
@@ -191,12 +217,11 @@ mod tests {
     #[test]
     fn what_a_node_runs_is_counted() {
         let cluster = Cluster::new(1);
-        cluster.begin(NodeId(0));
-        cluster.begin(NodeId(0));
-        cluster.end(NodeId(0));
-        assert_eq!(cluster.outstanding(NodeId(0)), 1);
-        cluster.end(NodeId(0));
-        assert_eq!(cluster.outstanding(NodeId(7)), 0);
+        let reads = [cluster.begin_read(NodeId(0)), cluster.begin_read(NodeId(0))];
+        let elsewhere = cluster.begin_read(NodeId(7));
+        assert_eq!((cluster.outstanding(NodeId(0)), cluster.outstanding(NodeId(7))), (2, 0));
+        drop((reads, elsewhere));
+        assert_eq!(cluster.outstanding(NodeId(0)), 0);
     }
 
     #[test]

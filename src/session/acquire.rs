@@ -6,8 +6,9 @@ use super::clock::Clock;
 use super::effects::Effects;
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
+use super::node_choice::{Chosen, Suits};
 use super::route::Mode;
-use super::run::{Phase, Session};
+use super::run::{Phase, Session, Waiting};
 use super::server_lost::{Asked, LostServer, Verdict};
 use super::settle::{Settle, Situation, settle};
 use super::state_check::Pin;
@@ -42,7 +43,7 @@ impl Session {
     /// one place where that is chosen.
     fn choose_line(&mut self, data: &[u8]) -> Line {
         Line {
-            pool: self.client.route.pool,
+            pool: self.client.target.pool,
             worker: self.client.worker.id,
             is_login: self.client.is_logging_in && !self.client.came_first,
             place: self.client.place.take(),
@@ -65,6 +66,17 @@ impl Session {
                     if self.attach(cx, lease)? {
                         return Ok(());
                     }
+                    if self.client.target.read.is_some() {
+                        return self.acquire_of_primary(cx);
+                    }
+                    if self.client.target.node.is_some()
+                        && self.client.failed_tests > FAILED_TESTS_MAX
+                    {
+                        // The node is no primary. Who is will be known soon.
+                        self.client.failed_tests = 0;
+                        self.await_primary(cx);
+                        return Ok(());
+                    }
                 }
                 Outcome::Waiting(waiter) => {
                     let since = waiter.since();
@@ -74,12 +86,52 @@ impl Session {
                     let waited = Duration::from_micros(client.worker.coarse_now().since(since));
                     let limit = client.options.query_wait_timeout;
                     client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
-                    self.phase = Phase::Waiting(waiter);
+                    self.phase = Phase::Waiting(Waiting::Server(waiter));
+                    self.client.watch_primary(cx);
                     return Ok(());
                 }
                 Outcome::Refused(refused) => return Err(Stop::End(self.client.refused(&refused))),
             }
         }
+    }
+
+    /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
+    /// to come.
+    pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
+        match self.client.choose_target(data) {
+            Chosen::Target(target) => {
+                self.client.target = target;
+                self.acquire(cx, data)?;
+                Ok(true)
+            }
+            Chosen::Hold => Ok(false),
+            Chosen::AwaitPrimary => {
+                self.await_primary(cx);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The same for the primary, whatever is in front.
+    pub(super) fn acquire_of_primary(&mut self, cx: &mut Context<'_>) -> Flow {
+        match self.client.primary_target() {
+            Some(target) => {
+                self.client.target = target;
+                self.acquire(cx, &[])
+            }
+            None => {
+                self.await_primary(cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn await_primary(&mut self, cx: &Context<'_>) {
+        let client = &mut self.client;
+        client.handle.set_waiting();
+        client.set_clock(Clock::Wait, client.options.routing.primary_wait);
+        self.phase = Phase::Waiting(Waiting::Primary);
+        self.client.watch_primary(cx);
     }
 
     pub(super) fn granted(
@@ -92,7 +144,7 @@ impl Session {
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
-                    self.acquire(cx, &[])?;
+                    self.acquire_of_primary(cx)?;
                 }
                 Ok(())
             }
@@ -106,6 +158,20 @@ impl Session {
             self.client.place = Some(lease.place());
             return Ok(false);
         }
+        match self.client.suits(lease.server()) {
+            Suits::Yes => {}
+            Suits::Others => {
+                drop(lease.try_return());
+                return Ok(false);
+            }
+            Suits::Nobody => {
+                lease.server().set_close_reason(
+                    "its node was the primary and is a standby, or the other way round",
+                );
+                self.client.failed_tests += 1;
+                return Ok(false);
+            }
+        }
         let client = &mut self.client;
         if !client.keeps_server() {
             client.route.catalog.record_use();
@@ -116,6 +182,7 @@ impl Session {
         client.traffic().wait.record(lease.waited());
         let idle = lease.idle();
         let mut bound = Box::new(Bound::new(lease));
+        bound.reading = client.begin_read();
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);

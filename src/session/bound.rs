@@ -11,6 +11,7 @@ use super::resetting::ResettingStatements;
 use super::running::Running;
 use super::state_check::Pin;
 use crate::backend::server::Server;
+use crate::cluster::shared::RunningRead;
 use crate::pool::Lease;
 
 /// A parameter's name and what the client knew of it.
@@ -29,6 +30,8 @@ enum Lasting {
 /// A session with a server.
 pub(super) struct Bound {
     pub(super) lease: Lease,
+    /// It is a read on a replica.
+    pub(super) reading: Option<RunningRead>,
     /// What the server is asked on our own account.
     pub(super) gate: Option<Gate>,
     /// The server has been sent something of the client's, since the last transaction ended.
@@ -74,6 +77,7 @@ impl Bound {
             moments: Moments::at(lease.since()),
             running: Running::new(lease.waited()),
             lease,
+            reading: None,
             gate: None,
             is_used: false,
             has_served: false,

@@ -42,6 +42,10 @@ impl Client {
 
     /// ParameterStatus. A new `application_name` is stored in the client's handle.
     pub(super) fn handle_parameter_status(&mut self, bound: &mut Bound, body: &[u8]) -> Reply {
+        if self.is_of_node(body) {
+            bound.lease.server().report(body);
+            return Reply::Swallow;
+        }
         let reply = self.parameter_status(bound, body);
         if reply == Reply::Forward
             && let Some((b"application_name", value)) = server::read_parameter_status(body)

@@ -102,12 +102,13 @@ impl Client {
 
     /// A transaction may be over. What the client has sent since then may have gone no further: until
     /// it does, the server can be replaced again.
-    fn end_transaction(&self, bound: &mut Bound, status: u8) {
+    fn end_transaction(&mut self, bound: &mut Bound, status: u8) {
         if status != wire::IDLE {
             return;
         }
         if bound.server().replies.outstanding() == 0 {
             self.tell_catalog(bound.effects);
+            self.record_answer(bound.effects);
             bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
         }
         if self.lost_server(bound).is_free && bound.server().replies.are_made_up() {

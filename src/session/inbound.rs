@@ -111,8 +111,7 @@ impl Session {
                 Phase::Idle if !self.client.is_logging_in => match self.client.unbound(cx, rest)? {
                     Some(used) => used,
                     None => {
-                        self.acquire(cx, rest)?;
-                        if matches!(self.phase, Phase::Bound(_)) {
+                        if self.acquire_for(cx, rest)? && matches!(self.phase, Phase::Bound(_)) {
                             continue;
                         }
                         break;

@@ -10,17 +10,20 @@ use super::route::{Mode, RouteNodes};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
+use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
-use crate::cluster::freshness::{Circumstances, Demand, Floor};
+use crate::cluster::freshness::{Circumstances, Demand};
 use crate::cluster::progress::Sight;
-use crate::cluster::shared::{View, now};
+use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::pool::PoolId;
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
+use crate::wire;
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::task::Context;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
@@ -59,6 +62,17 @@ pub(super) enum Chosen {
     Hold,
     /// There is no primary.
     AwaitPrimary,
+}
+
+/// Whom a server suits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suits {
+    /// This session, for its target.
+    Yes,
+    /// Others: it goes back.
+    Others,
+    /// Nobody: what its node is has changed since it was opened.
+    Nobody,
 }
 
 /// How transactions begin under these settings.
@@ -127,12 +141,58 @@ impl Client {
                 Some(Plan::Primary(_)) => {}
             }
         }
-        match view.primary.and_then(|node| Some((node, nodes.pools.get(node.0 as usize)?))) {
-            Some((node, pool)) => {
-                Chosen::Target(Target { pool: pool.pool, node: Some(node), read: None })
-            }
-            None => Chosen::AwaitPrimary,
+        self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
+    }
+
+    /// The primary's pool, if it is known who that is.
+    pub(super) fn primary_target(&self) -> Option<Target> {
+        let Some(nodes) = &self.route.nodes else {
+            return Some(Target { pool: self.route.pool, node: None, read: None });
+        };
+        let node = nodes.cluster.view().primary?;
+        let pool = nodes.pools.get(node.0 as usize)?.pool;
+        Some(Target { pool, node: Some(node), read: None })
+    }
+
+    /// Whom a server suits that was taken for the target: whether it is in recovery shows in what it
+    /// reports (PostgreSQL 14 and later), and whether a replica's shows enough, in its age.
+    pub(super) fn suits(&self, server: &Server) -> Suits {
+        let (Some(nodes), Some(node)) = (&self.route.nodes, self.target.node) else {
+            return Suits::Yes;
+        };
+        let in_recovery = server.reported_parameter(b"in_hot_standby").map(|value| value == b"on");
+        let is_read = self.target.read.is_some();
+        if in_recovery.is_some_and(|in_recovery| in_recovery != is_read) {
+            nodes.cluster.record_role_change(node);
+            return if is_read { Suits::Others } else { Suits::Nobody };
         }
+        match self.target.read {
+            Some(terms) if !terms.are_met(node, Moment(server.opened)) => Suits::Others,
+            Some(_) | None => Suits::Yes,
+        }
+    }
+
+    /// The session waits for a server of the primary, or for a primary: it is woken when that is another.
+    pub(super) fn watch_primary(&self, cx: &Context<'_>) {
+        if let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) {
+            nodes.cluster.wake_on_change_of_primary(cx.waker());
+            if nodes.cluster.view().primary != self.target.node {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether the primary is another than the one that is waited for.
+    pub(super) fn has_other_primary(&self, cx: &Context<'_>) -> bool {
+        let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) else {
+            return false;
+        };
+        let primary = nodes.cluster.view().primary;
+        if primary.is_some() && primary != self.target.node {
+            return true;
+        }
+        nodes.cluster.wake_on_change_of_primary(cx.waker());
+        false
     }
 
     /// What the unit in front asks for; `None` while it is not whole.
@@ -174,12 +234,18 @@ impl Client {
         Some(Target { pool, node: Some(node), read: Some(ReadTerms { demand, sight }) })
     }
 
-    /// The answers to everything that was sent have come, at the end of a transaction.
-    pub(super) fn record_answer(&mut self, target: &Target, effects: Effects) {
-        let Some(node) = target.node else { return };
+    /// Counts a read on a replica, until its server is given back.
+    pub(super) fn begin_read(&self) -> Option<RunningRead> {
+        let node = self.target.node.filter(|_| self.target.read.is_some())?;
+        Some(self.route.nodes.as_ref()?.cluster.begin_read(node))
+    }
+
+    /// The answers to everything that was sent have come, at the end of a transaction that has done this.
+    pub(super) fn record_answer(&mut self, effects: Effects) {
+        let Some(node) = self.target.node else { return };
         // Behind the read that brought the answer.
         let answered = now();
-        if target.read.is_some() {
+        if self.target.read.is_some() {
             self.state.floor.read(node, answered);
             return;
         }
@@ -187,5 +253,17 @@ impl Client {
             self.state.floor.wrote(answered);
         }
         self.state.floor.observed(answered);
+    }
+
+    /// Whether a parameter that the server reports says what its node is: the client is told what the
+    /// primary says, wherever its reads go.
+    pub(super) fn is_of_node(&self, body: &[u8]) -> bool {
+        let (Some(nodes), Some(node)) = (&self.route.nodes, self.target.node) else { return false };
+        let is_it = wire::server::read_parameter_status(body)
+            .is_some_and(|(name, _)| name == b"in_hot_standby");
+        if is_it {
+            nodes.cluster.record_role_change(node);
+        }
+        is_it
     }
 }

@@ -288,7 +288,7 @@ impl Session {
             return client.complete_login(cx, &reported);
         }
         match self.phase {
-            Phase::Idle => self.acquire(cx, &[]),
+            Phase::Idle => self.acquire_of_primary(cx),
             Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
         }
     }

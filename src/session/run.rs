@@ -38,10 +38,18 @@ pub(super) enum Phase {
     /// No server.
     Idle,
     /// In line for one.
-    Waiting(Waiter),
+    Waiting(Waiting),
     /// With a server. What belongs to it comes and goes with each transaction: it has a place of its
     /// own in memory, and is not moved about.
     Bound(Box<Bound>),
+}
+
+/// What a session without a server waits for.
+pub(super) enum Waiting {
+    /// Its turn in the line of a pool.
+    Server(Waiter),
+    /// A primary.
+    Primary,
 }
 
 /// Everything that a session is started with.
@@ -227,14 +235,26 @@ impl Session {
         if self.client.handle.has_orders() {
             self.process_orders(cx)?;
         }
-        if !self.client.suspended
-            && let Phase::Waiting(waiter) = &mut self.phase
-            && let Poll::Ready(outcome) = waiter.poll(cx)
-        {
-            self.phase = Phase::Idle;
-            self.granted(cx, outcome)?;
+        if self.client.suspended {
+            return Ok(());
         }
-        Ok(())
+        let moved = self.client.has_other_primary(cx);
+        match &mut self.phase {
+            Phase::Waiting(_) if moved => {
+                // It chooses again; what it has waited for is still in front.
+                self.phase = Phase::Idle;
+                self.client.set_clock(Clock::Off, None);
+                Ok(())
+            }
+            Phase::Waiting(Waiting::Server(waiter)) => match waiter.poll(cx) {
+                Poll::Ready(outcome) => {
+                    self.phase = Phase::Idle;
+                    self.granted(cx, outcome)
+                }
+                Poll::Pending => Ok(()),
+            },
+            Phase::Waiting(Waiting::Primary) | Phase::Idle | Phase::Bound(_) => Ok(()),
+        }
     }
 
     /// One round; whether a socket is to be asked again, because it had something. Only one that

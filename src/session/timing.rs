@@ -5,7 +5,7 @@ use super::bound::Bound;
 use super::client::{Client, Presence};
 use super::clock::Clock;
 use super::flow::{End, Flow, Leave, Stop};
-use super::run::{Phase, Session};
+use super::run::{Phase, Session, Waiting};
 use crate::fault::{Fault, Side};
 use crate::pool::core::Tick;
 use crate::wire;
@@ -150,7 +150,8 @@ impl Session {
             return Err(Stop::End(End::Left));
         }
         let failure = match &self.phase {
-            Phase::Waiting(waiter) => waiter.last_failure(),
+            Phase::Waiting(Waiting::Server(waiter)) => waiter.last_failure(),
+            Phase::Waiting(Waiting::Primary) => return self.refuse_batch(cx, &no_primary()),
             Phase::Idle | Phase::Bound(_) => None,
         };
         let mut fault = query_wait_timeout();
@@ -185,6 +186,12 @@ fn query_wait_timeout() -> Fault {
              has room.",
         )
         .pgbouncer("query_wait_timeout")
+}
+
+fn no_primary() -> Fault {
+    let text = "no node of the database is the primary";
+    Fault::query(Side::Server, "57P03", text)
+        .hint("The statement waited for primary_wait; SHOW NODES says how each node is.")
 }
 
 fn transaction_timeout() -> Fault {
