@@ -10,8 +10,8 @@ use super::rows::{
     OPERATOR, Object, PROC, PartRow, RELATION, ROW_LOCK, TYPE,
 };
 use super::snapshot::{KNOWN_MAX, Names, Snapshot, known};
-use super::standing::Standings;
 use super::source::{self, Lookup, Source};
+use super::standing::Standings;
 use crate::routing::is_read_builtin;
 use crate::sql::{EveryName, Meaning, NoVocabulary, Use, facts, is_harmless_builtin, leaves_state};
 use hashbrown::{HashMap, HashSet};

@@ -282,7 +282,9 @@ mod tests {
         let mut out = Vec::new();
         for step in steps {
             match step.split_once('=') {
-                Some((name, sql)) => client::parse(&mut out, name.as_bytes(), sql.as_bytes(), &[0, 0]),
+                Some((name, sql)) => {
+                    client::parse(&mut out, name.as_bytes(), sql.as_bytes(), &[0, 0])
+                }
                 None => {
                     client::bind_head(&mut out, b"", step.as_bytes(), 6);
                     out.extend_from_slice(&[0; 6]);
@@ -333,7 +335,11 @@ mod tests {
             (query("commit"), default, Plan::Primary(Reason::Transaction)),
             (batch(&["=begin read only", "", "=read", ""]), default, Plan::AnyNode),
             (batch(&["=begin read only", "", "=set", ""]), default, Plan::Primary(Reason::Session)),
-            (batch(&["=begin read only", "", "=savepoint", "", "=commit", ""]), default, Plan::AnyNode),
+            (
+                batch(&["=begin read only", "", "=savepoint", "", "=commit", ""]),
+                default,
+                Plan::AnyNode,
+            ),
             (
                 batch(&["=begin read only", "", "=commit", "", "=savepoint", ""]),
                 default,
