@@ -34,6 +34,7 @@ pub mod roles;
 pub mod shared;
 #[cfg(test)]
 mod simulation;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "cluster/roles.rs",
     "cluster/roles/",
     "cluster/policy.rs",
+    "cluster/survey.rs",
     "session/state_check.rs",
     "session/custom_settings.rs",
     "session/effects.rs",
