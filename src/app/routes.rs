@@ -443,7 +443,7 @@ impl Routes {
         names: (&str, &str),
         database: DatabaseId,
     ) -> Option<Arc<Route>> {
-        let address = options.nodes.first()?.clone();
+        let address = options.nodes.first()?.address.clone();
         let user = UserId(self.users.of(options.server_user.clone()));
         // A node is its place in the list, not its address: who is in the pool stays there when the
         // database moves.

@@ -24,6 +24,7 @@ pub mod history;
 pub mod lsn;
 mod moment;
 mod pace;
+pub mod policy;
 pub mod primary_log;
 pub mod progress;
 pub mod questions;
@@ -33,6 +34,7 @@ pub mod roles;
 pub mod shared;
 #[cfg(test)]
 mod simulation;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -61,6 +61,7 @@ pub struct Requests {
 pub struct Cluster {
     view: ArcSwap<View>,
     outstanding: Box<[AtomicU32]>,
+    last_write: AtomicU64,
     changed: Notify,
     /// Sessions that wait for a primary, or in line at one.
     waiting: Mutex<Vec<Waker>>,
@@ -78,6 +79,7 @@ impl Cluster {
         Arc::new(Self {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
+            last_write: AtomicU64::new(0),
             changed: Notify::new(),
             waiting: Mutex::default(),
             requests: Mutex::default(),
@@ -129,6 +131,16 @@ impl Cluster {
 
     fn count(&self, node: NodeId) -> Option<&AtomicU32> {
         self.outstanding.get(usize::try_from(node.0).ok()?)
+    }
+
+    /// A write was acknowledged to a client at this moment: for the account of a fail-over.
+    pub fn record_write(&self, acknowledged: Moment) {
+        self.last_write.fetch_max(acknowledged.0, Ordering::Relaxed);
+    }
+
+    /// When the last write was acknowledged to a client; `None` if none was told.
+    pub fn last_write(&self) -> Option<Moment> {
+        Some(Moment(self.last_write.load(Ordering::Relaxed))).filter(|moment| moment.0 > 0)
     }
 
     /// Somebody waits for a replica: the primary and the replicas are asked soon.

@@ -9,13 +9,15 @@ use super::keys::Section;
 use super::log_settings::{LogFormat, LogLevel};
 use super::options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
-    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
-    Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
+    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, RoutingOptions, ServerTlsOptions,
+    SessionSettings, Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 use super::raw::{Raw, Scope};
-use super::secret::LoadedFile;
+use super::secret::{LoadedFile, Secret};
 use super::value::Value;
 use crate::auth::Method;
+use crate::cluster::freshness::Level;
+use crate::cluster::policy::{CatalogReads, RouteReads};
 use crate::net::{ClientSslMode, SslMode};
 use crate::session::route::{Mode, StatePolicy};
 use crate::word::Word;
@@ -102,6 +104,10 @@ impl<'a> Table<'a> {
         self.maybe_word(name).unwrap_or(fallback)
     }
 
+    fn secret(&self, name: &'static str) -> Option<Secret> {
+        if let Some(Value::Secret(secret)) = self.get(name) { Some(secret.clone()) } else { None }
+    }
+
     fn file(&self, name: &'static str) -> Option<LoadedFile> {
         if let Some(Value::File(file)) = self.get(name) { Some(file.clone()) } else { None }
     }
@@ -125,6 +131,7 @@ pub(super) fn config(path: &Path, raw: Raw) -> Config {
         howdah: howdah(&Table::section(&raw, Section::Howdah)),
         pool: pool(&Table::section(&raw, Section::Pool)),
         timeouts: timeouts(&Table::section(&raw, Section::Timeouts)),
+        routing: routing(&Table::section(&raw, Section::Routing)),
         auth: auth(&Table::section(&raw, Section::Auth)),
         tls_client: tls_client(&Table::section(&raw, Section::TlsClient)),
         tls_server: tls_server(&Table::section(&raw, Section::TlsServer)),
@@ -243,6 +250,22 @@ fn timeouts(table: &Table<'_>) -> TimeoutOptions {
     }
 }
 
+fn routing(table: &Table<'_>) -> RoutingOptions {
+    RoutingOptions {
+        route: table.word("route", RouteReads::On),
+        consistency: table.word("consistency", Level::Session),
+        max_lag: table.timeout("max_lag"),
+        catalog_reads: table.word("catalog_reads", CatalogReads::Primary),
+        zone: table.text("zone"),
+        probe_interval: table.duration("probe_interval"),
+        probe_timeout: table.duration("probe_timeout"),
+        probe_user: table.text("probe_user").unwrap_or_default(),
+        probe_password: table.secret("probe_password"),
+        probe_dbname: table.text("probe_dbname").unwrap_or_default(),
+        primary_wait: table.duration("primary_wait"),
+    }
+}
+
 fn auth(table: &Table<'_>) -> AuthOptions {
     AuthOptions {
         auth_type: table.word("auth_type", Method::ScramSha256),
@@ -294,10 +317,10 @@ fn database(table: &Table<'_>) -> DatabaseOptions {
             _ => Vec::new(),
         },
         user: table.text("user"),
-        password: match table.get("password") {
-            Some(Value::Secret(secret)) => Some(secret.clone()),
-            _ => None,
-        },
+        route: table.maybe_word("route"),
+        consistency: table.maybe_word("consistency"),
+        max_lag: table.maybe_timeout("max_lag"),
+        password: table.secret("password"),
         pool_mode: table.maybe_word("pool_mode"),
         pool_size: table.maybe_limit("pool_size"),
         min_pool_size: table.maybe_count("min_pool_size"),
@@ -327,6 +350,8 @@ fn peer(table: &Table<'_>) -> Option<NodeAddress> {
 
 fn user(table: &Table<'_>) -> UserOptions {
     UserOptions {
+        route: table.maybe_word("route"),
+        consistency: table.maybe_word("consistency"),
         pool_mode: table.maybe_word("pool_mode"),
         pool_size: table.maybe_limit("pool_size"),
         reserve_pool_size: table.maybe_count("reserve_pool_size"),

@@ -4,8 +4,10 @@ use super::address::{ListenAddress, NodeAddress, NodeHost, ReadNode};
 use super::build::WILDCARD;
 use super::error::{Collector, Origin};
 use super::keys::Section;
+use super::node::NodeOptions;
 use super::raw::{Raw, Scope};
 use super::value::Value;
+use crate::cluster::roles::FixedRole;
 use std::net::SocketAddr;
 
 /// PostgreSQL cuts names to this many bytes (NAMEDATALEN - 1).
@@ -13,6 +15,9 @@ const MAX_NAME_BYTES: usize = 63;
 
 /// Longest path of a Unix socket (`sun_path` less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Most nodes of a database: each is asked again and again.
+const MAX_NODES: usize = 32;
 
 /// A shorter token could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -22,7 +27,7 @@ const CONSOLE_NAMES: &[&str] = &["howdah", "pgbouncer"];
 
 /// Checks everything; what was refused already is not complained about again.
 pub(super) fn check(raw: &Raw, errors: &mut Collector) {
-    let mut rules = Rules { raw, errors };
+    let mut rules = Rules { raw, errors, several_nodes: false };
     rules.listening();
     rules.unix_socket();
     rules.keepalive();
@@ -33,13 +38,41 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.slow_statements();
     rules.http();
     rules.databases();
+    rules.probes();
     rules.users();
     rules.peers();
+}
+
+/// What is wrong with a list of nodes, each by itself being right.
+fn mistake_of(nodes: &[NodeOptions]) -> Option<String> {
+    if nodes.is_empty() {
+        return Some("no node; write nodes = [\"host:port\"]".to_owned());
+    }
+    if nodes.len() > MAX_NODES {
+        return Some(format!("{} nodes; a database has at most {MAX_NODES}", nodes.len()));
+    }
+    let twice = |at: &usize| nodes[..*at].iter().any(|one| one.address == nodes[*at].address);
+    if let Some(at) = (0..nodes.len()).find(twice) {
+        return Some(format!("\"{}\" is listed twice", nodes[at].address));
+    }
+    let of_role = |role| nodes.iter().filter(|node| node.role == role).count();
+    if of_role(FixedRole::Primary) > 1 {
+        return Some(
+            "more than one node has role = \"primary\"; leave the role to be found out".to_owned(),
+        );
+    }
+    (of_role(FixedRole::Replica) == nodes.len()).then(|| {
+        "every node has role = \"replica\", and writes need a primary; list it, or leave the role \
+         to be found out"
+            .to_owned()
+    })
 }
 
 struct Rules<'a> {
     raw: &'a Raw,
     errors: &'a mut Collector,
+    /// A database has several nodes.
+    several_nodes: bool,
 }
 
 impl<'a> Rules<'a> {
@@ -268,19 +301,31 @@ impl<'a> Rules<'a> {
             }
             return;
         };
-        if nodes.len() != 1 {
-            let message = format!(
-                "{} nodes; a database has exactly one in this version, lists of nodes come with \
-                 read routing",
-                nodes.len()
-            );
+        if let Some(message) = mistake_of(nodes) {
             self.add(scope, "nodes", message);
         }
+        if nodes.len() > 1 {
+            self.several_nodes = true;
+        }
         for node in nodes {
-            if let NodeHost::SocketDir(path) = &node.host
+            if let NodeHost::SocketDir(path) = &node.address.host
                 && path.as_os_str().len() + "/.s.PGSQL.65535".len() > MAX_SOCKET_PATH
             {
                 self.add(scope, "nodes", "the path of the Unix socket is too long");
+            }
+        }
+    }
+
+    /// Nodes are told apart by asking each what it is.
+    fn probes(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        for (name, example) in [("probe_user", "howdah"), ("probe_dbname", "postgres")] {
+            let is_empty =
+                matches!(self.value(&scope, name), Some(Value::Text(text)) if text.is_empty());
+            if self.several_nodes && is_empty {
+                let message =
+                    format!("is empty; databases with several nodes need it, such as {example:?}");
+                self.add(&scope, name, message);
             }
         }
     }

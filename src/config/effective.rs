@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::address::NodeAddress;
+use super::node::NodeOptions;
 use super::options::{Config, DatabaseOptions, Limit, SessionSettings, Timeout, UserOptions};
 use super::secret::Secret;
+use crate::cluster::freshness::Level;
+use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
 
 /// Everything that depends on the database and the user, resolved.
@@ -12,8 +14,14 @@ use crate::session::route::Mode;
 pub struct EffectiveOptions {
     /// Name of the database on the server.
     pub dbname: String,
-    /// Where it is: exactly one for now.
-    pub nodes: Vec<NodeAddress>,
+    /// Where it is: one, or a primary and its replicas in any order.
+    pub nodes: Vec<NodeOptions>,
+    /// Whether reads go to replicas, if there are several nodes.
+    pub route: RouteReads,
+    /// What a read may rely on.
+    pub consistency: Level,
+    /// How far behind a replica may be.
+    pub max_lag: Timeout,
     /// User that servers are logged in as: the forced one, or the client's.
     pub server_user: String,
     /// Whether that user is forced.
@@ -77,6 +85,12 @@ impl Config {
         Some(EffectiveOptions {
             dbname: entry.dbname.as_deref().unwrap_or(database).to_owned(),
             nodes: entry.nodes.clone(),
+            route: of_client.route.or(entry.route).unwrap_or(self.routing.route),
+            consistency: of_client
+                .consistency
+                .or(entry.consistency)
+                .unwrap_or(self.routing.consistency),
+            max_lag: entry.max_lag.unwrap_or(self.routing.max_lag),
             server_user: server_user.to_owned(),
             forced_user: entry.user.is_some(),
             password: entry.password.clone(),

@@ -19,6 +19,7 @@ mod keys;
 mod load;
 mod log_settings;
 mod nearest;
+mod node;
 mod options;
 mod parse;
 mod raw;
@@ -38,10 +39,11 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{Applies, DefaultValue, Key, Section};
 pub use load::{load, load_from};
 pub use log_settings::{LogFormat, LogLevel};
+pub use node::NodeOptions;
 pub use options::{
     AuthOptions, CheckQuery, ClientTlsOptions, Config, DatabaseOptions, HowdahOptions, HttpOptions,
-    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, ServerTlsOptions, SessionSettings,
-    Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
+    Identity, Limit, LogOptions, PoolOptions, ProcessOptions, RoutingOptions, ServerTlsOptions,
+    SessionSettings, Source, TcpOptions, Timeout, TimeoutOptions, UserOptions,
 };
 pub use parse::parse_bytes;
 pub use reference::{markdown, sample};

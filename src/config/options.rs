@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress};
 use super::log_settings::{LogFormat, LogLevel};
+use super::node::NodeOptions;
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
 use crate::auth::Method;
+use crate::cluster::freshness::Level;
+use crate::cluster::policy::{CatalogReads, RouteReads};
 pub use crate::net::TcpOptions;
 use crate::net::{ClientSslMode, SslMode};
 use crate::session::route::{Mode, StatePolicy};
@@ -143,6 +146,33 @@ pub struct TimeoutOptions {
     pub autodb_idle_timeout: Timeout,
 }
 
+/// `[routing]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoutingOptions {
+    /// Whether reads go to replicas.
+    pub route: RouteReads,
+    /// What a read may rely on.
+    pub consistency: Level,
+    /// How far behind a replica may be.
+    pub max_lag: Timeout,
+    /// Where reads of the catalog go.
+    pub catalog_reads: CatalogReads,
+    /// Where this process stands.
+    pub zone: Option<String>,
+    /// Between probes of a node.
+    pub probe_interval: Duration,
+    /// Longest probe.
+    pub probe_timeout: Duration,
+    /// Whom probes log in as. Never empty where a database has several nodes.
+    pub probe_user: String,
+    /// Its password; without it, auth_file has the secret.
+    pub probe_password: Option<Secret>,
+    /// The database that probes log in to.
+    pub probe_dbname: String,
+    /// How long a write waits for a primary.
+    pub primary_wait: Duration,
+}
+
 /// `[auth]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthOptions {
@@ -218,8 +248,14 @@ pub struct HttpOptions {
 pub struct DatabaseOptions {
     /// Name on the server; None = the name the client asked for.
     pub dbname: Option<String>,
-    /// Where it is: exactly one for now.
-    pub nodes: Vec<NodeAddress>,
+    /// Where it is: one, or a primary and its replicas in any order.
+    pub nodes: Vec<NodeOptions>,
+    /// Override.
+    pub route: Option<RouteReads>,
+    /// Override.
+    pub consistency: Option<Level>,
+    /// Override.
+    pub max_lag: Option<Timeout>,
     /// Forced server user.
     pub user: Option<String>,
     /// Its password. Never without `user`.
@@ -276,6 +312,10 @@ impl SessionSettings {
 /// `[users.NAME]`. None = what the database or the general sections say.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct UserOptions {
+    /// Override.
+    pub route: Option<RouteReads>,
+    /// Override.
+    pub consistency: Option<Level>,
     /// Override.
     pub pool_mode: Option<Mode>,
     /// Override.
@@ -356,6 +396,8 @@ pub struct Config {
     pub pool: PoolOptions,
     /// `[timeouts]`.
     pub timeouts: TimeoutOptions,
+    /// `[routing]`.
+    pub routing: RoutingOptions,
     /// `[auth]`.
     pub auth: AuthOptions,
     /// `[tls.client]`.

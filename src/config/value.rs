@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress, ReadNode};
+use super::node::{NodeOptions, node_table};
 use super::secret::{HIDDEN, LoadedFile, Secret};
-use super::tree::{Entry, Given, Located};
+use super::tree::{Given, Located};
 use super::units;
 
 /// What a key accepts.
@@ -242,7 +243,7 @@ impl Kind {
     fn nodes(&self, given: &Given) -> Result<Value, String> {
         let values = given.as_list().ok_or_else(|| self.refuse(given))?;
         let node = |given: &Given| match (given.as_text(), given.as_table()) {
-            (Some(text), _) => NodeAddress::parse(text),
+            (Some(text), _) => NodeAddress::parse(text).map(NodeOptions::from),
             (_, Some(entries)) => node_table(entries),
             (None, None) => Err(self.refuse(given)),
         };
@@ -258,34 +259,6 @@ fn number_text(given: &Given) -> Option<String> {
         Given::Integer(number) => Some(number.to_string()),
         Given::Flag(_) | Given::Date | Given::List(_) | Given::Table(_) => None,
     }
-}
-
-/// A node written as `{ host = "…", port = … }`.
-fn node_table(entries: &[Entry]) -> Result<NodeAddress, String> {
-    let mut host = None;
-    let mut port = super::address::DEFAULT_PORT;
-    for entry in entries {
-        match (entry.name.as_str(), &entry.given) {
-            ("host", Given::Text(text)) => host = Some(NodeAddress::parse_host(text)?),
-            ("host", other) => {
-                return Err(format!("host: expected a text, found {}", other.describe()));
-            }
-            ("port", Given::Integer(number)) if (1..=65535).contains(number) => {
-                port = u16::try_from(*number).unwrap_or(port);
-            }
-            ("port", other) => {
-                return Err(format!(
-                    "port: expected a number from 1 to 65535, found {}",
-                    other.describe()
-                ));
-            }
-            (name, _) => {
-                return Err(format!("unknown key {name:?} of a node; it has host and port"));
-            }
-        }
-    }
-    let host = host.ok_or("a node needs a host: write { host = \"10.0.0.1\", port = 5432 }")?;
-    Ok(NodeAddress { host, port })
 }
 
 /// A checked value.
@@ -316,7 +289,7 @@ pub enum Value {
     /// Of [`Kind::Listen`].
     Listen(Vec<ListenAddress>),
     /// Of [`Kind::Nodes`].
-    Nodes(Vec<NodeAddress>),
+    Nodes(Vec<NodeOptions>),
 }
 
 fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, values: &[T]) -> fmt::Result {

@@ -62,6 +62,8 @@ const PURE: &[&str] = &[
     "cluster/report.rs",
     "cluster/roles.rs",
     "cluster/roles/",
+    "cluster/policy.rs",
+    "cluster/survey.rs",
     "session/state_check.rs",
     "session/custom_settings.rs",
     "session/effects.rs",

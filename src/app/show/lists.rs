@@ -108,7 +108,7 @@ fn own_database(pooler: &Pooler) -> Row {
 
 /// Host, port, database and forced user.
 fn place(options: &EffectiveOptions) -> [Value; 4] {
-    let node = options.nodes.first();
+    let node = options.nodes.first().map(|node| &node.address);
     let host = node.and_then(|node| match &node.host {
         NodeHost::SocketDir(_) => None,
         NodeHost::Ip(ip) => Some(ip.to_string()),

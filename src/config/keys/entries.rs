@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::super::value::Kind;
 use super::row::Applies::{NextConnect, NextTransaction};
 use super::row::{Key, unset, word};
+use crate::cluster::freshness::Level;
+use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
 
 /// A lifetime in a database: PgBouncer reads 0 here as "use the general one".
@@ -17,10 +19,36 @@ pub(super) const DATABASE: &[Key] = &[
         "nodes",
         Kind::Nodes,
         "required",
-        "The PostgreSQL server: \"host\", \"host:port\", \"/directory/of/socket\" or \
-         { host = \"10.0.0.1\", port = 5432 }.",
+        "The PostgreSQL server, or the primary and its replicas in any order: each \"host\", \
+         \"host:port\", \"/directory/of/socket\" or { host = \"10.0.0.1\", port = 5432, \
+         role = \"auto\", weight = 1, zone = \"a\" }. role: auto = found out, primary, replica. \
+         weight: the share of the reads, 0 = none.",
     )
     .sample("[\"127.0.0.1:5432\"]"),
+    unset(
+        "route",
+        word(RouteReads::WORDS),
+        "[routing] route",
+        "Where reads of this database go: on = to replicas, off = to the primary.",
+    )
+    .applies(NextTransaction)
+    .example("\"off\""),
+    unset(
+        "consistency",
+        word(Level::WORDS),
+        "[routing] consistency",
+        "What a read of this database on a replica may rely on.",
+    )
+    .applies(NextTransaction)
+    .example("\"global\""),
+    unset(
+        "max_lag",
+        Kind::DURATION,
+        "[routing] max_lag",
+        "A replica that is further behind serves no reads of this database. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"1m\""),
     unset(
         "user",
         Kind::Text,
@@ -127,6 +155,22 @@ pub(super) const DATABASE: &[Key] = &[
 
 /// The rows of `[users.NAME]`.
 pub(super) const USER: &[Key] = &[
+    unset(
+        "route",
+        word(RouteReads::WORDS),
+        "the database's route",
+        "Where reads of this user go: on = to replicas, off = to the primary.",
+    )
+    .applies(NextTransaction)
+    .example("\"off\""),
+    unset(
+        "consistency",
+        word(Level::WORDS),
+        "the database's consistency",
+        "What a read of this user on a replica may rely on.",
+    )
+    .applies(NextTransaction)
+    .example("\"eventual\""),
     unset(
         "pool_mode",
         word(Mode::WORDS),

@@ -5,6 +5,7 @@ mod entries;
 mod howdah;
 mod http;
 mod pool;
+mod routing;
 mod row;
 mod security;
 mod timeouts;
@@ -20,6 +21,8 @@ pub enum Section {
     Pool,
     /// `[timeouts]`.
     Timeouts,
+    /// `[routing]`: databases with several nodes.
+    Routing,
     /// `[auth]`: who may connect.
     Auth,
     /// `[tls.client]`: TLS towards clients.
@@ -44,6 +47,7 @@ impl Section {
         Self::Howdah,
         Self::Pool,
         Self::Timeouts,
+        Self::Routing,
         Self::Auth,
         Self::TlsClient,
         Self::TlsServer,
@@ -60,6 +64,7 @@ impl Section {
             Self::Howdah => "howdah",
             Self::Pool => "pool",
             Self::Timeouts => "timeouts",
+            Self::Routing => "routing",
             Self::Auth => "auth",
             Self::TlsClient => "tls.client",
             Self::TlsServer => "tls.server",
@@ -80,6 +85,7 @@ impl Section {
             Self::Howdah
             | Self::Pool
             | Self::Timeouts
+            | Self::Routing
             | Self::Auth
             | Self::TlsClient
             | Self::TlsServer
@@ -99,6 +105,7 @@ impl Section {
             Self::Howdah => howdah::KEYS,
             Self::Pool => pool::KEYS,
             Self::Timeouts => timeouts::KEYS,
+            Self::Routing => routing::KEYS,
             Self::Auth => security::AUTH,
             Self::TlsClient => security::TLS_CLIENT,
             Self::TlsServer => security::TLS_SERVER,
@@ -117,6 +124,10 @@ impl Section {
             Self::Pool => "Pooling, where neither a database nor a user says otherwise.",
             Self::Timeouts => {
                 "Durations after which something ends. 0 = never, unless a key says otherwise."
+            }
+            Self::Routing => {
+                "Databases with several nodes: writes go to the primary, reads to replicas. With one node \
+                 nothing of it counts."
             }
             Self::Auth => "Who may connect.",
             Self::TlsClient => "TLS towards clients.",

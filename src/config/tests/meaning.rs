@@ -189,3 +189,26 @@ fn the_console_shows_pgbouncers_names() {
     assert_ne!(find("workers").value, "");
     assert!(shown.is_sorted_by_key(|s| s.name));
 }
+
+#[test]
+fn nodes_have_roles_weights_and_zones_and_reads_have_levels() {
+    let config = config(
+        "[auth]\nauth_type = \"trust\"\n[routing]\nmax_lag = \"5s\"\nzone = \"a\"\n\
+         [databases.two]\nconsistency = \"global\"\nmax_lag = 0\nnodes = [\"g:1\", \
+         { host = \"h\", role = \"replica\", weight = 3, zone = \"b\" }]\n\
+         [databases.one]\nroute = \"off\"\nnodes = [\"h\"]\n\
+         [users.bob]\nroute = \"on\"\nconsistency = \"eventual\"\n",
+    );
+    let two = config.effective("two", "amy").expect("known");
+    let shown: Vec<String> = two.nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["g:1", "h:5432 role=replica weight=3 zone=b"]);
+    let row = |database: &str, user: &str| {
+        let options = config.effective(database, user).expect("known");
+        (options.route.as_str(), options.consistency.as_str(), options.max_lag.map(|l| l.as_secs()))
+    };
+    assert_eq!(row("two", "amy"), ("on", "global", None));
+    assert_eq!(row("two", "bob"), ("on", "eventual", None));
+    assert_eq!(row("one", "amy"), ("off", "session", Some(5)));
+    assert_eq!(row("one", "bob"), ("on", "eventual", Some(5)));
+    assert_eq!(config.routing.zone.as_deref(), Some("a"));
+}

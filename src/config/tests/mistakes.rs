@@ -24,7 +24,7 @@ pool_mode = "session" => pool_mode: a key outside any section; it belongs in [po
 pool = 3 => pool: expected a section [pool], found a number
 [pol] => pol: unknown section; did you mean [pool]?
 [weather] => weather: unknown section; `howdah config reference` lists the sections
-[routing] => routing: unknown section; `howdah config reference` lists the sections
+[router] => routing: unknown section; `howdah config reference` lists the sections
 [tls.clients] => tls.clients: unknown; the sections are [tls.client] and [tls.server]
 tls = 1 => tls: expected [tls.client] and [tls.server], found a number
 users = [] => users: expected [users.NAME], found a list
@@ -84,6 +84,10 @@ howdah => max_tracked_queries = 100001 => expected a whole number from 0 to 1000
 http => listen = "0.0.0.0:9930" => 0.0.0.0:9930 can be reached from elsewhere; set token_file, or listen on 127.0.0.1
 http => listen = "localhost" => "localhost" is not an address and a port, such as "127.0.0.1:9930" or "[::1]:9930"
 http => token_file = "/x.token" => cannot read /x.token: entity not found
+routing => route = "maybe" => expected one of off, on, found the text "maybe"
+routing => consistency = "strong" => expected one of eventual, bounded, session, monotonic, global, strict, primary, found the text "strong"
+routing => probe_interval = "1ms" => expected a duration of at least 10ms, such as "15s", "10m", "1h" or a number of seconds, found the text "1ms"
+routing => probe_password = "" => is empty; leave the key out instead
 users.bob => pool_mode = [] => expected one of session, transaction, statement, found a list
 "#;
 
@@ -101,12 +105,17 @@ fn each_value_of_a_wrong_kind_is_refused() {
 /// The name of a database, the lines of its table (its header is line 5), and what is said.
 const DATABASES: &str = r#"
 a => dbname = "a" => 5: databases.a.nodes: required; write nodes = ["host:port"]
-a => nodes = [] => 6: databases.a.nodes: 0 nodes; a database has exactly one in this version, lists of nodes come with read routing
-a => nodes = ["g", "h"] => 6: databases.a.nodes: 2 nodes; a database has exactly one in this version, lists of nodes come with read routing
+a => nodes = [] => 6: databases.a.nodes: no node; write nodes = ["host:port"]
+a => nodes = ["g", "h", "g:5432"] => 6: databases.a.nodes: "g:5432" is listed twice
+a => nodes = [{ host = "g", role = "primary" }, { host = "h", role = "primary" }] => 6: databases.a.nodes: more than one node has role = "primary"; leave the role to be found out
+a => nodes = [{ host = "g", role = "replica" }] => 6: databases.a.nodes: every node has role = "replica", and writes need a primary; list it, or leave the role to be found out
+a => nodes = [{ host = "h", role = "standby" }] => 6: databases.a.nodes: role: expected one of auto, primary, replica, found the text "standby"
+a => nodes = [{ host = "h", weight = 1001 }] => 6: databases.a.nodes: weight: expected a number from 0 to 1000, found the number 1001
+a => nodes = [{ host = "h", zone = "" }] => 6: databases.a.nodes: zone: expected the name of a zone, found the text ""
 a => nodes = [{ port = 1 }] => 6: databases.a.nodes: a node needs a host: write { host = "10.0.0.1", port = 5432 }
 a => nodes = [{ host = "h", port = 0 }] => 6: databases.a.nodes: port: expected a number from 1 to 65535, found the number 0
 a => nodes = [{ host = 1 }] => 6: databases.a.nodes: host: expected a text, found the number 1
-a => nodes = [{ host = "h", weight = 2 }] => 6: databases.a.nodes: unknown key "weight" of a node; it has host and port
+a => nodes = [{ host = "h", wait = 2 }] => 6: databases.a.nodes: unknown key "wait" of a node; it has host, port, role, weight and zone
 a => nodes = ["h"]\nhost = "h" => 7: databases.a.host: unknown key; write nodes = ["host:port"]
 a => nodes = ["h"]\npassword = "hunter2" => 7: databases.a.password: whose? Set user, or leave the password to auth_file
 a => nodes = ["h"]\nuser = "u"\npassword = 4711 => 8: databases.a.password: expected a text, found a number
@@ -286,4 +295,20 @@ fn files_that_cannot_be_used() {
     );
     let folder_error = load(directory.path(), &[]).expect_err("a folder");
     assert!(folder_error.to_string().ends_with("is a directory"), "{folder_error}");
+}
+
+#[test]
+fn a_probe_needs_a_user_only_where_there_are_several_nodes() {
+    let text = |nodes: &str| {
+        format!(
+            "[auth]\nauth_type = \"trust\"\n[routing]\nprobe_user = \"\"\n[databases.a]\nnodes = {nodes}\n"
+        )
+    };
+    assert_eq!(errors(&text("[\"h\"]")), [] as [String; 0]);
+    assert_eq!(
+        errors(&text("[\"g\", \"h\"]")),
+        [
+            "howdah.toml:4: routing.probe_user: is empty; databases with several nodes need it, such as \"howdah\""
+        ]
+    );
 }

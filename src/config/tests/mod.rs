@@ -108,10 +108,11 @@ fn tokens_have_some_length_and_a_use() {
 
 /// What the rest of the program reads of a configuration.
 fn typed(config: &Config) -> String {
-    let Config { source: _, settings: _, howdah, pool, timeouts, auth, log, http, .. } = config;
+    let Config { source: _, settings: _, howdah, pool, timeouts, routing, auth, log, http, .. } =
+        config;
     let tls = (&config.tls_client, &config.tls_server);
     let entries = (&config.databases, &config.wildcard, &config.users, &config.peers);
-    format!("{:?}", (howdah, pool, timeouts, auth, log, http, tls, entries))
+    format!("{:?}", (howdah, pool, timeouts, routing, auth, log, http, tls, entries))
 }
 
 /// Every key, set to what is not its default, changes the typed configuration.

@@ -1,0 +1,615 @@
+//! All nodes of one cluster, as their probes have left them.
+//!
+//! Owns what follows from an answer or a failure of one node for all of them: health, roles, the primary's
+//! log and the replicas' progress, in the right order, and the account of a change of the primary. Tells
+//! what has changed as [`News`], once each, and what to ask next. Decides about roles only after every
+//! node has answered or failed once. A node that was not compared with the primary serves no reads.
+//!
+//! Never asks anybody. Pure: moments are passed in.
+
+use super::NodeId;
+use super::difference::{Compared, Difference, Effect, differences, is_fit};
+use super::failover::{Account, Failovers, OldPrimary};
+use super::features::Features;
+use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
+use super::history::History;
+use super::moment::Moment;
+use super::primary_log::{Horizon, PrimaryLog};
+use super::progress::{Lag, Progress};
+use super::report::Report;
+use super::roles::{self, FixedRole, Roles, Sighting, Standing};
+use super::shared::{NodeView, Requests, View};
+use std::time::Duration;
+
+/// How often a node is asked what its answers depend on, and for a history that it did not give.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// Something that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The roles.
+    Role(roles::Event),
+    /// The condition of a node.
+    Health(NodeId, Change),
+    /// A node serves no reads, because of this.
+    Differs(NodeId, Difference),
+    /// A node that has differed does not any more.
+    Fits(NodeId),
+    /// It is known what a change of the primary has cost.
+    Accounted(Account),
+}
+
+/// What counts for the whole survey.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How patient the judgement of a node's health is.
+    pub health: health::Options,
+    /// A replica that is known to be further behind does not come back yet.
+    pub max_lag: Option<Duration>,
+}
+
+/// What the configuration says of a node's reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its weight among the replicas.
+    pub weight: u32,
+    /// It is in our own zone.
+    pub is_near: bool,
+}
+
+/// One node, to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState<'a> {
+    /// What it counts as.
+    pub standing: Standing,
+    /// How it is.
+    pub condition: Condition,
+    /// Since when.
+    pub since: Moment,
+    /// How far it is behind; of a replica.
+    pub lag: Option<Lag>,
+    /// What is visible there; of a replica.
+    pub horizon: Option<Horizon>,
+    /// Thousandths of its weight that it has while it starts.
+    pub share: u32,
+    /// Why it serves no reads although it is well.
+    pub differences: &'a [Difference],
+}
+
+#[derive(Debug)]
+struct Member {
+    fixed: FixedRole,
+    health: Health,
+    was_heard: bool,
+    report: Option<Report>,
+    progress: Progress,
+    features: Option<Features>,
+    features_asked: Option<Moment>,
+    /// Those that forbid reads; `None` if nothing was compared yet.
+    differences: Option<Vec<Difference>>,
+    /// The history of a timeline.
+    history: Option<(u32, History)>,
+    history_asked: Option<(u32, Moment)>,
+}
+
+/// The nodes of one cluster.
+#[derive(Debug)]
+pub struct Survey {
+    options: Options,
+    members: Vec<Member>,
+    roles: Roles,
+    log: PrimaryLog,
+    failovers: Failovers,
+    is_synchronous: bool,
+    has_begun: bool,
+}
+
+impl Survey {
+    /// Of nodes with these roles, which are to be probed at once. `seed` spreads the probes.
+    #[must_use]
+    pub fn new(fixed: &[FixedRole], options: Options, seed: u64, now: Moment) -> Self {
+        let member = |(at, fixed): (u64, &FixedRole)| Member {
+            fixed: *fixed,
+            health: Health::new(options.health, seed.wrapping_add(at), now),
+            was_heard: false,
+            report: None,
+            progress: Progress::new(),
+            features: None,
+            features_asked: None,
+            differences: None,
+            history: None,
+            history_asked: None,
+        };
+        Self {
+            options,
+            members: (0..).zip(fixed).map(member).collect(),
+            roles: Roles::new(None),
+            log: PrimaryLog::new(),
+            failovers: Failovers::new(),
+            is_synchronous: false,
+            has_begun: false,
+        }
+    }
+
+    fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.get(usize::try_from(node.0).ok()?)
+    }
+
+    fn member_mut(&mut self, node: NodeId) -> Option<&mut Member> {
+        self.members.get_mut(usize::try_from(node.0).ok()?)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        (0..).map(NodeId).zip(&self.members)
+    }
+
+    /// The node at `address` has answered a probe; `asked` was read before the question was written.
+    /// `last_write`: when the last write was acknowledged to a client of ours, if that is known.
+    pub fn answered(
+        &mut self,
+        (node, address): (NodeId, &str),
+        (asked, now): (Moment, Moment),
+        report: Report,
+        last_write: Option<Moment>,
+    ) -> Vec<News> {
+        let lag = self.member(node).and_then(|member| member.progress.lag(&self.log, now).time);
+        let is_late = report.replica().is_some()
+            && lag.zip(self.options.max_lag).is_some_and(|(lag, max)| lag > max);
+        let Some(member) = self.member_mut(node) else { return Vec::new() };
+        member.was_heard = true;
+        member.report = Some(report);
+        let event = if is_late { health::Event::AnsweredLate } else { health::Event::Answered };
+        let mut news: Vec<News> = member
+            .health
+            .on(event, now)
+            .map(|change| News::Health(node, change))
+            .into_iter()
+            .collect();
+        self.decide(now, last_write, &mut news);
+        self.take_positions(node, address, asked);
+        news
+    }
+
+    /// A probe of the node has failed.
+    pub fn failed(
+        &mut self,
+        node: NodeId,
+        failure: Failure,
+        now: Moment,
+        last_write: Option<Moment>,
+    ) -> Vec<News> {
+        let Some(member) = self.member_mut(node) else { return Vec::new() };
+        member.was_heard = true;
+        if matches!(failure, Failure::Refused | Failure::NotAccepting) {
+            // None of its servers is there any more.
+            member.progress.clear();
+        }
+        let change = member.health.on(health::Event::Failed(failure), now);
+        let mut news = change.map(|change| News::Health(node, change)).into_iter().collect();
+        self.decide(now, last_write, &mut news);
+        news
+    }
+
+    /// Sessions have met this.
+    pub fn told(&mut self, requests: &Requests, now: Moment) -> Vec<News> {
+        let failed = requests.failures.iter().filter(|(_, failure)| failure.is_suspicious());
+        let lost = failed.map(|(node, _)| (*node, health::Event::ServerLost));
+        let flipped = requests.role_changes.iter().map(|node| (*node, health::Event::RoleFlipped));
+        let events: Vec<_> = lost.chain(flipped).collect();
+        let mut news = Vec::new();
+        for (node, event) in events {
+            let Some(member) = self.member_mut(node) else { continue };
+            news.extend(member.health.on(event, now).map(|change| News::Health(node, change)));
+        }
+        news
+    }
+
+    /// When the node is to be probed, and how.
+    #[must_use]
+    pub fn next_probe(&self, node: NodeId) -> Option<NextProbe> {
+        self.member(node).map(|member| member.health.next_probe())
+    }
+
+    /// The version of a node that is to be asked for its features.
+    pub fn take_features_due(&mut self, node: NodeId, now: Moment) -> Option<u32> {
+        let member = self.member_mut(node)?;
+        if member.features_asked.is_some_and(|asked| now.since(asked) < SELDOM) {
+            return None;
+        }
+        let version = member.report.as_ref()?.version;
+        member.features_asked = Some(now);
+        Some(version)
+    }
+
+    /// The node has these features.
+    pub fn compared(&mut self, node: NodeId, features: Features) -> Vec<News> {
+        let Some(member) = self.member_mut(node) else { return Vec::new() };
+        member.features = Some(features);
+        self.compare()
+    }
+
+    /// The timeline whose history the node is to be asked for.
+    pub fn take_history_due(&mut self, node: NodeId, now: Moment) -> Option<u32> {
+        let claims = self.members.iter().filter(|member| member.timeline_of_primary().is_some());
+        let is_wanted = claims.count() > 1
+            || (self.failovers.wants_history() && self.roles.primary() == Some(node));
+        let member = self.member_mut(node)?;
+        let timeline =
+            member.timeline_of_primary().filter(|timeline| is_wanted && *timeline > 1)?;
+        let is_known = member.history.as_ref().is_some_and(|(known, _)| *known == timeline);
+        let was_asked = member
+            .history_asked
+            .is_some_and(|(known, asked)| known == timeline && now.since(asked) < SELDOM);
+        if is_known || was_asked {
+            return None;
+        }
+        member.history_asked = Some((timeline, now));
+        Some(timeline)
+    }
+
+    /// The node has told the history of a timeline.
+    pub fn explained(
+        &mut self,
+        node: NodeId,
+        timeline: u32,
+        history: History,
+        now: Moment,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        if let Some(member) = self.member_mut(node) {
+            member.history = Some((timeline, history));
+        }
+        self.decide(now, None, &mut news);
+        self.account(&mut news);
+        news
+    }
+
+    /// What sessions see of the nodes. `parts` holds what the configuration says of each.
+    #[must_use]
+    pub fn view(&self, parts: &[Part], now: Moment) -> View {
+        let of = |((node, member), part): ((NodeId, &Member), &Part)| {
+            let standing = self.roles.standing(node);
+            let condition = member.health.condition();
+            let is_well = matches!(condition, Condition::Up | Condition::Suspect);
+            NodeView {
+                is_replica: standing == Standing::Replica,
+                may_read: is_well
+                    && match standing {
+                        Standing::Primary => true,
+                        Standing::Replica => member.differences.as_ref().is_some_and(Vec::is_empty),
+                        Standing::Unknown | Standing::Fenced | Standing::Refused => false,
+                    },
+                is_suspect: condition == Condition::Suspect,
+                is_near: part.is_near,
+                weight: part.weight,
+                share: member.health.share(now),
+                sight: member.progress.sight().copied(),
+            }
+        };
+        View { primary: self.roles.primary(), nodes: self.nodes().zip(parts).map(of).collect() }
+    }
+
+    /// One node, to be shown.
+    #[must_use]
+    pub fn state(&self, node: NodeId, now: Moment) -> Option<NodeState<'_>> {
+        let member = self.member(node)?;
+        let standing = self.roles.standing(node);
+        let is_replica = standing == Standing::Replica;
+        Some(NodeState {
+            standing,
+            condition: member.health.condition(),
+            since: member.health.since(),
+            lag: is_replica.then(|| member.progress.lag(&self.log, now)),
+            horizon: is_replica.then(|| member.progress.horizon()),
+            share: member.health.share(now),
+            differences: member.differences.as_deref().unwrap_or_default(),
+        })
+    }
+
+    /// The primary.
+    #[must_use]
+    pub fn primary(&self) -> Option<NodeId> {
+        self.roles.primary()
+    }
+
+    /// What changes of the primary have cost.
+    #[must_use]
+    pub fn failovers(&self) -> &Failovers {
+        &self.failovers
+    }
+
+    fn decide(&mut self, now: Moment, last_write: Option<Moment>, news: &mut Vec<News>) {
+        self.has_begun = self.has_begun || self.members.iter().all(|member| member.was_heard);
+        if !self.has_begun {
+            return;
+        }
+        let before = self.roles.last_primary();
+        let sighting = |(node, member): (u32, &Member)| -> (NodeId, Reach) {
+            (NodeId(node), member.health.reach())
+        };
+        let reaches: Vec<_> = (0..).zip(&self.members).map(sighting).collect();
+        let sightings: Vec<Sighting<'_>> = reaches
+            .iter()
+            .zip(&self.members)
+            .map(|((node, reach), member)| Sighting {
+                node: *node,
+                report: member.report.as_ref(),
+                reach: *reach,
+                history: member.history_of_report(),
+                fixed: member.fixed,
+                verdict: None,
+            })
+            .collect();
+        let events = self.roles.decide(&sightings);
+        for event in &events {
+            self.take_account(*event, before, now, last_write, news);
+        }
+        let is_change = !events.is_empty();
+        // That the nodes of the list are there is no news.
+        let told = events.into_iter().filter(|event| !matches!(event, roles::Event::Joined(_)));
+        news.extend(told.map(News::Role));
+        self.admit_or_refuse(now, news);
+        if is_change {
+            news.extend(self.compare());
+        }
+    }
+
+    fn take_account(
+        &mut self,
+        event: roles::Event,
+        before: Option<(NodeId, u32)>,
+        now: Moment,
+        last_write: Option<Moment>,
+        news: &mut Vec<News>,
+    ) {
+        match (event, before) {
+            (roles::Event::NoPrimary(_), Some(before)) => self.failovers.lost(before, now),
+            (roles::Event::Promoted { node, timeline, from: Some(_) }, Some(before)) => {
+                let began = self.failovers.accounts().last().filter(|one| one.ended.is_none());
+                // Where nobody counts writes, there may be one up to the last moment.
+                let until = began.map_or(now, |account| account.began);
+                let old = OldPrimary {
+                    log: self.log.clone(),
+                    last_acknowledged: last_write.or(Some(until)),
+                    is_synchronous: self.is_synchronous,
+                };
+                self.failovers.replaced(before, (node, timeline), old, now);
+                self.account(news);
+                if self.failovers.wants_history() {
+                    news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
+                }
+            }
+            (roles::Event::Restored(_), _) => {
+                self.failovers.restored(now);
+                news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
+            }
+            _ => {}
+        }
+    }
+
+    /// Says what the last change has cost, if the history of the new timeline is there.
+    fn account(&mut self, news: &mut Vec<News>) {
+        if !self.failovers.wants_history() {
+            return;
+        }
+        let primary = self.roles.primary().and_then(|node| self.member(node));
+        let Some(history) = primary.and_then(|member| member.history_of_report().cloned()) else {
+            return;
+        };
+        self.failovers.explained(&history);
+        if !self.failovers.wants_history() {
+            news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
+        }
+    }
+
+    /// Brings the condition of each node in line with what it counts as.
+    fn admit_or_refuse(&mut self, now: Moment, news: &mut Vec<News>) {
+        for (node, member) in (0..).map(NodeId).zip(&mut self.members) {
+            let event = match self.roles.standing(node) {
+                Standing::Refused => health::Event::Refused(Refusal::OtherSystem),
+                Standing::Fenced => health::Event::Refused(Refusal::Fenced),
+                Standing::Primary | Standing::Replica | Standing::Unknown => {
+                    health::Event::Admitted
+                }
+            };
+            let answers = member.health.reach() == Reach::Answers;
+            let before = member.health.condition();
+            if member.health.on(event, now).is_some()
+                && event == health::Event::Admitted
+                && answers
+                && self.roles.standing(node) == Standing::Primary
+            {
+                // It was kept from writes by a doubt that is gone, and has answered all the while.
+                for _ in 0..self.options.health.successes {
+                    member.health.on(health::Event::Answered, now);
+                }
+            }
+            let to = member.health.condition();
+            if before != to {
+                news.push(News::Health(node, Change { from: before, to }));
+            }
+        }
+    }
+
+    fn take_positions(&mut self, node: NodeId, address: &str, asked: Moment) {
+        let is_primary = self.roles.primary() == Some(node);
+        let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+        let (log, members) = (&mut self.log, &mut self.members);
+        let Some(member) = members.get_mut(index) else { return };
+        let Some(report) = &member.report else { return };
+        if !is_primary {
+            return member.progress.observe(asked, report, log);
+        }
+        member.progress.clear();
+        if let Some(stand) = report.primary() {
+            self.is_synchronous = stand.is_synchronous;
+        }
+        log.record(address, asked, report);
+        members.iter_mut().for_each(|member| member.progress.refresh(log));
+    }
+
+    /// Compares every node with the primary.
+    fn compare(&mut self) -> Vec<News> {
+        let Some(primary) = self.roles.primary() else { return Vec::new() };
+        let found: Vec<(NodeId, Vec<Difference>)> = {
+            let Some(ours) = self.member(primary).and_then(Member::compared) else {
+                return Vec::new();
+            };
+            let others = self.nodes().filter(|(node, _)| *node != primary);
+            let theirs = others.filter_map(|(node, member)| Some((node, member.compared()?)));
+            theirs.map(|(node, theirs)| (node, forbidding(ours, theirs))).collect()
+        };
+        let mut news = Vec::new();
+        for (node, found) in found {
+            let Some(member) = self.member_mut(node) else { continue };
+            let known = member.differences.as_deref().unwrap_or_default();
+            let new = found.iter().filter(|one| !known.contains(one)).cloned();
+            news.extend(new.map(|one| News::Differs(node, one)));
+            if found.is_empty() && !known.is_empty() {
+                news.push(News::Fits(node));
+            }
+            member.differences = Some(found);
+        }
+        news
+    }
+}
+
+/// The differences for which a node serves no reads.
+fn forbidding(ours: Compared<'_>, theirs: Compared<'_>) -> Vec<Difference> {
+    let mut found = differences(ours, theirs);
+    if is_fit(&found, &[]) {
+        return Vec::new();
+    }
+    found.retain(|one| one.effect() != Effect::Align);
+    found
+}
+
+impl Member {
+    fn timeline_of_primary(&self) -> Option<u32> {
+        self.report.as_ref()?.primary().map(|stand| stand.timeline)
+    }
+
+    fn history_of_report(&self) -> Option<&History> {
+        let timeline = self.timeline_of_primary()?;
+        self.history.as_ref().filter(|(known, _)| *known == timeline).map(|(_, history)| history)
+    }
+
+    fn compared(&self) -> Option<Compared<'_>> {
+        Some(Compared { report: self.report.as_ref()?, features: self.features.as_ref()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::failover::Loss;
+    use crate::cluster::tests::{primary, replica};
+
+    const A: NodeId = NodeId(0);
+    const B: NodeId = NodeId(1);
+    const PARTS: [Part; 2] = [Part { weight: 1, is_near: true }; 2];
+
+    const fn ms(ms: u64) -> Moment {
+        Moment(ms * 1_000_000)
+    }
+
+    fn survey() -> Survey {
+        let options = Options { health: health::Options::default(), max_lag: None };
+        Survey::new(&[FixedRole::Auto; 2], options, 1, ms(0))
+    }
+
+    fn hear(survey: &mut Survey, node: NodeId, at: u64, report: Report) -> Vec<News> {
+        survey.answered((node, ["a", "b"][node.0 as usize]), (ms(at), ms(at + 1)), report, None)
+    }
+
+    fn pair() -> Survey {
+        let mut survey = survey();
+        assert_eq!(hear(&mut survey, B, 1, replica(Some(1), 100)).len(), 1);
+        assert_eq!(survey.primary(), None);
+        let news = hear(&mut survey, A, 2, primary(1, 100, 100));
+        let promoted = roles::Event::Promoted { node: A, timeline: 1, from: None };
+        assert!(news.contains(&News::Role(promoted)), "{news:?}");
+        survey
+    }
+
+    fn features(collation: &str) -> Features {
+        let mut features = Features::new();
+        let row = [Some(&b"collation"[..]), Some(b"database default"), Some(collation.as_bytes())];
+        features.add(&row).expect("a row");
+        features
+    }
+
+    #[test]
+    fn nobody_is_the_primary_before_every_node_was_heard_of() {
+        let mut survey = survey();
+        hear(&mut survey, A, 1, primary(1, 100, 100));
+        assert_eq!(survey.primary(), None);
+        survey.failed(B, Failure::Refused, ms(2), None);
+        assert_eq!(survey.primary(), Some(A));
+    }
+
+    #[test]
+    fn a_replica_is_read_from_when_it_was_compared_and_its_horizon_rises() {
+        let mut survey = pair();
+        hear(&mut survey, B, 3, replica(Some(1), 100));
+        assert!(!survey.view(&PARTS, ms(4)).nodes[1].may_read, "nothing was compared");
+        assert_eq!(survey.compared(A, features("2.36")), []);
+        assert_eq!(survey.compared(B, features("2.36")), []);
+        let view = survey.view(&PARTS, ms(4));
+        assert_eq!(view.primary, Some(A));
+        assert!(view.nodes[1].may_read && view.nodes[1].is_replica && !view.nodes[0].is_replica);
+        let sight = view.nodes[1].sight.expect("it has answered");
+        assert_eq!((sight.horizon.insert, sight.asked), (Some(ms(2)), ms(3)));
+        assert!(survey.take_features_due(B, ms(5)).is_some());
+        assert!(survey.take_features_due(B, ms(6)).is_none());
+    }
+
+    #[test]
+    fn a_node_that_differs_is_named_once_and_serves_no_reads() {
+        let mut survey = pair();
+        survey.compared(A, features("2.36"));
+        let news = survey.compared(B, features("2.31"));
+        assert!(matches!(&news[..], [News::Differs(B, _)]), "{news:?}");
+        assert_eq!(survey.compared(B, features("2.31")), []);
+        assert!(!survey.view(&PARTS, ms(4)).nodes[1].may_read);
+        assert_eq!(survey.compared(B, features("2.36")), [News::Fits(B)]);
+        assert!(survey.view(&PARTS, ms(4)).nodes[1].may_read);
+    }
+
+    #[test]
+    fn a_change_of_the_primary_has_an_account() {
+        let mut survey = pair();
+        for at in 10..13 {
+            survey.failed(A, Failure::Refused, ms(at), None);
+        }
+        assert_eq!(survey.primary(), None);
+        assert!(survey.failovers().is_open());
+        hear(&mut survey, B, 20, primary(2, 120, 120));
+        assert_eq!(survey.primary(), Some(B));
+        assert_eq!(survey.take_history_due(B, ms(21)), Some(2));
+        assert_eq!(survey.take_history_due(B, ms(22)), None);
+        let history = History::parse(b"1\t0/64\tpromoted\n").expect("a history");
+        let news = survey.explained(B, 2, history, ms(23));
+        let [News::Accounted(account)] = &news[..] else { unreachable!("{news:?}") };
+        assert_eq!((account.from, account.to), ((A, 1), Some((B, 2))));
+        assert!(matches!(account.loss, Loss::Possible { bytes: 0, .. }), "{account:?}");
+        // It returns, and is not written to.
+        let news = hear(&mut survey, A, 30, primary(1, 140, 140));
+        assert!(news.iter().any(|one| matches!(one, News::Role(roles::Event::Disputed { .. }))));
+        assert_eq!(survey.primary(), Some(B));
+        let state = survey.state(A, ms(31)).expect("a node");
+        assert_eq!(state.condition, Condition::Refused(Refusal::Fenced));
+    }
+
+    #[test]
+    fn a_foreign_node_is_refused() {
+        let mut survey = pair();
+        let mut foreign = replica(Some(1), 100);
+        foreign.system += 1;
+        let news = hear(&mut survey, B, 5, foreign);
+        assert!(news.iter().any(|one| matches!(one, News::Role(roles::Event::Refused { .. }))));
+        let state = survey.state(B, ms(6)).expect("a node");
+        assert_eq!(state.condition, Condition::Refused(Refusal::OtherSystem));
+        assert!(!survey.view(&PARTS, ms(6)).nodes[1].may_read);
+    }
+}
