@@ -356,7 +356,10 @@ fn soak(kind: &Kind) {
         failures.extend(run.coverage.missing(&run.deeds));
     }
     let log = howdah.log();
-    let last: Vec<&str> = log.lines().rev().take(15).collect();
+    // A session that was told of its server's end fails a while later.
+    let tells = |line: &&str| line.contains("server ended the session: terminating connection due");
+    let mut last: Vec<&str> = log.lines().rev().take(15).collect();
+    last.extend(log.lines().rev().skip(15).filter(tells).take(40));
     assert!(
         failures.is_empty(),
         "\n{} (HOWDAH_SOAK_SEED={seed}):\n{}\nhowdah's last words, latest first:\n{}\n",

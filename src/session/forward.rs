@@ -319,10 +319,10 @@ impl Client {
         if text.effects.contains(Effects::VACATES_DATABASE) {
             self.vacate_databases(sql.unwrap_or_default());
         }
-        self.follow_sequences(bound, text.effects, pieces);
         if text.effects.intersects(Effects::CHECKED | Effects::MAY_DEFINE) {
             self.lend_names(bound, sql.unwrap_or_default(), pieces);
         }
+        self.follow_sequences(bound, text.effects, pieces);
         self.state.statements.query(bound.server());
         if text.effects.contains(Effects::NAMES)
             && let (Some(readable), Some(sql)) = (&text.readable, sql)
@@ -343,20 +343,29 @@ impl Client {
     }
 
     /// In front of a Query that may run a text which nobody sees: prepared statements whose names stand
-    /// in it are there under these names too. It fails if one of them cannot be prepared any more.
+    /// in it are there under these names too. One that cannot be prepared any more is not; PREPARE is no
+    /// part of the transaction, so that a savepoint around it saves only that.
     fn lend_names(&mut self, bound: &mut Bound, sql: &[u8], pieces: &mut Pieces<'_>) {
-        let server = bound.server();
-        if self.keeps_server()
-            || server.replies.has_open_batch()
-            || server.replies.status() == wire::FAILED
-        {
+        let replies = &bound.server().replies;
+        let in_transaction = replies.status() == wire::IN_TRANSACTION;
+        let is_unknown = replies.has_open_batch() || replies.awaits_ready();
+        if self.keeps_server() || is_unknown || replies.status() == wire::FAILED {
             return;
         }
         for (name, text) in self.state.statements.named_anywhere(sql) {
             if bound.lent.contains(&name) {
                 continue;
             }
-            self.link(bound, pieces).run_query(&text, Note::Answer(Box::default()));
+            let mut link = self.link(bound, pieces);
+            let nobody = || Note::Answer(Box::default());
+            if in_transaction {
+                link.run_query(b"SAVEPOINT \"howdah: lent name\"", nobody());
+            }
+            link.run_query(&text, nobody());
+            if in_transaction {
+                link.run_query(b"ROLLBACK TO \"howdah: lent name\"", nobody());
+                link.run_query(b"RELEASE \"howdah: lent name\"", nobody());
+            }
             bound.lent.push(name);
             // They are taken away before the server is asked what else there is.
             bound.effects |= Effects::OBJECTS;

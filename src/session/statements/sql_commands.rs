@@ -54,6 +54,24 @@ fn quoted(name: &[u8]) -> Vec<u8> {
     quoted
 }
 
+/// Whether a name stands in a text in small letters, as a word of its own. A quote in it is written twice,
+/// or four times in a string.
+fn stands_in(folded: &[u8], name: &[u8]) -> bool {
+    if name.contains(&b'"') || name.contains(&b'\'') {
+        return true;
+    }
+    let is_part = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| {
+            byte.is_ascii_alphanumeric() || b"_$".contains(byte) || *byte >= 128
+        })
+    };
+    let name = name.to_ascii_lowercase();
+    memchr::memmem::find_iter(folded, &name).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| folded.get(at));
+        !is_part(before) && !is_part(folded.get(at.saturating_add(name.len())))
+    })
+}
+
 /// A name that no server has, as it stands in a text.
 fn quoted_harmless(name: &[u8]) -> Option<Vec<u8>> {
     harmless(name).map(|name| quoted(&name))
@@ -132,12 +150,7 @@ impl Statements {
             return Vec::new();
         }
         let folded = sql.to_ascii_lowercase();
-        let stands_there = |name: &[u8]| {
-            // A quote is written twice, or four times in a string.
-            let is_quoted = name.contains(&b'"') || name.contains(&b'\'');
-            is_quoted || memchr::memmem::find(&folded, &name.to_ascii_lowercase()).is_some()
-        };
-        all.filter(|(name, _)| stands_there(name))
+        all.filter(|(name, _)| stands_in(&folded, name))
             .map(|(name, named)| {
                 let types = named.statement.sql_types.as_deref().unwrap_or_default();
                 let quoted = quoted(name);
