@@ -82,6 +82,8 @@ struct Member {
     health: Health,
     was_heard: bool,
     report: Option<Report>,
+    /// The address that it came from, and when it was asked for.
+    heard: Option<(Box<str>, Moment)>,
     progress: Progress,
     features: Option<Features>,
     features_asked: Option<Moment>,
@@ -113,6 +115,7 @@ impl Survey {
             health: Health::new(options.health, seed.wrapping_add(at), now),
             was_heard: false,
             report: None,
+            heard: None,
             progress: Progress::new(),
             features: None,
             features_asked: None,
@@ -129,6 +132,12 @@ impl Survey {
             is_synchronous: false,
             has_begun: false,
         }
+    }
+
+    /// Judges by these from the next answer on.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+        self.members.iter_mut().for_each(|member| member.health.set_options(options.health));
     }
 
     fn member(&self, node: NodeId) -> Option<&Member> {
@@ -152,21 +161,28 @@ impl Survey {
         report: Report,
         last_write: Option<Moment>,
     ) -> Vec<News> {
-        let lag = self.member(node).and_then(|member| member.progress.lag(&self.log, now).time);
-        let is_late = report.replica().is_some()
-            && lag.zip(self.options.max_lag).is_some_and(|(lag, max)| lag > max);
-        let Some(member) = self.member_mut(node) else { return Vec::new() };
+        let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+        let Some(member) = self.members.get_mut(index) else { return Vec::new() };
         member.was_heard = true;
+        member.progress.observe(asked, &report, &self.log);
+        let lag = member.progress.lag(&self.log, now).time;
+        let is_late = lag.zip(self.options.max_lag).is_some_and(|(lag, max)| lag > max);
         member.report = Some(report);
+        member.heard = Some((address.into(), asked));
         let event = if is_late { health::Event::AnsweredLate } else { health::Event::Answered };
-        let mut news: Vec<News> = member
-            .health
-            .on(event, now)
-            .map(|change| News::Health(node, change))
-            .into_iter()
-            .collect();
+        let change = member.health.on(event, now);
+        if change.is_some_and(|change| matches!(change.from, Condition::Down | Condition::Starting))
+        {
+            // It may have been built anew meanwhile.
+            member.features_asked = None;
+            member.differences = None;
+        }
+        let mut news: Vec<News> =
+            change.map(|change| News::Health(node, change)).into_iter().collect();
         self.decide(now, last_write, &mut news);
-        self.take_positions(node, address, asked);
+        if self.roles.primary() == Some(node) {
+            self.record_primary();
+        }
         news
     }
 
@@ -180,7 +196,7 @@ impl Survey {
     ) -> Vec<News> {
         let Some(member) = self.member_mut(node) else { return Vec::new() };
         member.was_heard = true;
-        if matches!(failure, Failure::Refused | Failure::NotAccepting) {
+        if matches!(failure, Failure::Refused | Failure::Lost | Failure::NotAccepting) {
             // None of its servers is there any more.
             member.progress.clear();
         }
@@ -216,6 +232,9 @@ impl Survey {
         if member.features_asked.is_some_and(|asked| now.since(asked) < SELDOM) {
             return None;
         }
+        if member.health.reach() != Reach::Answers {
+            return None;
+        }
         let version = member.report.as_ref()?.version;
         member.features_asked = Some(now);
         Some(version)
@@ -240,7 +259,7 @@ impl Survey {
         let was_asked = member
             .history_asked
             .is_some_and(|(known, asked)| known == timeline && now.since(asked) < SELDOM);
-        if is_known || was_asked {
+        if is_known || was_asked || member.health.reach() != Reach::Answers {
             return None;
         }
         member.history_asked = Some((timeline, now));
@@ -350,6 +369,8 @@ impl Survey {
         news.extend(told.map(News::Role));
         self.admit_or_refuse(now, news);
         if is_change {
+            // It may have answered before anybody knew what it is.
+            self.record_primary();
             news.extend(self.compare());
         }
     }
@@ -431,20 +452,19 @@ impl Survey {
         }
     }
 
-    fn take_positions(&mut self, node: NodeId, address: &str, asked: Moment) {
-        let is_primary = self.roles.primary() == Some(node);
-        let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+    /// Takes in what the primary has said last.
+    fn record_primary(&mut self) {
+        let index = self.roles.primary().and_then(|node| usize::try_from(node.0).ok());
         let (log, members) = (&mut self.log, &mut self.members);
-        let Some(member) = members.get_mut(index) else { return };
-        let Some(report) = &member.report else { return };
-        if !is_primary {
-            return member.progress.observe(asked, report, log);
-        }
+        let Some(member) = index.and_then(|index| members.get_mut(index)) else { return };
         member.progress.clear();
+        let (Some(report), Some((address, asked))) = (&member.report, &member.heard) else {
+            return;
+        };
         if let Some(stand) = report.primary() {
             self.is_synchronous = stand.is_synchronous;
         }
-        log.record(address, asked, report);
+        log.record(address, *asked, report);
         members.iter_mut().for_each(|member| member.progress.refresh(log));
     }
 
@@ -459,6 +479,9 @@ impl Survey {
             let theirs = others.filter_map(|(node, member)| Some((node, member.compared()?)));
             theirs.map(|(node, theirs)| (node, forbidding(ours, theirs))).collect()
         };
+        if let Some(member) = self.member_mut(primary) {
+            member.differences = Some(Vec::new());
+        }
         let mut news = Vec::new();
         for (node, found) in found {
             let Some(member) = self.member_mut(node) else { continue };
