@@ -103,6 +103,8 @@ pub struct Survey {
     log: PrimaryLog,
     failovers: Failovers,
     is_synchronous: bool,
+    /// When the last write was acknowledged to a client of ours.
+    last_write: Option<Moment>,
     has_begun: bool,
 }
 
@@ -130,6 +132,7 @@ impl Survey {
             log: PrimaryLog::new(),
             failovers: Failovers::new(),
             is_synchronous: false,
+            last_write: None,
             has_begun: false,
         }
     }
@@ -153,13 +156,11 @@ impl Survey {
     }
 
     /// The node at `address` has answered a probe; `asked` was read before the question was written.
-    /// `last_write`: when the last write was acknowledged to a client of ours, if that is known.
     pub fn answered(
         &mut self,
         (node, address): (NodeId, &str),
         (asked, now): (Moment, Moment),
         report: Report,
-        last_write: Option<Moment>,
     ) -> Vec<News> {
         let index = usize::try_from(node.0).unwrap_or(usize::MAX);
         let Some(member) = self.members.get_mut(index) else { return Vec::new() };
@@ -179,7 +180,7 @@ impl Survey {
         }
         let mut news: Vec<News> =
             change.map(|change| News::Health(node, change)).into_iter().collect();
-        self.decide(now, last_write, &mut news);
+        self.decide(now, &mut news);
         if self.roles.primary() == Some(node) {
             self.record_primary();
         }
@@ -187,13 +188,7 @@ impl Survey {
     }
 
     /// A probe of the node has failed.
-    pub fn failed(
-        &mut self,
-        node: NodeId,
-        failure: Failure,
-        now: Moment,
-        last_write: Option<Moment>,
-    ) -> Vec<News> {
+    pub fn failed(&mut self, node: NodeId, failure: Failure, now: Moment) -> Vec<News> {
         let Some(member) = self.member_mut(node) else { return Vec::new() };
         member.was_heard = true;
         if matches!(failure, Failure::Refused | Failure::Lost | Failure::NotAccepting) {
@@ -202,8 +197,13 @@ impl Survey {
         }
         let change = member.health.on(health::Event::Failed(failure), now);
         let mut news = change.map(|change| News::Health(node, change)).into_iter().collect();
-        self.decide(now, last_write, &mut news);
+        self.decide(now, &mut news);
         news
+    }
+
+    /// When the last write was acknowledged to a client of ours; `None` if nobody counts them.
+    pub fn set_last_write(&mut self, acknowledged: Option<Moment>) {
+        self.last_write = acknowledged;
     }
 
     /// Sessions have met this.
@@ -278,7 +278,7 @@ impl Survey {
         if let Some(member) = self.member_mut(node) {
             member.history = Some((timeline, history));
         }
-        self.decide(now, None, &mut news);
+        self.decide(now, &mut news);
         self.account(&mut news);
         news
     }
@@ -337,7 +337,7 @@ impl Survey {
         &self.failovers
     }
 
-    fn decide(&mut self, now: Moment, last_write: Option<Moment>, news: &mut Vec<News>) {
+    fn decide(&mut self, now: Moment, news: &mut Vec<News>) {
         self.has_begun = self.has_begun || self.members.iter().all(|member| member.was_heard);
         if !self.has_begun {
             return;
@@ -360,8 +360,8 @@ impl Survey {
             })
             .collect();
         let events = self.roles.decide(&sightings);
-        for event in &events {
-            self.take_account(*event, before, now, last_write, news);
+        if let Some(before) = before {
+            events.iter().for_each(|event| self.take_account(*event, before, now, news));
         }
         let is_change = !events.is_empty();
         // That the nodes of the list are there is no news.
@@ -378,33 +378,29 @@ impl Survey {
     fn take_account(
         &mut self,
         event: roles::Event,
-        before: Option<(NodeId, u32)>,
+        before: (NodeId, u32),
         now: Moment,
-        last_write: Option<Moment>,
         news: &mut Vec<News>,
     ) {
-        match (event, before) {
-            (roles::Event::NoPrimary(_), Some(before)) => self.failovers.lost(before, now),
-            (roles::Event::Promoted { node, timeline, from: Some(_) }, Some(before)) => {
-                let began = self.failovers.accounts().last().filter(|one| one.ended.is_none());
-                // Where nobody counts writes, there may be one up to the last moment.
-                let until = began.map_or(now, |account| account.began);
-                let old = OldPrimary {
-                    log: self.log.clone(),
-                    last_acknowledged: last_write.or(Some(until)),
-                    is_synchronous: self.is_synchronous,
-                };
-                self.failovers.replaced(before, (node, timeline), old, now);
-                self.account(news);
-                if self.failovers.wants_history() {
-                    news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
-                }
-            }
-            (roles::Event::Restored(_), _) => {
-                self.failovers.restored(now);
+        if let roles::Event::NoPrimary(_) = event {
+            self.failovers.lost(before, now);
+        } else if let roles::Event::Restored(_) = event {
+            self.failovers.restored(now);
+            news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
+        } else if let roles::Event::Promoted { node, timeline, .. } = event {
+            let began = self.failovers.accounts().last().filter(|one| one.ended.is_none());
+            // Where nobody counts writes, there may be one up to the last moment.
+            let until = began.map_or(now, |account| account.began);
+            let old = OldPrimary {
+                log: self.log.clone(),
+                last_acknowledged: self.last_write.or(Some(until)),
+                is_synchronous: self.is_synchronous,
+            };
+            self.failovers.replaced(before, (node, timeline), old, now);
+            self.account(news);
+            if self.failovers.wants_history() {
                 news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
             }
-            _ => {}
         }
     }
 
@@ -542,7 +538,7 @@ mod tests {
     }
 
     fn hear(survey: &mut Survey, node: NodeId, at: u64, report: Report) -> Vec<News> {
-        survey.answered((node, ["a", "b"][node.0 as usize]), (ms(at), ms(at + 1)), report, None)
+        survey.answered((node, ["a", "b"][node.0 as usize]), (ms(at), ms(at + 1)), report)
     }
 
     fn pair() -> Survey {
@@ -567,7 +563,7 @@ mod tests {
         let mut survey = survey();
         hear(&mut survey, A, 1, primary(1, 100, 100));
         assert_eq!(survey.primary(), None);
-        survey.failed(B, Failure::Refused, ms(2), None);
+        survey.failed(B, Failure::Refused, ms(2));
         assert_eq!(survey.primary(), Some(A));
     }
 
@@ -603,7 +599,7 @@ mod tests {
     fn a_change_of_the_primary_has_an_account() {
         let mut survey = pair();
         for at in 10..13 {
-            survey.failed(A, Failure::Refused, ms(at), None);
+            survey.failed(A, Failure::Refused, ms(at));
         }
         assert_eq!(survey.primary(), None);
         assert!(survey.failovers().is_open());

@@ -204,12 +204,14 @@ impl Trouble {
         let is_login_refused = match failure {
             LoginFailure::Refused { code, .. } => code.starts_with("28"),
             LoginFailure::Password(_) => true,
-            _ => false,
+            LoginFailure::Unreachable { .. }
+            | LoginFailure::TimedOut(_)
+            | LoginFailure::Tls { .. }
+            | LoginFailure::Protocol { .. } => false,
         };
         Self { failure: meaning, text: failure.to_string(), is_login_refused }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     fn of_question(error: CleanError) -> Self {
         let failure = match &error {
             CleanError::Io(_) | CleanError::Closed => Failure::Lost,
@@ -219,9 +221,10 @@ impl Trouble {
             | CleanError::Endless
             | CleanError::Unprovable => Failure::Other,
         };
-        let text = match error {
-            CleanError::Refused(code) => format!("the question failed with SQLSTATE {code}"),
-            other => other.to_string(),
+        let text = if let CleanError::Refused(code) = error {
+            format!("the question failed with SQLSTATE {code}")
+        } else {
+            error.to_string()
         };
         Self { failure, text, is_login_refused: false }
     }

@@ -98,17 +98,17 @@ async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link,
 
 async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link) {
     let answer = link.report(&pooler.current()).await;
-    let last_write = watched.cluster.last_write();
+    watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
     let news = match answer {
         Ok(answer) => {
             let place = (node, answer.address.as_str());
             let moments = (answer.asked, now());
-            watched.survey.borrow_mut().answered(place, moments, answer.report, last_write)
+            watched.survey.borrow_mut().answered(place, moments, answer.report)
         }
         Err(trouble) => {
             let failure = trouble.failure;
             note(pooler, watched, (node, desk), trouble);
-            watched.survey.borrow_mut().failed(node, failure, now(), last_write)
+            watched.survey.borrow_mut().failed(node, failure, now())
         }
     };
     tell::tell(pooler, watched, &news);
