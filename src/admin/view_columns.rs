@@ -90,6 +90,16 @@ impl View {
             Self::Events => columns![
                 Text "time", Text "level", Text "kind", Int8 "count", Text "database", Text "user", Text "message",
             ],
+            Self::Failovers => columns![
+                Text "database", Text "began", Text "ended", Float8 "gap_ms", Text "from_node", Int4 "from_timeline",
+                Text "to_node", Int4 "to_timeline", Text "switch_lsn", Int8 "failed", Int8 "waited", Int8 "repeated",
+                Int8 "in_doubt", Text "loss", Text "lost_after", Text "lost_until", Int8 "lost_bytes",
+            ],
+            Self::Nodes => columns![
+                Text "database", Text "node", Text "role", Text "state", Text "since", Int8 "lag_bytes",
+                Float8 "lag_ms", Float8 "horizon_age_ms", Int4 "may_read", Int4 "near", Int4 "weight",
+                Float8 "share", Int4 "outstanding", Int4 "suspect", Text "last_error", Text "last_error_time", Text "differs",
+            ],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
                 Text "database", Text "user", Text "what", Int8 "count", Float8 "p50_ms", Float8 "p95_ms",

@@ -69,13 +69,21 @@ pub fn check_open_files(config: &Config, limit: u64) -> Result<(), TooFewFiles> 
     let clients = u64::from(config.howdah.max_client_conn.get());
     let servers = servers(config);
     let http = config.http.listen.map_or(0, |_| HTTP_CONNECTIONS_MAX as u64);
-    let other = RESERVE + PER_WORKER * config.howdah.workers.get() as u64 + http;
+    let workers = PER_WORKER * config.howdah.workers.get() as u64;
+    let other = RESERVE + workers + http + probes(config);
     let needed = clients + servers + other;
     if needed <= limit {
         return Ok(());
     }
     let fits = limit.saturating_sub(servers + other).max(1);
     Err(TooFewFiles { clients, servers, other, needed, limit, fits })
+}
+
+/// A probe of a node has one connection, and another for a history.
+fn probes(config: &Config) -> u64 {
+    let entries = config.databases.values().chain(&config.wildcard);
+    let several = entries.map(|entry| entry.nodes.len() as u64).filter(|nodes| *nodes > 1);
+    several.map(|nodes| 2 * nodes).sum()
 }
 
 fn servers(config: &Config) -> u64 {

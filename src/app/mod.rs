@@ -24,6 +24,7 @@ mod moves;
 mod numbers;
 mod openings;
 mod pooler;
+mod probes;
 mod process;
 mod reload;
 mod repeats;

@@ -6,6 +6,7 @@
 use super::cancel_requests::CancelRequests;
 use super::current::Current;
 use super::logging::Logging;
+use super::probes::Probes;
 use super::routes::Routes;
 use super::signals::ProcessOrder;
 use super::stats_periods::Period;
@@ -31,6 +32,8 @@ pub(super) struct Pooler {
     pub mock: MockKey,
     /// Where clients go.
     pub routes: RefCell<Routes>,
+    /// What the nodes of databases with several are.
+    pub probes: Rc<Probes>,
     /// Who is let in.
     pub admission: Arc<Mutex<Admission>>,
     /// The worker threads.

@@ -12,6 +12,8 @@ use super::logging::Logging;
 use super::moves::follow_names;
 use super::openings::open_servers;
 use super::pooler::Pooler;
+use super::probes::Probes;
+use super::probes::watch::probe_clusters;
 use super::process::UP;
 use super::routes::Routes;
 use super::service;
@@ -97,6 +99,7 @@ fn pooler(
         current: RefCell::new(Rc::new(current)),
         mock: MockKey::new(random()?),
         routes: RefCell::new(Routes::new(Arc::clone(&common), count)),
+        probes: Rc::new(Probes::new(config, u64::from_ne_bytes(random()?))),
         admission: Arc::new(Mutex::new(Admission::new(admission_options(config)))),
         workers,
         common,
@@ -136,6 +139,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         tokio::task::spawn_local(report(Rc::clone(&pooler))),
         tokio::task::spawn_local(watch(Rc::clone(&pooler))),
         tokio::task::spawn_local(maintain_catalogs(Rc::clone(&pooler))),
+        tokio::task::spawn_local(probe_clusters(Rc::clone(&pooler))),
         tokio::task::spawn_local(follow_names(Rc::clone(&pooler))),
         tokio::task::spawn_local(service::notify_watchdog(Rc::clone(&pooler))),
     ];
@@ -173,6 +177,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     end_sessions(&pooler, &mut signals, end).await;
     // Those that are left go with the process.
     pooler.logs_server_ends.store(false, Ordering::Relaxed);
+    pooler.probes.stop();
     for task in tasks.into_iter().chain(http) {
         task.abort();
     }

@@ -13,6 +13,7 @@ use super::lsn::Lsn;
 use super::moment::Moment;
 use super::primary_log::{Pair, PrimaryLog};
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 /// Most accounts that are kept.
@@ -49,6 +50,27 @@ pub enum Loss {
         /// acknowledged.
         bytes: u64,
     },
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str(
+                "which writes are lost is not known: the new timeline's history was not read",
+            ),
+            Self::Nothing(Kept::Unwritten) => f.write_str("no acknowledged write is lost"),
+            Self::Nothing(Kept::Synchronous) => {
+                f.write_str("no acknowledged write is lost: replication was synchronous")
+            }
+            Self::Nothing(Kept::SamePrimary) => {
+                f.write_str("only asynchronous writes may be lost: the primary is the same")
+            }
+            Self::Possible { bytes, .. } => write!(
+                f,
+                "acknowledged writes may be lost: at least {bytes} byte(s) of the log are gone"
+            ),
+        }
+    }
 }
 
 /// Why nothing is lost.

@@ -239,6 +239,11 @@ impl Health {
         Some(Change { from: before, to: self.condition })
     }
 
+    /// Judges by these from the next event on.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
     /// How it is.
     #[must_use]
     pub fn condition(&self) -> Condition {

@@ -82,6 +82,8 @@ struct Member {
     health: Health,
     was_heard: bool,
     report: Option<Report>,
+    /// The address that it came from, and when it was asked for.
+    heard: Option<(Box<str>, Moment)>,
     progress: Progress,
     features: Option<Features>,
     features_asked: Option<Moment>,
@@ -101,6 +103,8 @@ pub struct Survey {
     log: PrimaryLog,
     failovers: Failovers,
     is_synchronous: bool,
+    /// When the last write was acknowledged to a client of ours.
+    last_write: Option<Moment>,
     has_begun: bool,
 }
 
@@ -113,6 +117,7 @@ impl Survey {
             health: Health::new(options.health, seed.wrapping_add(at), now),
             was_heard: false,
             report: None,
+            heard: None,
             progress: Progress::new(),
             features: None,
             features_asked: None,
@@ -127,8 +132,15 @@ impl Survey {
             log: PrimaryLog::new(),
             failovers: Failovers::new(),
             is_synchronous: false,
+            last_write: None,
             has_begun: false,
         }
+    }
+
+    /// Judges by these from the next answer on.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+        self.members.iter_mut().for_each(|member| member.health.set_options(options.health));
     }
 
     fn member(&self, node: NodeId) -> Option<&Member> {
@@ -144,50 +156,54 @@ impl Survey {
     }
 
     /// The node at `address` has answered a probe; `asked` was read before the question was written.
-    /// `last_write`: when the last write was acknowledged to a client of ours, if that is known.
     pub fn answered(
         &mut self,
         (node, address): (NodeId, &str),
         (asked, now): (Moment, Moment),
         report: Report,
-        last_write: Option<Moment>,
     ) -> Vec<News> {
-        let lag = self.member(node).and_then(|member| member.progress.lag(&self.log, now).time);
-        let is_late = report.replica().is_some()
-            && lag.zip(self.options.max_lag).is_some_and(|(lag, max)| lag > max);
-        let Some(member) = self.member_mut(node) else { return Vec::new() };
+        let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+        let Some(member) = self.members.get_mut(index) else { return Vec::new() };
         member.was_heard = true;
+        member.progress.observe(asked, &report, &self.log);
+        let lag = member.progress.lag(&self.log, now).time;
+        let is_late = lag.zip(self.options.max_lag).is_some_and(|(lag, max)| lag > max);
         member.report = Some(report);
+        member.heard = Some((address.into(), asked));
         let event = if is_late { health::Event::AnsweredLate } else { health::Event::Answered };
-        let mut news: Vec<News> = member
-            .health
-            .on(event, now)
-            .map(|change| News::Health(node, change))
-            .into_iter()
-            .collect();
-        self.decide(now, last_write, &mut news);
-        self.take_positions(node, address, asked);
+        let change = member.health.on(event, now);
+        if change.is_some_and(|change| matches!(change.from, Condition::Down | Condition::Starting))
+        {
+            // It may have been built anew meanwhile.
+            member.features_asked = None;
+            member.differences = None;
+        }
+        let mut news: Vec<News> =
+            change.map(|change| News::Health(node, change)).into_iter().collect();
+        self.decide(now, &mut news);
+        if self.roles.primary() == Some(node) {
+            self.record_primary();
+        }
         news
     }
 
     /// A probe of the node has failed.
-    pub fn failed(
-        &mut self,
-        node: NodeId,
-        failure: Failure,
-        now: Moment,
-        last_write: Option<Moment>,
-    ) -> Vec<News> {
+    pub fn failed(&mut self, node: NodeId, failure: Failure, now: Moment) -> Vec<News> {
         let Some(member) = self.member_mut(node) else { return Vec::new() };
         member.was_heard = true;
-        if matches!(failure, Failure::Refused | Failure::NotAccepting) {
+        if matches!(failure, Failure::Refused | Failure::Lost | Failure::NotAccepting) {
             // None of its servers is there any more.
             member.progress.clear();
         }
         let change = member.health.on(health::Event::Failed(failure), now);
         let mut news = change.map(|change| News::Health(node, change)).into_iter().collect();
-        self.decide(now, last_write, &mut news);
+        self.decide(now, &mut news);
         news
+    }
+
+    /// When the last write was acknowledged to a client of ours; `None` if nobody counts them.
+    pub fn set_last_write(&mut self, acknowledged: Option<Moment>) {
+        self.last_write = acknowledged;
     }
 
     /// Sessions have met this.
@@ -216,6 +232,9 @@ impl Survey {
         if member.features_asked.is_some_and(|asked| now.since(asked) < SELDOM) {
             return None;
         }
+        if member.health.reach() != Reach::Answers {
+            return None;
+        }
         let version = member.report.as_ref()?.version;
         member.features_asked = Some(now);
         Some(version)
@@ -240,7 +259,7 @@ impl Survey {
         let was_asked = member
             .history_asked
             .is_some_and(|(known, asked)| known == timeline && now.since(asked) < SELDOM);
-        if is_known || was_asked {
+        if is_known || was_asked || member.health.reach() != Reach::Answers {
             return None;
         }
         member.history_asked = Some((timeline, now));
@@ -259,7 +278,7 @@ impl Survey {
         if let Some(member) = self.member_mut(node) {
             member.history = Some((timeline, history));
         }
-        self.decide(now, None, &mut news);
+        self.decide(now, &mut news);
         self.account(&mut news);
         news
     }
@@ -318,7 +337,7 @@ impl Survey {
         &self.failovers
     }
 
-    fn decide(&mut self, now: Moment, last_write: Option<Moment>, news: &mut Vec<News>) {
+    fn decide(&mut self, now: Moment, news: &mut Vec<News>) {
         self.has_begun = self.has_begun || self.members.iter().all(|member| member.was_heard);
         if !self.has_begun {
             return;
@@ -341,8 +360,8 @@ impl Survey {
             })
             .collect();
         let events = self.roles.decide(&sightings);
-        for event in &events {
-            self.take_account(*event, before, now, last_write, news);
+        if let Some(before) = before {
+            events.iter().for_each(|event| self.take_account(*event, before, now, news));
         }
         let is_change = !events.is_empty();
         // That the nodes of the list are there is no news.
@@ -350,6 +369,8 @@ impl Survey {
         news.extend(told.map(News::Role));
         self.admit_or_refuse(now, news);
         if is_change {
+            // It may have answered before anybody knew what it is.
+            self.record_primary();
             news.extend(self.compare());
         }
     }
@@ -357,33 +378,29 @@ impl Survey {
     fn take_account(
         &mut self,
         event: roles::Event,
-        before: Option<(NodeId, u32)>,
+        before: (NodeId, u32),
         now: Moment,
-        last_write: Option<Moment>,
         news: &mut Vec<News>,
     ) {
-        match (event, before) {
-            (roles::Event::NoPrimary(_), Some(before)) => self.failovers.lost(before, now),
-            (roles::Event::Promoted { node, timeline, from: Some(_) }, Some(before)) => {
-                let began = self.failovers.accounts().last().filter(|one| one.ended.is_none());
-                // Where nobody counts writes, there may be one up to the last moment.
-                let until = began.map_or(now, |account| account.began);
-                let old = OldPrimary {
-                    log: self.log.clone(),
-                    last_acknowledged: last_write.or(Some(until)),
-                    is_synchronous: self.is_synchronous,
-                };
-                self.failovers.replaced(before, (node, timeline), old, now);
-                self.account(news);
-                if self.failovers.wants_history() {
-                    news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
-                }
-            }
-            (roles::Event::Restored(_), _) => {
-                self.failovers.restored(now);
+        if let roles::Event::NoPrimary(_) = event {
+            self.failovers.lost(before, now);
+        } else if let roles::Event::Restored(_) = event {
+            self.failovers.restored(now);
+            news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
+        } else if let roles::Event::Promoted { node, timeline, .. } = event {
+            let began = self.failovers.accounts().last().filter(|one| one.ended.is_none());
+            // Where nobody counts writes, there may be one up to the last moment.
+            let until = began.map_or(now, |account| account.began);
+            let old = OldPrimary {
+                log: self.log.clone(),
+                last_acknowledged: self.last_write.or(Some(until)),
+                is_synchronous: self.is_synchronous,
+            };
+            self.failovers.replaced(before, (node, timeline), old, now);
+            self.account(news);
+            if self.failovers.wants_history() {
                 news.extend(self.failovers.accounts().last().copied().map(News::Accounted));
             }
-            _ => {}
         }
     }
 
@@ -431,20 +448,19 @@ impl Survey {
         }
     }
 
-    fn take_positions(&mut self, node: NodeId, address: &str, asked: Moment) {
-        let is_primary = self.roles.primary() == Some(node);
-        let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+    /// Takes in what the primary has said last.
+    fn record_primary(&mut self) {
+        let index = self.roles.primary().and_then(|node| usize::try_from(node.0).ok());
         let (log, members) = (&mut self.log, &mut self.members);
-        let Some(member) = members.get_mut(index) else { return };
-        let Some(report) = &member.report else { return };
-        if !is_primary {
-            return member.progress.observe(asked, report, log);
-        }
+        let Some(member) = index.and_then(|index| members.get_mut(index)) else { return };
         member.progress.clear();
+        let (Some(report), Some((address, asked))) = (&member.report, &member.heard) else {
+            return;
+        };
         if let Some(stand) = report.primary() {
             self.is_synchronous = stand.is_synchronous;
         }
-        log.record(address, asked, report);
+        log.record(address, *asked, report);
         members.iter_mut().for_each(|member| member.progress.refresh(log));
     }
 
@@ -459,6 +475,9 @@ impl Survey {
             let theirs = others.filter_map(|(node, member)| Some((node, member.compared()?)));
             theirs.map(|(node, theirs)| (node, forbidding(ours, theirs))).collect()
         };
+        if let Some(member) = self.member_mut(primary) {
+            member.differences = Some(Vec::new());
+        }
         let mut news = Vec::new();
         for (node, found) in found {
             let Some(member) = self.member_mut(node) else { continue };
@@ -519,7 +538,7 @@ mod tests {
     }
 
     fn hear(survey: &mut Survey, node: NodeId, at: u64, report: Report) -> Vec<News> {
-        survey.answered((node, ["a", "b"][node.0 as usize]), (ms(at), ms(at + 1)), report, None)
+        survey.answered((node, ["a", "b"][node.0 as usize]), (ms(at), ms(at + 1)), report)
     }
 
     fn pair() -> Survey {
@@ -544,7 +563,7 @@ mod tests {
         let mut survey = survey();
         hear(&mut survey, A, 1, primary(1, 100, 100));
         assert_eq!(survey.primary(), None);
-        survey.failed(B, Failure::Refused, ms(2), None);
+        survey.failed(B, Failure::Refused, ms(2));
         assert_eq!(survey.primary(), Some(A));
     }
 
@@ -580,7 +599,7 @@ mod tests {
     fn a_change_of_the_primary_has_an_account() {
         let mut survey = pair();
         for at in 10..13 {
-            survey.failed(A, Failure::Refused, ms(at), None);
+            survey.failed(A, Failure::Refused, ms(at));
         }
         assert_eq!(survey.primary(), None);
         assert!(survey.failovers().is_open());

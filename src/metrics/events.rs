@@ -27,6 +27,7 @@ pub enum EventKind {
     Limit,
     Server,
     Timeout,
+    Node,
 }
 
 impl EventKind {
@@ -40,6 +41,7 @@ impl EventKind {
         Self::Limit,
         Self::Server,
         Self::Timeout,
+        Self::Node,
     ];
 
     /// Its word.
@@ -53,6 +55,7 @@ impl EventKind {
             Self::Limit => "limit",
             Self::Server => "server",
             Self::Timeout => "timeout",
+            Self::Node => "node",
         }
     }
 }

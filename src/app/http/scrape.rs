@@ -7,7 +7,7 @@ use crate::admin::{Exposition, Label, Measure};
 use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::app::routes::is_named;
-use crate::app::show::{handles, snapshots};
+use crate::app::show::{Node, handles, nodes, snapshots};
 use crate::metrics::{Distribution, Family, Reading, Registry, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
 use crate::session::client_handle::ClientState;
@@ -281,6 +281,40 @@ fn process(text: &mut Exposition, pooler: &Pooler) {
     text.value(&[], pooler.logging.dropped_lines());
 }
 
+/// The nodes of databases that have several.
+fn of_nodes(text: &mut Exposition, pooler: &Pooler) {
+    let nodes = nodes(pooler);
+    let mut family = |name, help, value: fn(&Node) -> Option<f64>| {
+        text.family(name, Measure::Gauge, help);
+        for node in &nodes {
+            if let Some(value) = value(node) {
+                text.number(&[("database", &node.databases), ("node", &node.name)], value);
+            }
+        }
+    };
+    family("howdah_node_up", "Whether the node is well: 1 or 0.", |node| {
+        Some(f64::from(u8::from(node.state == "up" || node.state == "suspect")))
+    });
+    family("howdah_node_may_read", "Whether it serves reads: 1 or 0.", |node| {
+        Some(f64::from(u8::from(node.view.may_read)))
+    });
+    family("howdah_node_lag_seconds", "How old what a replica shows is.", |node| {
+        node.lag_time.map(|lag| lag.as_secs_f64())
+    });
+    #[expect(clippy::cast_precision_loss, reason = "every figure of Prometheus is a float")]
+    family("howdah_node_lag_bytes", "Bytes of the log that a replica has not replayed.", |node| {
+        node.lag_bytes.map(|lag| lag as f64)
+    });
+    family("howdah_node_outstanding", "Statements that it runs for us.", |node| {
+        Some(f64::from(node.outstanding))
+    });
+    text.family("howdah_node_role", Measure::Gauge, "What the node counts as; always 1.");
+    for node in &nodes {
+        let labels = [("database", &*node.databases), ("node", &*node.name), ("role", node.role)];
+        text.value(&labels, 1);
+    }
+}
+
 /// What is counted in the registry.
 fn registered(text: &mut Exposition, registry: &Registry) {
     for Family { name, help, samples } in registry.families() {
@@ -311,6 +345,7 @@ pub(super) fn metrics(pooler: &Pooler) -> prometheus::Result<String> {
     let mut text = Exposition::default();
     process(&mut text, pooler);
     pools(&mut text, &series(pooler));
+    of_nodes(&mut text, pooler);
     registered(&mut text, &pooler.registry);
     text.finish()
 }

@@ -5,9 +5,11 @@ mod figures;
 mod inputs;
 mod lists;
 mod memory;
+mod nodes;
 mod queries_and_events;
 mod sockets;
 mod view_rows;
 
 pub(super) use inputs::{Row, handles, snapshots};
+pub(super) use nodes::{Node, nodes};
 pub(super) use view_rows::rows;

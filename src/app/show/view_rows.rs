@@ -1,7 +1,7 @@
 //! The rows of each view.
 
 use super::inputs::Row;
-use super::{figures, lists, memory, queries_and_events, sockets};
+use super::{figures, lists, memory, nodes, queries_and_events, sockets};
 use crate::admin::{HELP, View};
 use crate::app::pooler::Pooler;
 use crate::app::version;
@@ -21,6 +21,8 @@ pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
         View::PeerPools => lists::peer_pools(pooler),
         View::Peers => lists::peers(pooler),
         View::Events => queries_and_events::events(pooler),
+        View::Failovers => nodes::failovers(pooler),
+        View::Nodes => nodes::rows(pooler),
         View::Help => {
             HELP.iter().map(|(command, text)| vec![(*command).into(), (*text).into()]).collect()
         }

@@ -24,7 +24,7 @@ pool_mode = "session" => pool_mode: a key outside any section; it belongs in [po
 pool = 3 => pool: expected a section [pool], found a number
 [pol] => pol: unknown section; did you mean [pool]?
 [weather] => weather: unknown section; `howdah config reference` lists the sections
-[router] => routing: unknown section; `howdah config reference` lists the sections
+[weather] => weather: unknown section; `howdah config reference` lists the sections
 [tls.clients] => tls.clients: unknown; the sections are [tls.client] and [tls.server]
 tls = 1 => tls: expected [tls.client] and [tls.server], found a number
 users = [] => users: expected [users.NAME], found a list

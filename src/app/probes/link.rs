@@ -1,0 +1,231 @@
+//! The connection to one node that its probes use.
+//!
+//! Owns the connection, which is kept from probe to probe, and what its errors mean for the node's health.
+//! Each question has `probe_timeout`, the login included; a connection whose question was not answered in
+//! time is closed. Never sends a setting but `application_name`.
+
+use crate::app::current::Current;
+use crate::app::pooler::Pooler;
+use crate::auth::{Credential, Password};
+use crate::backend::clean::{CleanError, Row};
+use crate::backend::login::{Account, LoginFailure, open};
+use crate::backend::reported_parameters::ReportedParameters;
+use crate::backend::server::Server;
+use crate::backend::settings::Settings;
+use crate::cluster::Moment;
+use crate::cluster::features::Features;
+use crate::cluster::health::Failure;
+use crate::cluster::history::History;
+use crate::cluster::questions;
+use crate::cluster::report::Report;
+use crate::cluster::shared::now;
+use crate::net::NodeAddress;
+use parking_lot::Mutex;
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// What it means for the node.
+    pub(super) failure: Failure,
+    /// What went wrong.
+    pub(super) text: String,
+    /// The node does not let the probe user in.
+    pub(super) is_login_refused: bool,
+}
+
+/// A node's answer to a probe.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Read before the question was written.
+    pub(super) asked: Moment,
+    /// The address that was reached.
+    pub(super) address: String,
+    /// What the node says.
+    pub(super) report: Report,
+}
+
+/// The connection to a node, if there is one.
+#[derive(Debug)]
+pub(super) struct Link {
+    address: NodeAddress,
+    neutral: Arc<Settings>,
+    server: Option<Box<Server>>,
+}
+
+impl Link {
+    pub(super) fn new(address: &NodeAddress, pooler: &Pooler) -> Self {
+        let neutral = pooler.common.settings.intern([]);
+        Self { address: address.clone(), neutral, server: None }
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.terminate("the node is probed over a new connection");
+        }
+    }
+
+    /// Waits until the connection ends; for ever without one. Cancel safe.
+    pub(super) async fn ended(&mut self) {
+        let Some(server) = &mut self.server else { return pending().await };
+        poll_fn(|cx| if server.is_alive(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+        self.server = None;
+    }
+
+    /// Asks the node what it is.
+    pub(super) async fn report(&mut self, current: &Current) -> Result<Answer, Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let asking = async {
+            let server = self.connected(current).await?;
+            let address = server.stream.endpoints().remote.map(|remote| remote.to_string());
+            let asked = now();
+            let (_, rows) = server.table(questions::REPORT).await.map_err(Trouble::of_question)?;
+            Ok((asked, address, rows))
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        let (asked, address, rows) = asked.inspect_err(|_| self.server = None)?;
+        let report = rows.first().map(|row| Report::parse(&columns(row)));
+        let report = report.and_then(Result::ok).ok_or_else(|| Trouble::other("what it is"))?;
+        let address = address.unwrap_or_else(|| self.address.to_string());
+        Ok(Answer { asked, address, report })
+    }
+
+    /// Asks the node what its answers depend on beside its data.
+    pub(super) async fn features(
+        &mut self,
+        current: &Current,
+        version: u32,
+    ) -> Result<Features, Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let sql = questions::features(version);
+        let asking = async {
+            let server = self.connected(current).await?;
+            server.table(&sql).await.map_err(Trouble::of_question)
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        let (_, rows) = asked.inspect_err(|_| self.server = None)?;
+        let mut features = Features::new();
+        for row in &rows {
+            features.add(&columns(row)).map_err(|error| Trouble::other(&error.to_string()))?;
+        }
+        Ok(features)
+    }
+
+    /// Asks the node for the history of a timeline, over a connection of its own.
+    pub(super) async fn history(
+        &self,
+        current: &Current,
+        timeline: u32,
+    ) -> Result<History, Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let account = self.account(current);
+        let parameters = [named("replication", "true"), named("application_name", NAME)];
+        let asking = async {
+            let opened = open(&account, &current.context, &parameters).await;
+            let mut server = opened.map_err(|failure| Trouble::of_login(&failure))?;
+            let answer = server.table(&questions::timeline_history(timeline)).await;
+            server.terminate("the history was read");
+            answer.map_err(Trouble::of_question)
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        let (_, rows) = asked?;
+        let content = rows.first().and_then(|row| row.get(1)?.as_deref());
+        let history = content.and_then(|content| History::parse(content).ok());
+        history.ok_or_else(|| Trouble::other("the history of its timeline"))
+    }
+
+    async fn connected(&mut self, current: &Current) -> Result<&mut Box<Server>, Trouble> {
+        if self.server.is_none() {
+            let account = self.account(current);
+            let parameters = [named("application_name", NAME)];
+            let opened = open(&account, &current.context, &parameters).await;
+            self.server = Some(opened.map_err(|failure| Trouble::of_login(&failure))?);
+        }
+        self.server.as_mut().ok_or_else(|| Trouble::other("a connection"))
+    }
+
+    /// Who logs in, by the configuration that counts now.
+    fn account(&self, current: &Current) -> Account {
+        let routing = &current.config.routing;
+        let user = routing.probe_user.as_str();
+        let secret = || current.users.as_ref()?.secret(user.as_bytes());
+        let credential = match &routing.probe_password {
+            Some(password) => Credential::Password(Password::new(password.expose().as_bytes())),
+            None => secret().map_or(Credential::None, Credential::from_secret),
+        };
+        Account {
+            address: self.address.clone(),
+            user: user.into(),
+            dbname: routing.probe_dbname.as_str().into(),
+            credential: Mutex::new(credential),
+            connect_query: None,
+            neutral: Arc::clone(&self.neutral),
+            reported_parameters: ReportedParameters::default(),
+            replaced: Notify::new(),
+        }
+    }
+}
+
+/// What the nodes' administrators see of us.
+const NAME: &str = "howdah probe";
+
+fn named(name: &str, value: &str) -> (Box<str>, Box<str>) {
+    (name.into(), value.into())
+}
+
+fn columns(row: &Row) -> Vec<Option<&[u8]>> {
+    row.iter().map(Option::as_deref).collect()
+}
+
+impl Trouble {
+    fn late(limit: std::time::Duration) -> Self {
+        let text = format!("no answer within {} ms (probe_timeout)", limit.as_millis());
+        Self { failure: Failure::TimedOut, text, is_login_refused: false }
+    }
+
+    fn other(what: &str) -> Self {
+        let text = format!("its answer does not say {what}");
+        Self { failure: Failure::Other, text, is_login_refused: false }
+    }
+
+    fn of_login(failure: &LoginFailure) -> Self {
+        let meaning = match failure {
+            LoginFailure::Refused { code, .. } => Failure::from_sqlstate(code),
+            LoginFailure::Unreachable { .. } => Failure::Lost,
+            LoginFailure::TimedOut(_) => Failure::TimedOut,
+            LoginFailure::Password(_) | LoginFailure::Tls { .. } => Failure::Configuration,
+            LoginFailure::Protocol { .. } => Failure::Other,
+        };
+        let is_login_refused = match failure {
+            LoginFailure::Refused { code, .. } => code.starts_with("28"),
+            LoginFailure::Password(_) => true,
+            LoginFailure::Unreachable { .. }
+            | LoginFailure::TimedOut(_)
+            | LoginFailure::Tls { .. }
+            | LoginFailure::Protocol { .. } => false,
+        };
+        Self { failure: meaning, text: failure.to_string(), is_login_refused }
+    }
+
+    fn of_question(error: CleanError) -> Self {
+        let failure = match &error {
+            CleanError::Io(_) | CleanError::Closed => Failure::Lost,
+            CleanError::Refused(code) => Failure::from_sqlstate(code),
+            CleanError::Malformed(_)
+            | CleanError::OutOfStep(_)
+            | CleanError::Endless
+            | CleanError::Unprovable => Failure::Other,
+        };
+        let text = if let CleanError::Refused(code) = error {
+            format!("the question failed with SQLSTATE {code}")
+        } else {
+            error.to_string()
+        };
+        Self { failure, text, is_login_refused: false }
+    }
+}

@@ -1,0 +1,165 @@
+//! What an operator hears of nodes: lines of the log, and events.
+
+use super::watched::Watched;
+use crate::app::pooler::Pooler;
+use crate::cluster::NodeId;
+use crate::cluster::failover::Account;
+use crate::cluster::health::{Change, Condition, Refusal};
+use crate::cluster::roles::{Doubt, Event};
+use crate::cluster::shared::now;
+use crate::cluster::survey::News;
+use crate::metrics::EventKind;
+
+/// Says what has changed.
+pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
+    for one in news {
+        let (level, text) = match one {
+            News::Role(event) => of_role(watched, *event),
+            News::Health(node, change) => of_health(watched, *node, *change),
+            News::Differs(node, difference) => {
+                ("warn", format!("node {} serves no reads: {difference}", watched.name(*node)))
+            }
+            News::Fits(node) => (
+                "info",
+                format!(
+                    "node {} answers as the primary does and serves reads",
+                    watched.name(*node)
+                ),
+            ),
+            News::Accounted(account) => ("warn", of_account(watched, account)),
+        };
+        say(pooler, watched, level, &text);
+    }
+}
+
+/// The node does not let the probe user in.
+pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
+    let user = &pooler.current().config.routing.probe_user;
+    let said = format!(
+        "node {} cannot be probed: {text}; reads and writes of its databases need that. On the primary: \
+         CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; and set \
+         routing.probe_password",
+        watched.name(node)
+    );
+    say(pooler, watched, "error", &said);
+}
+
+/// A probe has failed in another way than the last one.
+pub(super) fn trouble(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
+    say(pooler, watched, "warn", &format!("probe of node {} failed: {text}", watched.name(node)));
+}
+
+/// What a fail-over has cost is not known.
+pub(super) fn no_history(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
+    let user = &pooler.current().config.routing.probe_user;
+    let said = format!(
+        "node {} does not tell the history of its timeline, so nobody knows which writes were lost: \
+         {text}; ALTER ROLE {user} REPLICATION, and let it in by pg_hba.conf, for the next time",
+        watched.name(node)
+    );
+    say(pooler, watched, "warn", &said);
+}
+
+/// A node could not be compared with the primary.
+pub(super) fn not_compared(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
+    let said = format!(
+        "node {} cannot be compared with others and serves no reads: {text}",
+        watched.name(node)
+    );
+    say(pooler, watched, "warn", &said);
+}
+
+fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
+    let databases = watched.databases(&pooler.current().config).join(",");
+    match level {
+        "error" => tracing::error!(database = %databases, "{text}"),
+        "warn" => tracing::warn!(database = %databases, "{text}"),
+        _ => tracing::info!(database = %databases, "{text}"),
+    }
+    pooler.record_event((level, EventKind::Node), (&databases, ""), text);
+}
+
+fn of_role(watched: &Watched, event: Event) -> (&'static str, String) {
+    let name = |node| watched.name(node);
+    match event {
+        Event::Promoted { node, timeline, from } => {
+            let before = from.filter(|from| *from != node);
+            let before = before.map(|from| format!(" instead of {}", name(from)));
+            let before = before.unwrap_or_default();
+            let level = if from.is_some() { "warn" } else { "info" };
+            (level, format!("node {} is the primary{before}, on timeline {timeline}", name(node)))
+        }
+        Event::Demoted(node) => {
+            ("warn", format!("node {}, the primary, is in recovery", name(node)))
+        }
+        Event::NoPrimary(node) => {
+            ("error", format!("there is no primary: it was node {}; writes wait", name(node)))
+        }
+        Event::Restored(node) => ("info", format!("node {} is the primary again", name(node))),
+        Event::Refused { node, expected, found } => (
+            "error",
+            format!(
+                "node {} belongs to another cluster and is not used: its system identifier is {found}, \
+                 that of the others {expected}",
+                name(node)
+            ),
+        ),
+        Event::Admitted(node) => ("info", format!("node {} belongs to the cluster", name(node))),
+        Event::Disputed { node, doubt, held_by } => {
+            let level = if doubt == Doubt::OldTimeline { "warn" } else { "error" };
+            let held = held_by.map_or_else(
+                || "there is no primary".to_owned(),
+                |by| format!("writes go to node {}", name(by)),
+            );
+            (level, format!("node {} {}; {held}", name(node), of_doubt(doubt)))
+        }
+        Event::Settled => ("info", "no claim to be the primary is disputed any more".to_owned()),
+        Event::Joined(node) => ("info", format!("node {} is new", name(node))),
+        Event::Left(node) => ("info", format!("node {} is gone", name(node))),
+    }
+}
+
+fn of_doubt(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::OldTimeline => "was replaced as the primary and takes writes: it gets none",
+        Doubt::SameTimeline => "takes writes on the timeline of the primary, which answers",
+        Doubt::Behind => "takes writes but lacks some that the last primary had",
+        Doubt::Diverged => "takes writes on a timeline that does not come from the primary's",
+        Doubt::Unproven => {
+            "takes writes, and nobody can tell where its timeline comes from: the probe user needs \
+             REPLICATION"
+        }
+        Doubt::Contested => "takes writes, but so does the primary, which most replicas follow",
+        Doubt::Several => "is one of several that should be the primary",
+        Doubt::FixedReplica => "takes writes, and the configuration says role = \"replica\"",
+        Doubt::FixedPrimary => "is in recovery, and the configuration says role = \"primary\"",
+    }
+}
+
+fn of_health(watched: &Watched, node: NodeId, change: Change) -> (&'static str, String) {
+    let name = watched.name(node);
+    let why = watched.last_error(node).map(|error| format!(": {}", error.text)).unwrap_or_default();
+    match change.to {
+        Condition::Up => ("info", format!("node {name} is up")),
+        Condition::Untried => ("info", format!("node {name} was not tried yet")),
+        Condition::Suspect => ("warn", format!("node {name} is suspect{why}")),
+        Condition::Starting => ("warn", format!("node {name} takes no sessions yet{why}")),
+        Condition::Refused(Refusal::OtherSystem) => {
+            ("error", format!("node {name} is refused: it belongs to another cluster"))
+        }
+        Condition::Refused(Refusal::Fenced) => {
+            ("warn", format!("node {name} is fenced: it takes writes and is not the primary"))
+        }
+        Condition::Down if matches!(change.from, Condition::Refused(_)) => {
+            ("info", format!("node {name} is no longer refused, and tried again"))
+        }
+        Condition::Down => ("warn", format!("node {name} is down{why}")),
+    }
+}
+
+fn of_account(watched: &Watched, account: &Account) -> String {
+    let gap = account.gap(now()).as_millis();
+    let to = account.to.map_or_else(|| "none".to_owned(), |(node, _)| watched.name(node));
+    let from = watched.name(account.from.0);
+    format!("fail-over from {from} to {to}: no primary for {gap} ms; {}", account.loss)
+}

@@ -1,0 +1,171 @@
+//! The tasks of one cluster.
+//!
+//! Owns when a node is asked: when its health says so, and at once when a session waits for the answer or
+//! the connection ends, but not more often than every [`AWAITED`].
+
+use super::link::{Link, Trouble};
+use super::tell;
+use super::watched::{Desk, LastError, Watched};
+use crate::app::pooler::Pooler;
+use crate::cluster::health::Failure;
+use crate::cluster::shared::{Requests, now};
+use crate::cluster::survey::News;
+use crate::cluster::{Moment, NodeId};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+use tokio::time::sleep;
+
+/// Between the beginnings of two probes of a node while somebody waits for their answers.
+const AWAITED: Duration = Duration::from_millis(2);
+
+/// Begins the tasks of each cluster that comes.
+pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
+    loop {
+        for watched in pooler.probes.next().await {
+            let hear = hear_sessions(Rc::clone(&pooler), Rc::clone(&watched));
+            watched.keep(tokio::task::spawn_local(hear));
+            for node in (0..).map(NodeId).take(watched.nodes.len()) {
+                let task = probe_node(Rc::clone(&pooler), Rc::clone(&watched), node);
+                watched.keep(tokio::task::spawn_local(task));
+            }
+        }
+    }
+}
+
+/// Takes in what sessions have met and ask for.
+async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
+    loop {
+        watched.cluster.requested().await;
+        let requests = watched.cluster.take_requests();
+        let news = watched.survey.borrow_mut().told(&requests, now());
+        tell::tell(&pooler, &watched, &news);
+        if !news.is_empty() {
+            watched.publish(&pooler.current().config);
+        }
+        let view = watched.cluster.view();
+        let seen = (0..).map(NodeId).zip(&view.nodes);
+        for ((node, seen), desk) in seen.zip(&watched.desks) {
+            // Nobody waits for a node that serves nothing.
+            let is_useful = view.primary == Some(node) || seen.may_read;
+            desk.is_awaited.set(desk.is_awaited.get() || requests.is_awaited && is_useful);
+            desk.wake.notify_one();
+        }
+    }
+}
+
+/// Asks one node, again and again.
+async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
+    let (Some(options), Some(desk)) = (watched.node(node), watched.desk(node)) else { return };
+    let mut link = Link::new(&options.address, &pooler);
+    let mut last = Moment::default();
+    loop {
+        wait(&watched, (node, desk), &mut link, last).await;
+        desk.is_awaited.set(false);
+        last = now();
+        let next = watched.survey.borrow().next_probe(node);
+        if desk.is_stale.take() || next.is_some_and(|next| next.needs_new_connection) {
+            link.close();
+        }
+        probe(&pooler, &watched, (node, desk), &mut link).await;
+        watched.publish(&pooler.current().config);
+        ask_further(&pooler, &watched, (node, desk), &mut link).await;
+    }
+}
+
+/// Waits until the node is to be asked.
+async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link, last: Moment) {
+    loop {
+        let Some(next) = watched.survey.borrow().next_probe(node) else { return };
+        let due = if desk.is_stale.get() {
+            Moment::default()
+        } else if desk.is_awaited.get() {
+            next.at.min(last.after(AWAITED))
+        } else {
+            next.at
+        };
+        let now = now();
+        if due <= now {
+            return;
+        }
+        tokio::select! {
+            () = desk.wake.notified() => {}
+            () = sleep(due.since(now)) => {}
+            // Why it has ended, a new one will tell.
+            () = link.ended() => return,
+        }
+    }
+}
+
+async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link) {
+    let answer = link.report(&pooler.current()).await;
+    watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
+    let news = match answer {
+        Ok(answer) => {
+            let place = (node, answer.address.as_str());
+            let moments = (answer.asked, now());
+            watched.survey.borrow_mut().answered(place, moments, answer.report)
+        }
+        Err(trouble) => {
+            let failure = trouble.failure;
+            note(pooler, watched, (node, desk), trouble);
+            watched.survey.borrow_mut().failed(node, failure, now())
+        }
+    };
+    tell::tell(pooler, watched, &news);
+    if news.iter().any(|one| matches!(one, News::Role(_))) {
+        // Where one role has changed, others may have too.
+        let all = (0..).map(NodeId).take(watched.nodes.len());
+        let role_changes = all.filter(|other| *other != node).collect();
+        let requests = Requests { role_changes, ..Requests::default() };
+        watched.survey.borrow_mut().told(&requests, now());
+        watched.desks.iter().for_each(|desk| desk.wake.notify_one());
+    }
+}
+
+/// Remembers an error, and says it if it is another one.
+fn note(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), trouble: Trouble) {
+    let before = desk.last_error.borrow().as_ref().map(|error| error.text.clone());
+    if trouble.is_login_refused && !watched.is_locked_out.replace(true) {
+        tell::locked_out(pooler, watched, node, &trouble.text);
+    } else if before.as_ref() != Some(&trouble.text) {
+        tell::trouble(pooler, watched, node, &trouble.text);
+    }
+    *desk.last_error.borrow_mut() = Some(LastError { text: trouble.text, at: SystemTime::now() });
+}
+
+/// Asks what is asked seldom.
+async fn ask_further(
+    pooler: &Pooler,
+    watched: &Watched,
+    (node, desk): (NodeId, &Desk),
+    link: &mut Link,
+) {
+    let due = watched.survey.borrow_mut().take_history_due(node, now());
+    if let Some(timeline) = due {
+        match link.history(&pooler.current(), timeline).await {
+            Ok(history) => {
+                let news = watched.survey.borrow_mut().explained(node, timeline, history, now());
+                tell::tell(pooler, watched, &news);
+            }
+            Err(trouble) => tell::no_history(pooler, watched, node, &trouble.text),
+        }
+    }
+    let due = watched.survey.borrow_mut().take_features_due(node, now());
+    if let Some(version) = due {
+        match link.features(&pooler.current(), version).await {
+            Ok(features) => {
+                desk.is_mute.set(false);
+                let news = watched.survey.borrow_mut().compared(node, features);
+                tell::tell(pooler, watched, &news);
+                watched.publish(&pooler.current().config);
+            }
+            // The next probe will tell more of a connection that is lost.
+            Err(trouble) if trouble.failure == Failure::Lost => {}
+            Err(trouble) => {
+                if !desk.is_mute.replace(true) {
+                    tell::not_compared(pooler, watched, node, &trouble.text);
+                }
+            }
+        }
+    }
+}

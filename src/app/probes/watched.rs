@@ -1,0 +1,129 @@
+//! One cluster that is probed.
+//!
+//! Owns the survey of its nodes, what wakes the task of each, and the last error of each, as text. Stops its
+//! tasks when nobody needs it any more.
+
+use crate::cluster::roles::FixedRole;
+use crate::cluster::shared::{Cluster, now};
+use crate::cluster::survey::{Options, Part, Survey};
+use crate::cluster::{Moment, NodeId};
+use crate::config::{Config, NodeOptions};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// One cluster.
+#[derive(Debug)]
+pub(in crate::app) struct Watched {
+    /// Its nodes, each at its number's place.
+    pub(in crate::app) nodes: Vec<NodeOptions>,
+    /// What sessions see of it.
+    pub(in crate::app) cluster: Arc<Cluster>,
+    /// What is known of it.
+    pub(in crate::app) survey: RefCell<Survey>,
+    /// How each node stands with its task.
+    pub(super) desks: Vec<Desk>,
+    /// The probe user could not log in, and the operator was told.
+    pub(super) is_locked_out: Cell<bool>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// What a node's task is told, and tells.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    pub(super) wake: Notify,
+    /// Somebody waits for an answer.
+    pub(super) is_awaited: Cell<bool>,
+    /// The configuration has changed: the connection is made anew.
+    pub(super) is_stale: Cell<bool>,
+    pub(super) last_error: RefCell<Option<LastError>>,
+    /// The node could not be compared, or would not tell a history, and that was said.
+    pub(super) is_mute: Cell<bool>,
+}
+
+/// The last error of a node.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct LastError {
+    /// What went wrong.
+    pub(in crate::app) text: String,
+    /// When it did so last.
+    pub(in crate::app) at: SystemTime,
+}
+
+impl Watched {
+    pub(super) fn new(nodes: &[NodeOptions], options: Options, seed: u64) -> Self {
+        let fixed: Vec<FixedRole> = nodes.iter().map(|node| node.role).collect();
+        Self {
+            nodes: nodes.to_vec(),
+            cluster: Cluster::new(nodes.len()),
+            survey: RefCell::new(Survey::new(&fixed, options, seed, now())),
+            desks: nodes.iter().map(|_| Desk::default()).collect(),
+            is_locked_out: Cell::new(false),
+            tasks: RefCell::default(),
+        }
+    }
+
+    /// The node's address.
+    pub(in crate::app) fn name(&self, node: NodeId) -> String {
+        self.node(node).map_or_else(|| "?".to_owned(), |node| node.address.to_string())
+    }
+
+    pub(super) fn node(&self, node: NodeId) -> Option<&NodeOptions> {
+        self.nodes.get(usize::try_from(node.0).ok()?)
+    }
+
+    pub(super) fn desk(&self, node: NodeId) -> Option<&Desk> {
+        self.desks.get(usize::try_from(node.0).ok()?)
+    }
+
+    /// The databases of the configuration that have these nodes.
+    pub(in crate::app) fn databases(&self, config: &Config) -> Vec<String> {
+        let wildcard = config.wildcard.iter().map(|entry| ("*", entry));
+        let named = config.databases.iter().map(|(name, entry)| (name.as_str(), entry));
+        let own = named.chain(wildcard).filter(|(_, entry)| entry.nodes == self.nodes);
+        own.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The last error of a node, if there was one.
+    pub(in crate::app) fn last_error(&self, node: NodeId) -> Option<LastError> {
+        self.desk(node)?.last_error.borrow().clone()
+    }
+
+    /// Lets sessions see what is known now.
+    pub(super) fn publish(&self, config: &Config) {
+        let zone = config.routing.zone.as_deref();
+        let part = |node: &NodeOptions| Part {
+            weight: node.weight,
+            is_near: zone.is_none() || zone == node.zone.as_deref(),
+        };
+        let parts: Vec<Part> = self.nodes.iter().map(part).collect();
+        let view = self.survey.borrow().view(&parts, now());
+        self.cluster.set_view(view);
+    }
+
+    pub(super) fn keep(&self, task: JoinHandle<()>) {
+        self.tasks.borrow_mut().push(task);
+    }
+
+    pub(super) fn stop(&self) {
+        self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
+    }
+
+    /// The configuration has changed.
+    pub(super) fn renew(&self, options: Options) {
+        self.survey.borrow_mut().set_options(options);
+        self.is_locked_out.set(false);
+        for desk in &self.desks {
+            desk.is_stale.set(true);
+            desk.wake.notify_one();
+        }
+    }
+}
+
+/// When a moment was, by the clock on the wall.
+pub(in crate::app) fn wall_time(moment: Moment) -> SystemTime {
+    let passed = now().since(moment);
+    SystemTime::now().checked_sub(passed).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,274 @@
+//! Databases with several nodes: what the prober finds out, and what it says of it.
+
+mod support;
+
+use howdah::config::HIDDEN;
+use rustix::process::{Pid, Signal, kill_process};
+use support::behaviour::eventually;
+use support::console::{Row, console, exceeds, rows, rows_with, shows, the_row};
+use support::howdah::{Howdah, Settings};
+use support::postgres::{APP, Options, PASSWORD, Postgres, RIDER};
+use support::wire::Wire;
+
+/// What the documentation asks for, and REPLICATION.
+const PROBE: &str = "howdah";
+
+fn settings_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+struct Pair {
+    primary: Postgres,
+    replica: Postgres,
+}
+
+impl Pair {
+    /// A primary with a probe user, and a replica.
+    fn start() -> Self {
+        let primary = start_primary();
+        primary
+            .admin("app")
+            .run(&format!("CREATE ROLE {PROBE} LOGIN REPLICATION; GRANT pg_monitor TO {PROBE}"));
+        Self::of(primary)
+    }
+
+    fn of(primary: Postgres) -> Self {
+        let replica = primary.start_replica(&quick_replica());
+        Self { primary, replica }
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        [&self.primary, &self.replica].map(|node| node.address().to_string()).to_vec()
+    }
+
+    fn settings(&self) -> Settings {
+        of_nodes(self.nodes())
+    }
+}
+
+fn start_primary() -> Postgres {
+    let hba = vec!["host replication all 127.0.0.1/32 trust".to_owned()];
+    Postgres::start(&Options { hba, settings: settings_of(&[("wal_writer_delay", "10ms")]) })
+}
+
+fn quick_replica() -> Options {
+    Options { hba: vec![], settings: settings_of(&[("wal_retrieve_retry_interval", "100ms")]) }
+}
+
+fn of_nodes(nodes: Vec<String>) -> Settings {
+    Settings::new("transaction")
+        .set("howdah.admin_users", vec![RIDER])
+        .set("routing.probe_interval", "50ms")
+        .set("databases.app.nodes", nodes)
+}
+
+fn node_row(wire: &mut Wire, node: &Postgres) -> Row {
+    the_row(wire, "nodes", &[("node", &node.address().to_string())])
+}
+
+/// Waits until a node has this role and state.
+fn await_node(wire: &mut Wire, node: &Postgres, role: &str, state: &str) {
+    let name = node.address().to_string();
+    shows(wire, &[("node", &name)], &[("nodes.role", role), ("nodes.state", state)]);
+}
+
+fn await_log(howdah: &Howdah, text: &str) {
+    eventually(text, || howdah.log().contains(text));
+}
+
+fn has_event(wire: &mut Wire, text: &str) -> bool {
+    let events = rows_with(wire, "events", &[("kind", "node")]);
+    events.iter().any(|event| event.get("message").contains(text))
+}
+
+#[test]
+fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
+    let pair = Pair::start();
+    let howdah = Howdah::start(&pair.settings());
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.primary, "primary", "up");
+    await_node(&mut console, &pair.replica, "replica", "up");
+    let replica = pair.replica.address().to_string();
+    let it = [("node", replica.as_str())];
+    let serves = [
+        ("nodes.database", "app"),
+        ("nodes.may_read", "1"),
+        ("nodes.weight", "1"),
+        ("nodes.share", "1"),
+        ("nodes.outstanding", "0"),
+        ("nodes.suspect", "0"),
+        ("nodes.lag_bytes", "0"),
+        ("nodes.differs", ""),
+        ("nodes.last_error", ""),
+        ("nodes.last_error_time", ""),
+    ];
+    shows(&mut console, &it, &serves);
+    // "nodes.node", "nodes.since", "nodes.lag_ms"
+    let row = node_row(&mut console, &pair.replica);
+    assert!(row.number("lag_ms") < 10_000.0 && !row.get("since").is_empty(), "{row:?}");
+    assert_eq!(node_row(&mut console, &pair.primary).get("lag_ms"), "");
+    assert!(has_event(&mut console, "is the primary, on timeline 1"));
+    // It stands still: its horizon grows old while the primary goes on.
+    let mut standing = pair.replica.admin("app");
+    standing.run("SELECT pg_wal_replay_pause()");
+    let mut writer = pair.primary.admin("app");
+    writer.run("CREATE TABLE written AS SELECT generate_series(1, 1000)");
+    exceeds(&mut console, &it, "nodes.lag_bytes", 1000.0);
+    exceeds(&mut console, &it, "nodes.lag_ms", 300.0);
+    exceeds(&mut console, &it, "nodes.horizon_age_ms", 300.0);
+    standing.run("SELECT pg_wal_replay_resume()");
+    shows(&mut console, &it, &[("nodes.lag_bytes", "0")]);
+    // The probes are seen there under their own name, over one connection.
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'howdah probe'";
+    eventually("one probe", || writer.rows(sql) == [["1"]]);
+}
+
+#[test]
+fn a_promotion_changes_roles_and_has_an_account() {
+    let pair = Pair::start();
+    let howdah = Howdah::start(&pair.settings());
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.primary, "primary", "up");
+    await_node(&mut console, &pair.replica, "replica", "up");
+    assert!(rows(&mut console, "failovers").is_empty());
+    let (old, new) = (pair.primary.address().to_string(), pair.replica.address().to_string());
+    drop(pair.primary);
+    shows(&mut console, &[("node", &old)], &[("nodes.state", "down")]);
+    let gone = the_row(&mut console, "nodes", &[("node", &old)]);
+    assert!(!gone.get("last_error").is_empty() && !gone.get("last_error_time").is_empty());
+    await_log(&howdah, "there is no primary");
+    pair.replica.admin("app").run("SELECT pg_promote()");
+    await_node(&mut console, &pair.replica, "primary", "up");
+    await_log(&howdah, &format!("node {new} is the primary instead of {old}, on timeline 2"));
+    let account = [
+        ("failovers.database", "app"),
+        ("failovers.from_node", old.as_str()),
+        ("failovers.from_timeline", "1"),
+        ("failovers.to_node", new.as_str()),
+        ("failovers.to_timeline", "2"),
+        ("failovers.lost_bytes", "0"),
+        ("failovers.failed", "0"),
+        ("failovers.waited", "0"),
+        ("failovers.repeated", "0"),
+        ("failovers.in_doubt", "0"),
+    ];
+    shows(&mut console, &[], &account);
+    // "failovers.switch_lsn", "failovers.loss", "failovers.lost_after", "failovers.lost_until"
+    let row = the_row(&mut console, "failovers", &[]);
+    assert!(row.get("switch_lsn").starts_with("0/") && row.get("loss").contains("may be lost"));
+    assert!(!row.get("lost_after").is_empty() && !row.get("lost_until").is_empty(), "{row:?}");
+    // "failovers.began", "failovers.ended", "failovers.gap_ms"
+    assert!(row.get("began") <= row.get("ended") && row.number("gap_ms") > 0.0, "{row:?}");
+    assert!(has_event(&mut console, "fail-over from"));
+}
+
+#[test]
+fn a_node_that_is_down_or_frozen_is_said_so_and_comes_back() {
+    let pair = Pair::start();
+    let settings = pair.settings().set("routing.probe_timeout", "300ms");
+    let howdah = Howdah::start(&settings);
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.replica, "replica", "up");
+    let name = pair.replica.address().to_string();
+    // A postmaster that stands still lets its old servers answer, and no new one in.
+    let postmaster = Pid::from_raw(pair.replica.pid().cast_signed()).expect("a pid");
+    kill_process(postmaster, Signal::STOP).expect("a process of our own");
+    let backends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE application_name = 'howdah probe'";
+    let frozen = "no answer within 300 ms (probe_timeout)";
+    shows(&mut console, &[("node", &name)], &[("nodes.state", "down"), ("nodes.may_read", "0")]);
+    await_log(&howdah, frozen);
+    kill_process(postmaster, Signal::CONT).expect("a process of our own");
+    await_node(&mut console, &pair.replica, "replica", "up");
+    // A connection that ends is made anew at once.
+    pair.replica.admin("app").run(backends);
+    await_node(&mut console, &pair.replica, "replica", "up");
+    drop(pair.replica);
+    shows(&mut console, &[("node", &name)], &[("nodes.state", "down")]);
+    await_log(&howdah, &format!("node {name} is down"));
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused_by_name() {
+    let pair = Pair::start();
+    let stranger = start_primary();
+    stranger.admin("app").run(&format!("CREATE ROLE {PROBE} LOGIN; GRANT pg_monitor TO {PROBE}"));
+    let mut nodes = pair.nodes();
+    nodes.push(stranger.address().to_string());
+    let howdah = Howdah::start(&of_nodes(nodes));
+    let mut console = console(&howdah);
+    await_node(&mut console, &stranger, "refused", "refused");
+    await_node(&mut console, &pair.primary, "primary", "up");
+    let said = format!("node {} belongs to another cluster and is not used", stranger.address());
+    await_log(&howdah, &said);
+    assert!(has_event(&mut console, &said));
+}
+
+#[test]
+fn without_a_probe_user_the_log_says_what_to_do() {
+    let pair = Pair::of(start_primary());
+    let howdah = Howdah::start(&pair.settings());
+    await_log(&howdah, "CREATE ROLE howdah LOGIN PASSWORD '…'; GRANT pg_monitor TO howdah");
+    assert_eq!(howdah.log().matches("cannot be probed").count(), 1, "{}", howdah.log());
+    pair.primary
+        .admin("app")
+        .run(&format!("CREATE ROLE {PROBE} LOGIN; GRANT pg_monitor TO {PROBE}"));
+    await_node(&mut console(&howdah), &pair.replica, "replica", "up");
+}
+
+#[test]
+fn a_probe_logs_in_with_its_own_user_password_and_database() {
+    let primary = start_primary();
+    primary.admin("app").run(&format!("GRANT pg_monitor TO {APP}"));
+    let pair = Pair::of(primary);
+    let wrong = pair
+        .settings()
+        .set("routing.probe_user", APP)
+        .set("routing.probe_dbname", "app")
+        .set("routing.probe_password", "not it");
+    let howdah = Howdah::start(&wrong);
+    await_log(&howdah, "cannot be probed: password authentication failed");
+    let right = wrong.set("routing.probe_password", PASSWORD);
+    howdah.configure(&right);
+    howdah.signal(Signal::HUP);
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.primary, "primary", "up");
+    let sql = "SELECT DISTINCT usename, datname FROM pg_stat_activity \
+               WHERE application_name = 'howdah probe'";
+    assert_eq!(pair.primary.admin("app").rows(sql), [[APP, "app"]]);
+    let shown = the_row(&mut console, "config", &[("key", "probe_password")]);
+    assert_eq!(shown.get("value"), HIDDEN);
+    assert!(!howdah.log().contains(PASSWORD) && !howdah.log().contains("not it"));
+}
+
+#[test]
+fn a_list_that_changes_is_probed_anew_and_one_that_does_not_goes_on() {
+    let pair = Pair::start();
+    let before = pair.settings();
+    let howdah = Howdah::start(&before);
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.replica, "replica", "up");
+    let name = pair.replica.address().to_string();
+    shows(&mut console, &[("node", &name)], &[("nodes.near", "1")]);
+    let promotions = || howdah.log().matches("is the primary, on timeline 1").count();
+    let reload = |settings: &Settings| {
+        let before = howdah.log().matches("configuration reloaded").count();
+        howdah.configure(settings);
+        howdah.signal(Signal::HUP);
+        eventually("the reload", || {
+            howdah.log().matches("configuration reloaded").count() > before
+        });
+    };
+    // None of the nodes is where this process stands.
+    let before = before.set("routing.zone", "a");
+    reload(&before.clone().set("databases.other.nodes", pair.nodes()));
+    let both = [("database", "app,other"), ("role", "replica")];
+    eventually("both databases", || rows_with(&mut console, "nodes", &both).len() == 1);
+    shows(&mut console, &[("node", &name)], &[("nodes.near", "0")]);
+    assert_eq!(promotions(), 1, "the list is the same");
+    reload(&before.clone().set("databases.app.nodes", vec![pair.primary.address().to_string()]));
+    assert!(rows(&mut console, "nodes").is_empty(), "one node is not probed");
+    reload(&before);
+    await_node(&mut console, &pair.replica, "replica", "up");
+    assert_eq!(promotions(), 2);
+}
