@@ -3,19 +3,23 @@
 use super::database_catalogs::DatabaseCatalogs;
 use super::known_pools::{KnownPools, PoolView, PoolsByName};
 use super::numbers::Numbers;
+use super::probes::Probes;
 use crate::auth::{Credential, MockKey, Password, ScramKeys, Secret, Users, Verifier};
 use crate::backend::login::Account;
 use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
+use crate::cluster::policy::{CatalogReads, RouteReads};
 use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, PoolOptions, UserId};
+use crate::routing::Policy;
 use crate::session::common::Common;
-use crate::session::route::{Mode, Options, Route, RoutingOptions};
+use crate::session::route::{Mode, NodePool, Options, Route, RouteNodes, RoutingOptions};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -32,6 +36,8 @@ type Names = (String, String);
 pub(super) struct Routes {
     common: Arc<Common>,
     neutral: Arc<Settings>,
+    /// Who knows what the nodes are of databases that have several.
+    probes: Option<Rc<Probes>>,
     databases: Numbers<String>,
     users: Numbers<String>,
     routes: HashMap<Names, Arc<Route>>,
@@ -87,11 +93,12 @@ pub(super) struct Destination {
 
 impl Routes {
     /// No routes yet.
-    pub(super) fn new(common: Arc<Common>, workers: u8) -> Self {
+    pub(super) fn new(common: Arc<Common>, workers: u8, probes: Option<Rc<Probes>>) -> Self {
         let neutral = common.settings.intern([]);
         Self {
             common,
             neutral,
+            probes,
             databases: Numbers::default(),
             users: Numbers::default(),
             routes: HashMap::new(),
@@ -267,9 +274,10 @@ impl Routes {
         };
         // A client's own keys open the server only as the client itself.
         let keys = keys.filter(|_| options.server_user == user);
-        let mut held = route.account.credential.lock();
-        *held = credential(&options, users, keys, &held);
-        drop(held);
+        for account in route.accounts() {
+            let mut held = account.credential.lock();
+            *held = credential(&options, users, keys.clone(), &held);
+        }
         // In session mode a server is cleaned whatever was done.
         if options.pool_mode != Mode::Session {
             route.catalog.record_use();
@@ -443,23 +451,46 @@ impl Routes {
         names: (&str, &str),
         database: DatabaseId,
     ) -> Option<Arc<Route>> {
-        let address = options.nodes.first()?.address.clone();
         let user = UserId(self.users.of(options.server_user.clone()));
-        // A node is its place in the list, not its address: who is in the pool stays there when the
-        // database moves.
-        let key = PoolKey { database, node: NodeId(0), user };
-        let pool = self.common.pools.add(key, &pool_options(config, options));
-        if self.paused.all || self.paused.databases.contains(names.0) {
-            self.common.pools.pause(pool);
+        let mut pools = Vec::with_capacity(options.nodes.len());
+        for (number, node) in (0u32..).zip(&options.nodes) {
+            // A node is its place in the list, not its address: who is in the pool stays there when
+            // the database moves.
+            let key = PoolKey { database, node: NodeId(number), user };
+            pools.push(self.add_pool(config, options, (names.0, key), &node.address));
         }
-        let account = self.account_of(pool, address, options);
+        let (first, traffic) = pools.first()?;
+        let (pool, account, traffic) =
+            (first.pool, Arc::clone(&first.account), Arc::clone(traffic));
         let catalog = self.catalogs.of(names.0, pool, &account);
         let session = Arc::new(session_options(config, options));
+        let route = Route::new(names, (pool, traffic), (account, catalog), session);
+        let cluster = self.probes.as_ref().filter(|_| pools.len() > 1);
+        let Some(cluster) = cluster.map(|probes| probes.cluster(&options.nodes)) else {
+            return Some(Arc::new(route));
+        };
+        let pools = pools.into_iter().map(|(node, _)| node).collect();
+        Some(Arc::new(route.over(RouteNodes { cluster, pools })))
+    }
+
+    /// A pool of one node, and what is counted of it.
+    fn add_pool(
+        &mut self,
+        config: &Config,
+        options: &EffectiveOptions,
+        (database, key): (&str, PoolKey),
+        address: &NodeAddress,
+    ) -> (NodePool, Arc<PoolTraffic>) {
+        let pool = self.common.pools.add(key, &pool_options(config, options));
+        if self.paused.all || self.paused.databases.contains(database) {
+            self.common.pools.pause(pool);
+        }
+        let account = self.account_of(pool, address.clone(), options);
         let threads = usize::from(self.workers) + 1;
         let traffic = self.known.traffic(pool).cloned();
         let traffic = traffic.unwrap_or_else(|| Arc::new(PoolTraffic::new(threads)));
-        self.known.note(pool, names.0, options, &traffic);
-        Some(Arc::new(Route::new(names, (pool, traffic), (account, catalog), session)))
+        self.known.note(pool, database, options, &traffic);
+        (NodePool { pool, account }, traffic)
     }
 
     /// Where and as whom servers of this pool log in from now on. Servers at another address, of
@@ -584,7 +615,13 @@ fn session_options(config: &Config, options: &EffectiveOptions) -> Options {
         log_pooler_errors: config.log.log_pooler_errors,
         log_disconnections: config.log.log_disconnections,
         log_min_duration: config.log.log_min_duration,
-        routing: RoutingOptions::default(),
+        routing: RoutingOptions {
+            is_on: options.nodes.len() > 1 && options.route == RouteReads::On,
+            consistency: options.consistency,
+            max_lag: options.max_lag,
+            policy: Policy { catalog_reads: config.routing.catalog_reads == CatalogReads::Replica },
+            primary_wait: Some(config.routing.primary_wait),
+        },
     }
 }
 

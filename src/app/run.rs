@@ -95,11 +95,12 @@ fn pooler(
     common.clients.set_peer_id(config.howdah.peer_id);
     let workers = Workers::start(count, &common, config.howdah.dns_max_ttl, config.howdah.tcp)
         .map_err(AppError::Runtime)?;
+    let probes = Rc::new(Probes::new(config, u64::from_ne_bytes(random()?)));
     Ok(Pooler {
         current: RefCell::new(Rc::new(current)),
         mock: MockKey::new(random()?),
-        routes: RefCell::new(Routes::new(Arc::clone(&common), count)),
-        probes: Rc::new(Probes::new(config, u64::from_ne_bytes(random()?))),
+        routes: RefCell::new(Routes::new(Arc::clone(&common), count, Some(Rc::clone(&probes)))),
+        probes,
         admission: Arc::new(Mutex::new(Admission::new(admission_options(config)))),
         workers,
         common,

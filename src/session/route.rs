@@ -205,6 +205,12 @@ impl Route {
         Self { nodes: Some(nodes), ..self }
     }
 
+    /// Where and as whom servers of its pools log in.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        let others = self.nodes.iter().flat_map(|nodes| nodes.pools.iter().skip(1));
+        std::iter::once(&self.account).chain(others.map(|node| &node.account))
+    }
+
     /// All its pools.
     pub fn pools(&self) -> impl Iterator<Item = PoolId> {
         let others = self.nodes.iter().flat_map(|nodes| nodes.pools.iter().skip(1));

@@ -26,7 +26,7 @@ fn routes(invented_max: usize) -> Routes {
         events: crate::metrics::Events::default(),
         queries: Arc::new(crate::metrics::Queries::new(1, 0)),
     });
-    Routes { invented_max, ..Routes::new(common, 1) }
+    Routes { invented_max, ..Routes::new(common, 1, None) }
 }
 
 /// A login; `None` when there is no room.
