@@ -5,72 +5,11 @@ mod support;
 use howdah::config::HIDDEN;
 use rustix::process::{Pid, Signal, kill_process};
 use support::behaviour::eventually;
-use support::console::{Row, console, exceeds, rows, rows_with, shows, the_row};
+use support::console::{console, exceeds, rows, rows_with, shows, the_row};
 use support::howdah::{Howdah, Settings};
-use support::postgres::{APP, Options, PASSWORD, Postgres, RIDER};
+use support::pair::{PROBE, Pair, await_node, node_row, of_nodes, start_primary};
+use support::postgres::{APP, PASSWORD};
 use support::wire::Wire;
-
-/// What the documentation asks for, and REPLICATION.
-const PROBE: &str = "howdah";
-
-fn settings_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
-}
-
-struct Pair {
-    primary: Postgres,
-    replica: Postgres,
-}
-
-impl Pair {
-    /// A primary with a probe user, and a replica.
-    fn start() -> Self {
-        let primary = start_primary();
-        primary
-            .admin("app")
-            .run(&format!("CREATE ROLE {PROBE} LOGIN REPLICATION; GRANT pg_monitor TO {PROBE}"));
-        Self::of(primary)
-    }
-
-    fn of(primary: Postgres) -> Self {
-        let replica = primary.start_replica(&quick_replica());
-        Self { primary, replica }
-    }
-
-    fn nodes(&self) -> Vec<String> {
-        [&self.primary, &self.replica].map(|node| node.address().to_string()).to_vec()
-    }
-
-    fn settings(&self) -> Settings {
-        of_nodes(self.nodes())
-    }
-}
-
-fn start_primary() -> Postgres {
-    let hba = vec!["host replication all 127.0.0.1/32 trust".to_owned()];
-    Postgres::start(&Options { hba, settings: settings_of(&[("wal_writer_delay", "10ms")]) })
-}
-
-fn quick_replica() -> Options {
-    Options { hba: vec![], settings: settings_of(&[("wal_retrieve_retry_interval", "100ms")]) }
-}
-
-fn of_nodes(nodes: Vec<String>) -> Settings {
-    Settings::new("transaction")
-        .set("howdah.admin_users", vec![RIDER])
-        .set("routing.probe_interval", "50ms")
-        .set("databases.app.nodes", nodes)
-}
-
-fn node_row(wire: &mut Wire, node: &Postgres) -> Row {
-    the_row(wire, "nodes", &[("node", &node.address().to_string())])
-}
-
-/// Waits until a node has this role and state.
-fn await_node(wire: &mut Wire, node: &Postgres, role: &str, state: &str) {
-    let name = node.address().to_string();
-    shows(wire, &[("node", &name)], &[("nodes.role", role), ("nodes.state", state)]);
-}
 
 fn await_log(howdah: &Howdah, text: &str) {
     eventually(text, || howdah.log().contains(text));

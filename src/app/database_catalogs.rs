@@ -5,6 +5,7 @@
 
 use crate::backend::login::Account;
 use crate::catalog::{Catalog, Newcomers};
+use crate::cluster::shared::Cluster;
 use crate::net::NodeAddress;
 use crate::pool::PoolId;
 use std::collections::HashMap;
@@ -22,7 +23,20 @@ struct Entry {
     catalog: Weak<Catalog>,
     address: NodeAddress,
     dbname: Box<str>,
-    pools: Vec<PoolId>,
+    /// What its nodes are, if there are several.
+    cluster: Option<Arc<Cluster>>,
+    leads: Vec<Lead>,
+}
+
+/// The pools of one user, each at its node's place.
+type Lead = Box<[PoolId]>;
+
+impl Entry {
+    /// The place of the primary among the nodes.
+    fn primary(&self) -> Option<usize> {
+        let Some(cluster) = &self.cluster else { return Some(0) };
+        usize::try_from(cluster.view().primary?.0).ok()
+    }
 }
 
 impl DatabaseCatalogs {
@@ -31,9 +45,16 @@ impl DatabaseCatalogs {
         Arc::clone(&self.newcomers)
     }
 
-    /// The catalog of a database to which this pool leads. What is known of it is stale if the database is
-    /// another one now, or elsewhere.
-    pub(super) fn of(&mut self, database: &str, pool: PoolId, account: &Account) -> Arc<Catalog> {
+    /// The catalog of a database to which these pools lead, one for each of its nodes; several have a
+    /// cluster. What is known of it is stale if the database is another one now, or elsewhere.
+    pub(super) fn of(
+        &mut self,
+        database: &str,
+        lead: impl IntoIterator<Item = PoolId>,
+        cluster: Option<&Arc<Cluster>>,
+        account: &Account,
+    ) -> Arc<Catalog> {
+        let lead: Lead = lead.into_iter().collect();
         if let Some(entry) = self.entries.get_mut(database)
             && let Some(catalog) = entry.catalog.upgrade()
         {
@@ -42,8 +63,9 @@ impl DatabaseCatalogs {
                 entry.address = account.address.clone();
                 entry.dbname = account.dbname.clone();
             }
-            if !entry.pools.contains(&pool) {
-                entry.pools.push(pool);
+            entry.cluster = cluster.cloned();
+            if !entry.leads.contains(&lead) {
+                entry.leads.push(lead);
             }
             return catalog;
         }
@@ -52,21 +74,26 @@ impl DatabaseCatalogs {
             catalog: Arc::downgrade(&catalog),
             address: account.address.clone(),
             dbname: account.dbname.clone(),
-            pools: vec![pool],
+            cluster: cluster.cloned(),
+            leads: vec![lead],
         };
         self.entries.insert(database.to_owned(), entry);
         catalog
     }
 
-    /// The pools that lead to a database.
-    pub(super) fn pools(&self, database: &str) -> &[PoolId] {
-        self.entries.get(database).map_or(&[], |entry| &entry.pools)
+    /// The pools that lead to the primary of a database; none while it is not known who that is. A replica
+    /// may not have what the primary has.
+    pub(super) fn pools(&self, database: &str) -> impl Iterator<Item = PoolId> {
+        let entry = self.entries.get(database);
+        let primary = entry.and_then(Entry::primary);
+        let leads = entry.map_or(&[][..], |entry| &entry.leads);
+        leads.iter().filter_map(move |lead| lead.get(primary?).copied())
     }
 
     /// Forgets what no route leads to.
     pub(super) fn prune(&mut self, is_kept: impl Fn(PoolId) -> bool) {
         self.entries.retain(|_, entry| {
-            entry.pools.retain(|pool| is_kept(*pool));
+            entry.leads.retain(|lead| lead.iter().all(|pool| is_kept(*pool)));
             entry.catalog.strong_count() > 0
         });
     }

@@ -122,7 +122,7 @@ impl Routes {
 
     /// A pool whose servers can be asked for the catalog of a database: rather one that is in use.
     pub(super) fn pool_for(&self, database: &str) -> Option<PoolId> {
-        let pools = || self.catalogs.pools(database).iter().copied();
+        let pools = || self.catalogs.pools(database);
         let used = pools().find(|pool| !self.common.pools.is_unused(*pool));
         used.or_else(|| pools().next())
     }
@@ -462,13 +462,13 @@ impl Routes {
         let (first, traffic) = pools.first()?;
         let (pool, account, traffic) =
             (first.pool, Arc::clone(&first.account), Arc::clone(traffic));
-        let catalog = self.catalogs.of(names.0, pool, &account);
+        let cluster = self.probes.as_ref().filter(|_| pools.len() > 1);
+        let cluster = cluster.map(|probes| probes.cluster(&options.nodes));
+        let lead = pools.iter().map(|(node, _)| node.pool);
+        let catalog = self.catalogs.of(names.0, lead, cluster.as_ref(), &account);
         let session = Arc::new(session_options(config, options));
         let route = Route::new(names, (pool, traffic), (account, catalog), session);
-        let cluster = self.probes.as_ref().filter(|_| pools.len() > 1);
-        let Some(cluster) = cluster.map(|probes| probes.cluster(&options.nodes)) else {
-            return Some(Arc::new(route));
-        };
+        let Some(cluster) = cluster else { return Some(Arc::new(route)) };
         let pools = pools.into_iter().map(|(node, _)| node).collect();
         Some(Arc::new(route.over(RouteNodes { cluster, pools })))
     }

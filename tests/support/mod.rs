@@ -8,6 +8,7 @@ pub(crate) mod howdah;
 pub(crate) mod load;
 pub(crate) mod messages;
 pub(crate) mod noise;
+pub(crate) mod pair;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod relay;

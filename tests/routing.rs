@@ -1,0 +1,170 @@
+//! Databases with several nodes: where statements run, and what a read may miss.
+
+mod support;
+
+use support::behaviour::{client, eventually};
+use support::console::{console, shows};
+use support::howdah::{Howdah, Settings};
+use support::pair::{Pair, await_node};
+use support::messages;
+use support::wire::{Wire, lines};
+
+/// Both nodes are known, and the replica serves reads.
+fn await_both(howdah: &Howdah, pair: &Pair) {
+    let mut console = console(howdah);
+    await_node(&mut console, &pair.primary, "primary", "up");
+    await_node(&mut console, &pair.replica, "replica", "up");
+    let replica = pair.replica.address().to_string();
+    shows(&mut console, &[("node", &replica)], &[("nodes.may_read", "1")]);
+}
+
+fn start(pair: &Pair, consistency: &str) -> Howdah {
+    start_with(pair, &pair.settings().set("routing.consistency", consistency))
+}
+
+fn start_with(pair: &Pair, settings: &Settings) -> Howdah {
+    let howdah = Howdah::start(settings);
+    await_both(&howdah, pair);
+    howdah
+}
+
+/// A table with one row, that both nodes have.
+fn with_table() -> Pair {
+    let pair = Pair::start();
+    let mut admin = pair.primary.admin("app");
+    admin.run("CREATE TABLE public.counter AS SELECT 1 AS value");
+    admin.run("GRANT ALL ON public.counter TO public");
+    pair.await_replay();
+    pair
+}
+
+const READ: &str = "SELECT value FROM counter";
+
+fn value(wire: &mut Wire) -> String {
+    wire.rows(READ).remove(0).remove(0)
+}
+
+#[test]
+fn an_eventual_read_sees_what_the_replica_has_and_a_sessions_read_its_own_writes() {
+    let pair = with_table();
+    let eventual = start(&pair, "eventual");
+    let session = start(&pair, "session");
+    let mut standing = pair.replica.admin("app");
+    standing.run("SELECT pg_wal_replay_pause()");
+    let mut one = client(&eventual, "app");
+    one.run("UPDATE counter SET value = 2");
+    assert_eq!(value(&mut one), "1", "the replica stands still");
+    let mut other = client(&session, "app");
+    // A server that was opened behind the last probe has to wait for the next one.
+    eventually("a read on the replica: it has written nothing", || value(&mut other) == "1");
+    other.run("UPDATE counter SET value = 3");
+    assert_eq!(value(&mut other), "3", "what it has written is there");
+    standing.run("SELECT pg_wal_replay_resume()");
+    eventually("the replica shows it", || value(&mut one) == "3");
+    assert_eq!(value(&mut other), "3");
+}
+
+/// The value that statements see while the replica stands still at 1 and the primary has 2.
+struct Apart {
+    pair: Pair,
+    howdah: Howdah,
+}
+
+const ON_REPLICA: &str = "1";
+const ON_PRIMARY: &str = "2";
+
+impl Apart {
+    fn start(change: impl Fn(Settings) -> Settings) -> Self {
+        let pair = with_table();
+        let settings = pair.settings().set("routing.consistency", "eventual");
+        let howdah = start_with(&pair, &change(settings));
+        pair.replica.admin("app").run("SELECT pg_wal_replay_pause()");
+        pair.primary.admin("app").run("UPDATE counter SET value = 2");
+        Self { pair, howdah }
+    }
+
+    fn client(&self) -> Wire {
+        client(&self.howdah, "app")
+    }
+}
+
+#[test]
+fn statements_go_where_they_must() {
+    let apart = Apart::start(|settings| settings);
+    let mut admin = apart.pair.primary.admin("app");
+    admin.run(
+        "CREATE FUNCTION public.volatile() RETURNS int LANGUAGE sql AS 'SELECT value FROM counter'",
+    );
+    let mut client = apart.client();
+    let of = |client: &mut Wire, sql: &str| client.rows(sql).remove(0).remove(0);
+    assert_eq!(value(&mut client), ON_REPLICA);
+    assert_eq!(of(&mut client, "SELECT max(value) FROM counter"), ON_REPLICA);
+    assert_eq!(of(&mut client, "WITH c AS (SELECT value FROM counter) SELECT * FROM c"), ON_REPLICA);
+    assert_eq!(of(&mut client, "SELECT value FROM counter FOR UPDATE"), ON_PRIMARY);
+    assert_eq!(of(&mut client, "SELECT volatile()"), ON_PRIMARY);
+    let updating = "WITH u AS (UPDATE counter SET value = value RETURNING value) SELECT * FROM u";
+    assert_eq!(of(&mut client, updating), ON_PRIMARY);
+    client.run("BEGIN");
+    assert_eq!(value(&mut client), ON_PRIMARY);
+    client.run("COMMIT");
+    client.run("BEGIN READ ONLY");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    client.run("COMMIT");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    // What the session has set is so on each node.
+    client.run("SET work_mem = '77MB'");
+    assert_eq!(of(&mut client, "SELECT value + 0 * length(current_setting('work_mem')) FROM counter"), ON_REPLICA);
+    assert_eq!(of(&mut client, "SHOW work_mem"), "77MB");
+}
+
+#[test]
+fn prepared_statements_go_where_they_must() {
+    let apart = Apart::start(|settings| settings);
+    let mut client = apart.client();
+    let mut read = |name: &str, sql: Option<&str>| {
+        let mut batch = Vec::new();
+        if let Some(sql) = sql {
+            batch.extend(messages::parse(name, sql, &[]));
+        }
+        batch.extend(messages::bind(&messages::Bind { statement: name.into(), ..Default::default() }));
+        batch.extend(messages::execute("", 0));
+        batch.extend(messages::sync());
+        client.send(&batch);
+        let frames = client.until(b'Z');
+        let row = frames.iter().find(|frame| frame.tag == b'D').expect(&lines(&frames));
+        let value = row.columns().expect("a row").remove(0).expect("no NULL");
+        String::from_utf8(value).expect("a number")
+    };
+    assert_eq!(read("a", Some(READ)), ON_REPLICA);
+    assert_eq!(read("a", None), ON_REPLICA);
+    assert_eq!(read("b", Some("SELECT value FROM counter FOR UPDATE")), ON_PRIMARY);
+    assert_eq!(read("b", None), ON_PRIMARY);
+    assert_eq!(read("a", None), ON_REPLICA);
+}
+
+#[test]
+fn nothing_is_read_on_a_replica_where_the_route_is_off() {
+    let off = Apart::start(|settings| settings.set("routing.route", "off"));
+    assert_eq!(value(&mut off.client()), ON_PRIMARY);
+    let session = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
+    assert_eq!(value(&mut session.client()), ON_PRIMARY);
+}
+
+#[test]
+fn a_promotion_moves_what_waits_to_the_new_primary() {
+    let pair = with_table();
+    let howdah = start(&pair, "session");
+    let mut one = client(&howdah, "app");
+    one.run("UPDATE counter SET value = 2");
+    pair.await_replay();
+    let Pair { primary, replica } = pair;
+    let old = primary.address().to_string();
+    drop(primary);
+    let mut console = console(&howdah);
+    shows(&mut console, &[("node", &old)], &[("nodes.state", "down")]);
+    one.send(&messages::query("UPDATE counter SET value = value + 1"));
+    replica.admin("app").run("SELECT pg_promote()");
+    let frames = one.until(b'Z');
+    assert!(frames.iter().all(|frame| frame.tag != b'E'), "{}", lines(&frames));
+    assert_eq!(value(&mut one), "3");
+}

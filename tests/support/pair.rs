@@ -1,0 +1,78 @@
+//! A primary with its replica, both of which a pooler probes.
+
+use super::behaviour::eventually;
+use super::console::{Row, shows, the_row};
+use super::howdah::Settings;
+use super::postgres::{Options, Postgres, RIDER};
+use super::wire::Wire;
+
+/// What the documentation asks for, and REPLICATION.
+pub(crate) const PROBE: &str = "howdah";
+
+fn settings_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+pub(crate) struct Pair {
+    pub(crate) primary: Postgres,
+    pub(crate) replica: Postgres,
+}
+
+impl Pair {
+    /// A primary with a probe user, and a replica.
+    pub(crate) fn start() -> Self {
+        let primary = start_primary();
+        primary
+            .admin("app")
+            .run(&format!("CREATE ROLE {PROBE} LOGIN REPLICATION; GRANT pg_monitor TO {PROBE}"));
+        Self::of(primary)
+    }
+
+    pub(crate) fn of(primary: Postgres) -> Self {
+        let replica = primary.start_replica(&quick_replica());
+        Self { primary, replica }
+    }
+
+    /// Waits until the replica shows what the primary has written so far.
+    pub(crate) fn await_replay(&self) {
+        let lsn = self.primary.admin("app").rows("SELECT pg_current_wal_insert_lsn()").remove(0).remove(0);
+        let mut replica = self.replica.admin("app");
+        let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'");
+        eventually("the replica has replayed", || replica.rows(&sql) == [["t"]]);
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        [&self.primary, &self.replica].map(|node| node.address().to_string()).to_vec()
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        of_nodes(self.nodes())
+    }
+}
+
+pub(crate) fn start_primary() -> Postgres {
+    let hba = vec!["host replication all 127.0.0.1/32 trust".to_owned()];
+    Postgres::start(&Options { hba, settings: settings_of(&[("wal_writer_delay", "10ms")]) })
+}
+
+fn quick_replica() -> Options {
+    Options { hba: vec![], settings: settings_of(&[("wal_retrieve_retry_interval", "100ms")]) }
+}
+
+pub(crate) fn of_nodes(nodes: Vec<String>) -> Settings {
+    Settings::new("transaction")
+        .set("howdah.admin_users", vec![RIDER])
+        .set("routing.probe_interval", "50ms")
+        .set("databases.app.nodes", nodes)
+}
+
+pub(crate) fn node_row(wire: &mut Wire, node: &Postgres) -> Row {
+    the_row(wire, "nodes", &[("node", &node.address().to_string())])
+}
+
+/// Waits until a node has this role and state.
+pub(crate) fn await_node(wire: &mut Wire, node: &Postgres, role: &str, state: &str) {
+    let name = node.address().to_string();
+    shows(wire, &[("node", &name)], &[("nodes.role", role), ("nodes.state", state)]);
+}
+
