@@ -5,8 +5,8 @@ mod support;
 use support::behaviour::{client, eventually};
 use support::console::{console, shows};
 use support::howdah::{Howdah, Settings};
-use support::pair::{Pair, await_node};
 use support::messages;
+use support::pair::{Pair, await_node};
 use support::wire::{Wire, lines};
 
 /// Both nodes are known, and the replica serves reads.
@@ -99,7 +99,10 @@ fn statements_go_where_they_must() {
     let of = |client: &mut Wire, sql: &str| client.rows(sql).remove(0).remove(0);
     assert_eq!(value(&mut client), ON_REPLICA);
     assert_eq!(of(&mut client, "SELECT max(value) FROM counter"), ON_REPLICA);
-    assert_eq!(of(&mut client, "WITH c AS (SELECT value FROM counter) SELECT * FROM c"), ON_REPLICA);
+    assert_eq!(
+        of(&mut client, "WITH c AS (SELECT value FROM counter) SELECT * FROM c"),
+        ON_REPLICA
+    );
     assert_eq!(of(&mut client, "SELECT value FROM counter FOR UPDATE"), ON_PRIMARY);
     assert_eq!(of(&mut client, "SELECT volatile()"), ON_PRIMARY);
     let updating = "WITH u AS (UPDATE counter SET value = value RETURNING value) SELECT * FROM u";
@@ -113,7 +116,10 @@ fn statements_go_where_they_must() {
     assert_eq!(value(&mut client), ON_REPLICA);
     // What the session has set is so on each node.
     client.run("SET work_mem = '77MB'");
-    assert_eq!(of(&mut client, "SELECT value + 0 * length(current_setting('work_mem')) FROM counter"), ON_REPLICA);
+    assert_eq!(
+        of(&mut client, "SELECT value + 0 * length(current_setting('work_mem')) FROM counter"),
+        ON_REPLICA
+    );
     assert_eq!(of(&mut client, "SHOW work_mem"), "77MB");
 }
 
@@ -126,7 +132,10 @@ fn prepared_statements_go_where_they_must() {
         if let Some(sql) = sql {
             batch.extend(messages::parse(name, sql, &[]));
         }
-        batch.extend(messages::bind(&messages::Bind { statement: name.into(), ..Default::default() }));
+        batch.extend(messages::bind(&messages::Bind {
+            statement: name.into(),
+            ..Default::default()
+        }));
         batch.extend(messages::execute("", 0));
         batch.extend(messages::sync());
         client.send(&batch);
@@ -167,4 +176,22 @@ fn a_promotion_moves_what_waits_to_the_new_primary() {
     let frames = one.until(b'Z');
     assert!(frames.iter().all(|frame| frame.tag != b'E'), "{}", lines(&frames));
     assert_eq!(value(&mut one), "3");
+}
+
+#[test]
+fn what_a_session_has_written_is_soon_read_on_the_replica() {
+    let pair = with_table();
+    let howdah = start_with(&pair, &pair.settings().set("routing.probe_interval", "1h"));
+    let mut one = client(&howdah, "app");
+    let mut replica = pair.replica.admin("app");
+    for round in 2..12 {
+        one.run(&format!("UPDATE counter SET value = {round}"));
+        let read = format!("SELECT value AS of_round_{round} FROM counter");
+        let seen = format!("SELECT 1 FROM pg_stat_activity WHERE query = '{read}'");
+        // Nobody asks the nodes but because of the write, and of the reads that would like to go there.
+        eventually("a read on the replica", || {
+            assert_eq!(one.rows(&read), [[round.to_string()]]);
+            !replica.rows(&seen).is_empty()
+        });
+    }
 }

@@ -12,7 +12,7 @@ use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -48,8 +48,10 @@ pub struct View {
 /// What sessions ask of the prober.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// Somebody waits for a replica to be further than it is known to be.
+    /// Somebody wants to read, and no replica is known to be far enough.
     pub is_awaited: bool,
+    /// Somebody has written: what is known of the nodes is not enough for a read of the same session.
+    pub has_written: bool,
     /// Servers of these nodes have failed so.
     pub failures: Vec<(NodeId, Failure)>,
     /// Servers of these nodes say that they are in recovery, or are not any more.
@@ -65,7 +67,9 @@ pub struct Cluster {
     changed: Notify,
     /// Sessions that wait for a primary, or in line at one.
     waiting: Mutex<Vec<Waker>>,
-    requests: Mutex<Requests>,
+    is_awaited: AtomicBool,
+    has_written: AtomicBool,
+    incidents: Mutex<Requests>,
     wake: Notify,
 }
 
@@ -82,7 +86,9 @@ impl Cluster {
             last_write: AtomicU64::new(0),
             changed: Notify::new(),
             waiting: Mutex::default(),
-            requests: Mutex::default(),
+            is_awaited: AtomicBool::new(false),
+            has_written: AtomicBool::new(false),
+            incidents: Mutex::default(),
             wake: Notify::new(),
         })
     }
@@ -133,26 +139,47 @@ impl Cluster {
         self.outstanding.get(usize::try_from(node.0).ok()?)
     }
 
-    /// A write was acknowledged to a client at this moment: for the account of a fail-over.
+    /// A write was acknowledged to a client at this moment. Asks for a probe of all nodes, which is heard
+    /// once until [`Self::hear_writes`], and counts in the account of a fail-over.
     pub fn record_write(&self, acknowledged: Moment) {
-        self.last_write.fetch_max(acknowledged.0, Ordering::Relaxed);
+        self.last_write.fetch_max(acknowledged.0, Ordering::SeqCst);
+        self.request(&self.has_written);
     }
 
     /// When the last write was acknowledged to a client; `None` if none was told.
     pub fn last_write(&self) -> Option<Moment> {
-        Some(Moment(self.last_write.load(Ordering::Relaxed))).filter(|moment| moment.0 > 0)
+        Some(Moment(self.last_write.load(Ordering::SeqCst))).filter(|moment| moment.0 > 0)
     }
 
-    /// Somebody waits for a replica: the primary and the replicas are asked soon.
+    /// A read finds no replica that is far enough: the nodes are asked soon. It is heard once until
+    /// [`Self::hear_reads`].
     pub fn request_probe(&self) {
-        if !std::mem::replace(&mut self.requests.lock().is_awaited, true) {
+        self.request(&self.is_awaited);
+    }
+
+    fn request(&self, flag: &AtomicBool) {
+        // It is mostly set already, and who only looks takes it from nobody.
+        if !flag.load(Ordering::SeqCst) && !flag.swap(true, Ordering::SeqCst) {
             self.wake.notify_one();
+        }
+    }
+
+    /// [`Self::request_probe`] is heard again.
+    pub fn hear_reads(&self) {
+        self.is_awaited.store(false, Ordering::SeqCst);
+    }
+
+    /// Writes are heard again, and at once if there was one behind this moment.
+    pub fn hear_writes(&self, heard: Moment) {
+        self.has_written.store(false, Ordering::SeqCst);
+        if self.last_write().is_some_and(|last| last >= heard) {
+            self.request(&self.has_written);
         }
     }
 
     /// A server of the node has failed.
     pub fn record_failure(&self, node: NodeId, failure: Failure) {
-        let mut requests = self.requests.lock();
+        let mut requests = self.incidents.lock();
         if requests.failures.len() < FAILURES_MAX {
             requests.failures.push((node, failure));
         }
@@ -162,7 +189,7 @@ impl Cluster {
 
     /// A server of the node says that it is in recovery where it was not, or the other way round.
     pub fn record_role_change(&self, node: NodeId) {
-        let mut requests = self.requests.lock();
+        let mut requests = self.incidents.lock();
         if !requests.role_changes.contains(&node) {
             requests.role_changes.push(node);
         }
@@ -170,9 +197,14 @@ impl Cluster {
         self.wake.notify_one();
     }
 
-    /// What was asked since this was called last.
+    /// What was met since this was called last, and what is asked for.
     pub fn take_requests(&self) -> Requests {
-        std::mem::take(&mut *self.requests.lock())
+        let incidents = std::mem::take(&mut *self.incidents.lock());
+        Requests {
+            is_awaited: self.is_awaited.load(Ordering::SeqCst),
+            has_written: self.has_written.load(Ordering::SeqCst),
+            ..incidents
+        }
     }
 
     /// Waits until something is asked. Cancel safe; one task at a time.
@@ -216,14 +248,31 @@ mod tests {
         cluster.record_failure(NodeId(0), Failure::Lost);
         cluster.requested().await;
         let requests = cluster.take_requests();
-        assert!(requests.is_awaited);
+        assert!(requests.is_awaited && !requests.has_written);
         assert_eq!(requests.role_changes, [NodeId(1)]);
         assert_eq!(requests.failures, [(NodeId(0), Failure::Lost)]);
+        cluster.hear_reads();
         assert_eq!(cluster.take_requests(), Requests::default());
         let view = View { primary: Some(NodeId(0)), ..View::clone(&cluster.view()) };
         cluster.set_view(view);
         changed.await;
         assert_eq!(cluster.view().primary, Some(NodeId(0)));
+    }
+
+    #[tokio::test]
+    async fn a_write_behind_the_one_that_was_heard_is_heard_when_its_time_comes() {
+        let cluster = Cluster::new(2);
+        cluster.record_write(Moment(10));
+        cluster.requested().await;
+        assert!(cluster.take_requests().has_written);
+        cluster.record_write(Moment(20));
+        // Heard at 15.
+        cluster.hear_writes(Moment(15));
+        cluster.requested().await;
+        assert!(cluster.take_requests().has_written);
+        cluster.hear_writes(Moment(25));
+        assert!(!cluster.take_requests().has_written);
+        assert_eq!(cluster.last_write(), Some(Moment(20)));
     }
 
     #[test]

@@ -167,7 +167,11 @@ impl Client {
             return if is_read { Suits::Others } else { Suits::Nobody };
         }
         match self.target.read {
-            Some(terms) if !terms.are_met(node, Moment(server.opened)) => Suits::Others,
+            Some(terms) if !terms.are_met(node, Moment(server.opened)) => {
+                // The next probe says it of this server too.
+                nodes.cluster.request_probe();
+                Suits::Others
+            }
             Some(_) | None => Suits::Yes,
         }
     }
@@ -228,7 +232,13 @@ impl Client {
                 outstanding: nodes.cluster.outstanding(node),
             });
         }
-        let node = choose(&candidates, [self.worker.random(), self.worker.random()])?;
+        let random = [self.worker.random(), self.worker.random()];
+        let Some(node) = choose(&candidates, random) else {
+            if view.nodes.iter().any(|node| node.is_replica && node.may_read) {
+                nodes.cluster.request_probe();
+            }
+            return None;
+        };
         let sight = view.nodes.get(node.0 as usize)?.sight.unwrap_or_default();
         let pool = nodes.pools.get(node.0 as usize)?.pool;
         Some(Target { pool, node: Some(node), read: Some(ReadTerms { demand, sight }) })
@@ -251,6 +261,9 @@ impl Client {
         }
         if effects.contains(Effects::WRITES) {
             self.state.floor.wrote(answered);
+            if let Some(nodes) = &self.route.nodes {
+                nodes.cluster.record_write(answered);
+            }
         }
         self.state.floor.observed(answered);
     }

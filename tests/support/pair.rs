@@ -35,7 +35,12 @@ impl Pair {
 
     /// Waits until the replica shows what the primary has written so far.
     pub(crate) fn await_replay(&self) {
-        let lsn = self.primary.admin("app").rows("SELECT pg_current_wal_insert_lsn()").remove(0).remove(0);
+        let lsn = self
+            .primary
+            .admin("app")
+            .rows("SELECT pg_current_wal_insert_lsn()")
+            .remove(0)
+            .remove(0);
         let mut replica = self.replica.admin("app");
         let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'");
         eventually("the replica has replayed", || replica.rows(&sql) == [["t"]]);
@@ -75,4 +80,3 @@ pub(crate) fn await_node(wire: &mut Wire, node: &Postgres, role: &str, state: &s
     let name = node.address().to_string();
     shows(wire, &[("node", &name)], &[("nodes.role", role), ("nodes.state", state)]);
 }
-

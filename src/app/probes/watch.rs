@@ -1,22 +1,24 @@
 //! The tasks of one cluster.
 //!
-//! Owns when a node is asked: when its health says so, and at once when a session waits for the answer or
-//! the connection ends, but not more often than every [`AWAITED`].
+//! Owns when a node is asked: when its health says so; soon when a session has written or wants to read;
+//! at once when the connection ends.
 
 use super::link::{Link, Trouble};
 use super::tell;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
 use crate::cluster::health::Failure;
-use crate::cluster::shared::{Requests, now};
+use crate::cluster::shared::{Cluster, Requests, now};
 use crate::cluster::survey::News;
 use crate::cluster::{Moment, NodeId};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
-/// Between the beginnings of two probes of a node while somebody waits for their answers.
+/// Between the beginnings of two probes of a node while somebody wants to read.
 const AWAITED: Duration = Duration::from_millis(2);
+/// The same while somebody writes: a session's next read finds a replica that has its write.
+const WRITTEN: Duration = Duration::from_millis(20);
 
 /// Begins the tasks of each cluster that comes.
 pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
@@ -34,9 +36,9 @@ pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
 
 /// Takes in what sessions have met and ask for.
 async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
+    let mut hearing = Hearing::default();
     loop {
-        watched.cluster.requested().await;
-        let requests = watched.cluster.take_requests();
+        let requests = hearing.next(&watched.cluster).await;
         let news = watched.survey.borrow_mut().told(&requests, now());
         tell::tell(&pooler, &watched, &news);
         if !news.is_empty() {
@@ -48,8 +50,54 @@ async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
             // Nobody waits for a node that serves nothing.
             let is_useful = view.primary == Some(node) || seen.may_read;
             desk.is_awaited.set(desk.is_awaited.get() || requests.is_awaited && is_useful);
+            desk.has_written.set(desk.has_written.get() || requests.has_written && is_useful);
             desk.wake.notify_one();
         }
+    }
+}
+
+/// What sessions ask for with every statement is heard once in its time, however many they are.
+#[derive(Debug, Default)]
+struct Hearing {
+    /// When reads were heard last, if they are not heard now.
+    reads: Option<Moment>,
+    /// The same for writes.
+    writes: Option<Moment>,
+}
+
+impl Hearing {
+    async fn next(&mut self, cluster: &Cluster) -> Requests {
+        loop {
+            let now = now();
+            let is_over =
+                |heard: Option<Moment>, pause| heard.filter(|heard| heard.after(pause) <= now);
+            if is_over(self.reads, AWAITED).is_some() {
+                self.reads = None;
+                cluster.hear_reads();
+            }
+            if let Some(heard) = is_over(self.writes, WRITTEN) {
+                self.writes = None;
+                cluster.hear_writes(heard);
+            }
+            let reads = self.reads.map(|heard| heard.after(AWAITED));
+            let writes = self.writes.map(|heard| heard.after(WRITTEN));
+            let pause = reads.into_iter().chain(writes).min().map(|due| due.since(now));
+            tokio::select! {
+                () = cluster.requested() => return self.take(cluster),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            }
+        }
+    }
+
+    fn take(&mut self, cluster: &Cluster) -> Requests {
+        // Before the look: what comes behind it is heard again.
+        let now = now();
+        let mut requests = cluster.take_requests();
+        requests.is_awaited &= self.reads.is_none();
+        requests.has_written &= self.writes.is_none();
+        self.reads = self.reads.or(requests.is_awaited.then_some(now));
+        self.writes = self.writes.or(requests.has_written.then_some(now));
+        requests
     }
 }
 
@@ -61,6 +109,7 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
     loop {
         wait(&watched, (node, desk), &mut link, last).await;
         desk.is_awaited.set(false);
+        desk.has_written.set(false);
         last = now();
         let next = watched.survey.borrow().next_probe(node);
         if desk.is_stale.take() || next.is_some_and(|next| next.needs_new_connection) {
@@ -80,6 +129,8 @@ async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link,
             Moment::default()
         } else if desk.is_awaited.get() {
             next.at.min(last.after(AWAITED))
+        } else if desk.has_written.get() {
+            next.at.min(last.after(WRITTEN))
         } else {
             next.at
         };

@@ -36,6 +36,8 @@ pub(super) struct Desk {
     pub(super) wake: Notify,
     /// Somebody waits for an answer.
     pub(super) is_awaited: Cell<bool>,
+    /// Somebody has written since its last probe began.
+    pub(super) has_written: Cell<bool>,
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
     pub(super) last_error: RefCell<Option<LastError>>,
