@@ -143,6 +143,15 @@ impl Routes {
         pools
     }
 
+    /// Every server of a node is replaced when it is free.
+    pub(super) fn reconnect_node(&self, address: &NodeAddress) {
+        for (pool, account) in &self.accounts {
+            if account.address == *address {
+                self.common.pools.reconnect(*pool);
+            }
+        }
+    }
+
     /// The database of a pool, and the user that its servers are logged in as.
     pub(super) fn names(&self, pool: PoolId) -> Option<(&str, &str)> {
         self.known.names(pool)

@@ -167,11 +167,8 @@ impl<'a> Reading<'a> {
             Verdict::Execute { name } => {
                 let statement = self.judge.statement(name);
                 // An EXECUTE of an EXECUTE is none.
-                match &*statement {
-                    Verdict::Read => Ok(()),
-                    Verdict::Primary(reason) => Err(*reason),
-                    _ => Err(Reason::UnknownPrepared),
-                }
+                look_at(&statement)?;
+                if *statement == Verdict::Read { Ok(()) } else { Err(Reason::UnknownPrepared) }
             }
             _ if self.in_transaction => self.run_in_transaction(verdict),
             Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => {
@@ -196,8 +193,14 @@ impl<'a> Reading<'a> {
                 self.in_transaction = false;
                 Ok(())
             }
-            Verdict::Savepoint | Verdict::Cursor { .. } => Ok(()),
-            _ => Err(Reason::Session),
+            Verdict::Savepoint | Verdict::Cursor { .. } | Verdict::Read => Ok(()),
+            Verdict::Begin(_)
+            | Verdict::Primary(_)
+            | Verdict::Execute { .. }
+            | Verdict::SetDefaults { .. }
+            | Verdict::Setting
+            | Verdict::Prepare { .. }
+            | Verdict::Deallocate => Err(Reason::Session),
         }
     }
 
@@ -221,10 +224,7 @@ impl<'a> Reading<'a> {
 
 /// Parsing and describing run nothing, but ask for what the statement names.
 fn look_at(verdict: &Verdict) -> Result<(), Reason> {
-    match verdict {
-        Verdict::Primary(reason) => Err(*reason),
-        _ => Ok(()),
-    }
+    if let Verdict::Primary(reason) = verdict { Err(*reason) } else { Ok(()) }
 }
 
 #[cfg(test)]

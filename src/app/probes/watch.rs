@@ -40,7 +40,7 @@ async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
     loop {
         let requests = hearing.next(&watched.cluster).await;
         let news = watched.survey.borrow_mut().told(&requests, now());
-        tell::tell(&pooler, &watched, &news);
+        take_in(&pooler, &watched, &news);
         if !news.is_empty() {
             watched.publish(&pooler.current().config);
         }
@@ -121,6 +121,20 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
     }
 }
 
+/// Says what has changed, and does what follows from it.
+fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
+    tell::tell(pooler, watched, news);
+    for one in news {
+        let News::Role(event) = one else { continue };
+        for node in event.changed_nodes() {
+            if let Some(options) = watched.node(node) {
+                // What its servers were opened for is not so any more.
+                pooler.routes.borrow().reconnect_node(&options.address);
+            }
+        }
+    }
+}
+
 /// Waits until the node is to be asked.
 async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link, last: Moment) {
     loop {
@@ -162,7 +176,7 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
             watched.survey.borrow_mut().failed(node, failure, now())
         }
     };
-    tell::tell(pooler, watched, &news);
+    take_in(pooler, watched, &news);
     if news.iter().any(|one| matches!(one, News::Role(_))) {
         // Where one role has changed, others may have too.
         let all = (0..).map(NodeId).take(watched.nodes.len());
@@ -196,7 +210,7 @@ async fn ask_further(
         match link.history(&pooler.current(), timeline).await {
             Ok(history) => {
                 let news = watched.survey.borrow_mut().explained(node, timeline, history, now());
-                tell::tell(pooler, watched, &news);
+                take_in(pooler, watched, &news);
             }
             Err(trouble) => tell::no_history(pooler, watched, node, &trouble.text),
         }
@@ -207,7 +221,7 @@ async fn ask_further(
             Ok(features) => {
                 desk.is_mute.set(false);
                 let news = watched.survey.borrow_mut().compared(node, features);
-                tell::tell(pooler, watched, &news);
+                take_in(pooler, watched, &news);
                 watched.publish(&pooler.current().config);
             }
             // The next probe will tell more of a connection that is lost.

@@ -124,6 +124,25 @@ pub enum Event {
     Settled,
 }
 
+impl Event {
+    /// The nodes whose servers were opened for something else than what the nodes are now.
+    pub fn changed_nodes(self) -> impl Iterator<Item = NodeId> {
+        let [one, other] = match self {
+            // The first of all was never anything else.
+            Self::Promoted { from: None, .. } => [None, None],
+            Self::Promoted { node, from, .. } => [Some(node), from.filter(|from| *from != node)],
+            Self::Refused { node, .. } | Self::Demoted(node) | Self::Left(node) => [Some(node), None],
+            Self::Joined(_)
+            | Self::Admitted(_)
+            | Self::NoPrimary(_)
+            | Self::Restored(_)
+            | Self::Disputed { .. }
+            | Self::Settled => [None, None],
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 /// Who holds the office, or held it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cluster) struct Held {
