@@ -13,6 +13,7 @@ pub mod sql;
 
 pub mod auth;
 pub mod net;
+pub mod routing;
 
 pub mod backend;
 
