@@ -18,6 +18,7 @@ pub mod routing;
 pub mod backend;
 
 pub mod catalog;
+pub mod cluster;
 
 pub mod pool;
 

@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "catalog/schedule.rs",
     "catalog/snapshot.rs",
     "catalog/source.rs",
+    "cluster/",
     "session/state_check.rs",
     "session/custom_settings.rs",
     "session/effects.rs",
