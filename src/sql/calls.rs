@@ -34,6 +34,7 @@ pub(super) fn is_judged(name: &[u8]) -> bool {
     };
     is_harmless_builtin(name)
         || matches!(name, b"set_config" | b"nextval" | b"setval" | b"currval" | b"lastval")
+        || matches!(name, b"pg_cancel_backend" | b"pg_terminate_backend")
         || leaves_state(name)
         || lock()
 }
@@ -251,6 +252,11 @@ impl Scan<'_> {
             b"nextval" | b"setval" => self.pin(PinSet::SEQUENCE),
             b"currval" | b"lastval" => self.facts.currval = true,
             b"setseed" => self.pin(PinSet::STATE),
+            // It may be for this very server, which ends a moment later: it is asked something before
+            // somebody else gets it.
+            b"pg_cancel_backend" | b"pg_terminate_backend" => {
+                self.facts.releases |= PinSet::STATE;
+            }
             name if leaves_state(name) => {
                 self.pin(PinSet::STATE);
                 self.unknown_call();

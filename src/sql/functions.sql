@@ -7,7 +7,8 @@ SELECT name COLLATE "C" FROM (
     FROM pg_proc AS p
     WHERE pronamespace = 'pg_catalog'::regnamespace
       -- Session effects that the code looks for by name (calls.rs).
-      AND proname NOT IN ('set_config', 'setseed', 'nextval', 'setval', 'currval', 'lastval')
+      AND proname NOT IN ('set_config', 'setseed', 'nextval', 'setval', 'currval', 'lastval',
+                          'pg_cancel_backend', 'pg_terminate_backend')
       AND proname !~ '^pg_(try_)?advisory_(un)?lock(_shared|_all)?$'
       -- Runs SQL text, a cursor, a view or a script that is not in the statement.
       AND proname !~ 'to_xml'

@@ -163,6 +163,7 @@ fn pins() {
             "DECLARE c CURSOR FOR WITH a(x) AS (SELECT 1), hold(y) AS (SELECT 2) SELECT 3",
             "1 Declare",
         ),
+        ("SELECT pg_terminate_backend(1)", "1 Select releases=[\"STATE\"]"),
         ("CLOSE c", "1 Close releases=[\"HOLD_CURSOR\"]"),
         ("LISTEN a", "1 Listen pins=[\"LISTEN\"]"),
         ("UNLISTEN *", "1 Unlisten releases=[\"LISTEN\"]"),
