@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares howdah's lexer, statement boundaries and normal form with PostgreSQL's own scanner and grammar (pg_query),
+# Compares howdah's lexer, statement boundaries, normal form and reads with PostgreSQL's own scanner and grammar (pg_query),
 # over PostgreSQL's regression tests, tests/scripts, and texts changed at random. Ends with 1 if they differ.
 #   ORACLE_RUNS=100000   changed texts
 #   ORACLE_SEED=1        where they begin

@@ -13,10 +13,12 @@ pub mod sql;
 
 pub mod auth;
 pub mod net;
+pub mod routing;
 
 pub mod backend;
 
 pub mod catalog;
+pub mod cluster;
 
 pub mod pool;
 

@@ -1,15 +1,20 @@
-//! Compares howdah's lexer, statement boundaries and normal form with PostgreSQL's own scanner and grammar.
+//! Compares howdah's lexer, statement boundaries, normal form and reads with PostgreSQL's own scanner and grammar.
 //!
 //!     cargo run --release -- FOLDER…    every .sql file below, and every .txt file of tests/scripts
 //!
 //! `ORACLE_RUNS` changed texts follow (100000 if it is not set), from the seed `ORACLE_SEED`. Ends with 1 if there is a
-//! difference; each is shown on as short a text as was found. What counts as one: `compare.rs`, `form.rs`.
+//! difference; each is shown on as short a text as was found. What counts as one: `compare.rs`, `form.rs`, `route.rs`.
 
 mod compare;
 mod corpus;
 mod form;
 mod mutate;
 mod postgres;
+mod route;
+/// The same.
+#[path = "../../src/routing/mod.rs"]
+#[allow(dead_code, unused_imports, unfulfilled_lint_expectations, reason = "howdah uses all of it")]
+mod routing;
 /// The module itself, and not howdah, which takes minutes to build.
 #[path = "../../src/sql/mod.rs"]
 #[allow(dead_code, unused_imports, unfulfilled_lint_expectations, reason = "howdah uses all of it")]
@@ -36,6 +41,8 @@ struct Oracle {
     verdicts: BTreeMap<Verdict, usize>,
     texts: usize,
     differences: usize,
+    /// Texts that may run on a standby.
+    reads: usize,
 }
 
 impl Oracle {
@@ -50,6 +57,7 @@ impl Oracle {
     fn judge(&mut self, text: &str) -> Result<Verdict, Difference> {
         let random = &mut self.random;
         let verdict = compare(text, &mut |bound| random.below(bound))?;
+        self.reads += usize::from(route::check(text)?);
         if let Some((bones, form)) = skeleton_and_form(text) {
             let is_room = self.forms.len() < SKELETONS;
             if let Some(known) = self.forms.get(&bones) {
@@ -102,9 +110,10 @@ impl Oracle {
         let verdicts: Vec<_> =
             self.verdicts.iter().map(|(verdict, count)| format!("{verdict:?} {count}")).collect();
         println!(
-            "{what}: {} texts so far ({}), {} differences",
+            "{what}: {} texts so far ({}; {} reads), {} differences",
             self.texts,
             verdicts.join(", "),
+            self.reads,
             self.differences
         );
     }
@@ -140,6 +149,7 @@ fn main() -> anyhow::Result<ExitCode> {
         verdicts: BTreeMap::new(),
         texts: 0,
         differences: 0,
+        reads: 0,
     };
     for (what, texts) in
         [("files", &corpus.files), ("pieces", &corpus.pieces), ("statements", &corpus.statements)]

@@ -28,28 +28,28 @@ static LITERAL_LEADERS: Words<64> = Words::new(
 );
 
 /// Whether the name of a relation without a schema, or in `pg_catalog`, is PostgreSQL's own.
-pub(super) fn is_relation(name: &[u8]) -> bool {
+pub fn is_relation(name: &[u8]) -> bool {
     RELATIONS.contains(name)
 }
 
 /// Whether `information_schema` has such a relation or type.
-pub(super) fn is_in_information_schema(name: &[u8]) -> bool {
+pub fn is_in_information_schema(name: &[u8]) -> bool {
     SCHEMA.contains(name)
 }
 
 /// Whether a type is PostgreSQL's own; `is_bare`: it has neither quotes nor a schema.
-pub(super) fn is_type(name: &[u8], is_bare: bool) -> bool {
+pub fn is_type(name: &[u8], is_bare: bool) -> bool {
     TYPES.contains(name) || RELATIONS.contains(name) || (is_bare && TYPE_WORDS.contains(name))
 }
 
 /// Whether PostgreSQL itself has an operator that is written so.
 #[inline]
-pub(super) fn is_operator(symbol: &[u8]) -> bool {
+pub fn is_operator(symbol: &[u8]) -> bool {
     matches!(symbol, b"=" | b"*" | b"<" | b">" | b"+" | b"-") || OPERATORS.contains(symbol)
 }
 
 /// Whether a bare word before a string is not the name of its type.
-pub(super) fn leads_literal(word: &[u8]) -> bool {
+pub fn leads_literal(word: &[u8]) -> bool {
     calls::is_keyword(word) || LITERAL_LEADERS.contains(word)
 }
 

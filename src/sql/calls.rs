@@ -380,6 +380,6 @@ pub(super) fn is_name(token: &Token) -> bool {
 }
 
 /// Whether a lower-case word may stand before a parenthesis without being a function's name.
-pub(super) fn is_keyword(word: &[u8]) -> bool {
+pub fn is_keyword(word: &[u8]) -> bool {
     KEYWORDS.contains(word) || matches!(word, b"over" | b"filter" | b"materialized" | b"key")
 }

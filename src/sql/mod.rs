@@ -56,4 +56,6 @@ pub use setting_names::custom_setting_name;
 pub use skeleton::{Skeleton, skeleton};
 pub use vocabulary::{EveryName, Meaning, NoVocabulary, Use, Vocabulary};
 
-pub use calls::{LEAVING_STATE, is_harmless_builtin, leaves_state};
+pub use builtins::{is_in_information_schema, is_operator, is_relation, is_type, leads_literal};
+pub use calls::{LEAVING_STATE, is_harmless_builtin, is_keyword, leaves_state};
+pub use words::{Stored, Words, is_word};

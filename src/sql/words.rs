@@ -7,7 +7,7 @@ pub(super) const NAME_MAX: usize = 63;
 
 /// Whether an unquoted word is the given lower-case keyword.
 #[inline]
-pub(super) fn is_word(word: &[u8], keyword: &[u8]) -> bool {
+pub fn is_word(word: &[u8], keyword: &[u8]) -> bool {
     word.len() == keyword.len() && word.eq_ignore_ascii_case(keyword)
 }
 
@@ -55,14 +55,15 @@ impl Folded {
 }
 
 /// A name as PostgreSQL stores it: folded, without quotes, cut. Empty if it is written with `U&`.
-pub(super) struct Stored {
+pub struct Stored {
     bytes: [u8; NAME_MAX],
     len: usize,
 }
 
 impl Stored {
+    /// Of a token that is a name.
     #[inline]
-    pub(super) fn of(token: Token, text: &[u8]) -> Self {
+    pub fn of(token: Token, text: &[u8]) -> Self {
         let bytes = token.bytes(text);
         match token.kind {
             Kind::Word => Self::of_word(bytes),
@@ -73,8 +74,9 @@ impl Stored {
         }
     }
 
+    /// Of a word without quotes.
     #[inline]
-    pub(super) fn of_word(word: &[u8]) -> Self {
+    pub fn of_word(word: &[u8]) -> Self {
         let mut name = Self { bytes: [0; NAME_MAX], len: word.len().min(NAME_MAX) };
         for (to, from) in name.bytes.iter_mut().zip(word) {
             *to = from.to_ascii_lowercase();
@@ -83,7 +85,7 @@ impl Stored {
     }
 
     /// Of what lies between the quotes.
-    pub(super) fn of_quoted(inner: &[u8]) -> Self {
+    pub fn of_quoted(inner: &[u8]) -> Self {
         let mut name = Self { bytes: [0; NAME_MAX], len: 0 };
         let mut inner = inner.iter();
         while let (Some(&byte), Some(to)) = (inner.next(), name.bytes.get_mut(name.len)) {
@@ -96,14 +98,15 @@ impl Stored {
         name
     }
 
+    /// The name.
     #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
 /// A set of lower-case words, hashed at compile time. `N` is a power of two above their number.
-pub(super) struct Words<const N: usize> {
+pub struct Words<const N: usize> {
     /// One word a line.
     list: &'static [u8],
     /// Offset and length of a word (`offset << 8 | length`), or 0.
@@ -111,8 +114,9 @@ pub(super) struct Words<const N: usize> {
 }
 
 impl<const N: usize> Words<N> {
+    /// Of a list with one word a line.
     #[expect(clippy::indexing_slicing, reason = "runs in the compiler, which reports it")]
-    pub(super) const fn new(list: &'static [u8]) -> Self {
+    pub const fn new(list: &'static [u8]) -> Self {
         let mut slots = [0; N];
         let (mut start, mut at) = (0, 0);
         let mut hash = HASH_START;
@@ -136,7 +140,8 @@ impl<const N: usize> Words<N> {
         Self { list, slots }
     }
 
-    pub(super) fn contains(&self, word: &[u8]) -> bool {
+    /// Whether the word is one of them.
+    pub fn contains(&self, word: &[u8]) -> bool {
         let hash = word.iter().fold(HASH_START, |hash, byte| hash_step(hash, *byte));
         let mut slot = hash_end(hash) & (N - 1);
         while let Some(&packed) = self.slots.get(slot).filter(|packed| **packed != 0) {

@@ -95,17 +95,25 @@ impl Postgres {
     /// Starts a server of one's own.
     pub(crate) fn start(options: &Options) -> Self {
         let identity = unprivileged();
-        let folder = tempfile::Builder::new().prefix("howdah-pg-").tempdir().expect("a folder");
-        if let Some(identity) = identity {
-            std::os::unix::fs::chown(folder.path(), Some(identity.uid), Some(identity.gid))
-                .expect("root may give a folder away");
-        }
+        let folder = new_folder(identity);
         initdb(folder.path(), identity);
         let hba = format!("{}\n{HBA}", options.hba.join("\n"));
         fs::write(folder.path().join("data/pg_hba.conf"), hba).expect("a writable pg_hba.conf");
         let server = launch(folder, identity, options);
         server.create_users();
         server
+    }
+
+    /// Starts a replica of this server, which has to let the superuser replicate from 127.0.0.1.
+    pub(crate) fn start_replica(&self, options: &Options) -> Self {
+        let folder = new_folder(self.identity);
+        let mut command = Command::new(bin_dir().join("pg_basebackup"));
+        command.args(["--host=127.0.0.1", "--username", SUPERUSER, "--port"]);
+        command.arg(self.port.to_string()).args(["--checkpoint=fast", "--no-sync"]);
+        command.args(["--write-recovery-conf", "--pgdata"]).arg(folder.path().join("data"));
+        command.current_dir(folder.path());
+        run_to_end(command, self.identity, Some(folder.path()));
+        launch(folder, self.identity, options)
     }
 
     /// The loopback port.
@@ -242,6 +250,15 @@ fn run_to_end(mut command: Command, identity: Option<Identity>, folder: Option<&
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+fn new_folder(identity: Option<Identity>) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("howdah-pg-").tempdir().expect("a folder");
+    if let Some(identity) = identity {
+        std::os::unix::fs::chown(folder.path(), Some(identity.uid), Some(identity.gid))
+            .expect("root may give a folder away");
+    }
+    folder
+}
+
 fn initdb(folder: &Path, identity: Option<Identity>) {
     let mut command = Command::new(bin_dir().join("initdb"));
     command.args(["--no-sync", "--auth=trust", "--username", SUPERUSER]);
@@ -289,7 +306,7 @@ fn became_ready(errors: impl Read + Send + 'static, log: &Arc<Mutex<String>>) ->
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            if line.contains("database system is ready to accept connections") {
+            if line.contains("database system is ready to accept") {
                 announce.try_send(()).ok();
             }
             let mut log = log.lock();

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("sql", 1),
     ("auth", 2),
     ("net", 2),
+    ("routing", 2),
     ("backend", 3),
     ("catalog", 4),
     ("cluster", 4),
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, u32)] = &[
 const PURE: &[&str] = &[
     "wire/",
     "sql/",
+    "routing/",
     "auth/",
     "backend/state.rs",
     "catalog/extensions.rs",
@@ -42,6 +44,7 @@ const PURE: &[&str] = &[
     "catalog/schedule.rs",
     "catalog/snapshot.rs",
     "catalog/source.rs",
+    "cluster/",
     "session/state_check.rs",
     "session/custom_settings.rs",
     "session/effects.rs",
