@@ -195,3 +195,36 @@ fn what_a_session_has_written_is_soon_read_on_the_replica() {
         });
     }
 }
+
+#[test]
+fn a_write_behind_a_read_in_a_pipeline_goes_to_the_primary() {
+    let apart = Apart::start(|settings| settings);
+    let mut client = apart.client();
+    let reads = "SELECT 'read', value FROM counter";
+    let units = [
+        reads,
+        "UPDATE counter SET value = value RETURNING 'write', value",
+        reads,
+        "BEGIN READ ONLY",
+        reads,
+        "COMMIT",
+        "SELECT 'lock', value FROM counter FOR UPDATE",
+        reads,
+        reads,
+    ];
+    let bytes: Vec<u8> = units.iter().flat_map(|sql| messages::query(sql)).collect();
+    client.send(&bytes);
+    let mut seen = Vec::new();
+    for _ in units {
+        let frames = client.until(b'Z');
+        assert!(frames.iter().all(|frame| frame.tag != b'E'), "{}", lines(&frames));
+        for row in frames.iter().filter(|frame| frame.tag == b'D') {
+            let columns = row.columns().expect("a row").into_iter();
+            let texts = columns.map(|value| String::from_utf8(value.unwrap()).unwrap());
+            seen.push(texts.collect::<Vec<_>>().join(" "));
+        }
+    }
+    // What comes while the primary answers goes there too.
+    let expected = ["read 1", "write 2", "read 2", "read 2", "lock 2", "read 2", "read 2"];
+    assert_eq!(seen, expected);
+}

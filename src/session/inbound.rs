@@ -243,6 +243,10 @@ impl Client {
             if bound.gate.is_some() {
                 break;
             }
+            if bound.reads_to_the_end() {
+                bound.gate = Some(Gate::Answers);
+                break;
+            }
             let rest = data.get(at..).unwrap_or_default();
             let header = match self.header(rest) {
                 Ok(Some(header)) => header,
@@ -298,6 +302,16 @@ impl Client {
 }
 
 impl Bound {
+    /// Whether a replica has got all of a read. Where the next one goes is decided when it is known
+    /// whether a transaction has begun there.
+    #[inline]
+    fn reads_to_the_end(&mut self) -> bool {
+        self.reading.is_some() && {
+            let replies = &self.server().replies;
+            replies.outstanding() > 0 && !replies.has_open_batch()
+        }
+    }
+
     /// Whether a question of ours is on its way.
     fn asks(&self) -> bool {
         self.gate.as_ref().is_some_and(Gate::is_ours)

@@ -131,7 +131,9 @@ impl Event {
             // The first of all was never anything else.
             Self::Promoted { from: None, .. } => [None, None],
             Self::Promoted { node, from, .. } => [Some(node), from.filter(|from| *from != node)],
-            Self::Refused { node, .. } | Self::Demoted(node) | Self::Left(node) => [Some(node), None],
+            Self::Refused { node, .. } | Self::Demoted(node) | Self::Left(node) => {
+                [Some(node), None]
+            }
             Self::Joined(_)
             | Self::Admitted(_)
             | Self::NoPrimary(_)
