@@ -18,6 +18,7 @@ const FILES: &[&str] = &[
     "peers.rs",
     "http.rs",
     "nodes.rs",
+    "routing.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.
@@ -47,8 +48,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// Keys that only sessions will use: their tests come with reads on replicas.
 const LATER: &[&str] = &[
-    "routing.route",
-    "routing.consistency",
     "routing.max_lag",
     "routing.catalog_reads",
     "routing.primary_wait",

@@ -31,6 +31,8 @@ fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
     let it = [("node", replica.as_str())];
     let serves = [
         ("nodes.database", "app"),
+        ("nodes.role", "replica"),
+        ("nodes.state", "up"),
         ("nodes.may_read", "1"),
         ("nodes.weight", "1"),
         ("nodes.share", "1"),

@@ -39,6 +39,8 @@ enum Way {
     Reads,
     /// The used one is a part that acts when the user is written to.
     WhenWritten,
+    /// Only that it needs the primary goes on: the rest is known of the user without it.
+    NeedsPrimary,
 }
 
 impl Way {
@@ -47,10 +49,11 @@ impl Way {
         // Who writes is on the primary anyway.
         let meaning = match self {
             Self::WhenWritten => meaning.difference(Meaning::OF_PRIMARY),
+            Self::NeedsPrimary => meaning & Meaning::OF_PRIMARY,
             Self::Same | Self::Runs | Self::Reads => meaning,
         };
         match self {
-            Self::Same => meaning,
+            Self::Same | Self::NeedsPrimary => meaning,
             Self::Runs if meaning.contains(on_write) => meaning.difference(on_write) | always,
             Self::Runs => meaning,
             Self::Reads => meaning.difference(on_write),
@@ -218,7 +221,7 @@ impl Builder {
             self.own_words.insert(name);
         }
         let name = self.word(row.name);
-        self.link(node, name, Way::Same);
+        self.link(node, name, Way::NeedsPrimary);
     }
 
     /// An object that texts can name.
