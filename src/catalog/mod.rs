@@ -14,6 +14,7 @@ mod ask;
 mod extensions;
 mod graph;
 pub mod load;
+mod node_names;
 mod queries;
 pub mod rows;
 pub mod schedule;
@@ -21,6 +22,7 @@ mod shared;
 mod snapshot;
 mod source;
 mod standing;
+
 #[cfg(test)]
 mod tests;
 

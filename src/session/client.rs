@@ -6,11 +6,11 @@
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
-use super::node_choice::Target;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
 use super::statements::Statements;
+use super::target::Target;
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;

@@ -40,6 +40,7 @@ mod settle;
 pub mod startup_request;
 mod state_check;
 mod statements;
+mod target;
 pub mod text_cache;
 mod timing;
 pub mod unbound;

@@ -7,6 +7,7 @@
 use super::client::Client;
 use super::effects::Effects;
 use super::route::{Mode, RouteNodes};
+use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
@@ -14,10 +15,8 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::progress::Sight;
 use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
-use crate::pool::PoolId;
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
 use crate::wire;
@@ -27,31 +26,6 @@ use std::task::Context;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
-
-/// Where the next server is taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The pool.
-    pub(super) pool: PoolId,
-    /// The node, if there are several.
-    pub(super) node: Option<NodeId>,
-    /// What has to be true of the server, if the node is a replica.
-    pub(super) read: Option<ReadTerms>,
-}
-
-/// A read on a replica: what it has to show, and what the replica showed when it was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ReadTerms {
-    demand: Demand,
-    sight: Sight,
-}
-
-impl ReadTerms {
-    /// Whether a server of the node that was opened then shows it.
-    pub(super) fn are_met(&self, node: NodeId, opened: Moment) -> bool {
-        self.demand.is_fresh_on(node, &self.sight, opened)
-    }
-}
 
 /// What is to be done with what is in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

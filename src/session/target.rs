@@ -1,0 +1,31 @@
+//! Where a session's next server is taken from.
+
+use crate::cluster::freshness::Demand;
+use crate::cluster::progress::Sight;
+use crate::cluster::{Moment, NodeId};
+use crate::pool::PoolId;
+
+/// Where the next server is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The pool.
+    pub(super) pool: PoolId,
+    /// The node, if there are several.
+    pub(super) node: Option<NodeId>,
+    /// What has to be true of the server, if the node is a replica.
+    pub(super) read: Option<ReadTerms>,
+}
+
+/// A read on a replica: what it has to show, and what the replica showed when it was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadTerms {
+    pub(super) demand: Demand,
+    pub(super) sight: Sight,
+}
+
+impl ReadTerms {
+    /// Whether a server of the node that was opened then shows it.
+    pub(super) fn are_met(&self, node: NodeId, opened: Moment) -> bool {
+        self.demand.is_fresh_on(node, &self.sight, opened)
+    }
+}
