@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::effects::Effects;
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
+use super::held_read::HeldRead;
 use super::node_choice::{Chosen, Suits};
 use super::route::Mode;
 use super::run::{Phase, Session, Waiting};
@@ -13,6 +14,8 @@ use super::server_lost::{Asked, LostServer, Verdict};
 use super::settle::{Settle, Situation, settle};
 use super::state_check::Pin;
 use super::timing::cancelled;
+use super::unbound::HOLD_MAX;
+use super::unit::{Front, front};
 use crate::backend::state::Rest;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
@@ -101,6 +104,8 @@ impl Session {
         match self.client.choose_target(data) {
             Chosen::Target(target) => {
                 self.client.target = target;
+                self.client.is_refused = false;
+                self.client.unit = target.read.and_then(|_| held_read(data));
                 self.acquire(cx, data)?;
                 Ok(true)
             }
@@ -117,6 +122,7 @@ impl Session {
         match self.client.primary_target() {
             Some(target) => {
                 self.client.target = target;
+                self.client.unit = None;
                 self.acquire(cx, &[])
             }
             None => {
@@ -183,6 +189,7 @@ impl Session {
         let idle = lease.idle();
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
+        bound.held_read = client.unit.take();
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);
@@ -218,7 +225,9 @@ impl Session {
         match leave {
             Leave::GiveBack => self.give_back(cx, bound),
             Leave::Close(reason) => self.client.close_server(bound, reason),
+            Leave::Lost if bound.held_read.is_some() => self.repeat_on_primary(bound),
             Leave::Lost => return self.server_lost(cx, bound),
+            Leave::Repeat => self.repeat_on_primary(bound),
             Leave::TryAnother(reason) => {
                 self.client.place = Some(bound.lease.place());
                 self.client.close_server(bound, reason);
@@ -240,6 +249,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The read is in front again, as if the client had sent it now.
+    fn repeat_on_primary(&mut self, mut bound: Box<Bound>) {
+        let client = &mut self.client;
+        client.handle.clear_server();
+        client.state.statements.forget_portals();
+        if let Some(held) = bound.held_read.take() {
+            held.parsed().for_each(|name| client.state.statements.forget(name));
+            client.pipe.held.splice(0..0, held.unit().iter().copied());
+        }
+        client.is_refused = true;
+        if bound.server().is_closing || bound.server().replies.outstanding() > 0 {
+            bound.server().set_close_reason("lost in a read");
+        } else if let Err(mut lease) = bound.lease.try_return() {
+            lease.server().set_close_reason("client disconnect while server was not ready");
+        }
     }
 
     fn give_back(&mut self, cx: &Context<'_>, bound: Box<Bound>) {
@@ -328,6 +354,14 @@ impl Session {
             Ok(_) | Err(_) => pipe.skipping = true,
         }
         client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+    }
+}
+
+/// The unit in front, for a replica that may refuse it.
+fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
+    match front(data, HOLD_MAX) {
+        Front::Whole(unit) => Some(Box::new(HeldRead::new(unit))),
+        Front::Open | Front::Endless => None,
     }
 }
 

@@ -7,6 +7,7 @@
 use super::clock::Moments;
 use super::effects::Effects;
 use super::gate::Gate;
+use super::held_read::HeldRead;
 use super::resetting::ResettingStatements;
 use super::running::Running;
 use super::state_check::Pin;
@@ -32,6 +33,8 @@ pub(super) struct Bound {
     pub(super) lease: Lease,
     /// It is a read on a replica.
     pub(super) reading: Option<RunningRead>,
+    /// That read, as long as the primary can get it instead.
+    pub(super) held_read: Option<Box<HeldRead>>,
     /// What the server is asked on our own account.
     pub(super) gate: Option<Gate>,
     /// The server has been sent something of the client's, since the last transaction ended.
@@ -78,6 +81,7 @@ impl Bound {
             running: Running::new(lease.waited()),
             lease,
             reading: None,
+            held_read: None,
             gate: None,
             is_used: false,
             has_served: false,

@@ -6,6 +6,7 @@
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
+use super::held_read::HeldRead;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -110,6 +111,10 @@ pub(super) struct Client {
     pub(super) extras: Option<Arc<Extras>>,
     /// Where its server comes from, or the next one.
     pub(super) target: Target,
+    /// A read for a replica, in front of what is held, until there is a server for it.
+    pub(super) unit: Option<Box<HeldRead>>,
+    /// What is in front goes to the primary: a replica has refused it.
+    pub(super) is_refused: bool,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

@@ -53,6 +53,8 @@ pub(super) enum Leave {
     TryAnother(&'static str),
     /// It could not be given the session's settings, for which it sent this error.
     NotAligned(Box<[u8]>),
+    /// It is a replica and has refused a read, or was lost in it; the primary gets the read.
+    Repeat,
     /// A cancel request came before it got anything of the client's.
     Cancelled,
 }

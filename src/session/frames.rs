@@ -5,6 +5,7 @@ use super::client::Client;
 use super::clock::{Clock, Moments};
 use super::effects::Effects;
 use super::gate::Gate;
+use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::query_stats::run_of;
 use crate::backend::note::Note;
@@ -62,6 +63,9 @@ impl Client {
         let status = body.first().copied().unwrap_or(0);
         let server = bound.lease.server();
         let received = server.replies.ready(status)?;
+        if bound.held_read.as_ref().is_some_and(|held| held.is_refused()) {
+            return Ok(Reply::Swallow);
+        }
         let note = received.settled.and_then(|settled| settled.note);
         let is_answered = server.replies.outstanding() == 0;
         if is_answered {
@@ -144,6 +148,12 @@ impl Client {
     ) -> Reply {
         let fields = wire::error_fields(body);
         let is_fatal = fields.is_fatal();
+        if self.is_refusal(bound, fields) {
+            bound.server().is_closing |= is_fatal;
+            self.state.statements.query_failed(bound.lease.server());
+            self.undo(bound);
+            return Reply::Swallow;
+        }
         // The client loses nothing if the server ends now: the server runs nothing of the client's.
         let unnoticed =
             is_fatal && (bound.only_we_ask() || self.lost_server(bound).loses_nothing());
@@ -170,6 +180,17 @@ impl Client {
             self.pipe.skipping = true;
         }
         reply
+    }
+
+    /// Whether a replica refuses a read that the primary can get; then that is noted.
+    fn is_refusal(&self, bound: &mut Bound, fields: ErrorFields<'_>) -> bool {
+        let is_clients = bound.server().replies.front_reply() == Reply::Forward;
+        let Some(held) = bound.held_read.as_mut().filter(|_| is_clients) else { return false };
+        let is_refusal = HeldRead::is_refusal(fields.code);
+        if is_refusal {
+            held.set_refused();
+        }
+        is_refusal
     }
 
     /// The server's last words go to the client: what ties the client to it.

@@ -22,6 +22,7 @@ mod flow;
 mod forward;
 mod frames;
 mod gate;
+mod held_read;
 mod inbound;
 mod node_choice;
 mod outbound;

@@ -104,7 +104,7 @@ impl Client {
         };
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
-        if reads && !self.is_dedicated() {
+        if reads && !self.is_refused && !self.is_dedicated() {
             match self.plan_front(data) {
                 None => return Chosen::Hold,
                 Some(Plan::AnyNode) => {

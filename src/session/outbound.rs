@@ -8,6 +8,7 @@ use super::bound::Bound;
 use super::client::{Client, Presence};
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
+use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::statements::opened_by_statements;
 use crate::backend::note::Note;
@@ -111,9 +112,16 @@ impl Client {
             }
             let body = rest.get(wire::HEADER_LEN..there).unwrap_or_default();
             bound.running.position += header.total() as u64;
+            let is_whole = there == header.total();
+            bound.release_answer((header.tag, is_whole, body), pieces);
             let reply = self.frame(bound, header, body, pieces)?;
             if reply == Reply::Forward {
-                pieces.keep(at..at + there);
+                match &mut bound.held_read {
+                    None => pieces.keep(at..at + there),
+                    Some(held) => {
+                        held.answer().extend_from_slice(rest.get(..there).unwrap_or_default());
+                    }
+                }
             }
             at += there;
             let left = header.total() - there;
@@ -130,7 +138,10 @@ impl Client {
     pub(super) fn fakes(&mut self, bound: &mut Bound, pieces: &mut Pieces<'_>) {
         let server = bound.lease.server();
         while let Some(fake) = server.replies.take_fake() {
-            let out = pieces.insert();
+            let out = match &mut bound.held_read {
+                None => pieces.insert(),
+                Some(held) => held.answer(),
+            };
             match (fake.kind, fake.note) {
                 (_, Some(Note::Answer(bytes))) => out.extend_from_slice(&bytes),
                 (Kind::Close, note) => {
@@ -153,7 +164,11 @@ impl Client {
     /// Whatever the server's bytes have changed.
     fn after_server(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
         bound.settle_is_due = true;
+        let is_refused = bound.held_read.as_ref().is_some_and(|held| held.is_refused());
         let server = bound.lease.server();
+        if is_refused && (server.is_closing || server.replies.outstanding() == 0) {
+            return Err(Stop::Leave(Leave::Repeat));
+        }
         if server.is_closing {
             // What it answered before it said so must not open a gate.
             return Err(Stop::Leave(Leave::Lost));
@@ -180,6 +195,32 @@ impl Client {
 }
 
 impl Bound {
+    /// What was held back of a read's answer goes to the client before this message, unless the message can
+    /// wait too or refuses the read.
+    #[inline]
+    fn release_answer(&mut self, message: (u8, bool, &[u8]), pieces: &mut Pieces<'_>) {
+        if self.held_read.is_some() {
+            self.release_unless_waiting(message, pieces);
+        }
+    }
+
+    fn release_unless_waiting(
+        &mut self,
+        (tag, is_whole, body): (u8, bool, &[u8]),
+        pieces: &mut Pieces<'_>,
+    ) {
+        let waits = HeldRead::may_wait(tag) && is_whole
+            || tag == server::ERROR && HeldRead::is_refusal(wire::error_fields(body).code);
+        let is_ours = self.gate.as_ref().is_some_and(Gate::is_ours);
+        let is_refused = self.held_read.as_ref().is_some_and(|held| held.is_refused());
+        if waits || is_ours || is_refused {
+            return;
+        }
+        if let Some(mut held) = self.held_read.take() {
+            pieces.insert().append(held.answer());
+        }
+    }
+
     /// Whether the turn of a made-up answer has come. The frame that goes on with the next read
     /// comes first.
     #[inline]

@@ -143,6 +143,8 @@ impl Session {
             pipe,
             state,
             target,
+            unit: None,
+            is_refused: false,
             route: session_start.route,
             options,
             options_version,

@@ -464,6 +464,11 @@ impl Statements {
         }
     }
 
+    /// The batch that prepared this is sent again from its beginning, to another server.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        self.named.remove(name);
+    }
+
     /// A Query drops the unnamed statement.
     #[inline]
     pub(super) fn query(&mut self, server: &mut Server) {
