@@ -228,3 +228,35 @@ fn a_write_behind_a_read_in_a_pipeline_goes_to_the_primary() {
     let expected = ["read 1", "write 2", "read 2", "read 2", "lock 2", "read 2", "read 2"];
     assert_eq!(seen, expected);
 }
+
+#[test]
+fn a_read_that_its_replica_does_not_answer_is_answered_by_the_primary() {
+    let apart = Apart::start(|settings| settings);
+    let mut replica = apart.pair.replica.admin("app");
+    let mut client = apart.client();
+    // On the replica it sleeps.
+    let read = "SELECT value FROM counter WHERE value = 2 OR pg_sleep(600) IS NULL";
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let mut ended = |client: &mut Wire| {
+        eventually("the read runs on the replica", || replica.rows(end) == [["t"]]);
+        let frames = client.until(b'Z');
+        let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
+        let row = frames.iter().find(|frame| frame.tag == b'D').expect(&lines(&frames));
+        assert_eq!(row.columns().expect("a row"), [Some(ON_PRIMARY.as_bytes().to_vec())]);
+        tags
+    };
+    client.send(&messages::query(read));
+    assert_eq!(ended(&mut client), "TDCZ");
+    let run = [
+        messages::bind(&messages::Bind { statement: "s".into(), ..Default::default() }),
+        messages::describe(b'P', ""),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    let prepare = messages::parse("s", read, &[]);
+    client.send(&[prepare, run.concat()].concat());
+    assert_eq!(ended(&mut client), "12TDCZ");
+    client.send(&run.concat());
+    assert_eq!(ended(&mut client), "2TDCZ");
+    assert_eq!(value(&mut client), ON_REPLICA);
+}
