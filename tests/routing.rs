@@ -3,7 +3,7 @@
 mod support;
 
 use support::behaviour::{client, eventually};
-use support::console::{console, shows};
+use support::console::{console, shows, the_row};
 use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::pair::{Pair, await_node};
@@ -259,4 +259,23 @@ fn a_read_that_its_replica_does_not_answer_is_answered_by_the_primary() {
     client.send(&run.concat());
     assert_eq!(ended(&mut client), "2TDCZ");
     assert_eq!(value(&mut client), ON_REPLICA);
+}
+
+#[test]
+fn show_routes_says_where_statements_went_and_why() {
+    let apart = Apart::start(|settings| settings);
+    let mut client = apart.client();
+    for sql in [READ, READ, "SELECT value FROM counter FOR UPDATE", "BEGIN", "COMMIT"] {
+        client.run(sql);
+    }
+    let mut console = console(&apart.howdah);
+    let read = [("routes.database", "app"), ("routes.target", "replica"), ("routes.count", "2")];
+    shows(&mut console, &[("reason", "read")], &read);
+    let lock = [("reason", "lock")];
+    shows(&mut console, &lock, &[("routes.target", "primary"), ("routes.count", "1")]);
+    // "routes.reason", "routes.explanation", "routes.remedy"
+    let row = the_row(&mut console, "routes", &lock);
+    assert!(row.get("explanation").contains("locks"), "{row:?}");
+    assert!(row.get("remedy").contains("FOR UPDATE"), "{row:?}");
+    shows(&mut console, &[("reason", "transaction")], &[("routes.count", "1")]);
 }

@@ -112,6 +112,9 @@ impl View {
                 Float8 "total_time_ms", Float8 "p50_ms", Float8 "p95_ms", Float8 "p99_ms", Float8 "max_ms",
                 Float8 "wait_time_ms", Text "query",
             ],
+            Self::Routes => columns![
+                Text "database", Text "target", Text "reason", Int8 "count", Text "explanation", Text "remedy",
+            ],
             Self::State => columns![Text "key", Text "value"],
             Self::Stats => STATS,
             Self::StatsAverages => STATS_AVERAGES,

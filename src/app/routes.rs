@@ -13,10 +13,11 @@ use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
 use crate::config::{Config, EffectiveOptions};
-use crate::metrics::{PoolTraffic, Totals};
+use crate::metrics::{KindCounts, PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId};
 use crate::session::common::Common;
+use crate::session::decision::DECISIONS;
 use crate::session::route::{Mode, NodePool, Options, Route, RouteNodes};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -55,6 +56,8 @@ pub(super) struct Routes {
     verifiers: HashMap<Vec<u8>, KnownVerifier>,
     /// The pools that the console shows.
     known: KnownPools,
+    /// Where the units of each database with several nodes went.
+    decisions: HashMap<String, Arc<KindCounts>>,
     /// What is known of each database, as long as a route leads to it.
     catalogs: DatabaseCatalogs,
     /// Routes that were replaced while sessions still use them.
@@ -110,6 +113,7 @@ impl Routes {
             disabled: HashSet::new(),
             verifiers: HashMap::new(),
             known: KnownPools::default(),
+            decisions: HashMap::new(),
             catalogs: DatabaseCatalogs::default(),
             retired: Vec::new(),
         }
@@ -170,6 +174,11 @@ impl Routes {
     /// What this process counts of a pool.
     pub(super) fn traffic(&self, pool: PoolId) -> Option<&Arc<PoolTraffic>> {
         self.known.traffic(pool)
+    }
+
+    /// Where the units of each database with several nodes went, by the database.
+    pub(super) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.decisions.iter().map(|(database, counts)| (database.as_str(), counts.totals()))
     }
 
     /// Which databases are paused.
@@ -450,6 +459,7 @@ impl Routes {
             |pool| self.accounts.contains_key(&pool),
             |database| config.databases.contains_key(database),
         );
+        self.decisions.retain(|_, counts| Arc::strong_count(counts) > 1);
         self.catalogs.prune(|pool| self.accounts.contains_key(&pool));
     }
 
@@ -479,7 +489,11 @@ impl Routes {
         let route = Route::new(names, (pool, traffic), (account, catalog), session);
         let Some(cluster) = cluster else { return Some(Arc::new(route)) };
         let pools = pools.into_iter().map(|(node, _)| node).collect();
-        Some(Arc::new(route.over(RouteNodes { cluster, pools })))
+        let threads = usize::from(self.workers) + 1;
+        let decisions = self.decisions.entry(names.0.to_owned());
+        let decisions =
+            Arc::clone(decisions.or_insert_with(|| Arc::new(KindCounts::new(DECISIONS, threads))));
+        Some(Arc::new(route.over(RouteNodes { cluster, pools, decisions })))
     }
 
     /// A pool of one node, and what is counted of it.

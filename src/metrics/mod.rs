@@ -7,12 +7,14 @@
 pub mod counted;
 mod events;
 mod histogram;
+mod kinds;
 mod queries;
 mod registry;
 mod traffic;
 
 pub use events::{EVENTS_MAX, Event, EventKind, Events};
 pub use histogram::{BUCKETS, Distribution, Histogram};
+pub use kinds::KindCounts;
 pub use queries::{Cost, Queries, QueryTotals, Recorder, Run};
 pub use registry::{Family, Reading, Registry};
 pub use traffic::{PoolTraffic, Totals, Traffic};

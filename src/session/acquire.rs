@@ -3,6 +3,7 @@
 use super::bound::Bound;
 use super::client::{Client, Passing, Presence};
 use super::clock::Clock;
+use super::decision::Decision;
 use super::effects::Effects;
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
@@ -119,6 +120,9 @@ impl Session {
 
     /// The same for the primary, whatever is in front.
     pub(super) fn acquire_of_primary(&mut self, cx: &mut Context<'_>) -> Flow {
+        if self.client.target.read.is_some() {
+            self.client.count(Decision::NoReplica);
+        }
         match self.client.primary_target() {
             Some(target) => {
                 self.client.target = target;

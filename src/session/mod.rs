@@ -13,6 +13,7 @@ pub mod client_handle;
 mod clock;
 pub mod common;
 mod custom_settings;
+pub mod decision;
 mod defaults;
 mod departure;
 pub mod effects;

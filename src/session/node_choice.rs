@@ -5,6 +5,7 @@
 //! Without replicas all of this is one question whether there are several nodes.
 
 use super::client::Client;
+use super::decision::Decision;
 use super::effects::Effects;
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
@@ -104,18 +105,29 @@ impl Client {
         };
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
-        if reads && !self.is_refused && !self.is_dedicated() {
-            match self.plan_front(data) {
+        if reads && !self.is_dedicated() {
+            let (decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
-                Some(Plan::AnyNode) => {
-                    if let Some(target) = self.choose_replica(nodes, &view) {
-                        return Chosen::Target(target);
-                    }
-                }
-                Some(Plan::Primary(_)) => {}
+                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
+                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
+                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
+                    None => (Decision::NoReplica, None),
+                    replica => (Decision::Replica, replica),
+                },
+            };
+            if let Some(replica) = replica {
+                return Chosen::Target(replica);
             }
+            self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
+    }
+
+    /// One more unit went there.
+    pub(super) fn count(&self, decision: Decision) {
+        if let Some(nodes) = &self.route.nodes {
+            nodes.decisions.count(usize::from(self.worker.id.0), decision.index());
+        }
     }
 
     /// The primary's pool, if it is known who that is.
@@ -221,6 +233,7 @@ impl Client {
     /// Counts a read on a replica, until its server is given back.
     pub(super) fn begin_read(&self) -> Option<RunningRead> {
         let node = self.target.node.filter(|_| self.target.read.is_some())?;
+        self.count(Decision::Replica);
         Some(self.route.nodes.as_ref()?.cluster.begin_read(node))
     }
 

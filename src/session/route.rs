@@ -4,7 +4,7 @@ use crate::backend::login::Account;
 use crate::catalog::Catalog;
 use crate::cluster::freshness::Level;
 use crate::cluster::shared::Cluster;
-use crate::metrics::PoolTraffic;
+use crate::metrics::{KindCounts, PoolTraffic};
 use crate::pool::PoolId;
 use crate::routing::Policy;
 use crate::word::word_enum;
@@ -151,6 +151,8 @@ pub struct RouteNodes {
     pub cluster: Arc<Cluster>,
     /// Each at its number's place.
     pub pools: Box<[NodePool]>,
+    /// How often each [`Decision`](super::decision::Decision) was taken in this database.
+    pub decisions: Arc<KindCounts>,
 }
 
 /// One database and user.

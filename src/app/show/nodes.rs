@@ -10,6 +10,7 @@ use crate::cluster::roles::Standing;
 use crate::cluster::shared::{NodeView, now};
 use crate::cluster::survey::NodeState;
 use crate::cluster::{Moment, NodeId};
+use crate::session::decision::Decision;
 use std::time::Duration;
 
 /// One node of one cluster, for the console and for `/metrics`.
@@ -115,6 +116,28 @@ pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
             Value::maybe(Some(differences.join("; ")).filter(|text| !text.is_empty())),
         ]
     })
+}
+
+/// SHOW ROUTES: what has happened at all.
+pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
+    let routes = pooler.routes.borrow();
+    let mut databases: Vec<_> = routes.decisions().collect();
+    databases.sort_unstable();
+    let counted = databases.iter().flat_map(|(database, totals)| {
+        let counted = Decision::all().zip(totals).filter(|(_, count)| **count > 0);
+        counted.map(move |(decision, count)| (*database, decision, *count))
+    });
+    let row = |(database, decision, count): (&str, Decision, u64)| {
+        vec![
+            database.into(),
+            decision.target().into(),
+            decision.word().into(),
+            Value::count(count),
+            decision.explanation().into(),
+            Value::maybe(decision.remedy()),
+        ]
+    };
+    counted.map(row).collect()
 }
 
 /// SHOW FAILOVERS.

@@ -31,6 +31,7 @@ pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
         View::Mem => memory::rows(pooler),
         View::Pools => sockets::pools(pooler),
         View::Queries => queries_and_events::queries(pooler),
+        View::Routes => nodes::routes(pooler),
         View::Servers => sockets::servers(pooler),
         View::Sockets => sockets::sockets(pooler, false),
         View::State => lists::state(pooler),

@@ -1,0 +1,93 @@
+//! Where a unit of a client's messages went, and why: for counters and for people. Pure.
+
+use crate::routing::Reason;
+
+/// A decision about one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// A replica got it.
+    Replica,
+    /// The primary, because of what it is.
+    Primary(Reason),
+    /// The primary, as no replica was fresh enough or well.
+    NoReplica,
+    /// The primary, as a replica had refused it or was lost in it.
+    Refused,
+}
+
+/// How many there are.
+pub const DECISIONS: usize = 3 + Reason::ALL.len();
+
+impl Decision {
+    /// All of them, in the order of [`index`](Self::index).
+    pub fn all() -> impl Iterator<Item = Self> {
+        let reasons = Reason::ALL.iter().map(|reason| Self::Primary(*reason));
+        [Self::Replica, Self::NoReplica, Self::Refused].into_iter().chain(reasons)
+    }
+
+    /// Its place among all.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Replica => 0,
+            Self::NoReplica => 1,
+            Self::Refused => 2,
+            Self::Primary(reason) => {
+                3 + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
+            }
+        }
+    }
+
+    /// `replica` or `primary`.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Primary(_) | Self::NoReplica | Self::Refused => "primary",
+        }
+    }
+
+    /// A short word for counters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Replica => "read",
+            Self::NoReplica => "no_replica",
+            Self::Refused => "refused",
+            Self::Primary(reason) => reason.word(),
+        }
+    }
+
+    /// Why, for people.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Replica => "it only reads",
+            Self::NoReplica => "no replica was fresh enough and well",
+            Self::Refused => "a replica refused it, or was lost before it answered",
+            Self::Primary(reason) => reason.explanation(),
+        }
+    }
+
+    /// What can be done so that a replica gets such a unit, if anything can.
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Replica | Self::Refused => None,
+            Self::NoReplica => {
+                Some("SHOW NODES says how far each is; a lower consistency asks for less")
+            }
+            Self::Primary(reason) => reason.remedy(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_has_its_own_place_and_word() {
+        let all: Vec<Decision> = Decision::all().collect();
+        assert_eq!(all.len(), DECISIONS);
+        assert!(all.iter().enumerate().all(|(place, one)| one.index() == place));
+        let words: HashSet<_> = all.iter().map(|one| one.word()).collect();
+        assert_eq!(words.len(), DECISIONS);
+    }
+}
