@@ -279,3 +279,43 @@ fn show_routes_says_where_statements_went_and_why() {
     assert!(row.get("remedy").contains("FOR UPDATE"), "{row:?}");
     shows(&mut console, &[("reason", "transaction")], &[("routes.count", "1")]);
 }
+
+#[test]
+fn explain_route_says_where_a_statement_would_go_and_why() {
+    let apart = Apart::start(|settings| settings);
+    let (primary, replica) = (apart.pair.primary.address(), apart.pair.replica.address());
+    let (primary, replica) = (primary.to_string(), replica.to_string());
+    let mut client = apart.client();
+    let explain =
+        |client: &mut Wire, sql: &str| client.rows(&format!("EXPLAIN ROUTE {sql}")).remove(0);
+    let read = explain(&mut client, READ);
+    assert_eq!(read[..4], ["replica", "read", replica.as_str(), "eventual"]);
+    let lock = explain(&mut client, "SELECT value FROM counter FOR UPDATE");
+    assert_eq!(lock[..4], ["primary", "lock", primary.as_str(), "eventual"]);
+    assert!(lock[4].len() == 16 && lock[4] != read[4], "{read:?} {lock:?}");
+    assert_eq!(explain(&mut client, "DELETE FROM counter")[..2], ["primary", "write"]);
+    assert_eq!(explain(&mut client, "BEGIN READ ONLY")[0], "replica");
+    client.run("BEGIN");
+    assert_eq!(explain(&mut client, READ)[..3], ["primary", "transaction", primary.as_str()]);
+    client.run("COMMIT");
+    client.run("BEGIN READ ONLY");
+    assert_eq!(explain(&mut client, READ)[..3], ["replica", "transaction", replica.as_str()]);
+    client.run("COMMIT");
+    assert_eq!(value(&mut client), ON_REPLICA, "nothing was deleted");
+    // The extended protocol.
+    let batch = [
+        messages::parse("", &format!("explain route {READ}"), &[]),
+        messages::bind(&messages::Bind::default()),
+        messages::describe(b'P', ""),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    client.send(&batch.concat());
+    let frames = client.until(b'Z');
+    let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
+    assert_eq!(tags, "12TDCZ", "{}", lines(&frames));
+    assert_eq!(frames[3].columns().expect("a row")[0].as_deref(), Some(&b"replica"[..]));
+    // A session that keeps its server, and a database of one node.
+    let off = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
+    assert_eq!(explain(&mut off.client(), READ)[..2], ["primary", "keeps_server"]);
+}

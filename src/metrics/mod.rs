@@ -15,7 +15,7 @@ mod traffic;
 pub use events::{EVENTS_MAX, Event, EventKind, Events};
 pub use histogram::{BUCKETS, Distribution, Histogram};
 pub use kinds::KindCounts;
-pub use queries::{Cost, Queries, QueryTotals, Recorder, Run};
+pub use queries::{Cost, Queries, QueryTotals, Recorder, Run, fingerprint};
 pub use registry::{Family, Reading, Registry};
 pub use traffic::{PoolTraffic, Totals, Traffic};
 

@@ -233,7 +233,7 @@ impl Recorder {
             return None;
         }
         self.refresh();
-        let fingerprint = hash(normal);
+        let fingerprint = fingerprint(normal);
         let form = fingerprint ^ hash(database.as_bytes()).rotate_left(1);
         let slot = match self.by_form.get(&form) {
             Some(&slot) => slot,
@@ -320,6 +320,11 @@ impl Recorder {
     pub fn text(&mut self, run: Run) -> Option<&str> {
         self.slot(run).map(|slot| &*slot.entry.text)
     }
+}
+
+/// The number that SHOW QUERIES shows of the statement with this normal form.
+pub fn fingerprint(normal: &[u8]) -> u64 {
+    hash(normal)
 }
 
 /// A number for bytes, the same in every process.

@@ -121,6 +121,10 @@ pub(super) fn cursor(tokens: Tokens<'_>) -> Verdict {
 
 /// Behind EXPLAIN.
 pub(super) fn explain(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
+    if tokens.is(0, b"route") {
+        // A question to the pooler, which runs nothing.
+        return Verdict::Read;
+    }
     let has_options = tokens.kind(0) == Some(Kind::OpenParen) && !begins_query(tokens);
     let (statement, runs) = if has_options {
         let behind = tokens.behind_group(0);

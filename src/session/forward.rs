@@ -81,6 +81,20 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
+        if let Some(own) = self.explain_route(bound, header, body) {
+            return self.take_instead(bound, header, &own, pieces);
+        }
+        self.take_read(bound, header, body, pieces)
+    }
+
+    /// A message that a server understands.
+    pub(super) fn take_read(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
         if self.keeps_server() {
             return self.take_any(bound, header, body);
         }

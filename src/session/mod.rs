@@ -18,6 +18,7 @@ mod defaults;
 mod departure;
 pub mod effects;
 mod ending;
+mod explain;
 pub mod first_packet;
 mod flow;
 mod forward;

@@ -61,7 +61,8 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
     }
 }
 
-struct ClientJudge<'a>(&'a Client);
+/// What the session knows of its texts and statements.
+pub(super) struct ClientJudge<'a>(pub(super) &'a Client);
 
 impl ClientJudge<'_> {
     fn of(&self, readable: &Readable<'_>) -> Rc<Verdict> {
@@ -192,11 +193,16 @@ impl Client {
             Front::Open => return None,
             Front::Endless => return Some(Plan::Primary(Reason::Endless)),
         };
-        let defaults = transaction_defaults(&self.state.settings);
-        Some(plan(unit, defaults, &mut ClientJudge(self)))
+        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
     }
 
-    fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    /// How its transactions begin.
+    pub(super) fn transaction_defaults(&self) -> TransactionDefaults {
+        transaction_defaults(&self.state.settings)
+    }
+
+    /// A replica that is fresh enough now.
+    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
         let around = Circumstances { arrived: now, group: None, others: None };
