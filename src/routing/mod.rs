@@ -23,6 +23,7 @@
 mod clauses;
 mod commands;
 mod group;
+mod hint;
 mod names;
 mod query;
 mod reader;
@@ -36,6 +37,7 @@ mod tree;
 mod verdict;
 mod words;
 
+pub use hint::hint;
 pub use names::{Names, NoNames, Policy, Standing, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

@@ -1,6 +1,7 @@
 //! The verdict over a text: which statement it is, by its first words.
 
 use super::commands;
+use super::hint::hint;
 use super::names::{Judge, Names, Policy};
 use super::query::{begins_query, query, reason_of};
 use super::settings;
@@ -12,6 +13,9 @@ use crate::sql::{Kind, Rules};
 /// [`crate::sql::make_readable`]). Of several statements that are not all reads the first decides why
 /// they need the primary.
 pub fn read_text(text: &[u8], rules: Rules, policy: Policy, names: &dyn Names) -> Verdict {
+    if let Some(reason) = hint(text) {
+        return Verdict::Primary(reason);
+    }
     let list = match cut(text, rules) {
         Ok(list) => list,
         Err(reason) => return Verdict::Primary(reason),

@@ -220,6 +220,11 @@ reasons! {
         Some("send the statements one by one");
     /// A statement that is not known.
     UnknownStatement, "unknown_statement", "it is no statement that is known here", None;
+    /// A comment in front of it says so.
+    Hint, "hint", "a comment in front of it keeps it on the primary", None;
+    /// A comment in front of it speaks to the pooler and is not understood.
+    UnknownHint, "unknown_hint", "the comment in front of it is not understood",
+        Some("write /* howdah: primary */");
     /// A batch whose end cannot be waited for: Flush, FunctionCall, too long.
     Endless, "endless", "the client asks for answers before the end of its batch, which is not known then", None;
     /// A message that makes no sense.

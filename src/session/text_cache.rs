@@ -8,7 +8,7 @@
 use super::effects::{Effects, Found, effects_of};
 use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::routing::{NoNames, Policy, Reason, Verdict, read_text};
+use crate::routing::{NoNames, Policy, Reason, Verdict, hint, read_text};
 use crate::sql::{self, Lexer, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
@@ -168,6 +168,10 @@ impl TextCache {
     pub fn judge(&mut self, text: Text<'_>, policy: Policy) -> Rc<Verdict> {
         if text.sql.len() > READ_MAX {
             return Rc::new(Verdict::Primary(Reason::TooLong));
+        }
+        // Texts that differ in comments only are one here.
+        if let Some(reason) = hint(text.sql) {
+            return Rc::new(Verdict::Primary(reason));
         }
         let generation = text.generation();
         let place = self.place_of_any(text);

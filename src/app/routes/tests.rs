@@ -6,6 +6,7 @@ use crate::backend::statements::StatementTable;
 use crate::config::parse_bytes;
 use crate::pool::Pools;
 use crate::session::client_handle::Clients;
+use std::time::Duration;
 
 const TEXT: &str = "[auth]\nauth_type = \"trust\"\n[timeouts]\nautodb_idle_timeout = \"60s\"\n\
     [databases.named]\nnodes = [\"h\"]\n[databases.\"*\"]\nnodes = [\"h\"]\n[users.known]\n";
