@@ -140,7 +140,10 @@ fn prepared_statements_go_where_they_must() {
         batch.extend(messages::sync());
         client.send(&batch);
         let frames = client.until(b'Z');
-        let row = frames.iter().find(|frame| frame.tag == b'D').expect(&lines(&frames));
+        let row = frames
+            .iter()
+            .find(|frame| frame.tag == b'D')
+            .unwrap_or_else(|| panic!("{}", lines(&frames)));
         let value = row.columns().expect("a row").remove(0).expect("no NULL");
         String::from_utf8(value).expect("a number")
     };
@@ -241,7 +244,10 @@ fn a_read_that_its_replica_does_not_answer_is_answered_by_the_primary() {
         eventually("the read runs on the replica", || replica.rows(end) == [["t"]]);
         let frames = client.until(b'Z');
         let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
-        let row = frames.iter().find(|frame| frame.tag == b'D').expect(&lines(&frames));
+        let row = frames
+            .iter()
+            .find(|frame| frame.tag == b'D')
+            .unwrap_or_else(|| panic!("{}", lines(&frames)));
         assert_eq!(row.columns().expect("a row"), [Some(ON_PRIMARY.as_bytes().to_vec())]);
         tags
     };
