@@ -111,8 +111,7 @@ impl Session {
                 Phase::Idle if !self.client.is_logging_in => match self.client.unbound(cx, rest)? {
                     Some(used) => used,
                     None => {
-                        let pipe = &self.client.pipe;
-                        let was_skipping = pipe.skipping;
+                        let was_skipping = self.client.pipe.skipping;
                         if self.acquire_for(cx, rest)? && self.is_served_or_refused(was_skipping) {
                             continue;
                         }
@@ -152,7 +151,10 @@ impl Client {
             return Ok(Some(n));
         }
         let Some(header) = self.header(data)? else { return Ok(Some(0)) };
-        if let Some(used) = self.answer_own(cx, header, data)? {
+        let body = data.get(wire::HEADER_LEN..).unwrap_or_default();
+        if self.may_be_about_own(header, body)
+            && let Some(used) = self.answer_own(cx, header, data)?
+        {
             return Ok(Some(used));
         }
         match unbound(header, data, self.pipe.skipping) {

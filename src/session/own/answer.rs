@@ -5,7 +5,7 @@
 //! on the server too, where a transaction or a batch has to fail with it.
 
 use super::registry::{Message, already_exists, of_text};
-use super::statement::Statement;
+use super::statement::{Statement, may_be_own};
 use super::steps::steps;
 use super::values::{Name, Wish};
 use super::{Own, is_own_name};
@@ -68,7 +68,6 @@ impl Client {
     }
 
     /// The message, if it is about our own settings.
-    #[inline]
     fn own_message(&self, tag: u8, body: &[u8]) -> Option<Message> {
         if let Some(own) = self.state.own.as_ref().filter(|own| !own.registry.is_empty())
             && let Some(message) = own.registry.message(tag, body)
@@ -78,8 +77,21 @@ impl Client {
         of_text(tag, body)
     }
 
+    /// Whether a message has to be looked at. Nearly none has: few sessions have such settings, and few
+    /// texts begin as a statement about one.
+    #[inline]
+    pub(in crate::session) fn may_be_about_own(&self, header: Header, body: &[u8]) -> bool {
+        let text = match header.tag {
+            client::QUERY => Some(body),
+            client::PARSE => wire::cstring(body).map(|(_, text)| text),
+            _ => None,
+        };
+        text.is_some_and(may_be_own) || self.state.own.is_some()
+    }
+
     /// Without a server: answers the message in front if it is about our own settings. How many bytes it
     /// has.
+    #[cold]
     pub(in crate::session) fn answer_own(
         &mut self,
         cx: &mut Context<'_>,
@@ -120,7 +132,7 @@ impl Client {
     }
 
     /// With a server: takes the message if it is about our own settings.
-    #[inline]
+    #[cold]
     pub(in crate::session) fn take_own(
         &mut self,
         bound: &mut Bound,
@@ -371,7 +383,6 @@ impl Client {
     }
 
     /// Remembers the groups that comments in front of what is sent name: they have to see what it writes.
-    #[inline]
     fn note_hints(&mut self, header: Header, body: &[u8]) {
         if self.route.nodes.is_none() {
             return;
@@ -394,7 +405,6 @@ impl Client {
         }
     }
 
-    #[inline]
     fn note_hints_of(&mut self, text: &[u8], is_named: bool) {
         if let Some(group) = hints(text).group {
             let own = self.own_mut();

@@ -16,7 +16,14 @@ pub(in crate::session) struct UnitTerms {
 
 impl UnitTerms {
     /// A text of it has these hints. Of several levels the one that promises most counts.
+    #[inline]
     pub(in crate::session) fn add(&mut self, hints: &Hints<'_>) {
+        if hints.group.is_some() || hints.consistency.is_some() {
+            self.add_both(hints);
+        }
+    }
+
+    fn add_both(&mut self, hints: &Hints<'_>) {
         if let Some(group) = hints.group {
             self.groups.add(group);
         }
