@@ -528,6 +528,19 @@ fn a_session_says_where_its_statements_go() {
     let both = batch(&mut one, &["SET howdah.route = 'primary'", READ]);
     let row = both.iter().find(|frame| frame.tag == b'D').expect("a row");
     assert_eq!(row.columns().unwrap(), [Some(ON_PRIMARY.as_bytes().to_vec())]);
+    // What comes too late is told.
+    one.run("BEGIN");
+    let late = one.query("SET LOCAL howdah.route = 'primary'");
+    assert_eq!(tags(&late), "NCZ", "{}", lines(&late));
+    assert_eq!(late[0].field(b'C').as_deref(), Some("01000"));
+    assert_eq!(tags(&one.query("SET howdah.route = 'primary'")), "CZ");
+    one.run("ROLLBACK");
+    one.run("SELECT pg_advisory_lock(1)");
+    let pinned = one.query("SET howdah.route = 'replica'");
+    assert_eq!(tags(&pinned), "NCZ", "{}", lines(&pinned));
+    assert!(pinned[0].field(b'M').unwrap().contains("keeps its server"), "{}", lines(&pinned));
+    one.run("SELECT pg_advisory_unlock(1)");
+    assert_eq!(value(&mut one, READ), ON_REPLICA);
     // It overrides the configuration.
     let off = Apart::start(|settings| settings.set("routing.route", "off"));
     let mut one = off.client();

@@ -25,6 +25,18 @@ use std::task::Context;
 /// The answer to a message without its ReadyForQuery, or what is wrong with it.
 type Answer = Result<Vec<u8>, Fault>;
 
+/// Where the session stands when a statement is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    /// The status of its transaction.
+    status: u8,
+    /// It has a server that it keeps beyond the transaction.
+    is_kept: bool,
+}
+
+/// Without a server.
+const FREE: Standing = Standing { status: wire::IDLE, is_kept: false };
+
 /// How a statement is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -51,14 +63,32 @@ fn in_failed_transaction() -> Fault {
     Fault::query(Side::Client, "25P02", text)
 }
 
+fn in_copy() -> Fault {
+    let text = "settings of howdah cannot be set while the server waits for the data of a COPY";
+    Fault::query(Side::Client, "55000", text).hint("Send CopyDone or CopyFail before.")
+}
+
 fn one_node() -> Fault {
     Fault::query(Side::Client, "55000", "this database has one node, and no replica of it is known")
         .hint("Databases get replicas with the key nodes in the configuration.")
 }
 
-fn no_block(out: &mut Vec<u8>) {
-    let text = "SET LOCAL can only be used in transaction blocks";
-    wire::warning(out, &Fault::query(Side::Client, "25P01", text));
+/// What a SET says that has no effect, or none yet.
+fn warn(out: &mut Vec<u8>, (name, is_local): (Name, bool), way: Way, standing: Standing) {
+    let in_block = standing.status != wire::IDLE;
+    if is_local && !in_block && way != Way::Among {
+        let text = "SET LOCAL can only be used in transaction blocks";
+        wire::warning(out, &Fault::query(Side::Client, "25P01", text));
+    } else if is_local && in_block && name != Name::Group {
+        let text =
+            format!("SET LOCAL {} has no effect in a transaction that has begun", name.full());
+        let hint = "Where a transaction runs is decided at its BEGIN: set it before that.";
+        wire::warning(out, &Fault::query(Side::Client, "01000", text).hint(hint));
+    } else if standing.is_kept && matches!(name, Name::Route | Name::Consistency) {
+        let text = format!("{} has no effect while the session keeps its server", name.full());
+        let hint = "It counts for the next server that the session takes.";
+        wire::warning(out, &Fault::query(Side::Client, "01000", text).hint(hint));
+    }
 }
 
 impl Client {
@@ -103,7 +133,7 @@ impl Client {
             return Ok(None);
         }
         let Some(message) = self.own_message(header.tag, body) else { return Ok(None) };
-        let answer = self.perform(message, wire::IDLE);
+        let answer = self.perform(message, FREE);
         let is_query = header.tag == client::QUERY;
         let mut out = Vec::new();
         match answer {
@@ -175,11 +205,14 @@ impl Client {
             return Self::wait_for_answers(bound, pieces);
         }
         let status = replies.status();
+        let is_kept = self.route.nodes.is_some() && (self.keeps_server() || bound.pin.is_some());
         let closes = matches!(message, Message::CloseStatement(_) | Message::ClosePortal(_));
-        let answer = if is_copying || status == wire::FAILED && !closes {
+        let answer = if is_copying {
+            Err(in_copy())
+        } else if status == wire::FAILED && !closes {
             Err(in_failed_transaction())
         } else {
-            self.perform(message, status)
+            self.perform(message, Standing { status, is_kept })
         };
         let first = match answer {
             Ok(bytes) => bytes,
@@ -209,13 +242,13 @@ impl Client {
     }
 
     /// What a message does, and its answer.
-    fn perform(&mut self, message: Message, status: u8) -> Answer {
+    fn perform(&mut self, message: Message, standing: Standing) -> Answer {
         let mut out = Vec::new();
         match message {
             Message::Query(statements) => {
                 let way = if statements.len() == 1 { Way::Alone } else { Way::Among };
                 for statement in &statements {
-                    self.run_own(&mut out, statement, (way, status))?;
+                    self.run_own(&mut out, statement, (way, standing))?;
                 }
                 self.own_mut().registry.passes(client::QUERY, b"");
             }
@@ -243,7 +276,7 @@ impl Client {
                 describe(&mut out, &portal.statement, portal.is_binary);
             }
             Message::Execute(portal) => {
-                self.run_own(&mut out, &portal.statement, (Way::Portal, status))?;
+                self.run_own(&mut out, &portal.statement, (Way::Portal, standing))?;
             }
             Message::CloseStatement(name) => {
                 self.own_mut().registry.close_statement(&name);
@@ -261,18 +294,16 @@ impl Client {
         &mut self,
         out: &mut Vec<u8>,
         statement: &Statement,
-        (way, status): (Way, u8),
+        (way, standing): (Way, Standing),
     ) -> Result<(), Fault> {
         match statement {
             Statement::Set { name, value, is_local } => {
                 let name = Name::of(name)?;
-                if *is_local && status == wire::IDLE && way != Way::Among {
-                    no_block(out);
-                }
                 match value {
                     None => self.own_mut().scope.reset(name, *is_local),
                     Some(value) => self.set_own(name, value, *is_local)?,
                 }
+                warn(out, (name, *is_local), way, standing);
                 server::command_complete(out, b"SET");
             }
             Statement::Reset(name) => {
