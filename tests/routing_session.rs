@@ -36,7 +36,8 @@ fn batch(wire: &mut Wire, statements: &[&str]) -> Vec<Frame> {
 /// The error in an answer.
 fn error(frames: &[Frame]) -> String {
     let error = frames.iter().find(|frame| frame.tag == b'E');
-    told(error.unwrap_or_else(|| panic!("no error: {}", lines(frames))))
+    assert!(error.is_some(), "no error: {}", lines(frames));
+    told(error.expect("it was there"))
 }
 
 /// The status in ReadyForQuery.

@@ -32,8 +32,7 @@ impl Client {
 
     fn login_replica(&self) -> Option<Target> {
         let nodes = self.route.nodes.as_ref()?;
-        let mut terms = UnitTerms::default();
-        terms.consistency = Some(Level::Eventual);
+        let terms = UnitTerms { consistency: Some(Level::Eventual), ..UnitTerms::default() };
         self.choose_replica(nodes, &nodes.cluster.view(), &terms)
     }
 

@@ -4,6 +4,11 @@
 //! is said when it runs, as PostgreSQL does. A text is read as PostgreSQL's scanner reads it; a backslash
 //! in a value is refused, as what it means depends on the session.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a rule names the few kinds of token that matter to it"
+)]
+
 use super::values::PREFIX;
 use crate::fault::{Fault, Side};
 use crate::sql::{Kind, Lexer, Token, is_word};

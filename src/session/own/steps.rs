@@ -3,6 +3,11 @@
 //! Looked at only while a session has something of howdah's own settings to lose. The server says by its
 //! tags what has happened; the text says to which savepoint.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a rule names the few kinds of token that matter to it"
+)]
+
 use super::statement::{Tokens, statements};
 use crate::sql::{Kind, Token, is_word};
 
