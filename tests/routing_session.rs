@@ -442,13 +442,17 @@ struct Apart {
 
 impl Apart {
     fn start(change: impl Fn(Settings) -> Settings) -> Self {
+        Self::start_with(|settings, _| change(settings))
+    }
+
+    fn start_with(change: impl Fn(Settings, Vec<String>) -> Settings) -> Self {
         let pair = Pair::start();
         let mut admin = pair.primary.admin("app");
         admin.run("CREATE TABLE public.counter AS SELECT 1 AS value");
         admin.run("GRANT ALL ON public.counter TO public");
         pair.await_replay();
         let settings = pair.settings().set("routing.consistency", "eventual");
-        let howdah = Howdah::start(&change(settings));
+        let howdah = Howdah::start(&change(settings, pair.nodes()));
         let mut console = console(&howdah);
         await_node(&mut console, &pair.primary, "primary", "up");
         await_node(&mut console, &pair.replica, "replica", "up");
@@ -641,6 +645,13 @@ fn without_a_replica_a_standby_is_refused_as_by_libpq() {
     let howdah = Howdah::start(&support::pair::of_nodes(
         [&primary, &replica].map(|node| node.address().to_string()).to_vec(),
     ));
+    // A database of one node is what its node is.
+    let one = Howdah::start(&Settings::new("transaction").database("app", replica.address()));
+    let (mut standby, frames) = login(&one, "app", &[("target_session_attrs", "standby")]);
+    assert_eq!(reported(&frames, "in_hot_standby").as_deref(), Some("on"), "{}", lines(&frames));
+    assert_eq!(value(&mut standby, "SELECT pg_is_in_recovery()"), "t");
+    let (_, frames) = login(&one, "app", &[("target_session_attrs", "read-write")]);
+    assert_eq!(error(&frames), "FATAL 55000 server is in hot standby mode");
     let mut console = console(&howdah);
     await_node(&mut console, &primary, "primary", "up");
     let name = replica.address().to_string();
@@ -654,7 +665,6 @@ fn without_a_replica_a_standby_is_refused_as_by_libpq() {
     let (mut one, frames) = login(&howdah, "app", &[("target_session_attrs", "prefer-standby")]);
     assert_eq!(reported(&frames, "in_hot_standby").as_deref(), Some("off"));
     one.run("CREATE TABLE t (a int)");
-    // A database of one node is what its node is.
     let database = "own_one_node";
     let single = Howdah::start(&settings(database, "transaction"));
     let (_, frames) = login(&single, database, &[("target_session_attrs", "standby")]);
@@ -801,6 +811,44 @@ fn members_of_a_group_see_each_others_writes() {
     assert_eq!(value(&mut fifth, READ), ON_PRIMARY);
     apart.go_on();
     eventually("the replica shows it", || value(&mut other, READ) == ON_PRIMARY);
+}
+
+#[test]
+fn a_session_that_keeps_its_server_writes_for_its_group_too() {
+    let apart = Apart::start_with(|settings, nodes| {
+        settings
+            .set("routing.consistency", "session")
+            .set("databases.kept.nodes", nodes)
+            .set("databases.kept.dbname", "app")
+            .set("databases.kept.pool_mode", "session")
+    });
+    let mut writer = client(&apart.howdah, "kept");
+    let mut reader = apart.client();
+    let mut primary = apart.pair.primary.admin("app");
+    for group in ["named", "unnamed", "query"] {
+        let name = if group == "unnamed" { "" } else { group };
+        reader.run(&format!("SET howdah.group = '{group}'"));
+        let write = format!("/* howdah: group={group} */ UPDATE counter SET value = value + 1");
+        if group != "query" {
+            writer.send(&[messages::parse(name, &write, &[]), messages::sync()].concat());
+            writer.until(b'Z');
+        }
+        // A Parse counts as a write here, as what runs it may not be known.
+        apart.go_on();
+        let explain = format!("EXPLAIN ROUTE {READ}");
+        eventually("a read may go to the replica", || reader.rows(&explain)[0][0] == "replica");
+        apart.pair.await_replay();
+        apart.stand_still();
+        if group == "query" {
+            writer.run(&write);
+        } else {
+            let bind = messages::Bind { statement: name.into(), ..Default::default() };
+            let run = [messages::bind(&bind), messages::execute("", 0), messages::sync()].concat();
+            writer.send(&run);
+            writer.until(b'Z');
+        }
+        assert_eq!(value(&mut reader, READ), value(&mut primary, READ), "{group}");
+    }
 }
 
 #[test]

@@ -302,6 +302,8 @@ impl Session {
 
     /// The server connection ended while it was leased, or the kernel reports its end.
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
+        let (effects, status) = (bound.effects, bound.server().replies.status());
+        self.client.lose_own(effects, status);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         match verdict {

@@ -12,7 +12,6 @@ use super::{Own, is_own_name};
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::fault::{Fault, Side};
-use crate::routing::hints;
 use crate::session::bound::Bound;
 use crate::session::client::Client;
 use crate::session::effects::Effects;
@@ -170,7 +169,7 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Option<Taken> {
-        self.note_hints(header, body);
+        self.join_hinted(header, body);
         if body.len() < header.body {
             return None;
         }
@@ -411,37 +410,6 @@ impl Client {
             found |= std::str::from_utf8(value).is_ok_and(is_own_name);
         });
         read.is_some() && found
-    }
-
-    /// Remembers the groups that comments in front of what is sent name: they have to see what it writes.
-    fn note_hints(&mut self, header: Header, body: &[u8]) {
-        if self.route.nodes.is_none() {
-            return;
-        }
-        match header.tag {
-            client::QUERY => self.note_hints_of(body, false),
-            client::PARSE => {
-                if let Some((name, sql)) = wire::cstring(body) {
-                    self.note_hints_of(sql, !name.is_empty());
-                }
-            }
-            client::BIND if self.state.own.as_ref().is_some_and(|own| own.has_hinted) => {
-                let name = client::read_bind(body).map(|bind| bind.statement);
-                let text = name.and_then(|name| self.state.statements.text_of(name));
-                if let Some(group) = text.and_then(|text| hints(text).group).map(str::to_owned) {
-                    self.own_mut().scope.join(&group);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn note_hints_of(&mut self, text: &[u8], is_named: bool) {
-        if let Some(group) = hints(text).group {
-            let own = self.own_mut();
-            own.scope.join(group);
-            own.has_hinted |= is_named;
-        }
     }
 }
 

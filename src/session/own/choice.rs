@@ -4,7 +4,7 @@ use super::Wish;
 use super::terms::UnitTerms;
 use crate::cluster::Moment;
 use crate::cluster::freshness::Level;
-use crate::cluster::shared::View;
+use crate::cluster::shared::{View, now};
 use crate::fault::{Fault, Side};
 use crate::routing::Reason;
 use crate::session::bound::Bound;
@@ -140,7 +140,19 @@ impl Client {
             nodes.cluster.raise_groups(&groups.names, groups.are_all, acknowledged);
         }
         if !is_over {
-            groups.names.iter().for_each(|group| own.scope.join(group));
+            own.scope.rejoin(groups);
+        }
+    }
+
+    /// A server was lost that had been sent this: what it may have written counts from now on, and what its
+    /// transaction has set is undone.
+    pub(in crate::session) fn lose_own(&mut self, effects: Effects, status: u8) {
+        if self.state.own.is_none() {
+            return;
+        }
+        self.raise_groups(effects, now(), true);
+        if let Some(own) = self.state.own.as_mut().filter(|_| status != wire::IDLE) {
+            own.scope.rollback();
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod choice;
+mod hinted;
 mod login;
 mod registry;
 mod scope;
@@ -23,6 +24,7 @@ pub(super) use values::SESSION_ATTRS;
 pub use values::{Values, Wish};
 
 use crate::wire;
+use hinted::Hinted;
 use registry::Registry;
 use scope::Scope;
 
@@ -31,8 +33,7 @@ use scope::Scope;
 pub(super) struct Own {
     scope: Scope,
     registry: Registry,
-    /// It has prepared a statement with a comment that names a group.
-    has_hinted: bool,
+    hinted: Hinted,
 }
 
 impl Own {

@@ -106,6 +106,16 @@ impl Scope {
         self.groups.add(group);
     }
 
+    /// It goes on in these groups.
+    pub(in crate::session) fn rejoin(&mut self, groups: Groups) {
+        self.groups = groups;
+    }
+
+    /// It is in every group.
+    pub(in crate::session) fn join_all(&mut self) {
+        self.groups.are_all = true;
+    }
+
     /// The groups in which the transaction that ends was.
     pub(in crate::session) fn groups(&mut self) -> Groups {
         if let Some(group) = &self.now.group {
