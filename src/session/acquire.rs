@@ -58,9 +58,7 @@ impl Session {
     /// Takes a server for what is in front of `data`, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
         let client = &mut self.client;
-        if !client.route.is_current(client.options_version) {
-            (client.options, client.options_version) = client.route.options();
-        }
+        client.renew_options();
         loop {
             let line = self.choose_line(data);
             let client = &mut self.client;
@@ -102,9 +100,14 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
-        match self.client.choose_target(data) {
+        if self.client.route.nodes.is_some() {
+            self.client.renew_options();
+        }
+        let mut advised = None;
+        match self.client.choose_target(data, &mut advised) {
             Chosen::Target(target) => {
                 self.client.target = target;
+                self.client.advised = advised;
                 self.client.is_refused = false;
                 self.client.unit = target.read.and_then(|_| held_read(data));
                 self.acquire(cx, data)?;
@@ -194,6 +197,10 @@ impl Session {
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
         bound.held_read = client.unit.take();
+        bound.advised = client.advised.take();
+        if let Some(advised) = &mut bound.advised {
+            advised.begin();
+        }
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);

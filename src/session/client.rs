@@ -3,10 +3,12 @@
 //! Owns the client's socket, what is known of its session, and under which options it runs. Never
 //! holds a server.
 
+use super::advice;
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::held_read::HeldRead;
+use super::read_rules::Redirected;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -113,6 +115,10 @@ pub(super) struct Client {
     pub(super) target: Target,
     /// A read for a replica, in front of what is held, until there is a server for it.
     pub(super) unit: Option<Box<HeldRead>>,
+    /// What is counted of what is in front, where the route is `advise`, until there is a server for it.
+    pub(super) advised: Option<Box<advice::Running>>,
+    /// Where its reads go, if there are redirects.
+    pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
     /// The client is still logging in.

@@ -12,6 +12,7 @@ use super::node_choice::ClientJudge;
 use super::pieces::Pieces;
 use super::route::Mode;
 use super::unit::{Plan, plan};
+use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -120,7 +121,7 @@ impl Client {
         };
         let view = nodes.cluster.view();
         let primary = || self.name_of(view.primary);
-        if !self.options.routing.is_on {
+        if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
         if self.options.mode == Mode::Session || self.is_dedicated() {
@@ -131,9 +132,16 @@ impl Client {
         let defaults = self.transaction_defaults();
         match plan(&unit, defaults, &mut ClientJudge(self)) {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
-            Plan::AnyNode => match self.choose_replica(nodes, &view) {
-                Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
-                None => ("primary", Decision::NoReplica.word(), primary()),
+            Plan::AnyNode => match (self.choose_read(nodes, &view), self.options.routing.percent) {
+                (Err(decision), _) => ("primary", decision.word(), primary()),
+                (Ok(_), _) if self.is_advising() => {
+                    ("primary", Decision::Advised.word(), primary())
+                }
+                (Ok(_), 0) => ("primary", Decision::Withheld.word(), primary()),
+                (Ok(target), percent) => {
+                    let place = if percent < 100 { "any" } else { "replica" };
+                    (place, Decision::Replica.word(), self.name_of(target.node))
+                }
             },
         }
     }

@@ -4,6 +4,8 @@
 //! edits a pool's counters.
 
 mod acquire;
+pub mod advice;
+mod advising;
 mod batch;
 mod bound;
 mod cancel;
@@ -32,6 +34,7 @@ pub mod peers;
 mod pieces;
 mod query_stats;
 mod questions;
+pub mod read_rules;
 mod reading;
 mod resetting;
 pub mod route;

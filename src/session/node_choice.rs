@@ -4,9 +4,12 @@
 //! for is decided by [`unit`](super::unit), what is fresh and who is chosen by [`cluster`](crate::cluster).
 //! Without replicas all of this is one question whether there are several nodes.
 
+use super::advice::Running;
+use super::advising::Noting;
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
+use super::read_rules::Redirected;
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
@@ -16,6 +19,7 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
+use crate::cluster::policy::{Otherwise, RouteReads};
 use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
@@ -69,7 +73,7 @@ impl ClientJudge<'_> {
         let client = self.0;
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
-        client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
+        client.worker.texts.borrow_mut().judge(text, &client.options.routing.rules)
     }
 }
 
@@ -99,26 +103,54 @@ impl Judge for ClientJudge<'_> {
 }
 
 impl Client {
-    /// Where what is in front of `data` goes.
-    pub(super) fn choose_target(&self, data: &[u8]) -> Chosen {
+    /// Brings what the operator says of the session up to date.
+    #[inline]
+    pub(super) fn renew_options(&mut self) {
+        if !self.route.is_current(self.options_version) {
+            (self.options, self.options_version) = self.route.options();
+        }
+        if self.route.nodes.is_none() {
+            return;
+        }
+        let (rules, settings) = (&self.options.routing.rules, &self.state.settings);
+        let names = (&*self.route.database, &*self.route.user);
+        match &mut self.redirected {
+            Some(redirected) => redirected.update(rules, settings, names),
+            None if rules.redirects.is_empty() => {}
+            None => {
+                let random = self.worker.random();
+                self.redirected = Some(Box::new(Redirected::new(rules, settings, names, random)));
+            }
+        }
+    }
+
+    /// Where what is in front of `data` goes. `advised`: what is counted of it there, if the route is
+    /// `advise`.
+    pub(super) fn choose_target(&self, data: &[u8], advised: &mut Option<Box<Running>>) -> Chosen {
         let Some(nodes) = &self.route.nodes else {
             return Chosen::Target(Target { pool: self.route.pool, node: None, read: None });
         };
         let view = nodes.cluster.view();
-        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
+        let reads =
+            self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let (decision, replica) = match self.plan_front(data) {
+            let mut noting = self.is_advising().then(|| Noting::new(self));
+            let plan = match &mut noting {
+                Some(noting) => self.plan_front(data, noting),
+                None => self.plan_front(data, &mut ClientJudge(self)),
+            };
+            let decision = match plan {
                 None => return Chosen::Hold,
-                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
-                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
-                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
-                    None => (Decision::NoReplica, None),
-                    replica => (Decision::Replica, replica),
+                Some(Plan::Primary(reason)) => Decision::Primary(reason),
+                Some(Plan::AnyNode) if self.is_refused => Decision::Refused,
+                Some(Plan::AnyNode) if self.is_withheld() => Decision::Withheld,
+                Some(Plan::AnyNode) => match self.choose_read(nodes, &view) {
+                    Ok(_) if self.is_advising() => Decision::Advised,
+                    Ok(replica) => return Chosen::Target(replica),
+                    Err(decision) => decision,
                 },
             };
-            if let Some(replica) = replica {
-                return Chosen::Target(replica);
-            }
+            *advised = noting.map(|noting| noting.running(nodes, decision));
             self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
@@ -187,13 +219,46 @@ impl Client {
     }
 
     /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
+    fn plan_front(&self, data: &[u8], judge: &mut dyn Judge) -> Option<Plan> {
         let unit = match front(data, HOLD_MAX) {
             Front::Whole(unit) => unit,
             Front::Open => return None,
             Front::Endless => return Some(Plan::Primary(Reason::Endless)),
         };
-        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+        Some(plan(unit, self.transaction_defaults(), judge))
+    }
+
+    pub(super) fn is_advising(&self) -> bool {
+        self.options.routing.route == RouteReads::Advise
+    }
+
+    /// Whether `route_percent` keeps this read on the primary: drawn for each.
+    fn is_withheld(&self) -> bool {
+        let percent = u64::from(self.options.routing.percent);
+        percent < 100 && !self.is_advising() && self.worker.random() % 100 >= percent
+    }
+
+    /// The replica of a read; `Err`: why the primary has it.
+    pub(super) fn choose_read(&self, nodes: &RouteNodes, view: &View) -> Result<Target, Decision> {
+        if self.redirected.as_ref().is_some_and(|redirected| redirected.is_to_primary()) {
+            return Err(Decision::Redirected);
+        }
+        self.choose_replica(nodes, view).ok_or(Decision::NoReplica)
+    }
+
+    /// A replica that is fresh enough now: one of those that a redirect names, if it does.
+    fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+        let Some(named) = self.redirected.as_ref().and_then(|redirected| redirected.named()) else {
+            return self.choose_among(nodes, view, None);
+        };
+        let found = self.choose_among(nodes, view, Some(named.nodes));
+        let is_primarys = view.primary.is_some_and(|primary| named.nodes.contains(&primary));
+        match named.otherwise {
+            Otherwise::Replica if found.is_none() && !is_primarys => {
+                self.choose_among(nodes, view, None)
+            }
+            Otherwise::Replica | Otherwise::Primary => found,
+        }
     }
 
     /// How its transactions begin.
@@ -201,8 +266,14 @@ impl Client {
         transaction_defaults(&self.state.settings)
     }
 
-    /// A replica that is fresh enough now.
-    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    /// A replica that is fresh enough now, one of `named` if there are some: those serve reads whatever
+    /// their weight is.
+    fn choose_among(
+        &self,
+        nodes: &RouteNodes,
+        view: &View,
+        named: Option<&[NodeId]>,
+    ) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
         let around = Circumstances { arrived: now, group: None, others: None };
@@ -210,16 +281,19 @@ impl Client {
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let sight = one.sight.unwrap_or_default();
+            let is_named = named.is_some_and(|named| named.contains(&node));
+            let weight = if is_named { one.weight.max(1) } else { one.weight };
             let is_eligible = one.is_replica
                 && one.may_read
-                && one.weight > 0
+                && (named.is_none() || is_named)
+                && weight > 0
                 && demand.is_fresh(node, &sight.horizon, now);
             candidates.push(Candidate {
                 node,
                 is_eligible,
                 is_suspect: one.is_suspect,
                 is_near: one.is_near,
-                weight: one.weight,
+                weight,
                 share: one.share,
                 outstanding: nodes.cluster.outstanding(node),
             });

@@ -144,6 +144,8 @@ impl Session {
             state,
             target,
             unit: None,
+            advised: None,
+            redirected: None,
             is_refused: false,
             route: session_start.route,
             options,
