@@ -18,7 +18,6 @@ use crate::config::{Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId};
-use crate::session::advice::Counted;
 use crate::session::common::Common;
 use crate::session::route::{Mode, NodePool, Options, Route, RouteNodes};
 use parking_lot::Mutex;
@@ -176,16 +175,6 @@ impl Routes {
     /// What this process counts of a pool.
     pub(super) fn traffic(&self, pool: PoolId) -> Option<&Arc<PoolTraffic>> {
         self.known.traffic(pool)
-    }
-
-    /// Where the units of each database with several nodes went, by the database.
-    pub(super) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
-        self.reads.decisions()
-    }
-
-    /// What would go to replicas, by the database.
-    pub(super) fn advice(&self) -> impl Iterator<Item = (&str, Counted)> {
-        self.reads.advice()
     }
 
     /// Which databases are paused.

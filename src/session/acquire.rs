@@ -103,11 +103,9 @@ impl Session {
         if self.client.route.nodes.is_some() {
             self.client.renew_options();
         }
-        let mut advised = None;
-        match self.client.choose_target(data, &mut advised) {
+        match self.client.choose_target(data) {
             Chosen::Target(target) => {
                 self.client.target = target;
-                self.client.advised = advised;
                 self.client.is_refused = false;
                 self.client.unit = target.read.and_then(|_| held_read(data));
                 self.acquire(cx, data)?;

@@ -6,58 +6,45 @@
 use super::advice::{Running, Unit};
 use super::client::Client;
 use super::decision::Decision;
-use super::node_choice::ClientJudge;
 use super::route::RouteNodes;
 use super::text_cache::shown;
-use super::unit::Judge;
+use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
-use crate::routing::Verdict;
 use crate::sql;
-use std::rc::Rc;
 
 /// Bytes of a text that tell statements apart.
 const READ_MAX: usize = 64 * 1024;
 
-/// Judges, and keeps the text that it was asked about last: a plan ends with the one that decides.
-pub(super) struct Noting<'a> {
-    judge: ClientJudge<'a>,
-    last: Vec<u8>,
-}
-
-impl<'a> Noting<'a> {
-    pub(super) fn new(client: &'a Client) -> Self {
-        Self { judge: ClientJudge(client), last: Vec::new() }
+impl Client {
+    /// Whether everything goes to the primary, and is counted.
+    pub(super) fn is_advising(&self) -> bool {
+        self.options.routing.route == RouteReads::Advise
     }
 
-    /// What is counted of the unit. In `advise`, `decision` is never [`Decision::Replica`].
-    pub(super) fn running(self, nodes: &RouteNodes, decision: Decision) -> Box<Running> {
-        let has_statement = decision != Decision::Advised && !self.last.is_empty();
+    /// A text is judged: the last one of a unit is the one that decides.
+    #[inline]
+    pub(super) fn note_judged(&self, text: &[u8]) {
+        if self.is_advising() {
+            let mut judged = self.worker.judged.borrow_mut();
+            judged.clear();
+            judged.extend_from_slice(text.get(..READ_MAX).unwrap_or(text));
+        }
+    }
+
+    /// The unit in front goes to the primary, for this reason.
+    pub(super) fn advise(&self, nodes: &RouteNodes, decision: Decision) {
+        if !self.is_advising() {
+            return;
+        }
+        let judged = std::mem::take(&mut *self.worker.judged.borrow_mut());
+        let has_statement = decision != Decision::Advised && !judged.is_empty();
         let statement = has_statement.then(|| {
             let mut normal = Vec::new();
-            sql::normalise(&self.last, true, &mut normal);
+            sql::normalise(&judged, true, &mut normal);
             (fingerprint(&normal), shown(&normal).into())
         });
-        let thread = usize::from(self.judge.0.worker.id.0);
-        Running::new(&nodes.advice, thread, Unit { decision, statement })
-    }
-
-    fn note(&mut self, text: &[u8]) {
-        self.last.clear();
-        self.last.extend_from_slice(text.get(..READ_MAX).unwrap_or(text));
-    }
-}
-
-impl Judge for Noting<'_> {
-    fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
-        self.note(sql);
-        self.judge.text(sql)
-    }
-
-    fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
-        let client = self.judge.0;
-        if let Some((sql, _)) = client.state.statements.text_and_rules_of(name) {
-            self.note(sql);
-        }
-        self.judge.statement(name)
+        let thread = usize::from(self.worker.id.0);
+        let running = Running::new(&nodes.advice, thread, Unit { decision, statement });
+        self.advised.set(Some(running));
     }
 }

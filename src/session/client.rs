@@ -22,6 +22,7 @@ use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
 use crate::pool::{Extras, Place, SlotId};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ pub(super) struct Client {
     /// A read for a replica, in front of what is held, until there is a server for it.
     pub(super) unit: Option<Box<HeldRead>>,
     /// What is counted of what is in front, where the route is `advise`, until there is a server for it.
-    pub(super) advised: Option<Box<advice::Running>>,
+    pub(super) advised: Cell<Option<Box<advice::Running>>>,
     /// Where its reads go, if there are redirects.
     pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.

@@ -132,16 +132,16 @@ impl Client {
         let defaults = self.transaction_defaults();
         match plan(&unit, defaults, &mut ClientJudge(self)) {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
-            Plan::AnyNode => match (self.choose_read(nodes, &view), self.options.routing.percent) {
-                (Err(decision), _) => ("primary", decision.word(), primary()),
-                (Ok(_), _) if self.is_advising() => {
-                    ("primary", Decision::Advised.word(), primary())
+            Plan::AnyNode if self.is_redirected() => {
+                ("primary", Decision::Redirected.word(), primary())
+            }
+            Plan::AnyNode => match self.choose_replica(nodes, &view) {
+                Some(target) => {
+                    let (place, decision) = self.place_of_reads();
+                    let node = if place == "primary" { view.primary } else { target.node };
+                    (place, decision.word(), self.name_of(node))
                 }
-                (Ok(_), 0) => ("primary", Decision::Withheld.word(), primary()),
-                (Ok(target), percent) => {
-                    let place = if percent < 100 { "any" } else { "replica" };
-                    (place, Decision::Replica.word(), self.name_of(target.node))
-                }
+                None => ("primary", Decision::NoReplica.word(), primary()),
             },
         }
     }

@@ -4,12 +4,9 @@
 //! for is decided by [`unit`](super::unit), what is fresh and who is chosen by [`cluster`](crate::cluster).
 //! Without replicas all of this is one question whether there are several nodes.
 
-use super::advice::Running;
-use super::advising::Noting;
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
-use super::read_rules::Redirected;
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
@@ -19,8 +16,8 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::policy::{Otherwise, RouteReads};
-use crate::cluster::shared::{RunningRead, View, now};
+use crate::cluster::policy::RouteReads;
+use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
@@ -79,6 +76,7 @@ impl ClientJudge<'_> {
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
+        self.0.note_judged(sql);
         match self.0.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
@@ -90,6 +88,7 @@ impl Judge for ClientJudge<'_> {
         let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
             return unknown();
         };
+        self.0.note_judged(sql);
         // Its bytes mean what they meant when it was prepared.
         match rules {
             Some(rules) => {
@@ -103,30 +102,8 @@ impl Judge for ClientJudge<'_> {
 }
 
 impl Client {
-    /// Brings what the operator says of the session up to date.
-    #[inline]
-    pub(super) fn renew_options(&mut self) {
-        if !self.route.is_current(self.options_version) {
-            (self.options, self.options_version) = self.route.options();
-        }
-        if self.route.nodes.is_none() {
-            return;
-        }
-        let (rules, settings) = (&self.options.routing.rules, &self.state.settings);
-        let names = (&*self.route.database, &*self.route.user);
-        match &mut self.redirected {
-            Some(redirected) => redirected.update(rules, settings, names),
-            None if rules.redirects.is_empty() => {}
-            None => {
-                let random = self.worker.random();
-                self.redirected = Some(Box::new(Redirected::new(rules, settings, names, random)));
-            }
-        }
-    }
-
-    /// Where what is in front of `data` goes. `advised`: what is counted of it there, if the route is
-    /// `advise`.
-    pub(super) fn choose_target(&self, data: &[u8], advised: &mut Option<Box<Running>>) -> Chosen {
+    /// Where what is in front of `data` goes.
+    pub(super) fn choose_target(&self, data: &[u8]) -> Chosen {
         let Some(nodes) = &self.route.nodes else {
             return Chosen::Target(Target { pool: self.route.pool, node: None, read: None });
         };
@@ -134,23 +111,23 @@ impl Client {
         let reads =
             self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let mut noting = self.is_advising().then(|| Noting::new(self));
-            let plan = match &mut noting {
-                Some(noting) => self.plan_front(data, noting),
-                None => self.plan_front(data, &mut ClientJudge(self)),
-            };
-            let decision = match plan {
+            let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
-                Some(Plan::Primary(reason)) => Decision::Primary(reason),
-                Some(Plan::AnyNode) if self.is_refused => Decision::Refused,
-                Some(Plan::AnyNode) if self.is_withheld() => Decision::Withheld,
-                Some(Plan::AnyNode) => match self.choose_read(nodes, &view) {
-                    Ok(_) if self.is_advising() => Decision::Advised,
-                    Ok(replica) => return Chosen::Target(replica),
-                    Err(decision) => decision,
+                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
+                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
+                Some(Plan::AnyNode) if self.is_redirected() => (Decision::Redirected, None),
+                Some(Plan::AnyNode) if self.is_withheld() => (Decision::Withheld, None),
+                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
+                    None => (Decision::NoReplica, None),
+                    replica => (Decision::Replica, replica),
                 },
             };
-            *advised = noting.map(|noting| noting.running(nodes, decision));
+            match replica {
+                Some(_) if self.is_advising() => decision = Decision::Advised,
+                Some(replica) => return Chosen::Target(replica),
+                None => {}
+            }
+            self.advise(nodes, decision);
             self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
@@ -219,46 +196,13 @@ impl Client {
     }
 
     /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8], judge: &mut dyn Judge) -> Option<Plan> {
+    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
         let unit = match front(data, HOLD_MAX) {
             Front::Whole(unit) => unit,
             Front::Open => return None,
             Front::Endless => return Some(Plan::Primary(Reason::Endless)),
         };
-        Some(plan(unit, self.transaction_defaults(), judge))
-    }
-
-    pub(super) fn is_advising(&self) -> bool {
-        self.options.routing.route == RouteReads::Advise
-    }
-
-    /// Whether `route_percent` keeps this read on the primary: drawn for each.
-    fn is_withheld(&self) -> bool {
-        let percent = u64::from(self.options.routing.percent);
-        percent < 100 && !self.is_advising() && self.worker.random() % 100 >= percent
-    }
-
-    /// The replica of a read; `Err`: why the primary has it.
-    pub(super) fn choose_read(&self, nodes: &RouteNodes, view: &View) -> Result<Target, Decision> {
-        if self.redirected.as_ref().is_some_and(|redirected| redirected.is_to_primary()) {
-            return Err(Decision::Redirected);
-        }
-        self.choose_replica(nodes, view).ok_or(Decision::NoReplica)
-    }
-
-    /// A replica that is fresh enough now: one of those that a redirect names, if it does.
-    fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
-        let Some(named) = self.redirected.as_ref().and_then(|redirected| redirected.named()) else {
-            return self.choose_among(nodes, view, None);
-        };
-        let found = self.choose_among(nodes, view, Some(named.nodes));
-        let is_primarys = view.primary.is_some_and(|primary| named.nodes.contains(&primary));
-        match named.otherwise {
-            Otherwise::Replica if found.is_none() && !is_primarys => {
-                self.choose_among(nodes, view, None)
-            }
-            Otherwise::Replica | Otherwise::Primary => found,
-        }
+        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
     }
 
     /// How its transactions begin.
@@ -266,28 +210,21 @@ impl Client {
         transaction_defaults(&self.state.settings)
     }
 
-    /// A replica that is fresh enough now, one of `named` if there are some: those serve reads whatever
-    /// their weight is.
-    fn choose_among(
-        &self,
-        nodes: &RouteNodes,
-        view: &View,
-        named: Option<&[NodeId]>,
-    ) -> Option<Target> {
+    /// A replica that is fresh enough now.
+    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
         let around = Circumstances { arrived: now, group: None, others: None };
         let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let is_fresh = |node: NodeId, one: &NodeView| {
+            demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
+        };
+        let allowed = self.allowed(view, is_fresh);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
-            let sight = one.sight.unwrap_or_default();
-            let is_named = named.is_some_and(|named| named.contains(&node));
-            let weight = if is_named { one.weight.max(1) } else { one.weight };
-            let is_eligible = one.is_replica
-                && one.may_read
-                && (named.is_none() || is_named)
-                && weight > 0
-                && demand.is_fresh(node, &sight.horizon, now);
+            let weight = allowed.weight(node, one);
+            let is_eligible =
+                one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,

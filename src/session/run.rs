@@ -22,6 +22,7 @@ use crate::cluster::freshness::Floor;
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,7 +145,7 @@ impl Session {
             state,
             target,
             unit: None,
-            advised: None,
+            advised: Cell::default(),
             redirected: None,
             is_refused: false,
             route: session_start.route,

@@ -4,6 +4,7 @@
 //! anew with each configuration; counts stay as long as a route leads to the database. Belongs to the control
 //! thread.
 
+use super::Routes;
 use crate::cluster::NodeId;
 use crate::cluster::policy::{CatalogReads, ForeignReads};
 use crate::cluster::redirect::{Pattern, Redirect, Target};
@@ -62,14 +63,19 @@ impl Reads {
         self.databases.retain(|_, reads| Arc::strong_count(&reads.decisions) > 1);
     }
 
-    /// How often each decision was taken, by the database.
-    pub(super) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
-        self.databases.iter().map(|(database, reads)| (database.as_str(), reads.decisions.totals()))
+}
+
+impl Routes {
+    /// Where the units of each database with several nodes went, by the database.
+    pub(in crate::app) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        let databases = self.reads.databases.iter();
+        databases.map(|(database, reads)| (database.as_str(), reads.decisions.totals()))
     }
 
     /// What would go to replicas, by the database.
-    pub(super) fn advice(&self) -> impl Iterator<Item = (&str, Counted)> {
-        self.databases.iter().map(|(database, reads)| (database.as_str(), reads.advice.counted()))
+    pub(in crate::app) fn advice(&self) -> impl Iterator<Item = (&str, Counted)> {
+        let databases = self.reads.databases.iter();
+        databases.map(|(database, reads)| (database.as_str(), reads.advice.counted()))
     }
 }
 
