@@ -15,6 +15,7 @@ use crate::wire::{self, ErrorFields, Header, server};
 
 impl Client {
     /// Takes in one frame. `Forward`: its bytes go on as they are.
+    #[inline]
     pub(super) fn frame(
         &mut self,
         bound: &mut Bound,

@@ -156,6 +156,9 @@ impl Client {
                 _ => {}
             }
             if matches!(fake.kind, Kind::Query | Kind::Sync | Kind::FunctionCall) {
+                if let Some(mut held) = bound.held_read.take() {
+                    pieces.insert().append(held.answer());
+                }
                 server::ready(pieces.insert(), server.replies.status());
             }
         }
