@@ -21,6 +21,7 @@ mod departure;
 pub mod effects;
 mod ending;
 mod explain;
+pub mod explain_alone;
 pub mod first_packet;
 mod flow;
 mod forward;

@@ -120,6 +120,27 @@ impl Redirected {
         matches!(self.target(), Some(Target::Primary))
     }
 
+    /// The nodes that its reads may go to: those that the redirect names while one of them can take them.
+    pub(super) fn allowed(
+        &self,
+        view: &View,
+        is_fresh: impl Fn(NodeId, &NodeView) -> bool,
+    ) -> Allowed<'_> {
+        let Some(Named { nodes, otherwise }) = self.named() else { return Allowed::All };
+        let can_take = |node: &NodeId| {
+            let one = usize::try_from(node.0).ok().and_then(|at| view.nodes.get(at));
+            one.is_some_and(|one| one.is_replica && one.may_read && is_fresh(*node, one))
+        };
+        if nodes.iter().any(can_take) {
+            return Allowed::Named(nodes);
+        }
+        let is_primarys = view.primary.is_some_and(|primary| nodes.contains(&primary));
+        match otherwise {
+            Otherwise::Replica if !is_primarys => Allowed::All,
+            Otherwise::Replica | Otherwise::Primary => Allowed::None,
+        }
+    }
+
     /// The nodes that its reads go to, if they are named.
     fn named(&self) -> Option<Named<'_>> {
         match self.target()? {
@@ -178,19 +199,9 @@ impl super::client::Client {
         view: &View,
         is_fresh: impl Fn(NodeId, &NodeView) -> bool,
     ) -> Allowed<'_> {
-        let named = self.redirected.as_ref().and_then(|redirected| redirected.named());
-        let Some(Named { nodes, otherwise }) = named else { return Allowed::All };
-        let can_take = |node: &NodeId| {
-            let one = usize::try_from(node.0).ok().and_then(|at| view.nodes.get(at));
-            one.is_some_and(|one| one.is_replica && one.may_read && is_fresh(*node, one))
-        };
-        if nodes.iter().any(can_take) {
-            return Allowed::Named(nodes);
-        }
-        let is_primarys = view.primary.is_some_and(|primary| nodes.contains(&primary));
-        match otherwise {
-            Otherwise::Replica if !is_primarys => Allowed::All,
-            Otherwise::Replica | Otherwise::Primary => Allowed::None,
+        match &self.redirected {
+            Some(redirected) => redirected.allowed(view, is_fresh),
+            None => Allowed::All,
         }
     }
 }

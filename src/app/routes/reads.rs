@@ -5,15 +5,18 @@
 //! thread.
 
 use super::Routes;
+use super::derived_options::session_options;
+use crate::catalog::Catalog;
 use crate::cluster::NodeId;
 use crate::cluster::policy::{CatalogReads, ForeignReads};
 use crate::cluster::redirect::{Pattern, Redirect, Target};
-use crate::config::{Config, NodeOptions, RedirectOptions, RedirectTo};
+use crate::config::{Config, EffectiveOptions, NodeOptions, RedirectOptions, RedirectTo};
 use crate::metrics::KindCounts;
 use crate::routing::Functions;
 use crate::session::advice::{Advice, Counted};
 use crate::session::decision::DECISIONS;
 use crate::session::read_rules::ReadRules;
+use crate::session::route::Options;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -66,6 +69,27 @@ impl Reads {
 }
 
 impl Routes {
+    /// How the sessions of a database behave that has these options.
+    pub(in crate::app) fn session_options(
+        &self,
+        config: &Config,
+        options: &EffectiveOptions,
+        database: &str,
+    ) -> Options {
+        let mut session = session_options(config, options);
+        let known = self.reads.databases.get(database);
+        session.routing.rules = known.map_or_else(
+            || Arc::new(rules(config, database, &options.nodes)),
+            |reads| Arc::clone(&reads.rules),
+        );
+        session
+    }
+
+    /// What the names of a database mean, if a route leads there.
+    pub(in crate::app) fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
+        self.catalogs.get(database)
+    }
+
     /// Where the units of each database with several nodes went, by the database.
     pub(in crate::app) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
         let databases = self.reads.databases.iter();
