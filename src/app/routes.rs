@@ -493,7 +493,8 @@ impl Routes {
         let route = Route::new(names, (pool, traffic), (account, catalog), Arc::new(session));
         let pools = pools.into_iter().map(|(node, _)| node).collect();
         let (decisions, advice) = (Arc::clone(&reads.decisions), Arc::clone(&reads.advice));
-        Some(Arc::new(route.over(RouteNodes { cluster, pools, decisions, advice })))
+        let checks = self.reads.checks();
+        Some(Arc::new(route.over(RouteNodes { cluster, pools, decisions, advice, checks })))
     }
 
     /// A pool of one node, and what is counted of it.

@@ -108,6 +108,8 @@ impl Session {
                 self.client.target = target;
                 self.client.is_refused = false;
                 self.client.unit = target.read.and_then(|_| held_read(data));
+                let unit = self.client.unit.as_ref();
+                self.client.sampled = unit.and_then(|held| self.client.draw_sample(held.unit()));
                 self.acquire(cx, data)?;
                 Ok(true)
             }
@@ -128,6 +130,7 @@ impl Session {
             Some(target) => {
                 self.client.target = target;
                 self.client.unit = None;
+                self.client.sampled = None;
                 self.acquire(cx, &[])
             }
             None => {
@@ -195,6 +198,7 @@ impl Session {
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
         bound.held_read = client.unit.take();
+        bound.sampled = client.sampled.take();
         bound.advised = client.advised.take();
         if let Some(advised) = &mut bound.advised {
             advised.begin();
@@ -266,6 +270,9 @@ impl Session {
         client.handle.clear_server();
         client.state.statements.forget_portals();
         if let Some(held) = bound.held_read.take() {
+            if held.is_refused() {
+                client.put_refused(held.unit());
+            }
             held.parsed().for_each(|name| client.state.statements.forget(name));
             client.pipe.held.splice(0..0, held.unit().iter().copied());
         }
@@ -281,7 +288,10 @@ impl Session {
         self.client.failed_tests = 0;
         self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
-        let Bound { lease, moments, effects, pin, .. } = *bound;
+        let Bound { lease, moments, effects, pin, sampled, .. } = *bound;
+        if let Some(sampled) = sampled {
+            self.client.put_sample(sampled);
+        }
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };
         // A cancel request began at the last moment.

@@ -4,6 +4,7 @@
 //! holds a server.
 
 use super::advice;
+use super::checks::Sampled;
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
@@ -118,6 +119,8 @@ pub(super) struct Client {
     pub(super) unit: Option<Box<HeldRead>>,
     /// What is counted of what is in front, where the route is `advise`, until there is a server for it.
     pub(super) advised: Cell<Option<Box<advice::Running>>>,
+    /// It is to be compared, until there is a server for it.
+    pub(super) sampled: Option<Box<Sampled>>,
     /// Where its reads go, if there are redirects.
     pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.

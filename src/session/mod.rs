@@ -9,6 +9,7 @@ mod advising;
 mod batch;
 mod bound;
 mod cancel;
+pub mod checks;
 mod client;
 pub mod client_auth;
 pub mod client_handle;

@@ -1,6 +1,7 @@
 //! What the sessions of one database and user share.
 
 use super::advice::Advice;
+use super::checks::Checks;
 use super::read_rules::ReadRules;
 use crate::backend::login::Account;
 use crate::catalog::Catalog;
@@ -87,6 +88,8 @@ pub struct RoutingOptions {
     pub route: RouteReads,
     /// What share of those that may go there does, of a hundred.
     pub percent: u8,
+    /// What share of those is compared with the primary, in millionths.
+    pub verify: u32,
     /// What they have to show.
     pub consistency: Level,
     /// The oldest state that they may show.
@@ -102,6 +105,7 @@ impl Default for RoutingOptions {
         Self {
             route: RouteReads::Off,
             percent: 100,
+            verify: 0,
             consistency: Level::Session,
             max_lag: None,
             rules: Arc::default(),
@@ -160,6 +164,8 @@ pub struct RouteNodes {
     pub decisions: Arc<KindCounts>,
     /// What would go to replicas, where the route is `advise`.
     pub advice: Arc<Advice>,
+    /// Reads that are to be compared: of all databases.
+    pub checks: Arc<Checks>,
 }
 
 /// One database and user.

@@ -146,6 +146,7 @@ impl Session {
             target,
             unit: None,
             advised: Cell::default(),
+            sampled: None,
             redirected: None,
             is_refused: false,
             route: session_start.route,

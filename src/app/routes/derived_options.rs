@@ -60,6 +60,7 @@ pub(super) fn session_options(config: &Config, options: &EffectiveOptions) -> Op
         routing: RoutingOptions {
             route: if options.nodes.len() > 1 { options.route } else { RouteReads::Off },
             percent: options.route_percent,
+            verify: config.routing.verify_reads,
             consistency: options.consistency,
             max_lag: options.max_lag,
             // Those of the database, where it has several nodes.

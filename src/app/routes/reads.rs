@@ -14,6 +14,7 @@ use crate::config::{Config, EffectiveOptions, NodeOptions, RedirectOptions, Redi
 use crate::metrics::KindCounts;
 use crate::routing::Functions;
 use crate::session::advice::{Advice, Counted};
+use crate::session::checks::Checks;
 use crate::session::decision::DECISIONS;
 use crate::session::read_rules::ReadRules;
 use crate::session::route::Options;
@@ -24,7 +25,12 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     databases: HashMap<String, DatabaseReads>,
+    /// Reads that are to be compared.
+    checks: Arc<Checks>,
 }
+
+/// Names of a database that are kept off its replicas.
+const DISTRUSTED_MAX: usize = 100;
 
 /// Of one.
 #[derive(Debug)]
@@ -53,7 +59,12 @@ impl Reads {
         })
     }
 
-    /// Another configuration counts.
+    /// Where reads wait that are to be compared.
+    pub(super) fn checks(&self) -> Arc<Checks> {
+        Arc::clone(&self.checks)
+    }
+
+    /// Another configuration counts. What the self-check has found is looked for anew.
     pub(super) fn renew(&mut self, config: &Config) {
         for (database, reads) in &mut self.databases {
             let nodes = config.database(database).map_or(&[][..], |entry| &entry.nodes);
@@ -88,6 +99,39 @@ impl Routes {
     /// What the names of a database mean, if a route leads there.
     pub(in crate::app) fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
         self.catalogs.get(database)
+    }
+
+    /// Where reads wait that are to be compared.
+    pub(in crate::app) fn checks(&self) -> Arc<Checks> {
+        self.reads.checks()
+    }
+
+    /// Keeps functions and relations of a database off its replicas until the next reload. False when there is
+    /// no place for all of them.
+    pub(in crate::app) fn distrust(&mut self, database: &str, names: &[Box<[u8]>]) -> bool {
+        let Some(reads) = self.reads.databases.get_mut(database) else { return false };
+        let mut rules = ReadRules::clone(&reads.rules);
+        let mut all = rules.functions.distrusted.into_vec();
+        let fresh: Vec<_> = names.iter().filter(|name| !all.contains(name)).cloned().collect();
+        let has_room = all.len() + fresh.len() <= DISTRUSTED_MAX;
+        all.extend(fresh);
+        all.truncate(DISTRUSTED_MAX);
+        rules.functions.distrusted = all.into();
+        reads.rules = Arc::new(rules);
+        let retired: Vec<_> = self.retired.iter().filter_map(|(_, one)| one.upgrade()).collect();
+        let routes = self.routes.values().chain(&retired);
+        for route in routes.filter(|route| *route.database == *database) {
+            let mut options = Options::clone(&route.options().0);
+            options.routing.rules = Arc::clone(&reads.rules);
+            route.set_options(Arc::new(options));
+        }
+        has_room
+    }
+
+    /// What is kept off the replicas of each database.
+    pub(in crate::app) fn distrusted(&self) -> impl Iterator<Item = (&str, &[Box<[u8]>])> {
+        let databases = self.reads.databases.iter();
+        databases.map(|(database, reads)| (database.as_str(), &*reads.rules.functions.distrusted))
     }
 
     /// Where the units of each database with several nodes went, by the database.

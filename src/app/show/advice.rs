@@ -3,6 +3,7 @@
 use super::inputs::{Row, millis};
 use crate::admin::Value;
 use crate::app::pooler::Pooler;
+use crate::routing::Reason;
 use crate::session::advice::{Advised, Counted, Sum};
 use crate::session::decision::Decision;
 
@@ -14,7 +15,20 @@ pub(super) fn rows(pooler: &Pooler, by_calls: bool) -> Vec<Row> {
     let routes = pooler.routes.borrow();
     let mut databases: Vec<(&str, Counted)> = routes.advice().collect();
     databases.sort_unstable_by_key(|(database, _)| *database);
-    databases.into_iter().flat_map(|(database, counted)| of(database, counted, by_calls)).collect()
+    let advised = databases.into_iter().flat_map(|(database, counted)| of(database, counted, by_calls));
+    let distrusted = routes.distrusted().flat_map(|(database, names)| {
+        names.iter().map(move |name| distrusted(database, &String::from_utf8_lossy(name)))
+    });
+    advised.chain(distrusted).collect()
+}
+
+/// A function or relation that the self-check has kept off the replicas.
+fn distrusted(database: &str, name: &str) -> Row {
+    let decision = Decision::Primary(Reason::Distrusted);
+    let mut row: Row = vec![database.into(), decision.target().into(), decision.word().into()];
+    row.extend(std::iter::repeat_n(Value::Null, 5));
+    row.extend([name.into(), Value::maybe(decision.remedy())]);
+    row
 }
 
 fn of(database: &str, counted: Counted, by_calls: bool) -> Vec<Row> {
@@ -77,7 +91,6 @@ fn percent(part: u128, whole: u128) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::Reason;
     use std::time::Duration;
 
     #[test]
