@@ -64,7 +64,9 @@ fn strings(texts: &[&str]) -> toml::Value {
 #[test]
 fn lists_of_functions_add_to_what_the_catalog_says() {
     let function = |name: &str, volatility: &str| {
-        format!("CREATE FUNCTION {name}() RETURNS int LANGUAGE sql {volatility} AS 'SELECT value FROM counter';")
+        format!(
+            "CREATE FUNCTION {name}() RETURNS int LANGUAGE sql {volatility} AS 'SELECT value FROM counter';"
+        )
     };
     let sql = [
         "CREATE SCHEMA reports;".to_owned(),
@@ -136,7 +138,11 @@ fn foreign_tables_and_the_catalog_are_read_on_a_replica_where_the_operator_says_
 }
 
 fn redirect(pairs: &[(&str, toml::Value)]) -> toml::Value {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<toml::Table>().into()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect::<toml::Table>()
+        .into()
 }
 
 #[test]
@@ -152,7 +158,11 @@ fn redirects_send_clients_elsewhere() {
                 ("user", RIDER.into()),
                 ("to", strings(&[&replica, &primary])),
             ]),
-            redirect(&[("application", "half".into()), ("to", "primary".into()), ("percent", 50.into())]),
+            redirect(&[
+                ("application", "half".into()),
+                ("to", "primary".into()),
+                ("percent", 50.into()),
+            ]),
         ];
         settings.set("routing.redirects", redirects)
     });
@@ -177,7 +187,10 @@ fn redirects_send_clients_elsewhere() {
         assert!((0..4).all(|_| one(&mut client, READ) == place));
         places.push(place);
     }
-    assert!(places.iter().any(|place| place == ON_REPLICA) && places.iter().any(|place| place == ON_PRIMARY));
+    assert!(
+        places.iter().any(|place| place == ON_REPLICA)
+            && places.iter().any(|place| place == ON_PRIMARY)
+    );
 }
 
 #[test]
@@ -186,8 +199,10 @@ fn a_replica_that_has_no_share_serves_those_that_are_redirected_to_it() {
         let replica = pair.replica.address();
         let (host, port) = (replica.ip().to_string(), i64::from(replica.port()));
         let idle = redirect(&[("host", host.into()), ("port", port.into()), ("weight", 0.into())]);
-        let analysts =
-            redirect(&[("application", "analyst".into()), ("to", strings(&[&replica.to_string()]))]);
+        let analysts = redirect(&[
+            ("application", "analyst".into()),
+            ("to", strings(&[&replica.to_string()])),
+        ]);
         settings
             .set("databases.app.nodes", vec![pair.primary.address().to_string().into(), idle])
             .set("routing.redirects", vec![analysts])
@@ -241,7 +256,9 @@ fn a_user_wins_over_the_database_and_that_over_all() {
             .set("users.postgres.consistency", "eventual")
             .set("users.nobody.route", "off")
     });
-    assert_eq!(one(&mut apart.client(), READ), ON_REPLICA);
+    let mut client = apart.client();
+    // A server that was opened behind the last probe has to wait for the next one.
+    eventually("a read on the replica", || one(&mut client, READ) == ON_REPLICA);
     let explain = |user: &str| {
         let sql = format!("EXPLAIN ROUTE IN app AS {user} SELECT 1");
         let row = console(&apart.howdah).rows(&sql).remove(0);
@@ -261,10 +278,10 @@ fn a_share_of_the_reads_goes_to_replicas() {
     let mut client = apart.client();
     let on_replica = (0..300).filter(|_| one(&mut client, READ) == ON_REPLICA).count();
     assert!((50..140).contains(&on_replica), "{on_replica} of 300");
-    assert_eq!(client.rows(&format!("EXPLAIN ROUTE {READ}"))[0][..2], ["any", "read"]);
     let mut console = console(&apart.howdah);
     let withheld = the_row(&mut console, "routes", &[("reason", "route_percent")]).number("count");
     assert_eq!(withheld as usize, 300 - on_replica);
+    assert_eq!(client.rows(&format!("EXPLAIN ROUTE {READ}"))[0][..2], ["any", "read"]);
     let settings = apart.pair.settings().set("routing.route_percent", 0);
     apart.howdah.configure(&settings.set("routing.consistency", "eventual"));
     console.query("RELOAD");
@@ -282,16 +299,19 @@ fn advice_says_what_could_go_to_replicas_and_what_to_do_about_the_rest() {
     for value in 0..3 {
         client.run(&format!("SELECT value FROM counter WHERE value = {value} FOR UPDATE"));
     }
-    client.send(&[
-        messages::parse("s", "SELECT value FROM counter WHERE value = $1 FOR UPDATE", &[23]),
-        messages::bind(&messages::Bind {
-            statement: "s".into(),
-            parameters: vec![Some(b"1".to_vec())],
-            ..Default::default()
-        }),
-        messages::execute("", 0),
-        messages::sync(),
-    ].concat());
+    client.send(
+        &[
+            messages::parse("s", "SELECT value FROM counter WHERE value = $1 FOR UPDATE", &[23]),
+            messages::bind(&messages::Bind {
+                statement: "s".into(),
+                values: vec![Some(b"1".to_vec())],
+                ..Default::default()
+            }),
+            messages::execute("", 0),
+            messages::sync(),
+        ]
+        .concat(),
+    );
     let frames = client.until(b'Z');
     assert!(frames.iter().all(|frame| frame.tag != b'E'), "{}", lines(&frames));
     client.run("BEGIN");
@@ -321,8 +341,12 @@ fn advice_says_what_could_go_to_replicas_and_what_to_do_about_the_rest() {
     let transaction = the_row(&mut console, "advice", &[("reason", "transaction")]);
     assert!(transaction.number("time_ms") > 150.0, "{transaction:?}");
     assert!(transaction.number("time_percent") > 50.0, "{transaction:?}");
+    shows(
+        &mut console,
+        &[("reason", "advise")],
+        &[("routes.target", "primary"), ("routes.count", "6")],
+    );
     assert_eq!(client.rows(&format!("EXPLAIN ROUTE {READ}"))[0][..2], ["primary", "advise"]);
-    shows(&mut console, &[("reason", "advise")], &[("routes.target", "primary"), ("routes.count", "6")]);
 }
 
 #[test]
@@ -342,5 +366,150 @@ fn the_console_explains_routes_without_a_client() {
     assert_eq!(explain("/* howdah: primary */ SELECT 1")[..2], ["primary", "hint"]);
     let missing = console.query("EXPLAIN ROUTE IN nothing SELECT 1");
     assert!(lines(&missing).contains("no such database: nothing"), "{}", lines(&missing));
-    // "advice.database"
+}
+
+/// Functions whose declared volatility is right, and some whose is not.
+const FUNCTIONS: &str = "\
+CREATE FUNCTION honest(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 1'; \
+CREATE FUNCTION clocked() RETURNS text LANGUAGE plpgsql STABLE AS \
+$$ DECLARE a text; BEGIN EXECUTE 'SELECT clock_time' || 'stamp()' INTO a; RETURN a; END $$; \
+CREATE FUNCTION place() RETURNS text LANGUAGE plpgsql IMMUTABLE AS \
+$$ DECLARE a text; BEGIN EXECUTE 'SELECT pg_is_in_rec' || 'overy()' INTO a; RETURN a; END $$; \
+CREATE FUNCTION port(a int) RETURNS int LANGUAGE plpgsql STABLE AS \
+$$ DECLARE b int; BEGIN EXECUTE 'SELECT inet_server_po' || 'rt()' INTO b; RETURN b + a; END $$; \
+CREATE TABLE noted (a int); GRANT ALL ON noted TO public; \
+CREATE FUNCTION note() RETURNS int LANGUAGE sql VOLATILE AS 'INSERT INTO noted VALUES (1) RETURNING a'; \
+CREATE FUNCTION writer() RETURNS int LANGUAGE plpgsql STABLE AS \
+$$ DECLARE b int; BEGIN EXECUTE 'SELECT no' || 'te()' INTO b; RETURN b; END $$; \
+CREATE VIEW seen AS SELECT value, place() FROM counter; GRANT ALL ON seen TO public";
+
+/// A pair whose reads are all compared, and whose nodes show the same.
+fn compared() -> (Pair, Howdah) {
+    let pair = Pair::start();
+    let mut admin = pair.primary.admin("app");
+    admin.run("CREATE TABLE public.counter AS SELECT 1 AS value");
+    admin.run("GRANT ALL ON public.counter TO public");
+    admin.run(FUNCTIONS);
+    pair.await_replay();
+    let settings = pair.settings().set("routing.verify_reads", 1).set("log.level", "debug");
+    let howdah = start(&pair, &settings);
+    (pair, howdah)
+}
+
+/// Repeats a read until the self-check keeps this name off the replicas.
+fn await_distrusted(howdah: &Howdah, name: &str, mut read: impl FnMut()) {
+    let mut console = console(howdah);
+    let keys = [("database", "app"), ("reason", "distrusted"), ("query", name)];
+    eventually(&format!("{name} is found out"), || {
+        read();
+        !rows_with(&mut console, "advice", &keys).is_empty()
+    });
+}
+
+fn distrusted(howdah: &Howdah) -> Vec<String> {
+    let found = rows_with(&mut console(howdah), "advice", &[("reason", "distrusted")]);
+    found.iter().map(|row| row.get("query")).collect()
+}
+
+#[test]
+fn a_function_whose_volatility_lies_is_found_kept_off_the_replicas_and_reported() {
+    let (pair, howdah) = compared();
+    let mut client = client(&howdah, "app");
+    let read = "SELECT place(), honest(1) FROM counter";
+    let explain =
+        |client: &mut Wire, sql: &str| client.rows(&format!("EXPLAIN ROUTE {sql}")).remove(0);
+    assert_eq!(explain(&mut client, read)[..2], ["replica", "read"]);
+    await_distrusted(&howdah, "place", || drop(client.rows(read)));
+    // Nobody can tell which of them it is.
+    assert_eq!(distrusted(&howdah), ["honest", "place"]);
+    assert_eq!(explain(&mut client, "SELECT place()")[..2], ["primary", "distrusted"]);
+    assert_eq!(client.rows("SELECT place()"), [["false"]]);
+    assert_eq!(explain(&mut client, "SELECT value FROM counter")[..2], ["replica", "read"]);
+    let event = the_row(&mut console(&howdah), "events", &[("kind", "check")]);
+    let replica = pair.replica.address().to_string();
+    for part in [&replica, "honest, place is kept off the replicas until RELOAD", "volatility"] {
+        assert!(event.get("message").contains(part), "{event:?}");
+        assert!(howdah.log().contains(part), "{part}");
+    }
+    // A view hides its functions.
+    assert_eq!(explain(&mut client, "SELECT * FROM seen")[..2], ["replica", "read"]);
+    await_distrusted(&howdah, "seen", || drop(client.rows("SELECT * FROM seen")));
+    assert_eq!(explain(&mut client, "SELECT * FROM seen")[..2], ["primary", "distrusted"]);
+    // After a reload it is looked for anew.
+    console(&howdah).query("RELOAD");
+    assert_eq!(distrusted(&howdah), Vec::<String>::new());
+    assert_eq!(explain(&mut client, "SELECT honest(1)")[..2], ["replica", "read"]);
+}
+
+#[test]
+fn a_prepared_read_is_compared_with_its_values() {
+    let (_pair, howdah) = compared();
+    let mut client = client(&howdah, "app");
+    client.send(
+        &[messages::parse("s", "SELECT port($1) FROM counter", &[23]), messages::sync()].concat(),
+    );
+    client.until(b'Z');
+    await_distrusted(&howdah, "port", || {
+        let bind = messages::Bind {
+            statement: "s".into(),
+            values: vec![Some(b"7".to_vec())],
+            results: vec![1],
+            ..Default::default()
+        };
+        client.send(&[messages::bind(&bind), messages::execute("", 0), messages::sync()].concat());
+        let frames = client.until(b'Z');
+        assert!(frames.iter().any(|frame| frame.tag == b'D'), "{}", lines(&frames));
+    });
+}
+
+#[test]
+fn a_read_that_writes_is_found_by_its_refusal() {
+    let (pair, howdah) = compared();
+    let mut client = client(&howdah, "app");
+    await_distrusted(&howdah, "writer", || {
+        assert_eq!(client.rows("SELECT writer()"), [["1"]], "the primary has repeated it");
+    });
+    let before = pair.primary.admin("app").rows("SELECT count(*) FROM noted");
+    assert_ne!(
+        before,
+        [["0"]],
+        "what the client wrote is there, and the check's is not in addition"
+    );
+    assert!(howdah.log().contains("writes: writer"), "{}", howdah.log());
+}
+
+#[test]
+fn what_answers_alike_or_differs_by_nature_is_not_accused() {
+    let (pair, howdah) = compared();
+    let mut client = client(&howdah, "app");
+    let said = |client: &mut Wire, sql: &str, outcome: &str| {
+        let says = format!("a read was compared with the primary: {outcome}");
+        let count = |howdah: &Howdah| howdah.log().matches(&says).count();
+        let before = count(&howdah);
+        eventually(&format!("{sql}: {outcome}"), || {
+            client.rows(sql);
+            count(&howdah) > before
+        });
+    };
+    said(&mut client, "SELECT honest(value) FROM counter ORDER BY 1", "same");
+    said(&mut client, "SELECT clocked() FROM counter", "unstable");
+    said(&mut client, "SELECT random(), value FROM counter", "unstable");
+    said(&mut client, "SELECT value FROM counter LIMIT 1", "skipped");
+    // Writes in between change what both show.
+    let mut writer = pair.primary.admin("app");
+    for value in 2..30 {
+        writer.run(&format!("UPDATE counter SET value = {value}"));
+        client.rows("SELECT honest(value) FROM counter");
+    }
+    said(&mut client, "SELECT honest(value) AS again FROM counter", "same");
+    // A replica that does not follow is not accused of what it cannot know.
+    let mut standing = pair.replica.admin("app");
+    standing.run("SELECT pg_wal_replay_pause()");
+    writer.run("UPDATE counter SET value = 77");
+    let late = "a read was compared with the primary: late";
+    eventually("the replica is too late", || {
+        client.rows("SELECT honest(value) AS late FROM counter");
+        howdah.log().contains(late)
+    });
+    assert_eq!(distrusted(&howdah), Vec::<String>::new());
 }

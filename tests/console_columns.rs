@@ -1009,7 +1009,8 @@ fn no_column_is_left_out() {
     let own = concat!(
         include_str!("console_columns.rs"),
         include_str!("nodes.rs"),
-        include_str!("routing.rs")
+        include_str!("routing.rs"),
+        include_str!("advise.rs")
     );
     let mut missing = Vec::new();
     for (word, view) in VIEWS {

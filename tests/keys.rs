@@ -48,10 +48,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Keys that only sessions will use: their tests come with reads on replicas.
-const LATER: &[&str] = &[
-    "routing.max_lag",
-    "routing.primary_wait",
-];
+const LATER: &[&str] = &["routing.max_lag", "routing.primary_wait"];
 
 #[test]
 fn every_key_is_set_by_a_test_of_its_behaviour() {

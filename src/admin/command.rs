@@ -46,8 +46,14 @@ pub enum View {
 /// Every command, and what it does: for SHOW HELP.
 pub const HELP: &[(&str, &str)] = &[
     ("SHOW ACTIVE_SOCKETS", "every connection that has something to do"),
-    ("SHOW ADVICE", "where route is advise: what could go to replicas, what cannot, and what to do"),
-    ("SHOW ADVICE_BY_CALLS", "the same, with the most frequent statements in the place of the costliest"),
+    (
+        "SHOW ADVICE",
+        "where route is advise: what could go to replicas, what cannot, and what to do",
+    ),
+    (
+        "SHOW ADVICE_BY_CALLS",
+        "the same, with the most frequent statements in the place of the costliest",
+    ),
     (
         "SHOW CAPACITY",
         "load, waits and recommended size of each pool, over the last period of figures",
@@ -526,8 +532,18 @@ mod tests {
         for (text, database, user, statement) in [
             ("EXPLAIN ROUTE SELECT 'a''b'", None, None, "SELECT 'a''b'"),
             ("explain route in app SELECT 1", Some("app"), None, "SELECT 1"),
-            ("EXPLAIN ROUTE IN \"My db\" AS bob (SELECT 1)", Some("My db"), Some("bob"), "(SELECT 1)"),
-            ("EXPLAIN ROUTE AS bob /* howdah: primary */ TABLE t", None, Some("bob"), "/* howdah: primary */ TABLE t"),
+            (
+                "EXPLAIN ROUTE IN \"My db\" AS bob (SELECT 1)",
+                Some("My db"),
+                Some("bob"),
+                "(SELECT 1)",
+            ),
+            (
+                "EXPLAIN ROUTE AS bob /* howdah: primary */ TABLE t",
+                None,
+                Some("bob"),
+                "/* howdah: primary */ TABLE t",
+            ),
         ] {
             let expected = Command::ExplainRoute {
                 database: database.map(str::to_owned),

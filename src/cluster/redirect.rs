@@ -91,7 +91,8 @@ impl Redirect {
 
 /// A number for this rule out of that of the client: each rule draws for itself.
 fn draw(random: u64, place: usize) -> u64 {
-    let mixed = (random ^ (random >> 29)).wrapping_add(place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed =
+        (random ^ (random >> 29)).wrapping_add(place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 32
 }
 
@@ -139,8 +140,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let analysts =
-            Target::Nodes { nodes: [NodeId(3)].into(), otherwise: Otherwise::Primary };
+        let analysts = Target::Nodes { nodes: [NodeId(3)].into(), otherwise: Otherwise::Primary };
         let target = |rules: &[Redirect], client: &Client<'_>| {
             matching(rules, client, 999).map(|place| rules[place].target.clone())
         };

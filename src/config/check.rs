@@ -346,10 +346,10 @@ impl<'a> Rules<'a> {
             })
             .collect();
         for (line, message) in mistakes(redirects, &databases) {
-            let origin = match self.origin(&scope, "redirects") {
-                Origin::Line(_) => Origin::Line(line),
-                origin => origin,
-            };
+            let mut origin = self.origin(&scope, "redirects");
+            if let Origin::Line(first) = &mut origin {
+                *first = line;
+            }
             self.errors.add(&origin, scope.key("redirects"), message);
         }
     }
@@ -363,8 +363,9 @@ impl<'a> Rules<'a> {
             };
             for function in list {
                 if function.own_name().is_some_and(is_primary_builtin) {
-                    let message =
-                        format!("{function} is PostgreSQL's own and needs the primary; leave it out");
+                    let message = format!(
+                        "{function} is PostgreSQL's own and needs the primary; leave it out"
+                    );
                     self.add(&scope, "read_only_functions", message);
                 }
             }

@@ -53,7 +53,11 @@ pub enum RedirectTo {
 
 impl fmt::Display for RedirectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [("database", &self.database), ("user", &self.user), ("application", &self.application)];
+        let names = [
+            ("database", &self.database),
+            ("user", &self.user),
+            ("application", &self.application),
+        ];
         for (key, value) in names {
             if let Some(value) = value {
                 write!(f, "{key}={value} ")?;
@@ -84,7 +88,9 @@ pub(super) fn redirect(value: &Located) -> Result<RedirectOptions, String> {
         .as_table()
         .ok_or_else(|| format!("expected a table, found {}", value.given.describe_type()))?;
     let read = read(entries, value.line);
-    read.map_err(|message| if value.line == 0 { message } else { format!("line {}: {message}", value.line) })
+    read.map_err(
+        |message| if value.line == 0 { message } else { format!("line {}: {message}", value.line) },
+    )
 }
 
 fn read(entries: &[Entry], line: u32) -> Result<RedirectOptions, String> {
@@ -123,14 +129,20 @@ fn read(entries: &[Entry], line: u32) -> Result<RedirectOptions, String> {
         }
     }
     if database.is_none() && user.is_none() && application.is_none() {
-        return Err("a redirect names a database, a user or an application; all reads of a database \
+        return Err(
+            "a redirect names a database, a user or an application; all reads of a database \
                     go where its route says"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let to = to.ok_or("a redirect needs to = \"primary\", \"replica\" or a list of nodes")?;
     let to = match (to, otherwise) {
-        (RedirectTo::Nodes { nodes, .. }, Some(otherwise)) => RedirectTo::Nodes { nodes, otherwise },
-        (_, Some(_)) => return Err("otherwise has no effect where to is no list of nodes".to_owned()),
+        (RedirectTo::Nodes { nodes, .. }, Some(otherwise)) => {
+            RedirectTo::Nodes { nodes, otherwise }
+        }
+        (_, Some(_)) => {
+            return Err("otherwise has no effect where to is no list of nodes".to_owned());
+        }
         (to, None) => to,
     };
     Ok(RedirectOptions { database, user, application, to, percent, line: Line(line) })
@@ -144,7 +156,10 @@ fn target(given: &Given) -> Result<RedirectTo, String> {
             let node = |value: &Located| {
                 let text = value.given.as_text();
                 let text = text.ok_or_else(|| {
-                    format!("to: expected a node such as \"10.0.0.2:5432\", found {}", value.given.describe())
+                    format!(
+                        "to: expected a node such as \"10.0.0.2:5432\", found {}",
+                        value.given.describe()
+                    )
                 })?;
                 NodeAddress::parse(text)
             };
@@ -180,7 +195,9 @@ pub(super) fn mistakes(
             let message = if nodes.iter().take(at).any(|other| other == node) {
                 format!("\"{node}\" is named twice")
             } else if !known.contains(&node) {
-                format!("\"{node}\" is no node of a database that the redirect is for; write it as nodes has it")
+                format!(
+                    "\"{node}\" is no node of a database that the redirect is for; write it as nodes has it"
+                )
             } else {
                 continue;
             };
@@ -193,7 +210,6 @@ pub(super) fn mistakes(
 #[cfg(test)]
 mod tests {
     use super::super::parse_bytes;
-    use super::*;
 
     const NODES: &str = "[auth]\nauth_type = \"trust\"\n[databases.app]\nnodes = [\"a\", \"b:5433\"]\n\
                          [databases.other]\nnodes = [\"c\"]\n";
@@ -222,7 +238,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_their_lines() {
-        let redirect = |text: &str| errors(&format!("[[routing.redirects]]\nuser = \"u\"\n{text}\n"));
+        let redirect =
+            |text: &str| errors(&format!("[[routing.redirects]]\nuser = \"u\"\n{text}\n"));
         for (text, says) in [
             ("to = [\"d\"]", ":7: routing.redirects: \"d:5432\" is no node of a database"),
             ("to = [\"b\"]", "is no node"),
@@ -238,7 +255,10 @@ mod tests {
             let said = redirect(text);
             assert!(said.contains(says), "{text}: {said}");
         }
-        assert!(errors("[[routing.redirects]]\nto = \"replica\"\n").contains("names a database, a user"));
+        assert!(
+            errors("[[routing.redirects]]\nto = \"replica\"\n")
+                .contains("names a database, a user")
+        );
         assert!(errors("[routing]\nredirects = [1]\n").contains("expected a table"));
     }
 

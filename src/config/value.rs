@@ -285,14 +285,11 @@ impl Kind {
 }
 
 /// What the environment says stands on no line.
-fn without_lines(given: Given) -> Given {
-    match given {
-        Given::List(values) => {
-            let values = values.into_iter();
-            Given::List(values.map(|value| Located { line: 0, ..value }).collect())
-        }
-        given => given,
+fn without_lines(mut given: Given) -> Given {
+    if let Given::List(values) = &mut given {
+        values.iter_mut().for_each(|value| value.line = 0);
     }
+    given
 }
 
 /// The text of a number with or without its unit.

@@ -74,7 +74,10 @@ pub fn describe() {
     describe_counter!(FAULTS, "Errors of howdah's own that clients were told of, by SQLSTATE.");
     describe_counter!(CHECKS, "Questions to a server what a transaction has left of the session.");
     describe_counter!(CANCELS, "Cancel requests, by what became of them.");
-    describe_counter!(READ_CHECKS, "Reads of replicas compared with the primary, by how they ended.");
+    describe_counter!(
+        READ_CHECKS,
+        "Reads of replicas compared with the primary, by how they ended."
+    );
     describe_counter!(READINGS, "Questions about a database's catalog, by how they ended.");
     describe_histogram!(READING_DURATION, "How long those took that were answered.");
 }

@@ -35,7 +35,8 @@ impl Glob {
                 return rest.ends_with(bytes);
             }
             // Behind a star a part is taken where it is found first, which leaves most to the others.
-            let found = if floats { find(rest, bytes) } else { rest.starts_with(bytes).then_some(0) };
+            let found =
+                if floats { find(rest, bytes) } else { rest.starts_with(bytes).then_some(0) };
             let Some(at) = found else { return false };
             rest = rest.get(at + bytes.len()..).unwrap_or_default();
             floats = false;
@@ -49,7 +50,8 @@ impl Glob {
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    (0..=text.len().checked_sub(part.len())?).find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(part)))
+    (0..=text.len().checked_sub(part.len())?)
+        .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(part)))
 }
 
 /// One entry of a list of functions: a name or a pattern, perhaps with its schema.
@@ -82,7 +84,9 @@ impl FunctionPattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         let trimmed = text.trim();
         if trimmed.contains('(') {
-            return Err(format!("{text:?} has arguments; write the name alone, which counts for all of them"));
+            return Err(format!(
+                "{text:?} has arguments; write the name alone, which counts for all of them"
+            ));
         }
         let mut parts = vec![Vec::new()];
         let mut quoted = false;
@@ -114,7 +118,10 @@ impl FunctionPattern {
 
     /// The name that it is, if it is no pattern and no other schema's than PostgreSQL's own.
     pub fn own_name(&self) -> Option<&[u8]> {
-        let is_own = self.schema.as_ref().is_none_or(|schema| schema.is_match(b"pg_catalog") && schema.is_exact());
+        let is_own = self
+            .schema
+            .as_ref()
+            .is_none_or(|schema| schema.is_match(b"pg_catalog") && schema.is_exact());
         match &*self.name.0 {
             [Piece::Bytes(name)] if is_own => Some(name),
             _ => None,

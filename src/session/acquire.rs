@@ -290,7 +290,7 @@ impl Session {
         self.client.state.statements.forget_portals();
         let Bound { lease, moments, effects, pin, sampled, .. } = *bound;
         if let Some(sampled) = sampled {
-            self.client.put_sample(sampled);
+            self.client.put_sample(*sampled);
         }
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };

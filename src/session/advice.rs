@@ -9,7 +9,8 @@ use super::decision::Decision;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Statements of one thread's table.
 const STATEMENTS_MAX: usize = 256;
@@ -65,7 +66,8 @@ impl Table {
     fn record(&mut self, unit: &Unit, time: Duration) {
         let sum = Sum { calls: 1, time };
         let Some((fingerprint, text)) = &unit.statement else {
-            let all = if unit.decision == Decision::Advised { &mut self.reads } else { &mut self.others };
+            let all =
+                if unit.decision == Decision::Advised { &mut self.reads } else { &mut self.others };
             return all.add(sum);
         };
         let key = (*fingerprint, unit.decision);
@@ -118,12 +120,21 @@ impl Advice {
             counted.reads.add(table.reads);
             counted.others.add(table.others);
             for (key, (text, sum)) in &table.statements {
-                statements.entry(*key).or_insert_with(|| (text.clone(), Sum::default())).1.add(*sum);
+                statements
+                    .entry(*key)
+                    .or_insert_with(|| (text.clone(), Sum::default()))
+                    .1
+                    .add(*sum);
             }
         }
         let statements = statements.into_iter();
         counted.statements = statements
-            .map(|((fingerprint, decision), (text, sum))| Advised { fingerprint, text, decision, sum })
+            .map(|((fingerprint, decision), (text, sum))| Advised {
+                fingerprint,
+                text,
+                decision,
+                sum,
+            })
             .collect();
         counted.statements.sort_by(|a, b| {
             (b.sum.time, b.sum.calls, b.fingerprint).cmp(&(a.sum.time, a.sum.calls, a.fingerprint))

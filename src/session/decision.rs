@@ -51,8 +51,7 @@ impl Decision {
             Self::Withheld => 4,
             Self::Redirected => 5,
             Self::Primary(reason) => {
-                OTHERS.len()
-                    + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
+                OTHERS.len() + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
             }
         }
     }

@@ -223,8 +223,7 @@ impl Client {
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let weight = allowed.weight(node, one);
-            let is_eligible =
-                one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
+            let is_eligible = one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,

@@ -17,7 +17,7 @@ use crate::session::advice::{Advice, Counted};
 use crate::session::checks::Checks;
 use crate::session::decision::DECISIONS;
 use crate::session::read_rules::ReadRules;
-use crate::session::route::Options;
+use crate::session::route::{Options, Route};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -76,7 +76,6 @@ impl Reads {
     pub(super) fn prune(&mut self) {
         self.databases.retain(|_, reads| Arc::strong_count(&reads.decisions) > 1);
     }
-
 }
 
 impl Routes {
@@ -104,6 +103,16 @@ impl Routes {
     /// Where reads wait that are to be compared.
     pub(in crate::app) fn checks(&self) -> Arc<Checks> {
         self.reads.checks()
+    }
+
+    /// Whether nobody gets a server of the database.
+    pub(in crate::app) fn is_paused(&self, database: &str) -> bool {
+        self.paused.all || self.paused.databases.contains(database)
+    }
+
+    /// The route of a database and a user.
+    pub(in crate::app) fn route(&self, database: &str, user: &str) -> Option<Arc<Route>> {
+        self.routes.get(&(database.to_owned(), user.to_owned())).cloned()
     }
 
     /// Keeps functions and relations of a database off its replicas until the next reload. False when there is

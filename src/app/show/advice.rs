@@ -15,7 +15,8 @@ pub(super) fn rows(pooler: &Pooler, by_calls: bool) -> Vec<Row> {
     let routes = pooler.routes.borrow();
     let mut databases: Vec<(&str, Counted)> = routes.advice().collect();
     databases.sort_unstable_by_key(|(database, _)| *database);
-    let advised = databases.into_iter().flat_map(|(database, counted)| of(database, counted, by_calls));
+    let advised =
+        databases.into_iter().flat_map(|(database, counted)| of(database, counted, by_calls));
     let distrusted = routes.distrusted().flat_map(|(database, names)| {
         names.iter().map(move |name| distrusted(database, &String::from_utf8_lossy(name)))
     });
@@ -109,7 +110,10 @@ mod tests {
         };
         let rows = of("app", counted.clone(), false);
         assert_eq!(rows.len(), 12);
-        assert_eq!(rows[0][1..5], ["replica".into(), "advise".into(), Value::count(34), Value::Float(34.0)]);
+        assert_eq!(
+            rows[0][1..5],
+            ["replica".into(), "advise".into(), Value::count(34), Value::Float(34.0)]
+        );
         assert_eq!(rows[1][8], "select 0".into());
         assert_eq!(rows[11][3], Value::count(21), "the two that took least");
         let rows = of("app", counted, true);

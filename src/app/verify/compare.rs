@@ -92,7 +92,11 @@ mod tests {
             (rows(&["1"]), rows(&["2"]), error("57014"), Finding::Disturbed),
             (error("25006"), error("25006"), error("25006"), Finding::Writes),
         ] {
-            assert_eq!(compare(&first, &replica, &second), finding, "{first:?} {replica:?} {second:?}");
+            assert_eq!(
+                compare(&first, &replica, &second),
+                finding,
+                "{first:?} {replica:?} {second:?}"
+            );
         }
     }
 }

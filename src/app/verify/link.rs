@@ -105,45 +105,112 @@ impl Link {
                 self.server.stream.write(cx, bytes)?;
             }
             self.server.stream.flush(cx)?;
-            if self.server.stream.is_blocked() { Poll::Pending } else { Poll::Ready(Ok::<_, io::Error>(())) }
+            if self.server.stream.is_blocked() {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok::<_, io::Error>(()))
+            }
         })
         .await?;
-        let (mut rows, mut error, mut bytes) = (Vec::new(), None, 0);
-        let mut whole = Vec::new();
+        let (mut reading, mut chunk) = (Reading::default(), vec![0u8; CHUNK]);
         loop {
-            let mut at = 0;
-            while let Some(rest) = whole.get(at..)
-                && let Some(header) = wire::header(rest, BYTES_MAX).map_err(|_| Trouble::TooLarge)?
-                && let Some(body) = rest.get(HEADER_LEN..header.total())
-            {
-                match header.tag {
-                    server::DATA_ROW | server::COPY_DATA => rows.push(body.into()),
-                    server::ERROR => {
-                        let code = String::from_utf8_lossy(wire::error_fields(body).code);
-                        error = Some(code.into());
-                    }
-                    server::READY if rest.len() == header.total() => {
-                        return Ok(Answer::new(rows, error));
-                    }
-                    server::READY | server::COPY_IN => return Err(Trouble::Malformed),
-                    _ => {}
-                }
-                if rows.len() > ROWS_MAX {
-                    return Err(Trouble::TooLarge);
-                }
-                at += header.total();
-            }
-            whole.drain(..at);
-            let mut chunk = [0u8; CHUNK];
             let n = poll_fn(|cx| self.server.stream.poll_read(cx, &mut chunk)).await?;
-            bytes += n;
             if n == 0 {
                 return Err(Trouble::Question(CleanError::Closed));
             }
-            if bytes > BYTES_MAX {
+            if let Some(answer) = reading.take(chunk.get(..n).unwrap_or_default())? {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// An answer while it comes.
+#[derive(Debug, Default)]
+struct Reading {
+    rows: Vec<Box<[u8]>>,
+    error: Option<Box<str>>,
+    /// Of the message that is not whole yet.
+    held: Vec<u8>,
+    bytes: usize,
+}
+
+impl Reading {
+    /// More of it has come; all of it, if that ends it.
+    fn take(&mut self, data: &[u8]) -> Result<Option<Answer>, Trouble> {
+        self.bytes += data.len();
+        if self.bytes > BYTES_MAX {
+            return Err(Trouble::TooLarge);
+        }
+        self.held.extend_from_slice(data);
+        let (whole, mut at) = (std::mem::take(&mut self.held), 0);
+        while let Some(rest) = whole.get(at..)
+            && let Some(header) = wire::header(rest, BYTES_MAX).map_err(|_| Trouble::TooLarge)?
+            && let Some(body) = rest.get(HEADER_LEN..header.total())
+        {
+            match header.tag {
+                server::DATA_ROW | server::COPY_DATA => self.rows.push(body.into()),
+                server::ERROR => {
+                    let code = String::from_utf8_lossy(wire::error_fields(body).code);
+                    self.error = Some(code.into());
+                }
+                server::READY if rest.len() == header.total() => {
+                    let rows = std::mem::take(&mut self.rows);
+                    return Ok(Some(Answer::new(rows, self.error.take())));
+                }
+                server::READY | server::COPY_IN => return Err(Trouble::Malformed),
+                _ => {}
+            }
+            if self.rows.len() > ROWS_MAX {
                 return Err(Trouble::TooLarge);
             }
-            whole.extend_from_slice(chunk.get(..n).unwrap_or_default());
+            at += header.total();
         }
+        self.held = whole.get(at..).unwrap_or_default().to_vec();
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![tag];
+        out.extend((body.len() as u32 + 4).to_be_bytes());
+        out.extend_from_slice(body);
+        out
+    }
+
+    #[test]
+    fn an_answer_comes_in_pieces() {
+        let answer = [
+            message(b'T', b"x"),
+            message(b'D', b"2"),
+            message(b'D', b"1"),
+            message(b'C', b"SELECT 2\0"),
+        ];
+        let whole = [answer.concat(), message(b'Z', b"T")].concat();
+        let expected = Answer::new(vec![b"1"[..].into(), b"2"[..].into()], None);
+        for cut in 0..whole.len() {
+            let mut reading = Reading::default();
+            assert!(reading.take(&whole[..cut]).expect("well formed").is_none());
+            assert_eq!(reading.take(&whole[cut..]).expect("well formed").as_ref(), Some(&expected));
+        }
+        let failed = [message(b'E', b"C22012\0\0"), message(b'Z', b"E")].concat();
+        let failed = Reading::default().take(&failed).expect("well formed");
+        assert_eq!(failed, Some(Answer::new(Vec::new(), Some("22012".into()))));
+    }
+
+    #[test]
+    fn what_is_too_large_or_unexpected_is_no_answer() {
+        let rows = message(b'D', b"1").repeat(ROWS_MAX + 1);
+        assert!(matches!(Reading::default().take(&rows), Err(Trouble::TooLarge)));
+        let long = vec![0; BYTES_MAX + 1];
+        assert!(matches!(Reading::default().take(&long), Err(Trouble::TooLarge)));
+        let copy = message(b'G', b"\0\0\0");
+        assert!(matches!(Reading::default().take(&copy), Err(Trouble::Malformed)));
+        let more = [message(b'Z', b"I"), message(b'D', b"")].concat();
+        assert!(matches!(Reading::default().take(&more), Err(Trouble::Malformed)));
     }
 }

@@ -19,6 +19,7 @@ use crate::cluster::lsn::{Lsn, WalLayout};
 use crate::metrics::EventKind;
 use crate::metrics::counted::{self, ReadCheck};
 use crate::session::checks::{Checks, Sample};
+use crate::session::route::Route;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,36 +45,43 @@ pub(super) async fn verify_reads(pooler: Rc<Pooler>, checks: Arc<Checks>) {
         let begun = Instant::now();
         let outcome = verify(&pooler, &sample).await;
         counted::read_check(outcome);
+        let (database, outcome) = (&*sample.names.0, outcome.as_str());
+        tracing::debug!(database, "a read was compared with the primary: {outcome}");
         sleep((begun.elapsed() * PAUSE_TIMES).max(PAUSE_MIN)).await;
         checks.done();
     }
 }
 
 async fn verify(pooler: &Rc<Pooler>, sample: &Sample) -> ReadCheck {
-    let Some(snapshot) = sample.route.catalog.snapshot() else { return ReadCheck::Skipped };
-    let rules = Arc::clone(&sample.route.options().0.routing.rules);
+    let (database, user) = (&*sample.names.0, &*sample.names.1);
+    let route = pooler.routes.borrow().route(database, user);
+    let snapshot = route.as_ref().and_then(|route| route.catalog.snapshot());
+    let Some((route, snapshot)) = route.zip(snapshot) else { return ReadCheck::Skipped };
+    if pooler.is_suspended() || pooler.routes.borrow().is_paused(database) {
+        return ReadCheck::Skipped;
+    }
+    let rules = Arc::clone(&route.options().0.routing.rules);
     let Some(names) = named(&sample.texts, rules.policy(), &snapshot) else {
         return ReadCheck::Skipped;
     };
-    let checked = timeout(CHECK_MAX, check(pooler, sample)).await;
+    let checked = timeout(CHECK_MAX, check(pooler, &route, sample)).await;
     let outcome = match checked {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(trouble)) => {
-            let database = &*sample.route.database;
             tracing::debug!(database, "a read cannot be compared: {trouble}");
             ReadCheck::Failed
         }
         Err(_) => ReadCheck::Late,
     };
     if matches!(outcome, ReadCheck::Different | ReadCheck::Writes) {
-        accuse(pooler, sample, outcome, &names);
+        accuse(pooler, (&route, sample.node), outcome, &names);
     }
     outcome
 }
 
 /// Compares a sample on both nodes.
-async fn check(pooler: &Pooler, sample: &Sample) -> Result<ReadCheck, Trouble> {
-    let Some(nodes) = &sample.route.nodes else { return Ok(ReadCheck::Skipped) };
+async fn check(pooler: &Pooler, route: &Route, sample: &Sample) -> Result<ReadCheck, Trouble> {
+    let Some(nodes) = &route.nodes else { return Ok(ReadCheck::Skipped) };
     let account = |node: NodeId| nodes.pools.get(node.0 as usize).map(|one| &one.account);
     let primary = nodes.cluster.view().primary.filter(|primary| *primary != sample.node);
     let accounts = primary.and_then(account).zip(account(sample.node));
@@ -136,10 +144,15 @@ async fn replayed(replica: &mut Link, lsn: Lsn) -> Result<bool, Trouble> {
 }
 
 /// What the read names is kept off the replicas, and reported.
-fn accuse(pooler: &Pooler, sample: &Sample, outcome: ReadCheck, names: &[Box<[u8]>]) {
-    let database = &*sample.route.database;
-    let nodes = sample.route.nodes.as_ref();
-    let node = nodes.and_then(|nodes| nodes.pools.get(sample.node.0 as usize));
+fn accuse(
+    pooler: &Pooler,
+    (route, node): (&Route, NodeId),
+    outcome: ReadCheck,
+    names: &[Box<[u8]>],
+) {
+    let database = &*route.database;
+    let nodes = route.nodes.as_ref();
+    let node = nodes.and_then(|nodes| nodes.pools.get(node.0 as usize));
     let node = node.map_or_else(String::new, |node| node.account.address.to_string());
     let kept = pooler.routes.borrow_mut().distrust(database, names);
     let named: Vec<_> = names.iter().map(|name| String::from_utf8_lossy(name)).collect();
@@ -151,9 +164,12 @@ fn accuse(pooler: &Pooler, sample: &Sample, outcome: ReadCheck, names: &[Box<[u8
     let what = if names.is_empty() {
         format!("a read on the replica {node} {did}, and names nothing of the database")
     } else {
-        let done = if kept { "is kept off the replicas until RELOAD" } else { "has no place in the list" };
+        let done =
+            if kept { "is kept off the replicas until RELOAD" } else { "has no place in the list" };
         let named = named.join(", ");
-        format!("a read on the replica {node} {did}: {named} {done}; correct the volatility of its functions")
+        format!(
+            "a read on the replica {node} {did}: {named} {done}; correct the volatility of its functions"
+        )
     };
     tracing::warn!(database, "{what}");
     pooler.record_event(("warn", EventKind::Check), (database, ""), &what);

@@ -33,8 +33,7 @@ pub(super) fn named(
     policy: Policy<'_>,
     snapshot: &Snapshot,
 ) -> Option<Vec<Box<[u8]>>> {
-    let noting =
-        Noting { snapshot, functions: RefCell::default(), relations: RefCell::default() };
+    let noting = Noting { snapshot, functions: RefCell::default(), relations: RefCell::default() };
     for (text, rules) in texts {
         let is_read = read_text(text, *rules, policy, &noting) == Verdict::Read;
         if !is_read || has_several_answers(text) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::value::Kind;
-use super::row::Applies::{NextConnect, NextTransaction};
 use super::routing::PERCENT;
+use super::row::Applies::{NextConnect, NextTransaction};
 use super::row::{Key, unset, word};
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
