@@ -334,10 +334,13 @@ fn advice_says_what_could_go_to_replicas_and_what_to_do_about_the_rest() {
     let names: Vec<String> =
         rows(&mut console, "advice").iter().map(|row| row.get("reason")).collect();
     assert_eq!(names, ["advise", "transaction", "lock"], "those first that took longest");
-    let names: Vec<String> =
-        rows(&mut console, "advice_by_calls").iter().map(|row| row.get("reason")).collect();
-    // "advice_by_calls.calls"
+    let by_calls = rows(&mut console, "advice_by_calls");
+    let names: Vec<String> = by_calls.iter().map(|row| row.get("reason")).collect();
     assert_eq!(names, ["advise", "lock", "transaction"]);
+    for row in &by_calls {
+        let same = the_row(&mut console, "advice", &[("reason", &row.get("reason"))]);
+        assert_eq!(format!("{row:?}"), format!("{same:?}"));
+    }
     let transaction = the_row(&mut console, "advice", &[("reason", "transaction")]);
     assert!(transaction.number("time_ms") > 150.0, "{transaction:?}");
     assert!(transaction.number("time_percent") > 50.0, "{transaction:?}");

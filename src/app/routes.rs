@@ -1,5 +1,6 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
+mod about_reads;
 mod derived_options;
 mod reads;
 

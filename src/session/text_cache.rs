@@ -384,6 +384,25 @@ mod tests {
     }
 
     #[test]
+    fn other_rules_judge_anew() {
+        let mut texts = texts();
+        let reading = |name: &str| {
+            let pattern = crate::routing::FunctionPattern::parse(name).expect("a name");
+            let mut rules = ReadRules::default();
+            rules.functions.reads = [pattern].into();
+            Arc::new(rules)
+        };
+        let (without, with) = (Arc::new(ReadRules::default()), reading("f"));
+        for _ in 0..2 {
+            let judged = |texts: &mut TextCache, rules| texts.judge(text("SELECT f()"), rules);
+            let unknown = Verdict::Primary(Reason::UnknownFunction);
+            assert_eq!(*judged(&mut texts, &without), unknown);
+            assert_eq!(*judged(&mut texts, &with), Verdict::Read);
+            assert!(Rc::ptr_eq(&judged(&mut texts, &with), &judged(&mut texts, &with)));
+        }
+    }
+
+    #[test]
     fn a_text_is_not_taken_for_a_skeleton_nor_for_itself_under_another_setting() {
         let mut texts = texts();
         let bare = texts.place(text("SELECT 5"));

@@ -4,20 +4,16 @@
 //! anew with each configuration; counts stay as long as a route leads to the database. Belongs to the control
 //! thread.
 
-use super::Routes;
-use super::derived_options::session_options;
-use crate::catalog::Catalog;
 use crate::cluster::NodeId;
 use crate::cluster::policy::{CatalogReads, ForeignReads};
 use crate::cluster::redirect::{Pattern, Redirect, Target};
-use crate::config::{Config, EffectiveOptions, NodeOptions, RedirectOptions, RedirectTo};
+use crate::config::{Config, NodeOptions, RedirectOptions, RedirectTo};
 use crate::metrics::KindCounts;
 use crate::routing::Functions;
-use crate::session::advice::{Advice, Counted};
+use crate::session::advice::Advice;
 use crate::session::checks::Checks;
 use crate::session::decision::DECISIONS;
 use crate::session::read_rules::ReadRules;
-use crate::session::route::{Options, Route};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -72,53 +68,14 @@ impl Reads {
         }
     }
 
-    /// Forgets what no route leads to.
-    pub(super) fn prune(&mut self) {
-        self.databases.retain(|_, reads| Arc::strong_count(&reads.decisions) > 1);
-    }
-}
-
-impl Routes {
-    /// How the sessions of a database behave that has these options.
-    pub(in crate::app) fn session_options(
-        &self,
-        config: &Config,
-        options: &EffectiveOptions,
+    /// Keeps functions and relations of a database off its replicas until another configuration counts, as far
+    /// as there is room for them. Its rules are new then.
+    pub(super) fn distrust(
+        &mut self,
         database: &str,
-    ) -> Options {
-        let mut session = session_options(config, options);
-        let known = self.reads.databases.get(database);
-        session.routing.rules = known.map_or_else(
-            || Arc::new(rules(config, database, &options.nodes)),
-            |reads| Arc::clone(&reads.rules),
-        );
-        session
-    }
-
-    /// What the names of a database mean, if a route leads there.
-    pub(in crate::app) fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
-        self.catalogs.get(database)
-    }
-
-    /// Where reads wait that are to be compared.
-    pub(in crate::app) fn checks(&self) -> Arc<Checks> {
-        self.reads.checks()
-    }
-
-    /// Whether nobody gets a server of the database.
-    pub(in crate::app) fn is_paused(&self, database: &str) -> bool {
-        self.paused.all || self.paused.databases.contains(database)
-    }
-
-    /// The route of a database and a user.
-    pub(in crate::app) fn route(&self, database: &str, user: &str) -> Option<Arc<Route>> {
-        self.routes.get(&(database.to_owned(), user.to_owned())).cloned()
-    }
-
-    /// Keeps functions and relations of a database off its replicas until the next reload. False when there is
-    /// no place for all of them.
-    pub(in crate::app) fn distrust(&mut self, database: &str, names: &[Box<[u8]>]) -> bool {
-        let Some(reads) = self.reads.databases.get_mut(database) else { return false };
+        names: &[Box<[u8]>],
+    ) -> Option<(Arc<ReadRules>, bool)> {
+        let reads = self.databases.get_mut(database)?;
         let mut rules = ReadRules::clone(&reads.rules);
         let mut all = rules.functions.distrusted.into_vec();
         let fresh: Vec<_> = names.iter().filter(|name| !all.contains(name)).cloned().collect();
@@ -127,37 +84,27 @@ impl Routes {
         all.truncate(DISTRUSTED_MAX);
         rules.functions.distrusted = all.into();
         reads.rules = Arc::new(rules);
-        let retired: Vec<_> = self.retired.iter().filter_map(|(_, one)| one.upgrade()).collect();
-        let routes = self.routes.values().chain(&retired);
-        for route in routes.filter(|route| *route.database == *database) {
-            let mut options = Options::clone(&route.options().0);
-            options.routing.rules = Arc::clone(&reads.rules);
-            route.set_options(Arc::new(options));
-        }
-        has_room
+        Some((Arc::clone(&reads.rules), has_room))
     }
 
-    /// What is kept off the replicas of each database.
-    pub(in crate::app) fn distrusted(&self) -> impl Iterator<Item = (&str, &[Box<[u8]>])> {
-        let databases = self.reads.databases.iter();
-        databases.map(|(database, reads)| (database.as_str(), &*reads.rules.functions.distrusted))
+    /// What is said and counted of each database.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &DatabaseReads)> {
+        self.databases.iter().map(|(database, reads)| (database.as_str(), reads))
     }
 
-    /// Where the units of each database with several nodes went, by the database.
-    pub(in crate::app) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
-        let databases = self.reads.databases.iter();
-        databases.map(|(database, reads)| (database.as_str(), reads.decisions.totals()))
+    /// By which rules the routes of a database judge, if there are some.
+    pub(super) fn rules(&self, database: &str) -> Option<Arc<ReadRules>> {
+        self.databases.get(database).map(|reads| Arc::clone(&reads.rules))
     }
 
-    /// What would go to replicas, by the database.
-    pub(in crate::app) fn advice(&self) -> impl Iterator<Item = (&str, Counted)> {
-        let databases = self.reads.databases.iter();
-        databases.map(|(database, reads)| (database.as_str(), reads.advice.counted()))
+    /// Forgets what no route leads to.
+    pub(super) fn prune(&mut self) {
+        self.databases.retain(|_, reads| Arc::strong_count(&reads.decisions) > 1);
     }
 }
 
 /// What the configuration says of the reads of a database.
-fn rules(config: &Config, database: &str, nodes: &[NodeOptions]) -> ReadRules {
+pub(super) fn rules(config: &Config, database: &str, nodes: &[NodeOptions]) -> ReadRules {
     let (routing, entry) = (&config.routing, config.database(database));
     let reads = entry.map_or(&[][..], |entry| &entry.read_only_functions);
     let writes = entry.map_or(&[][..], |entry| &entry.write_functions);
@@ -205,6 +152,24 @@ mod tests {
     use super::*;
     use crate::cluster::policy::Otherwise;
     use crate::config::parse_bytes;
+
+    #[test]
+    fn what_is_distrusted_is_bounded_and_forgotten_with_the_configuration() {
+        let text = "[auth]\nauth_type = \"trust\"\n[databases.one]\nnodes = [\"n1\", \"n2\"]\n";
+        let config = parse_bytes(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        let name = |number: usize| -> Box<[u8]> { format!("f{number}").as_bytes().into() };
+        let mut reads = Reads::default();
+        reads.of(&config, "one", &config.databases["one"].nodes, 1);
+        assert!(reads.distrust("other", &[name(0)]).is_none());
+        for number in 0..DISTRUSTED_MAX {
+            let (_, has_room) = reads.distrust("one", &[name(number), name(0)]).expect("known");
+            assert!(has_room, "{number}");
+        }
+        let (rules, has_room) = reads.distrust("one", &[name(DISTRUSTED_MAX)]).expect("known");
+        assert!(!has_room && rules.functions.distrusted.len() == DISTRUSTED_MAX);
+        reads.renew(&config);
+        assert_eq!(reads.rules("one").map(|rules| rules.functions.distrusted.len()), Some(0));
+    }
 
     #[test]
     fn a_database_has_the_rules_of_all_and_its_own() {
