@@ -103,7 +103,11 @@ impl Session {
         if self.client.route.nodes.is_some() {
             self.client.renew_options();
         }
-        match self.client.choose_target(data) {
+        let Some(chosen) = self.client.choose_target(data) else {
+            self.acquire(cx, data)?;
+            return Ok(true);
+        };
+        match chosen {
             Chosen::Target(target) => {
                 self.client.target = target;
                 self.client.is_refused = false;
