@@ -3,7 +3,7 @@
 use crate::routing::Reason;
 
 /// A decision about one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// A replica got it.
     Replica,
@@ -17,15 +17,24 @@ pub enum Decision {
     WishedPrimary,
     /// A replica, as its session has asked for it.
     WishedReplica,
+    /// The primary, as the route is `advise`; a replica could have had it.
+    Advised,
+    /// The primary: `route_percent` has kept it there.
+    Withheld,
+    /// The primary, by a redirect.
+    Redirected,
 }
 
 /// Those without a reason of the text.
-const OWN: [Decision; 5] = [
+const OWN: [Decision; 8] = [
     Decision::Replica,
     Decision::NoReplica,
     Decision::Refused,
     Decision::WishedPrimary,
     Decision::WishedReplica,
+    Decision::Advised,
+    Decision::Withheld,
+    Decision::Redirected,
 ];
 
 /// How many there are.
@@ -46,6 +55,9 @@ impl Decision {
             Self::Refused => 2,
             Self::WishedPrimary => 3,
             Self::WishedReplica => 4,
+            Self::Advised => 5,
+            Self::Withheld => 6,
+            Self::Redirected => 7,
             Self::Primary(reason) => {
                 OWN.len() + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
             }
@@ -56,7 +68,13 @@ impl Decision {
     pub fn target(self) -> &'static str {
         match self {
             Self::Replica | Self::WishedReplica => "replica",
-            Self::Primary(_) | Self::NoReplica | Self::Refused | Self::WishedPrimary => "primary",
+            Self::Primary(_)
+            | Self::NoReplica
+            | Self::Refused
+            | Self::WishedPrimary
+            | Self::Advised
+            | Self::Withheld
+            | Self::Redirected => "primary",
         }
     }
 
@@ -68,6 +86,9 @@ impl Decision {
             Self::Refused => "refused",
             Self::WishedPrimary => "session_primary",
             Self::WishedReplica => "session_replica",
+            Self::Advised => "advise",
+            Self::Withheld => "route_percent",
+            Self::Redirected => "redirect",
             Self::Primary(reason) => reason.word(),
         }
     }
@@ -81,6 +102,9 @@ impl Decision {
             Self::WishedPrimary | Self::WishedReplica => {
                 "its session asks for it with howdah.route"
             }
+            Self::Advised => "it only reads; the route is advise",
+            Self::Withheld => "it only reads; route_percent keeps it on the primary",
+            Self::Redirected => "it only reads; a redirect sends it to the primary",
             Self::Primary(reason) => reason.explanation(),
         }
     }
@@ -88,10 +112,12 @@ impl Decision {
     /// What can be done so that a replica gets such a unit, if anything can.
     pub fn remedy(self) -> Option<&'static str> {
         match self {
-            Self::Replica | Self::Refused | Self::WishedReplica => None,
+            Self::Replica | Self::Refused | Self::WishedReplica | Self::Redirected => None,
             Self::WishedPrimary => {
                 Some("SET howdah.route = auto where the session may read on replicas")
             }
+            Self::Advised => Some("route = \"on\""),
+            Self::Withheld => Some("a larger route_percent"),
             Self::NoReplica => {
                 Some("SHOW NODES says how far each is; a lower consistency asks for less")
             }

@@ -14,6 +14,7 @@ use super::own::{REFUSED, UnitTerms, Wish};
 use super::pieces::Pieces;
 use super::route::{Mode, RouteNodes};
 use super::unit::{Plan, plan};
+use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -121,7 +122,7 @@ impl Client {
         if self.wish() != Wish::Auto {
             return self.wished_destination(nodes, planned, &unit);
         }
-        if !self.options.routing.is_on {
+        if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
         if self.options.mode == Mode::Session || self.is_dedicated() {
@@ -129,8 +130,15 @@ impl Client {
         }
         match planned {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
+            Plan::AnyNode if self.is_redirected() => {
+                ("primary", Decision::Redirected.word(), primary())
+            }
             Plan::AnyNode => match self.choose_replica(nodes, &view, terms) {
-                Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
+                Some(target) => {
+                    let (place, decision) = self.place_of_reads();
+                    let node = if place == "primary" { view.primary } else { target.node };
+                    (place, decision.word(), self.name_of(node))
+                }
                 None => ("primary", Decision::NoReplica.word(), primary()),
             },
         }

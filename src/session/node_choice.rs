@@ -17,7 +17,8 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::shared::{RunningRead, View, now};
+use crate::cluster::policy::RouteReads;
+use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::fault::Fault;
 use crate::routing::{Reason, Verdict, hints};
@@ -84,12 +85,13 @@ impl<'a> ClientJudge<'a> {
         self.terms.add(&hints(&readable.text));
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
-        client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
+        client.worker.texts.borrow_mut().judge(text, &client.options.routing.rules)
     }
 }
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
+        self.client.note_judged(sql);
         match self.client.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
@@ -101,6 +103,7 @@ impl Judge for ClientJudge<'_> {
         let Some((sql, rules)) = self.client.state.statements.text_and_rules_of(name) else {
             return unknown();
         };
+        self.client.note_judged(sql);
         // Its bytes mean what they meant when it was prepared.
         match rules {
             Some(rules) => {
@@ -133,20 +136,26 @@ impl Client {
             }
             return chosen;
         }
-        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
+        let reads =
+            self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let (decision, replica) = match self.plan_front(data) {
+            let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
                 Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
                 Some((Plan::AnyNode, _)) if self.is_refused => (Decision::Refused, None),
+                Some((Plan::AnyNode, _)) if self.is_redirected() => (Decision::Redirected, None),
+                Some((Plan::AnyNode, _)) if self.is_withheld() => (Decision::Withheld, None),
                 Some((Plan::AnyNode, terms)) => match self.choose_replica(nodes, &view, &terms) {
                     None => (Decision::NoReplica, None),
                     replica => (Decision::Replica, replica),
                 },
             };
-            if let Some(replica) = replica {
-                return Chosen::Target(replica);
+            match replica {
+                Some(_) if self.is_advising() => decision = Decision::Advised,
+                Some(replica) => return Chosen::Target(replica),
+                None => {}
             }
+            self.advise(nodes, decision);
             self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
@@ -244,19 +253,20 @@ impl Client {
         let around = Circumstances { arrived: now, group, others: None };
         let level = self.level(terms);
         let demand = Demand::new(level, &self.state.floor, &around, routing.max_lag);
+        let is_fresh = |node: NodeId, one: &NodeView| {
+            demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
+        };
+        let allowed = self.allowed(view, is_fresh);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
-            let sight = one.sight.unwrap_or_default();
-            let is_eligible = one.is_replica
-                && one.may_read
-                && one.weight > 0
-                && demand.is_fresh(node, &sight.horizon, now);
+            let weight = allowed.weight(node, one);
+            let is_eligible = one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,
                 is_suspect: one.is_suspect,
                 is_near: one.is_near,
-                weight: one.weight,
+                weight,
                 share: one.share,
                 outstanding: nodes.cluster.outstanding(node),
             });

@@ -4,6 +4,7 @@ use super::Wish;
 use super::terms::UnitTerms;
 use crate::cluster::Moment;
 use crate::cluster::freshness::Level;
+use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::{View, now};
 use crate::fault::{Fault, Side};
 use crate::routing::Reason;
@@ -185,7 +186,7 @@ impl Client {
         let why = match self.routed.get() {
             Some(decision) => decision.explanation(),
             None if self.route.nodes.is_none() => "the database has one node",
-            None if !self.options.routing.is_on => "reads are not routed",
+            None if self.options.routing.route == RouteReads::Off => "reads are not routed",
             None => "the session keeps its server",
         };
         Fault::query(Side::Proxy, "00000", format!("routed to {role} {node}: {why}"))
