@@ -84,16 +84,16 @@ fn milliseconds(text: &str, _: &Ground) -> Result<Converted, String> {
 
 /// `health_check_timeout`.
 fn patience(text: &str, ground: &Ground) -> Result<Converted, String> {
-    Ok(match seconds(text, ground)? {
-        Converted::Same(toml) if toml == "0" => {
-            Converted::Needless("0, no limit: a probe has one, probe_timeout".to_owned())
-        }
-        Converted::Same(toml) => {
-            let how = "a node that does not answer a probe for so long is suspected";
-            Converted::Near(toml, how.to_owned())
-        }
-        other => other,
-    })
+    let made = seconds(text, ground)?;
+    if made == Converted::Same("0".to_owned()) {
+        let why = "0, no limit: a probe has one, probe_timeout";
+        return Ok(Converted::Needless(why.to_owned()));
+    }
+    if let Converted::Same(toml) = made {
+        let how = "a node that does not answer a probe for so long is suspected";
+        return Ok(Converted::Near(toml, how.to_owned()));
+    }
+    Ok(made)
 }
 
 /// `log_min_messages`.
