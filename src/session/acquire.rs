@@ -58,9 +58,7 @@ impl Session {
     /// Takes a server for what is in front of `data`, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
         let client = &mut self.client;
-        if !client.route.is_current(client.options_version) {
-            (client.options, client.options_version) = client.route.options();
-        }
+        client.renew_options();
         loop {
             let line = self.choose_line(data);
             let client = &mut self.client;
@@ -102,6 +100,9 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
+        if self.client.route.nodes.is_some() {
+            self.client.renew_options();
+        }
         let Some(chosen) = self.client.choose_target(data) else {
             self.acquire(cx, data)?;
             return Ok(true);
@@ -111,6 +112,8 @@ impl Session {
                 self.client.target = target;
                 self.client.is_refused = false;
                 self.client.unit = target.read.and_then(|_| held_read(data));
+                let unit = self.client.unit.as_ref();
+                self.client.sampled = unit.and_then(|held| self.client.draw_sample(held.unit()));
                 self.acquire(cx, data)?;
                 Ok(true)
             }
@@ -131,6 +134,7 @@ impl Session {
             Some(target) => {
                 self.client.target = target;
                 self.client.unit = None;
+                self.client.sampled = None;
                 self.acquire(cx, &[])
             }
             None => {
@@ -198,6 +202,11 @@ impl Session {
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
         bound.held_read = client.unit.take();
+        bound.sampled = client.sampled.take();
+        bound.advised = client.advised.take();
+        if let Some(advised) = &mut bound.advised {
+            advised.begin();
+        }
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);
@@ -265,6 +274,9 @@ impl Session {
         client.handle.clear_server();
         client.state.statements.forget_portals();
         if let Some(held) = bound.held_read.take() {
+            if held.is_refused() {
+                client.put_refused(held.unit());
+            }
             held.parsed().for_each(|name| client.state.statements.forget(name));
             client.pipe.held.splice(0..0, held.unit().iter().copied());
         }
@@ -280,7 +292,10 @@ impl Session {
         self.client.failed_tests = 0;
         self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
-        let Bound { lease, moments, effects, pin, .. } = *bound;
+        let Bound { lease, moments, effects, pin, sampled, .. } = *bound;
+        if let Some(sampled) = sampled {
+            self.client.put_sample(*sampled);
+        }
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };
         // A cancel request began at the last moment.

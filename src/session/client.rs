@@ -3,10 +3,13 @@
 //! Owns the client's socket, what is known of its session, and under which options it runs. Never
 //! holds a server.
 
+use super::advice;
+use super::checks::Sampled;
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::held_read::HeldRead;
+use super::read_rules::Redirected;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -20,6 +23,7 @@ use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
 use crate::pool::{Extras, Place, SlotId};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -113,6 +117,12 @@ pub(super) struct Client {
     pub(super) target: Target,
     /// A read for a replica, in front of what is held, until there is a server for it.
     pub(super) unit: Option<Box<HeldRead>>,
+    /// What is counted of what is in front, where the route is `advise`, until there is a server for it.
+    pub(super) advised: Cell<Option<Box<advice::Running>>>,
+    /// It is to be compared, until there is a server for it.
+    pub(super) sampled: Option<Box<Sampled>>,
+    /// Where its reads go, if there are redirects.
+    pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
     /// The client is still logging in.

@@ -3,7 +3,7 @@
 use crate::routing::Reason;
 
 /// A decision about one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// A replica got it.
     Replica,
@@ -13,16 +13,32 @@ pub enum Decision {
     NoReplica,
     /// The primary, as a replica had refused it or was lost in it.
     Refused,
+    /// The primary, as the route is `advise`; a replica could have had it.
+    Advised,
+    /// The primary: `route_percent` has kept it there.
+    Withheld,
+    /// The primary, by a redirect.
+    Redirected,
 }
 
+/// Those that are not for a reason of the text.
+const OTHERS: [Decision; 6] = [
+    Decision::Replica,
+    Decision::NoReplica,
+    Decision::Refused,
+    Decision::Advised,
+    Decision::Withheld,
+    Decision::Redirected,
+];
+
 /// How many there are.
-pub const DECISIONS: usize = 3 + Reason::ALL.len();
+pub const DECISIONS: usize = OTHERS.len() + Reason::ALL.len();
 
 impl Decision {
     /// All of them, in the order of [`index`](Self::index).
     pub fn all() -> impl Iterator<Item = Self> {
         let reasons = Reason::ALL.iter().map(|reason| Self::Primary(*reason));
-        [Self::Replica, Self::NoReplica, Self::Refused].into_iter().chain(reasons)
+        OTHERS.into_iter().chain(reasons)
     }
 
     /// Its place among all.
@@ -31,8 +47,11 @@ impl Decision {
             Self::Replica => 0,
             Self::NoReplica => 1,
             Self::Refused => 2,
+            Self::Advised => 3,
+            Self::Withheld => 4,
+            Self::Redirected => 5,
             Self::Primary(reason) => {
-                3 + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
+                OTHERS.len() + Reason::ALL.iter().position(|one| *one == reason).unwrap_or_default()
             }
         }
     }
@@ -41,7 +60,12 @@ impl Decision {
     pub fn target(self) -> &'static str {
         match self {
             Self::Replica => "replica",
-            Self::Primary(_) | Self::NoReplica | Self::Refused => "primary",
+            Self::Primary(_)
+            | Self::NoReplica
+            | Self::Refused
+            | Self::Advised
+            | Self::Withheld
+            | Self::Redirected => "primary",
         }
     }
 
@@ -51,6 +75,9 @@ impl Decision {
             Self::Replica => "read",
             Self::NoReplica => "no_replica",
             Self::Refused => "refused",
+            Self::Advised => "advise",
+            Self::Withheld => "route_percent",
+            Self::Redirected => "redirect",
             Self::Primary(reason) => reason.word(),
         }
     }
@@ -61,6 +88,9 @@ impl Decision {
             Self::Replica => "it only reads",
             Self::NoReplica => "no replica was fresh enough and well",
             Self::Refused => "a replica refused it, or was lost before it answered",
+            Self::Advised => "it only reads; the route is advise",
+            Self::Withheld => "it only reads; route_percent keeps it on the primary",
+            Self::Redirected => "it only reads; a redirect sends it to the primary",
             Self::Primary(reason) => reason.explanation(),
         }
     }
@@ -68,7 +98,9 @@ impl Decision {
     /// What can be done so that a replica gets such a unit, if anything can.
     pub fn remedy(self) -> Option<&'static str> {
         match self {
-            Self::Replica | Self::Refused => None,
+            Self::Replica | Self::Refused | Self::Redirected => None,
+            Self::Advised => Some("route = \"on\""),
+            Self::Withheld => Some("a larger route_percent"),
             Self::NoReplica => {
                 Some("SHOW NODES says how far each is; a lower consistency asks for less")
             }

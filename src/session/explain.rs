@@ -12,6 +12,7 @@ use super::node_choice::ClientJudge;
 use super::pieces::Pieces;
 use super::route::Mode;
 use super::unit::{Plan, plan};
+use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -102,7 +103,7 @@ impl Client {
         };
         let view = nodes.cluster.view();
         let primary = || self.name_of(view.primary);
-        if !self.options.routing.is_on {
+        if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
         if self.options.mode == Mode::Session || self.is_dedicated() {
@@ -113,8 +114,15 @@ impl Client {
         let defaults = self.transaction_defaults();
         match plan(&unit, defaults, &mut ClientJudge(self)) {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
+            Plan::AnyNode if self.is_redirected() => {
+                ("primary", Decision::Redirected.word(), primary())
+            }
             Plan::AnyNode => match self.choose_replica(nodes, &view) {
-                Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
+                Some(target) => {
+                    let (place, decision) = self.place_of_reads();
+                    let node = if place == "primary" { view.primary } else { target.node };
+                    (place, decision.word(), self.name_of(node))
+                }
                 None => ("primary", Decision::NoReplica.word(), primary()),
             },
         }

@@ -4,9 +4,12 @@
 //! edits a pool's counters.
 
 mod acquire;
+pub mod advice;
+mod advising;
 mod batch;
 mod bound;
 mod cancel;
+pub mod checks;
 mod client;
 pub mod client_auth;
 pub mod client_handle;
@@ -19,6 +22,7 @@ mod departure;
 pub mod effects;
 mod ending;
 mod explain;
+pub mod explain_alone;
 pub mod first_packet;
 mod flow;
 mod forward;
@@ -32,11 +36,14 @@ pub mod peers;
 mod pieces;
 mod query_stats;
 mod questions;
+pub mod read_rules;
 mod reading;
+mod redirecting;
 mod resetting;
 pub mod route;
 mod run;
 mod running;
+mod sampling;
 mod sequences;
 mod server_lost;
 mod settle;

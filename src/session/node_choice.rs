@@ -16,7 +16,8 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::shared::{RunningRead, View, now};
+use crate::cluster::policy::RouteReads;
+use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
@@ -69,12 +70,13 @@ impl ClientJudge<'_> {
         let client = self.0;
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
-        client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
+        client.worker.texts.borrow_mut().judge(text, &client.options.routing.rules)
     }
 }
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
+        self.0.note_judged(sql);
         match self.0.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
@@ -86,6 +88,7 @@ impl Judge for ClientJudge<'_> {
         let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
             return unknown();
         };
+        self.0.note_judged(sql);
         // Its bytes mean what they meant when it was prepared.
         match rules {
             Some(rules) => {
@@ -107,20 +110,26 @@ impl Client {
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
         let view = nodes.cluster.view();
-        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
+        let reads =
+            self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let (decision, replica) = match self.plan_front(data) {
+            let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
                 Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
                 Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
+                Some(Plan::AnyNode) if self.is_redirected() => (Decision::Redirected, None),
+                Some(Plan::AnyNode) if self.is_withheld() => (Decision::Withheld, None),
                 Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
                     None => (Decision::NoReplica, None),
                     replica => (Decision::Replica, replica),
                 },
             };
-            if let Some(replica) = replica {
-                return Chosen::Target(replica);
+            match replica {
+                Some(_) if self.is_advising() => decision = Decision::Advised,
+                Some(replica) => return Chosen::Target(replica),
+                None => {}
             }
+            self.advise(nodes, decision);
             self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
@@ -209,19 +218,20 @@ impl Client {
         let now = now();
         let around = Circumstances { arrived: now, group: None, others: None };
         let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let is_fresh = |node: NodeId, one: &NodeView| {
+            demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
+        };
+        let allowed = self.allowed(view, is_fresh);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
-            let sight = one.sight.unwrap_or_default();
-            let is_eligible = one.is_replica
-                && one.may_read
-                && one.weight > 0
-                && demand.is_fresh(node, &sight.horizon, now);
+            let weight = allowed.weight(node, one);
+            let is_eligible = one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,
                 is_suspect: one.is_suspect,
                 is_near: one.is_near,
-                weight: one.weight,
+                weight,
                 share: one.share,
                 outstanding: nodes.cluster.outstanding(node),
             });

@@ -22,6 +22,7 @@ use crate::cluster::freshness::Floor;
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,6 +145,9 @@ impl Session {
             state,
             target,
             unit: None,
+            advised: Cell::default(),
+            sampled: None,
+            redirected: None,
             is_refused: false,
             route: session_start.route,
             options,
