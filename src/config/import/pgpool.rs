@@ -14,6 +14,7 @@ use super::pgpool_file::{Given, Settings, setting};
 use super::pgpool_nodes::Backends;
 use super::pgpool_routing::{Of, functions, redirects};
 use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group};
+use crate::routing::is_primary_builtin;
 
 /// Values that switch a setting off.
 const OFF: &[&str] = &["off", "false", "no", "0", "", "none", "0s"];
@@ -166,8 +167,8 @@ fn lists(
             let (toml, strange) = functions(&given.value, |name| {
                 is_primary_builtin(name.rsplit('.').next().unwrap_or_default().as_bytes())
             });
-            let how =
-                "added to what the catalog says; a function in no list is judged by its volatility";
+            let how = "added to what the catalog says; others count by their volatility, and PostgreSQL's own \
+                       that need the primary are left out";
             fates.insert(name.to_owned(), left_out(&strange, key, how));
             set(import, key, toml, (name, given));
         }
@@ -201,10 +202,6 @@ fn lists(
     if let Some(from) = first.filter(|_| !rules.is_empty()) {
         set(import, "redirects", format!("[{}]", rules.join(", ")), from);
     }
-}
-
-fn is_primary_builtin(_: &[u8]) -> bool {
-    false
 }
 
 /// A key of `[routing]`.

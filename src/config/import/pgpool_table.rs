@@ -139,7 +139,8 @@ const PATTERNS: &str = "texts are not compared with patterns: begin such a state
     database or application a rule in routing.redirects";
 const PROBES: &str = "every node is asked each probe_interval, suspects more often, and one that is well \
     again serves again";
-const PROMOTION: &str = "promotion is left to a tool such as Patroni; howdah finds the new primary";
+const PROMOTION: &str = "promotion is left to a tool such as Patroni; howdah finds the new primary, and role_hook \
+    names a program that it runs then";
 const WATCHDOG: &str = "processes need not know each other: run several behind a load balancer or \
     under a service manager, with so_reuseport on one machine";
 const RECOVERY: &str = "servers are not rebuilt: use a tool such as Patroni or repmgr";

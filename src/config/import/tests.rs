@@ -27,6 +27,7 @@ use super::pgpool_table::{Fated, GROUPS};
 use super::translate::translate_with;
 use super::{Fate, Ground, Source, Translation};
 use crate::auth::Method;
+use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
 
@@ -433,4 +434,20 @@ fn pgbouncers_file_is_known_by_name_or_content() {
     let is = |path: &str, text: &str| super::is_pgbouncer(Path::new(path), text.as_bytes());
     assert!(is("a.ini", "") && is("conf", "; c\n  [pgbouncer]\n"));
     assert!(!is("a.toml", "[pgbouncer]\n") && !is("conf", "# [pgbouncer]\n"));
+}
+
+/// A cluster of three as the manual of Pgpool-II has it, with every setting of load balancing.
+#[test]
+fn pgpools_load_balancing_becomes_routing() {
+    let text = include_str!("pgpool.conf");
+    let made = translated(&[source("pgpool.conf", text)]);
+    assert_eq!(made.toml.trim_end(), include_str!("pgpool.toml").trim_end(), "{}", made.toml);
+    assert!(made.secret);
+    let config = loaded(&made.toml);
+    assert_eq!(config.routing.consistency, Level::Global);
+    let nodes = &config.wildcard.expect("*").nodes;
+    assert_eq!(nodes.iter().map(|node| node.weight).collect::<Vec<_>>(), [0, 2, 1]);
+    let fates: Vec<String> = made.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(fates.len(), text.lines().filter(|line| line.contains('=')).count(), "{fates:#?}");
+    assert!(!fates.iter().any(|fate| fate.contains("secret")), "{fates:#?}");
 }
