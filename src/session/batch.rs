@@ -6,8 +6,7 @@ use super::effects::Effects;
 use super::forward::{ReadText, Taken};
 use super::gate::Gate;
 use super::pieces::Pieces;
-use super::route::StatePolicy;
-use super::statements::{Link, Outcome, ParseContext, Statements, ties_refused};
+use super::statements::{Link, Outcome, ParseContext, Statements};
 use super::text_cache::Text;
 use super::unbound::PARSE_MAX;
 use crate::backend::note::Note;
@@ -199,8 +198,8 @@ impl Client {
         if Self::must_await_sequences(bound, effects) {
             return Self::wait_for_answers(bound, pieces);
         }
-        if effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
-            self.link(bound, pieces).refuse(ties_refused());
+        if let Some(fault) = self.refusal(bound, effects) {
+            self.link(bound, pieces).refuse(fault);
             (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
             return Taken::Bytes(0);
         }

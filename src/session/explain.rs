@@ -10,7 +10,6 @@ use super::decision::Decision;
 use super::forward::Taken;
 use super::node_choice::ClientJudge;
 use super::pieces::Pieces;
-use super::route::Mode;
 use super::unit::{Plan, plan};
 use crate::metrics::fingerprint;
 use crate::sql;
@@ -100,6 +99,8 @@ impl Client {
         let (target, reason, node) = if in_transaction {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
             (target, "transaction", self.name_of(self.target.node))
+        } else if bound.pin.or(self.state.statements.pin()).is_some() {
+            ("primary", "keeps_server", self.name_of(self.target.node))
         } else {
             self.destination(statement)
         };
@@ -123,7 +124,7 @@ impl Client {
         if !self.options.routing.is_on {
             return ("primary", "route_off", primary());
         }
-        if self.options.mode == Mode::Session || self.is_dedicated() {
+        if self.keeps_server() {
             return ("primary", "keeps_server", primary());
         }
         let mut unit = Vec::new();

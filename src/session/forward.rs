@@ -16,6 +16,7 @@ use super::text_cache::Text;
 use super::unbound::{HOLD_MAX, is_due};
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
+use crate::fault::{Fault, Side};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable, Rules};
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -38,6 +39,15 @@ pub(super) struct ReadText<'a> {
     pub(super) run: Option<Run>,
     /// The text as it was read; `None` where the rules are not known.
     pub(super) readable: Option<Readable<'a>>,
+}
+
+/// A transaction that is read only runs on a replica, and wants to leave something there.
+fn left_on_replica() -> Fault {
+    let text = "statement would leave session state on a replica";
+    Fault::query(Side::Proxy, "0A000", text).hint(
+        "Begin the transaction without READ ONLY, or with /* howdah: primary */ in front, so that it \
+         runs on the primary.",
+    )
 }
 
 impl Client {
@@ -272,13 +282,24 @@ impl Client {
             bound.effects |= Effects::OBJECTS;
         }
         Self::set_lasting_if_writing(bound, effects);
-        if self.options.state_policy != StatePolicy::Ignore {
+        if self.state_policy() != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {
                 bound.pin = Some(Pin::Library);
             } else if effects.contains(Effects::LEAVES_STATE) {
                 bound.pin = Some(Pin::State);
             }
         }
+    }
+
+    /// Why a text that does this is not run, if it is not.
+    pub(super) fn refusal(&self, bound: &Bound, effects: Effects) -> Option<Fault> {
+        const LEFT: Effects =
+            Effects::TIES.union(Effects::KEEPS_SERVER).union(Effects::COMPUTES_SETTING);
+        if bound.reading.is_some() && effects.intersects(LEFT) {
+            return Some(left_on_replica());
+        }
+        let is_refused = self.state_policy() == StatePolicy::Error;
+        (effects.contains(Effects::TIES) && is_refused).then(ties_refused)
     }
 
     fn set_lasting_if_writing(bound: &mut Bound, effects: Effects) {
@@ -326,8 +347,8 @@ impl Client {
         if waits || Self::must_await_sequences(bound, text.effects) {
             return Self::wait_for_answers(bound, pieces);
         }
-        if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
-            self.link(bound, pieces).refuse_query(ties_refused());
+        if let Some(fault) = self.refusal(bound, text.effects) {
+            self.link(bound, pieces).refuse_query(fault);
             return Taken::Bytes(HEADER_LEN + body.len());
         }
         if text.effects.contains(Effects::VACATES_DATABASE) {

@@ -7,7 +7,7 @@
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
-use super::route::{Mode, RouteNodes};
+use super::route::RouteNodes;
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
@@ -44,6 +44,8 @@ pub(super) enum Chosen {
 pub(super) enum Suits {
     /// This session, for its target.
     Yes,
+    /// Others now, and this session once it is known what the server shows.
+    NotYet,
     /// Others: it goes back.
     Others,
     /// Nobody: what its node is has changed since it was opened.
@@ -105,8 +107,7 @@ impl Client {
             return Chosen::Target(Target { pool: self.route.pool, node: None, read: None });
         };
         let view = nodes.cluster.view();
-        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
-        if reads && !self.is_dedicated() {
+        if self.options.routing.is_on && !self.keeps_server() {
             let (decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
                 Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
@@ -157,7 +158,7 @@ impl Client {
             Some(terms) if !terms.are_met(node, Moment(server.opened)) => {
                 // The next probe says it of this server too.
                 nodes.cluster.request_probe();
-                Suits::Others
+                Suits::NotYet
             }
             Some(_) | None => Suits::Yes,
         }
@@ -207,12 +208,14 @@ impl Client {
         let now = now();
         let around = Circumstances { arrived: now, group: None, others: None };
         let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let only = self.keeping.only_replica(view);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let sight = one.sight.unwrap_or_default();
             let is_eligible = one.is_replica
                 && one.may_read
                 && one.weight > 0
+                && only.is_none_or(|only| only == node)
                 && demand.is_fresh(node, &sight.horizon, now);
             candidates.push(Candidate {
                 node,

@@ -211,12 +211,13 @@ impl Client {
         bound.has_checked_again = false;
         let effects = bound.effects;
         bound.effects &= Effects::KEEPS_SERVER;
-        let may_pin = self.options.state_policy != StatePolicy::Ignore;
+        let may_pin = self.state_policy() != StatePolicy::Ignore;
         let for_good = match effects {
             effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
             effects if effects.contains(Effects::LEAVES_STATE) => Some(Pin::State),
             effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
-            _ => bound.pin.filter(|pin| matches!(pin, Pin::Sequence | Pin::CustomSetting)),
+            effects if self.may_hide_settings(bound, effects) => Some(Pin::UnknownSettings),
+            _ => bound.pin.filter(|pin| pin.is_for_good()),
         };
         bound.pin = state.pin.or(for_good).filter(|_| may_pin);
         let server = bound.lease.server();
@@ -245,6 +246,14 @@ impl Client {
             return self.align(bound, cx);
         }
         Ok(())
+    }
+
+    /// Whether the session has settings, now that it has done this, which its other server cannot be given.
+    /// Behind a change of the catalog any name may have done it; that is not held against the session.
+    fn may_hide_settings(&self, bound: &Bound, effects: Effects) -> bool {
+        let is_known = || self.route.catalog.snapshot().is_some();
+        let is_hidden = self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS);
+        is_hidden && bound.reading.is_none() && is_known()
     }
 
     /// A check failed. One that ran into the session's own `statement_timeout` is asked again without

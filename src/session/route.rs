@@ -78,6 +78,14 @@ pub struct Options {
     pub routing: RoutingOptions,
 }
 
+impl Options {
+    /// Whether a session that begins now has one server for as long as its client is there, and knows
+    /// nothing of what is done there.
+    pub fn keep_one_server(&self) -> bool {
+        self.mode == Mode::Session && !self.routing.is_on
+    }
+}
+
 /// How the reads of a session are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutingOptions {

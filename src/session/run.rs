@@ -10,6 +10,7 @@ use super::client_handle::{ClientHandle, Order};
 use super::clock::{Clock, Timer};
 use super::custom_settings::CustomSettings;
 use super::flow::{End, Flow, Leave, Stop};
+use super::kept::{Keeping, Kept};
 use super::reading::Reading;
 use super::route::Route;
 use super::state_check;
@@ -82,6 +83,8 @@ pub const SESSION_BYTES: usize = size_of::<Session>();
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) phase: Phase,
+    /// If it has one server of the primary and one of a replica: those that it does not use now.
+    pub(super) kept: Option<Box<Kept>>,
     /// How the session ends when what was asked is answered.
     pub(super) ending: Option<End>,
 }
@@ -138,6 +141,7 @@ impl Session {
             malformed: Vec::new(),
             is_broken: false,
         };
+        let keeping = Keeping::of(&options, session_start.extras.is_some());
         let target = Target { pool: session_start.route.pool, node: None, read: None };
         let client = Client {
             pipe,
@@ -150,6 +154,7 @@ impl Session {
             options_version,
             handle: session_start.handle,
             extras: session_start.extras,
+            keeping,
             is_logging_in: true,
             came_first: session_start.came_first,
             timer: Timer::off(),
@@ -158,7 +163,8 @@ impl Session {
             failed_tests: 0,
             worker,
         };
-        Box::new(Self { client, phase: Phase::Idle, ending: None })
+        let kept = keeping.is_each().then(Box::default);
+        Box::new(Self { client, phase: Phase::Idle, kept, ending: None })
     }
 
     async fn serve(&mut self) -> End {
