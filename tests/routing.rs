@@ -158,8 +158,6 @@ fn prepared_statements_go_where_they_must() {
 fn nothing_is_read_on_a_replica_where_the_route_is_off() {
     let off = Apart::start(|settings| settings.set("routing.route", "off"));
     assert_eq!(value(&mut off.client()), ON_PRIMARY);
-    let session = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
-    assert_eq!(value(&mut session.client()), ON_PRIMARY);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
+use crate::cluster::NodeId;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -58,10 +59,6 @@ impl Session {
 
     /// Takes a server for what is in front of `data`, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
-        let client = &mut self.client;
-        if !client.route.is_current(client.options_version) {
-            (client.options, client.options_version) = client.route.options();
-        }
         match self.resume(cx)? {
             Resumed::Yes => return Ok(()),
             Resumed::None => {}
@@ -84,7 +81,7 @@ impl Session {
                     {
                         // The node is no primary. Who is will be known soon.
                         self.client.failed_tests = 0;
-                        self.await_primary(cx);
+                        self.await_primary(cx, self.client.target.node);
                         return Ok(());
                     }
                 }
@@ -115,6 +112,7 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
+        self.client.take_options();
         match self.client.choose_target(data) {
             Chosen::Target(target) => {
                 self.client.target = target;
@@ -125,7 +123,7 @@ impl Session {
             }
             Chosen::Hold => Ok(false),
             Chosen::AwaitPrimary => {
-                self.await_primary(cx);
+                self.await_primary(cx, None);
                 Ok(true)
             }
         }
@@ -133,6 +131,7 @@ impl Session {
 
     /// The same for the primary, whatever is in front.
     pub(super) fn acquire_of_primary(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.client.take_options();
         if self.client.target.read.is_some() {
             self.client.count(Decision::NoReplica);
         }
@@ -143,14 +142,17 @@ impl Session {
                 self.acquire(cx, &[])
             }
             None => {
-                self.await_primary(cx);
+                self.await_primary(cx, None);
                 Ok(())
             }
         }
     }
 
-    fn await_primary(&mut self, cx: &Context<'_>) {
+    /// Waits for a primary, which is not the node that has just turned out to be none.
+    fn await_primary(&mut self, cx: &Context<'_>, refused: Option<NodeId>) {
         let client = &mut self.client;
+        // What it has read before is over.
+        (client.target.node, client.target.read) = (refused, None);
         client.handle.set_waiting();
         client.set_clock(Clock::Wait, client.options.routing.primary_wait);
         self.phase = Phase::Waiting(Waiting::Primary);
@@ -398,6 +400,13 @@ fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
 }
 
 impl Client {
+    /// Takes the options that its route has now.
+    fn take_options(&mut self) {
+        if !self.route.is_current(self.options_version) {
+            (self.options, self.options_version) = self.route.options();
+        }
+    }
+
     fn refused(&self, refused: &Refused) -> End {
         match refused {
             Refused::Removed => End::fault(

@@ -203,7 +203,8 @@ impl ClientHandle {
     /// All servers that it has, in use or aside.
     pub fn servers(&self) -> impl Iterator<Item = Arc<CancelTarget>> + use<> {
         let shared = self.lock();
-        let used = if let Link::On(target) = &shared.link { Some(Arc::clone(target)) } else { None };
+        let used =
+            if let Link::On(target) = &shared.link { Some(Arc::clone(target)) } else { None };
         let [writes, reads] = shared.aside.clone();
         [used, writes, reads].into_iter().flatten()
     }

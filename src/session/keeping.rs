@@ -102,9 +102,9 @@ impl Session {
     /// that is being opened. `None`: not at all.
     pub(super) fn patience(&self, waiter: &Waiter) -> Option<Option<Duration>> {
         let limit = self.client.options.query_wait_timeout;
-        let Some(kept) = self.kept.as_ref().filter(|_| self.client.target.read.is_some()) else {
-            return Some(limit);
-        };
+        let has_choice =
+            self.client.target.read.is_some() && self.client.primary_target().is_some();
+        let Some(kept) = self.kept.as_ref().filter(|_| has_choice) else { return Some(limit) };
         let now = self.client.worker.common.pools.now();
         kept.waits(now, waiter.is_served_by_openings()).then_some(Some(OPENING_MAX))
     }
