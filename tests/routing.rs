@@ -7,6 +7,7 @@ use support::console::{console, shows, the_row};
 use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::pair::{Pair, await_node};
+use support::postgres::RIDER;
 use support::wire::{Wire, lines};
 
 /// Both nodes are known, and the replica serves reads.
@@ -319,7 +320,33 @@ fn explain_route_says_where_a_statement_would_go_and_why() {
     let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
     assert_eq!(tags, "12TDCZ", "{}", lines(&frames));
     assert_eq!(frames[3].columns().expect("a row")[0].as_deref(), Some(&b"replica"[..]));
-    // A session that keeps its server, and a database of one node.
-    let off = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
-    assert_eq!(explain(&mut off.client(), READ)[..2], ["primary", "keeps_server"]);
+    // A session that has a server of its own, and a database whose route is off.
+    let mut own = Wire::tcp(apart.howdah.address());
+    own.start(&[("user", RIDER), ("database", "app"), ("ignore_system_indexes", "off")], "");
+    assert_eq!(explain(&mut own, READ)[..2], ["primary", "keeps_server"]);
+    let off = Apart::start(|settings| settings.set("routing.route", "off"));
+    assert_eq!(explain(&mut off.client(), READ)[..2], ["primary", "route_off"]);
+}
+
+#[test]
+fn a_read_that_holds_up_the_replay_of_a_replica_is_shown() {
+    let pair = with_table();
+    let howdah = start(&pair, "session");
+    let mut console = console(&howdah);
+    let mut reader = pair.replica.admin("app");
+    reader.run("SET application_name = 'analyst'");
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    reader.run("SELECT value, 'secret' FROM counter");
+    let mut admin = pair.primary.admin("app");
+    admin.run("DELETE FROM counter");
+    admin.run("VACUUM counter");
+    let node = pair.replica.address().to_string();
+    // "nodes.held_up_by"
+    let mut held_up = || the_row(&mut console, "nodes", &[("node", &node)]).get("held_up_by");
+    eventually("the read is shown", || !held_up().is_empty());
+    let row = held_up();
+    assert!(row.contains("(analyst)"), "{row}");
+    assert!(row.ends_with(": select value, $1 from counter"), "{row}");
+    reader.run("ROLLBACK");
+    eventually("the replica replays again", || held_up().is_empty());
 }

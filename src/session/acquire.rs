@@ -113,7 +113,11 @@ impl Session {
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
         self.client.take_options();
-        match self.client.choose_target(data) {
+        let Some(chosen) = self.client.choose_target(data) else {
+            self.acquire(cx, data)?;
+            return Ok(true);
+        };
+        match chosen {
             Chosen::Target(target) => {
                 self.client.target = target;
                 self.client.is_refused = false;
