@@ -399,7 +399,7 @@ impl Session {
 fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
     match front(data, HOLD_MAX) {
         Front::Whole(unit) => Some(Box::new(HeldRead::new(unit))),
-        Front::Open | Front::Endless => None,
+        Front::Open(_) | Front::Endless => None,
     }
 }
 

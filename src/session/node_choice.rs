@@ -189,14 +189,16 @@ impl Client {
         false
     }
 
-    /// What the unit in front asks for; `None` while it is not whole.
+    /// What the unit in front asks for; `None` while that depends on what is still to come. What the primary
+    /// has to be told goes there at once: its client may wait for the error.
     fn plan_front(&self, data: &[u8]) -> Option<Plan> {
-        let unit = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => unit,
-            Front::Open => return None,
-            Front::Endless => return Some(Plan::Primary(Reason::Endless)),
-        };
-        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+        let defaults = self.transaction_defaults();
+        match front(data, HOLD_MAX) {
+            Front::Whole(unit) => Some(plan(unit, defaults, &mut ClientJudge(self))),
+            Front::Open(part) => Some(plan(part, defaults, &mut ClientJudge(self)))
+                .filter(|plan| !part.is_empty() && *plan != Plan::AnyNode),
+            Front::Endless => Some(Plan::Primary(Reason::Endless)),
+        }
     }
 
     /// How its transactions begin.
