@@ -308,10 +308,15 @@ impl Client {
     }
 
     /// Why a text that does this is not run, if it is not.
+    #[inline]
     pub(super) fn refusal(&self, bound: &Bound, effects: Effects) -> Option<Fault> {
         const LEFT: Effects =
             Effects::TIES.union(Effects::KEEPS_SERVER).union(Effects::COMPUTES_SETTING);
-        if bound.reading.is_some() && effects.intersects(LEFT) {
+        if effects.intersects(LEFT) { self.refusal_to_leave(bound, effects) } else { None }
+    }
+
+    fn refusal_to_leave(&self, bound: &Bound, effects: Effects) -> Option<Fault> {
+        if bound.reading.is_some() {
             return Some(left_on_replica());
         }
         let is_refused = self.state_policy() == StatePolicy::Error;

@@ -32,13 +32,17 @@ pub(super) enum Resumed {
 
 impl Session {
     /// Takes the server again that the session has aside for its target.
+    #[inline]
     pub(super) fn resume(&mut self, cx: &mut Context<'_>) -> Flow<Resumed> {
-        let target = self.client.target;
-        let purpose = target.purpose();
+        if self.kept.is_none() { Ok(Resumed::None) } else { self.resume_kept(cx) }
+    }
+
+    fn resume_kept(&mut self, cx: &mut Context<'_>) -> Flow<Resumed> {
+        let (purpose, target_node) = (self.client.target.purpose(), self.client.target.node);
         let Some(kept) = &mut self.kept else { return Ok(Resumed::None) };
         let Some(aside) = kept.take(purpose) else { return Ok(Resumed::None) };
         self.client.forget_aside(purpose);
-        if aside.node != target.node {
+        if aside.node != target_node {
             // A replica's server may be of use to others.
             let close = (purpose == Purpose::Writes).then_some("its node is not the primary");
             self.client.let_go(aside, close);
@@ -77,16 +81,18 @@ impl Session {
     ///
     /// # Errors
     /// Gives the lease back when the server is not at rest.
-    pub(super) fn part_with(&mut self, mut lease: Lease, now: Tick) -> Result<(), Lease> {
-        if self.kept.is_none() {
-            return lease.try_return_at(now);
-        }
+    #[inline]
+    pub(super) fn part_with(&mut self, lease: Lease, now: Tick) -> Result<(), Lease> {
+        if self.kept.is_none() { lease.try_return_at(now) } else { self.keep(lease, now) }
+    }
+
+    fn keep(&mut self, mut lease: Lease, now: Tick) -> Result<(), Lease> {
         if lease.server().rest() != Rest::AtRest {
             return Err(lease);
         }
         lease.set_pinned(None);
-        let target = self.client.target;
-        self.put_aside(target.purpose(), Aside { lease, node: target.node, since: now });
+        let (purpose, node) = (self.client.target.purpose(), self.client.target.node);
+        self.put_aside(purpose, Aside { lease, node, since: now });
         Ok(())
     }
 
@@ -106,7 +112,8 @@ impl Session {
             self.client.target.read.is_some() && self.client.primary_target().is_some();
         let Some(kept) = self.kept.as_ref().filter(|_| has_choice) else { return Some(limit) };
         let now = self.client.worker.common.pools.now();
-        kept.waits(now, waiter.is_served_by_openings()).then_some(Some(OPENING_MAX))
+        let limit = limit.map_or(OPENING_MAX, |limit| limit.min(OPENING_MAX));
+        kept.waits(now, waiter.is_served_by_openings()).then_some(Some(limit))
     }
 
     /// The session has waited in vain for a replica's server, if it was for that.
