@@ -137,6 +137,11 @@ fn of_doubt(doubt: Doubt) -> &'static str {
              REPLICATION"
         }
         Doubt::Contested => "takes writes, but so does the primary, which most replicas follow",
+        Doubt::Forked => {
+            "was promoted beside the primary, which wrote on and fails now: what it wrote would be lost. Start \
+             the old primary again, or set role = \"primary\" for the new one; where no replica follows the \
+             old one, the new one is believed when the old one is down for 20 s"
+        }
         Doubt::Several => "is one of several that should be the primary",
         Doubt::FixedReplica => "takes writes, and the configuration says role = \"replica\"",
         Doubt::FixedPrimary => "is in recovery, and the configuration says role = \"primary\"",
