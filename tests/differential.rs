@@ -286,12 +286,11 @@ fn howdah_answers_like_postgresql_under_the_noise_of_eight_neighbours() {
 fn howdah_answers_like_postgresql_with_a_replica(mode: &str) {
     let mut scripts = chosen();
     scripts.retain(|script| script.modes.iter().any(|known| known == mode));
-    // Those that cancel look on the primary for what runs on the replica; the other asks for a server's own
-    // names of prepared statements.
-    let cancels =
-        |script: &Script| script.steps.iter().any(|step| matches!(step, Step::Cancel(..)));
+    // In either mode the session is followed. Some look on the primary for what runs on the replica.
     scripts.retain(|script| {
-        !cancels(script) && script.name != "names_visible_in_pg_prepared_statements"
+        let cancels = script.steps.iter().any(|step| matches!(step, Step::Cancel(..)));
+        let is_followed = script.modes.iter().any(|known| known == "transaction");
+        is_followed && !cancels && script.name != "disconnect_in_a_long_query"
     });
     let pair = Pair::start();
     let lanes = format!("pair_{mode}_");

@@ -215,6 +215,7 @@ impl Client {
         }
         let as_is = self.state.statements.bind_as_is(bound.lease.server(), &view);
         if let Some((effects, run)) = as_is {
+            let effects = self.effects_of_statement(view.statement, effects);
             self.record_effects(bound, effects);
             drop(bound.server().replies.sent(Kind::Bind, Reply::Forward, None));
             self.record_portal(bound, &view, run);
@@ -231,6 +232,7 @@ impl Client {
             Outcome::AskedFirst => return Taken::Later(Gate::Shape),
             Outcome::Refused => self.pipe.pass = Passing::Drop,
             Outcome::Sent(effects) => {
+                let effects = self.effects_of_statement(view.statement, effects);
                 self.record_effects(bound, effects);
                 let run = self.state.statements.run_of(view.statement);
                 self.record_portal(bound, &view, run);

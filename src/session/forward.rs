@@ -292,6 +292,9 @@ impl Client {
         if effects.is_empty() {
             return;
         }
+        if self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS) {
+            self.pin_unknown_settings(bound);
+        }
         bound.effects |= effects;
         if bound.pin == Some(Pin::PreparedStatement) && effects.contains(Effects::NAMES) {
             // It may have dropped the one that keeps the server.
@@ -304,6 +307,42 @@ impl Client {
             } else if effects.contains(Effects::LEAVES_STATE) {
                 bound.pin = Some(Pin::State);
             }
+        }
+    }
+
+    /// What is being sent may make settings that the session's other server cannot be given. Behind a change
+    /// of the catalog any name may do it; that is not held against the session.
+    fn pin_unknown_settings(&self, bound: &mut Bound) {
+        let is_known = !bound.effects.intersects(Effects::REDEFINES)
+            && self.route.catalog.snapshot().is_some();
+        if is_known && bound.reading.is_none() {
+            bound.pin = Some(Pin::UnknownSettings);
+        }
+    }
+
+    /// The effects of the client's statement of this name. One that was read when the catalog was not known
+    /// is read again, where much depends on it.
+    #[inline]
+    pub(super) fn effects_of_statement(&mut self, name: &[u8], effects: Effects) -> Effects {
+        if self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS) {
+            self.read_statement_again(name, effects)
+        } else {
+            effects
+        }
+    }
+
+    fn read_statement_again(&mut self, name: &[u8], effects: Effects) -> Effects {
+        let sql = self.state.statements.text_of(name);
+        let Some(readable) = sql.and_then(|sql| self.state.reading.read(sql)) else {
+            return effects;
+        };
+        let (database, catalog) = (&self.route.database, Some(&*self.route.catalog));
+        let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
+        let now = self.worker.texts.borrow_mut().effects(text, &mut |_| true);
+        if now.contains(Effects::UNKNOWN_SETTINGS) {
+            effects
+        } else {
+            effects - Effects::UNKNOWN_SETTINGS
         }
     }
 

@@ -216,10 +216,13 @@ impl Client {
             effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
             effects if effects.contains(Effects::LEAVES_STATE) => Some(Pin::State),
             effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
-            effects if self.may_hide_settings(bound, effects) => Some(Pin::UnknownSettings),
             _ => bound.pin.filter(|pin| pin.is_for_good()),
         };
-        bound.pin = state.pin.or(for_good).filter(|_| may_pin);
+        bound.pin = match for_good {
+            // What no question finds outlasts what it finds now.
+            Some(Pin::UnknownSettings) => for_good,
+            _ => state.pin.or(for_good).filter(|_| may_pin),
+        };
         let server = bound.lease.server();
         if state.statements != server.prepared.len() {
             // Something has dropped statements behind our back.
@@ -246,14 +249,6 @@ impl Client {
             return self.align(bound, cx);
         }
         Ok(())
-    }
-
-    /// Whether the session has settings, now that it has done this, which its other server cannot be given.
-    /// Behind a change of the catalog any name may have done it; that is not held against the session.
-    fn may_hide_settings(&self, bound: &Bound, effects: Effects) -> bool {
-        let is_known = || self.route.catalog.snapshot().is_some();
-        let is_hidden = self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS);
-        is_hidden && bound.reading.is_none() && is_known()
     }
 
     /// A check failed. One that ran into the session's own `statement_timeout` is asked again without
