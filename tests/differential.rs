@@ -15,9 +15,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use support::console::{console, shows};
 use support::howdah::{Howdah, Settings};
-use support::postgres::Postgres;
-use support::script::{Script, load_all};
+use support::pair::Pair;
+use support::postgres::{Postgres, RIDER};
+use support::script::{Script, Step, load_all};
 use support::stage::{Seen, Stage};
 
 /// Scripts that are played at the same time, each in a database of its own.
@@ -278,6 +280,60 @@ fn howdah_answers_like_postgresql_where_one_server_serves_all_clients_in_turn() 
 #[test]
 fn howdah_answers_like_postgresql_under_the_noise_of_eight_neighbours() {
     howdah_answers_like_postgresql("transaction", Company::Noise);
+}
+
+/// Databases of two nodes, whose replica serves what reads it is fresh enough for.
+fn howdah_answers_like_postgresql_with_a_replica(mode: &str) {
+    let mut scripts = chosen();
+    scripts.retain(|script| script.modes.iter().any(|known| known == mode));
+    // In either mode the session is followed. Some look on the primary for what runs on the replica.
+    scripts.retain(|script| {
+        let cancels = script.steps.iter().any(|step| matches!(step, Step::Cancel(..)));
+        let is_followed = script.modes.iter().any(|known| known == "transaction");
+        is_followed && !cancels && script.name != "disconnect_in_a_long_query"
+    });
+    let pair = Pair::start();
+    let lanes = format!("pair_{mode}_");
+    let failures = on_lanes(&lanes, &scripts, |database| {
+        let (pair, database) = (&pair, database.to_owned());
+        pair.primary.create_database(&database);
+        pair.primary.create_database(&format!("{database}_other"));
+        pair.await_replay();
+        let mut direct = Stage::new(&pair.primary, pair.primary.place(), &database);
+        let stage = move || {
+            let settings = Settings::new(mode)
+                .set("howdah.workers", 1)
+                .set("howdah.admin_users", vec![RIDER])
+                .set("routing.probe_interval", "50ms")
+                .set("routing.catalog_reads", "replica")
+                .set(&format!("databases.{database}.nodes"), pair.nodes())
+                .database(&format!("{database}_other"), pair.primary.address());
+            let howdah = Howdah::start(&settings);
+            let replica = pair.replica.address().to_string();
+            let keys = [("database", &*database), ("node", &*replica)];
+            shows(&mut console(&howdah), &keys, &[("nodes.may_read", "1")]);
+            (Stage::new(&pair.primary, howdah.place(), &database), howdah)
+        };
+        let mut proxied = stage();
+        move |script: &Script| {
+            let expected = direct.play(script);
+            let difference = difference(script, &expected, &proxied.0.play(script))?;
+            let log = proxied.1.log();
+            proxied = stage();
+            Some(format!("{difference}  howdah said:\n{log}"))
+        }
+    });
+    report(&failures, scripts.len());
+}
+
+#[test]
+fn howdah_answers_like_postgresql_session_with_a_replica() {
+    howdah_answers_like_postgresql_with_a_replica("session");
+}
+
+#[test]
+fn howdah_answers_like_postgresql_transaction_with_a_replica() {
+    howdah_answers_like_postgresql_with_a_replica("transaction");
 }
 
 /// A difference under noise is howdah's, because PostgreSQL itself shows none: neither to the

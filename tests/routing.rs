@@ -7,6 +7,7 @@ use support::console::{console, shows, the_row};
 use support::howdah::{Howdah, Settings};
 use support::messages;
 use support::pair::{Pair, await_node};
+use support::postgres::RIDER;
 use support::wire::{Wire, lines};
 
 /// Both nodes are known, and the replica serves reads.
@@ -158,8 +159,6 @@ fn prepared_statements_go_where_they_must() {
 fn nothing_is_read_on_a_replica_where_the_route_is_off() {
     let off = Apart::start(|settings| settings.set("routing.route", "off"));
     assert_eq!(value(&mut off.client()), ON_PRIMARY);
-    let session = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
-    assert_eq!(value(&mut session.client()), ON_PRIMARY);
 }
 
 #[test]
@@ -321,9 +320,12 @@ fn explain_route_says_where_a_statement_would_go_and_why() {
     let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
     assert_eq!(tags, "12TDCZ", "{}", lines(&frames));
     assert_eq!(frames[3].columns().expect("a row")[0].as_deref(), Some(&b"replica"[..]));
-    // A session that keeps its server, and a database of one node.
-    let off = Apart::start(|settings| settings.set("pool.pool_mode", "session"));
-    assert_eq!(explain(&mut off.client(), READ)[..2], ["primary", "keeps_server"]);
+    // A session that has a server of its own, and a database whose route is off.
+    let mut own = Wire::tcp(apart.howdah.address());
+    own.start(&[("user", RIDER), ("database", "app"), ("ignore_system_indexes", "off")], "");
+    assert_eq!(explain(&mut own, READ)[..2], ["primary", "keeps_server"]);
+    let off = Apart::start(|settings| settings.set("routing.route", "off"));
+    assert_eq!(explain(&mut off.client(), READ)[..2], ["primary", "route_off"]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId};
 use crate::session::common::Common;
-use crate::session::route::{Mode, NodePool, Options, Route, RouteNodes};
+use crate::session::route::{NodePool, Options, Route, RouteNodes};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -294,7 +294,7 @@ impl Routes {
             *held = credential(&options, users, keys.clone(), &held);
         }
         // In session mode a server is cleaned whatever was done.
-        if options.pool_mode != Mode::Session {
+        if !route.options().0.keep_one_server() {
             route.catalog.record_use();
         }
         Some(Destination { route, options, database: database_id, user: user_id })

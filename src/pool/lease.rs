@@ -175,6 +175,18 @@ impl Lease {
         self.place
     }
 
+    /// The client goes on with a server that it has not used since then. A place that it asks again with is
+    /// as old as this.
+    pub fn go_on(&mut self, unused_since: Tick) {
+        let now = self.pools.now();
+        self.idle = Duration::from_micros(now.since(unused_since));
+        self.was_home = self.worker;
+        self.is_handed_over = false;
+        self.since = now;
+        self.waited = 0;
+        self.place = self.place.asked_at(now);
+    }
+
     /// Gives the server back.
     ///
     /// # Errors
@@ -236,6 +248,12 @@ impl Waiter {
     /// Why the last attempt to open a server for it and others failed, if none has succeeded since.
     pub fn last_failure(&self) -> Option<Arc<LoginFailure>> {
         self.pools.lock().last_failure(self.pool, self.kind)
+    }
+
+    /// Whether a server is being opened for everybody in line: nobody has to give one back first.
+    pub fn is_served_by_openings(&self) -> bool {
+        let now = self.pools.pool_snapshot(self.pool);
+        now.is_some_and(|pool| pool.opening > 0 && pool.waiting <= pool.opening)
     }
 
     /// Has its turn come? Cancel safe.

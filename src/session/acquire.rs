@@ -8,6 +8,7 @@ use super::effects::Effects;
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
 use super::held_read::HeldRead;
+use super::keeping::Resumed;
 use super::node_choice::{Chosen, Suits};
 use super::route::Mode;
 use super::run::{Phase, Session, Waiting};
@@ -18,6 +19,7 @@ use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
+use crate::cluster::NodeId;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -57,8 +59,12 @@ impl Session {
 
     /// Takes a server for what is in front of `data`, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
-        let client = &mut self.client;
-        client.renew_options();
+        match self.resume(cx)? {
+            Resumed::Yes => return Ok(()),
+            Resumed::None => {}
+            Resumed::NotThis => return self.acquire_of_primary(cx),
+        }
+        self.client.renew_options();
         loop {
             let line = self.choose_line(data);
             let client = &mut self.client;
@@ -76,21 +82,28 @@ impl Session {
                     {
                         // The node is no primary. Who is will be known soon.
                         self.client.failed_tests = 0;
-                        self.await_primary(cx);
+                        self.await_primary(cx, self.client.target.node);
                         return Ok(());
                     }
                 }
                 Outcome::Waiting(waiter) => {
+                    let Some(limit) = self.patience(&waiter) else {
+                        drop(waiter);
+                        return self.acquire_of_primary(cx);
+                    };
+                    let client = &mut self.client;
                     let since = waiter.since();
                     client.handle.set_requested(since);
                     client.handle.set_waiting();
                     // A session that asks again has waited before.
                     let waited = Duration::from_micros(client.worker.coarse_now().since(since));
-                    let limit = client.options.query_wait_timeout;
                     client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
                     self.phase = Phase::Waiting(Waiting::Server(waiter));
                     self.client.watch_primary(cx);
                     return Ok(());
+                }
+                Outcome::Refused(_) if self.client.target.read.is_some() => {
+                    return self.acquire_of_primary(cx);
                 }
                 Outcome::Refused(refused) => return Err(Stop::End(self.client.refused(&refused))),
             }
@@ -100,9 +113,7 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
-        if self.client.route.nodes.is_some() {
-            self.client.renew_options();
-        }
+        self.client.renew_options();
         let Some(chosen) = self.client.choose_target(data) else {
             self.acquire(cx, data)?;
             return Ok(true);
@@ -124,7 +135,7 @@ impl Session {
             }
             Chosen::Hold => Ok(false),
             Chosen::AwaitPrimary => {
-                self.await_primary(cx);
+                self.await_primary(cx, None);
                 Ok(true)
             }
         }
@@ -132,6 +143,7 @@ impl Session {
 
     /// The same for the primary, whatever is in front.
     pub(super) fn acquire_of_primary(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.client.renew_options();
         if self.client.target.read.is_some() {
             self.client.count(Decision::NoReplica);
         }
@@ -143,14 +155,17 @@ impl Session {
                 self.acquire(cx, &[])
             }
             None => {
-                self.await_primary(cx);
+                self.await_primary(cx, None);
                 Ok(())
             }
         }
     }
 
-    fn await_primary(&mut self, cx: &Context<'_>) {
+    /// Waits for a primary, which is not the node that has just turned out to be none.
+    fn await_primary(&mut self, cx: &Context<'_>, refused: Option<NodeId>) {
         let client = &mut self.client;
+        // What it has read before is over.
+        (client.target.node, client.target.read) = (refused, None);
         client.handle.set_waiting();
         client.set_clock(Clock::Wait, client.options.routing.primary_wait);
         self.phase = Phase::Waiting(Waiting::Primary);
@@ -164,6 +179,7 @@ impl Session {
     ) -> Flow {
         self.client.set_clock(Clock::Off, None);
         match outcome {
+            Err(_) if self.client.target.read.is_some() => self.acquire_of_primary(cx),
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
@@ -183,7 +199,7 @@ impl Session {
         }
         match self.client.suits(lease.server()) {
             Suits::Yes => {}
-            Suits::Others => {
+            Suits::Others | Suits::NotYet => {
                 drop(lease.try_return());
                 return Ok(false);
             }
@@ -196,13 +212,20 @@ impl Session {
             }
         }
         let client = &mut self.client;
+        client.handle.set_requested(lease.since());
+        client.traffic().assignments.add(1);
+        client.traffic().wait.record(lease.waited());
+        self.bind(cx, lease)?;
+        Ok(true)
+    }
+
+    /// Goes on with a server that suits the session.
+    pub(super) fn bind(&mut self, cx: &mut Context<'_>, mut lease: Lease) -> Flow {
+        let client = &mut self.client;
         if !client.keeps_server() {
             client.route.catalog.record_use();
         }
         client.handle.set_server(&lease.server().cancel);
-        client.handle.set_requested(lease.since());
-        client.traffic().assignments.add(1);
-        client.traffic().wait.record(lease.waited());
         let idle = lease.idle();
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
@@ -218,7 +241,7 @@ impl Session {
             bound.server().settings = Arc::clone(&client.state.settings);
         }
         self.phase = Phase::Bound(bound);
-        let Phase::Bound(bound) = &mut self.phase else { return Ok(false) };
+        let Phase::Bound(bound) = &mut self.phase else { return Ok(()) };
         match &self.client.options.server_check_query {
             Some(sql) if idle >= self.client.options.server_check_delay => {
                 let sql = sql.as_bytes().to_vec();
@@ -226,7 +249,7 @@ impl Session {
             }
             Some(_) | None => self.client.align(bound, cx)?,
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The question whether the server may go back, if it is due.
@@ -265,9 +288,7 @@ impl Session {
             Leave::Cancelled => {
                 // It has got nothing of the client's and goes back; should it not be at rest,
                 // because a request for it has just begun, it is closed.
-                if let Err(mut lease) = bound.lease.try_return() {
-                    lease.server().set_close_reason("client disconnect while server was not ready");
-                }
+                self.part_or_close(bound.lease);
                 return self.refuse_batch(cx, &cancelled());
             }
         }
@@ -289,7 +310,15 @@ impl Session {
         client.is_refused = true;
         if bound.server().is_closing || bound.server().replies.outstanding() > 0 {
             bound.server().set_close_reason("lost in a read");
-        } else if let Err(mut lease) = bound.lease.try_return() {
+        } else {
+            self.part_or_close(bound.lease);
+        }
+    }
+
+    /// Parts with a server that should be at rest.
+    fn part_or_close(&mut self, lease: Lease) {
+        let now = self.client.worker.common.pools.now();
+        if let Err(mut lease) = self.part_with(lease, now) {
             lease.server().set_close_reason("client disconnect while server was not ready");
         }
     }
@@ -298,17 +327,18 @@ impl Session {
         self.client.failed_tests = 0;
         self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
-        let Bound { lease, moments, effects, pin, sampled, .. } = *bound;
+        let Bound { lease, moments, effects, pin, reading, sampled, .. } = *bound;
         if let Some(sampled) = sampled {
             self.client.put_sample(*sampled);
         }
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
-        let Err(mut lease) = lease.try_return_at(moments.known) else { return };
+        let Err(mut lease) = self.part_with(lease, moments.known) else { return };
         // A cancel request began at the last moment.
         let target = Arc::clone(&lease.server().cancel);
         self.client.handle.set_server(&target);
         let mut bound = Box::new(Bound::new(lease));
         (bound.moments, bound.has_served, bound.settle_is_due) = (moments, true, true);
+        bound.reading = reading;
         self.phase = Phase::Bound(bound);
         if !target.wake_when_clear(cx.waker()) {
             cx.waker().wake_by_ref();
@@ -395,7 +425,7 @@ impl Session {
 fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
     match front(data, HOLD_MAX) {
         Front::Whole(unit) => Some(Box::new(HeldRead::new(unit))),
-        Front::Open | Front::Endless => None,
+        Front::Open(_) | Front::Endless => None,
     }
 }
 
@@ -470,6 +500,7 @@ impl Client {
             is_worn: server.stream.is_worn(),
             effects,
             pin,
+            is_left_on_replica: bound.reading.is_some() && bound.pin.is_some(),
         }
     }
 
@@ -498,6 +529,11 @@ impl Client {
                 return Err(Stop::Leave(Leave::GiveBack));
             }
             Settle::Close => return Err(Stop::Leave(Leave::Close("unclean server"))),
+            Settle::LeaveBehind => {
+                self.set_idle_clock();
+                self.record_left_behind(bound);
+                return Err(Stop::Leave(Leave::Close("its session left state on a replica")));
+            }
             Settle::Replace => {
                 self.set_idle_clock();
                 return Err(Stop::Leave(Leave::Close("its TLS connection has been used up")));
@@ -505,6 +541,16 @@ impl Client {
             Settle::RefuseTransaction => return Err(Stop::End(End::fault(no_transactions()))),
         }
         Ok(())
+    }
+
+    /// A read only transaction has left something on a replica that no text showed.
+    fn record_left_behind(&self, bound: &Bound) {
+        let what = bound.pin.map_or("state", Pin::as_str);
+        let text = format!("a session has left on a replica, where it does not stay: {what}");
+        tracing::warn!(
+            client = self.handle.id, user = %self.route.user, database = %self.route.database, "{text}"
+        );
+        self.record_event(crate::metrics::EventKind::Server, &text);
     }
 
     /// What the client loses if its server ends now.

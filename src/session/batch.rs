@@ -7,8 +7,7 @@ use super::forward::{ReadText, Taken};
 use super::gate::Gate;
 use super::own::not_alone;
 use super::pieces::Pieces;
-use super::route::StatePolicy;
-use super::statements::{Link, Outcome, ParseContext, Statements, ties_refused};
+use super::statements::{Link, Outcome, ParseContext, Statements};
 use super::text_cache::Text;
 use super::unbound::PARSE_MAX;
 use crate::backend::note::Note;
@@ -204,8 +203,8 @@ impl Client {
         if Self::must_await_sequences(bound, effects) {
             return Self::wait_for_answers(bound, pieces);
         }
-        if effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
-            self.link(bound, pieces).refuse(ties_refused());
+        if let Some(fault) = self.refusal(bound, effects) {
+            self.link(bound, pieces).refuse(fault);
             (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
             return Taken::Bytes(0);
         }
@@ -231,6 +230,7 @@ impl Client {
         }
         let as_is = self.state.statements.bind_as_is(bound.lease.server(), &view);
         if let Some((effects, run)) = as_is {
+            let effects = self.effects_of_statement(view.statement, effects);
             self.record_effects(bound, effects);
             drop(bound.server().replies.sent(Kind::Bind, Reply::Forward, None));
             self.record_portal(bound, &view, run);
@@ -247,6 +247,7 @@ impl Client {
             Outcome::AskedFirst => return Taken::Later(Gate::Shape),
             Outcome::Refused => self.pipe.pass = Passing::Drop,
             Outcome::Sent(effects) => {
+                let effects = self.effects_of_statement(view.statement, effects);
                 self.record_effects(bound, effects);
                 let run = self.state.statements.run_of(view.statement);
                 self.record_portal(bound, &view, run);

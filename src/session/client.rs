@@ -10,10 +10,11 @@ use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::decision::Decision;
 use super::held_read::HeldRead;
+use super::kept::Keeping;
 use super::own::Own;
 use super::read_rules::Redirected;
 use super::reading::Reading;
-use super::route::{Mode, Options, Route};
+use super::route::{Mode, Options, Route, StatePolicy};
 use super::state_check;
 use super::statements::Statements;
 use super::target::Target;
@@ -117,6 +118,8 @@ pub(super) struct Client {
     pub(super) handle: Arc<ClientHandle>,
     /// Startup parameters that nothing else can set: its server is its own.
     pub(super) extras: Option<Arc<Extras>>,
+    /// Which servers it keeps until it leaves.
+    pub(super) keeping: Keeping,
     /// Where its server comes from, or the next one.
     pub(super) target: Target,
     /// A read for a replica, in front of what is held, until there is a server for it.
@@ -152,10 +155,16 @@ impl Client {
         self.extras.is_some()
     }
 
-    /// Whether the server stays until the client leaves.
+    /// Whether the server stays until the client leaves, whatever is done there.
     #[inline]
     pub(super) fn keeps_server(&self) -> bool {
-        self.options.mode == Mode::Session || self.is_dedicated()
+        (self.options.mode == Mode::Session && !self.keeping.is_each()) || self.is_dedicated()
+    }
+
+    /// What session state does that cannot be replayed. In session mode it is as welcome as on a connection
+    /// of its own.
+    pub(super) fn state_policy(&self) -> StatePolicy {
+        if self.keeping.is_each() { StatePolicy::Pin } else { self.options.state_policy }
     }
 
     /// Whether a RESET on the server returns to something else than the session's own defaults.

@@ -6,6 +6,7 @@
 
 use super::peers::{self, Key};
 use super::route::Route;
+use super::target::Purpose;
 use crate::backend::cancel::{CancelInFlight, CancelTarget};
 use crate::metrics::Cell;
 use crate::net::{Endpoints, Peer};
@@ -49,6 +50,8 @@ enum Link {
 #[derive(Debug, Default)]
 struct Shared {
     link: Link,
+    /// The servers that it has aside: one for writes and one for reads.
+    aside: [Option<Arc<CancelTarget>>; 2],
     waker: Option<Waker>,
     application_name: Box<str>,
     /// Cancel requests on which the session has not decided yet.
@@ -91,7 +94,7 @@ pub enum ClientState {
     Idle,
     /// It waits for a server.
     Waiting,
-    /// It has this server.
+    /// It has this server, in use or aside.
     Active(Arc<CancelTarget>),
 }
 
@@ -187,10 +190,31 @@ impl ClientHandle {
 
     /// What it does.
     pub fn state(&self) -> ClientState {
-        match &self.lock().link {
-            Link::Idle => ClientState::Idle,
-            Link::Waiting => ClientState::Waiting,
-            Link::On(target) => ClientState::Active(Arc::clone(target)),
+        let shared = self.lock();
+        match (&shared.link, shared.aside.iter().flatten().next()) {
+            (Link::Idle, None) => ClientState::Idle,
+            (Link::Waiting, _) => ClientState::Waiting,
+            (Link::On(target), _) | (Link::Idle, Some(target)) => {
+                ClientState::Active(Arc::clone(target))
+            }
+        }
+    }
+
+    /// All servers that it has, in use or aside.
+    pub fn servers(&self) -> impl Iterator<Item = Arc<CancelTarget>> + use<> {
+        let shared = self.lock();
+        let used =
+            if let Link::On(target) = &shared.link { Some(Arc::clone(target)) } else { None };
+        let [writes, reads] = shared.aside.clone();
+        [used, writes, reads].into_iter().flatten()
+    }
+
+    /// Sets the server that the session has aside for this.
+    pub(super) fn set_aside(&self, purpose: Purpose, target: Option<Arc<CancelTarget>>) {
+        let [writes, reads] = &mut self.lock().aside;
+        match purpose {
+            Purpose::Writes => *writes = target,
+            Purpose::Reads => *reads = target,
         }
     }
 

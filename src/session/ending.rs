@@ -6,6 +6,7 @@ use super::client_handle::Order;
 use super::effects::Effects;
 use super::flow::End;
 use super::gate::Gate;
+use super::kept::Aside;
 use super::route::Mode;
 use super::run::{Phase, Session};
 use crate::backend::clean::{CleanError, Reach};
@@ -28,6 +29,9 @@ const DISCARD_ALL: &str = "DISCARD ALL";
 /// How long the last message waits for a client that does not read.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(5);
 
+/// Why a server is closed whose client an administrator has ended.
+const KILLED: &str = "admin forced disconnect";
+
 /// An id that no client has.
 const NO_CLIENT: u64 = u64::MAX;
 
@@ -39,12 +43,16 @@ impl Session {
         // From here on no cancel request of this client reaches the server, which others get next.
         client.handle.end();
         client.handle.clear_server();
+        let is_killed = client.handle.take_order(Order::Kill);
         if let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            if client.handle.take_order(Order::Kill) {
+            if is_killed {
                 client.kill(*bound);
             } else {
                 client.release(*bound);
             }
+        }
+        for aside in self.kept.iter_mut().flat_map(|kept| kept.take_all()) {
+            client.let_go(aside, if is_killed { Some(KILLED) } else { None });
         }
         let reason = client.disconnect(end).await;
         if client.options.log_disconnections {
@@ -152,7 +160,7 @@ impl Client {
 
     /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
     /// Whatever cannot be cleaned is closed.
-    fn release(&self, mut bound: Bound) {
+    fn release(&self, bound: Bound) {
         let options = &self.options;
         let checked = bound.effects.intersects(Effects::CHECKED | Effects::KEEPS_SERVER);
         let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();
@@ -167,16 +175,34 @@ impl Client {
             mode: options.mode,
             reset_query: options.server_reset_query.as_deref(),
         };
-        let reset = match left.release() {
-            Release::Close(reason) => return bound.server().set_close_reason(reason),
+        self.carry_out(left.release(), bound.lease);
+    }
+
+    /// Gives a server back that the session had aside, cleaned; or closes it, if there is a reason.
+    pub(super) fn let_go(&self, aside: Aside, close: Option<&'static str>) {
+        let left = Left {
+            is_dedicated: false,
+            has_sent_fatal: false,
+            is_asked: false,
+            is_mid_message: false,
+            leaves_state: false,
+            has_left: false,
+            mode: self.options.mode,
+            reset_query: self.options.server_reset_query.as_deref(),
+        };
+        self.carry_out(close.map_or_else(|| left.release(), Release::Close), aside.lease);
+    }
+
+    fn carry_out(&self, release: Release, mut lease: Lease) {
+        let reset = match release {
+            Release::Close(reason) => return lease.server().set_close_reason(reason),
             Release::Return => None,
             Release::Reset(reset) => Some(reset),
         };
-        if options.mode == Mode::Session && reset.as_deref() != Some(DISCARD_ALL) {
+        if self.options.mode == Mode::Session && reset.as_deref() != Some(DISCARD_ALL) {
             // The session may have changed any setting, and only DISCARD ALL is understood.
-            bound.server().tainted_by = Some(NO_CLIENT);
+            lease.server().tainted_by = Some(NO_CLIENT);
         }
-        let lease = bound.lease;
         let Err(lease) = (if reset.is_none() { lease.try_return() } else { Err(lease) }) else {
             return;
         };
@@ -212,7 +238,7 @@ impl Client {
         if bound.server().rest() != Rest::AtRest {
             self.deliver_cancel(&mut bound);
         }
-        bound.server().set_close_reason("admin forced disconnect");
+        bound.server().set_close_reason(KILLED);
     }
 }
 

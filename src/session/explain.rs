@@ -12,7 +12,7 @@ use super::node_choice::Chosen;
 use super::node_choice::ClientJudge;
 use super::own::{REFUSED, UnitTerms, Wish};
 use super::pieces::Pieces;
-use super::route::{Mode, RouteNodes};
+use super::route::RouteNodes;
 use super::unit::{Plan, plan};
 use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
@@ -89,6 +89,8 @@ impl Client {
         let (target, reason, node) = if in_transaction {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
             (target, "transaction", self.name_of(self.target.node))
+        } else if bound.pin.or(self.state.statements.pin()).is_some() {
+            ("primary", "keeps_server", self.name_of(self.target.node))
         } else {
             self.destination(statement, &mut terms)
         };
@@ -125,7 +127,7 @@ impl Client {
         if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
-        if self.options.mode == Mode::Session || self.is_dedicated() {
+        if self.keeps_server() {
             return ("primary", "keeps_server", primary());
         }
         match planned {

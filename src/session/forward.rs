@@ -16,6 +16,7 @@ use super::text_cache::Text;
 use super::unbound::{HOLD_MAX, is_due};
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
+use crate::fault::{Fault, Side};
 use crate::metrics::{Run, Traffic};
 use crate::sql::{self, Readable, Rules};
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -38,6 +39,15 @@ pub(super) struct ReadText<'a> {
     pub(super) run: Option<Run>,
     /// The text as it was read; `None` where the rules are not known.
     pub(super) readable: Option<Readable<'a>>,
+}
+
+/// A transaction that is read only runs on a replica, and wants to leave something there.
+fn left_on_replica() -> Fault {
+    let text = "statement would leave session state on a replica";
+    Fault::query(Side::Proxy, "0A000", text).hint(
+        "Begin the transaction without READ ONLY, or with /* howdah: primary */ in front, so that it \
+         runs on the primary.",
+    )
 }
 
 /// Whether the message may be `EXPLAIN ROUTE`. Nearly no text begins so.
@@ -296,19 +306,74 @@ impl Client {
         if effects.is_empty() {
             return;
         }
+        if self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS) {
+            self.pin_unknown_settings(bound);
+        }
         bound.effects |= effects;
         if bound.pin == Some(Pin::PreparedStatement) && effects.contains(Effects::NAMES) {
             // It may have dropped the one that keeps the server.
             bound.effects |= Effects::OBJECTS;
         }
         Self::set_lasting_if_writing(bound, effects);
-        if self.options.state_policy != StatePolicy::Ignore {
+        if self.state_policy() != StatePolicy::Ignore {
             if effects.contains(Effects::LOADS) {
                 bound.pin = Some(Pin::Library);
             } else if effects.contains(Effects::LEAVES_STATE) {
                 bound.pin = Some(Pin::State);
             }
         }
+    }
+
+    /// What is being sent may make settings that the session's other server cannot be given. Behind a change
+    /// of the catalog any name may do it; that is not held against the session.
+    fn pin_unknown_settings(&self, bound: &mut Bound) {
+        let is_known = !bound.effects.intersects(Effects::REDEFINES)
+            && self.route.catalog.snapshot().is_some();
+        if is_known && bound.reading.is_none() {
+            bound.pin = Some(Pin::UnknownSettings);
+        }
+    }
+
+    /// The effects of the client's statement of this name. One that was read when the catalog was not known
+    /// is read again, where much depends on it.
+    #[inline]
+    pub(super) fn effects_of_statement(&mut self, name: &[u8], effects: Effects) -> Effects {
+        if self.keeping.is_each() && effects.contains(Effects::UNKNOWN_SETTINGS) {
+            self.read_statement_again(name, effects)
+        } else {
+            effects
+        }
+    }
+
+    fn read_statement_again(&mut self, name: &[u8], effects: Effects) -> Effects {
+        let sql = self.state.statements.text_of(name);
+        let Some(readable) = sql.and_then(|sql| self.state.reading.read(sql)) else {
+            return effects;
+        };
+        let (database, catalog) = (&self.route.database, Some(&*self.route.catalog));
+        let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
+        let now = self.worker.texts.borrow_mut().effects(text, &mut |_| true);
+        if now.contains(Effects::UNKNOWN_SETTINGS) {
+            effects
+        } else {
+            effects - Effects::UNKNOWN_SETTINGS
+        }
+    }
+
+    /// Why a text that does this is not run, if it is not.
+    #[inline]
+    pub(super) fn refusal(&self, bound: &Bound, effects: Effects) -> Option<Fault> {
+        const LEFT: Effects =
+            Effects::TIES.union(Effects::KEEPS_SERVER).union(Effects::COMPUTES_SETTING);
+        if effects.intersects(LEFT) { self.refusal_to_leave(bound, effects) } else { None }
+    }
+
+    fn refusal_to_leave(&self, bound: &Bound, effects: Effects) -> Option<Fault> {
+        if bound.reading.is_some() {
+            return Some(left_on_replica());
+        }
+        let is_refused = self.state_policy() == StatePolicy::Error;
+        (effects.contains(Effects::TIES) && is_refused).then(ties_refused)
     }
 
     fn set_lasting_if_writing(bound: &mut Bound, effects: Effects) {
@@ -356,8 +421,8 @@ impl Client {
         if waits || Self::must_await_sequences(bound, text.effects) {
             return Self::wait_for_answers(bound, pieces);
         }
-        if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
-            self.link(bound, pieces).refuse_query(ties_refused());
+        if let Some(fault) = self.refusal(bound, text.effects) {
+            self.link(bound, pieces).refuse_query(fault);
             return Taken::Bytes(HEADER_LEN + body.len());
         }
         if let Some(taken) = self.follow_own(bound, (header, body), text.effects, pieces) {

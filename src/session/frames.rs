@@ -8,6 +8,7 @@ use super::gate::Gate;
 use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::query_stats::run_of;
+use super::state_check::Pin;
 use crate::backend::note::Note;
 use crate::backend::state::{Expected, OutOfStep, Reply};
 use crate::cluster::shared::now;
@@ -149,6 +150,10 @@ impl Client {
         }
         if !self.keeps_server() {
             self.state.statements.completed(bound.lease.server(), body);
+        }
+        if self.keeping.is_each() && body == b"DISCARD ALL\0" {
+            // Outside of a transaction, or it would have failed.
+            bound.pin.take_if(|pin| *pin == Pin::CustomSetting || *pin == Pin::UnknownSettings);
         }
     }
 

@@ -30,6 +30,8 @@ mod frames;
 mod gate;
 mod held_read;
 mod inbound;
+mod keeping;
+mod kept;
 mod node_choice;
 mod outbound;
 pub mod own;

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
 use super::own::{UnitTerms, Wish};
-use super::route::{Mode, RouteNodes};
+use super::route::RouteNodes;
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
@@ -17,7 +17,6 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::fault::Fault;
@@ -51,6 +50,8 @@ pub(super) enum Chosen {
 pub(super) enum Suits {
     /// This session, for its target.
     Yes,
+    /// Others now, and this session once it is known what the server shows.
+    NotYet,
     /// Others: it goes back.
     Others,
     /// Nobody: what its node is has changed since it was opened.
@@ -136,9 +137,7 @@ impl Client {
             }
             return chosen;
         }
-        let reads =
-            self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
-        if reads && !self.is_dedicated() {
+        if self.options.routing.is_on() && !self.keeps_server() {
             let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
                 Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
@@ -195,7 +194,7 @@ impl Client {
             Some(terms) if !terms.are_met(node, Moment(server.opened)) => {
                 // The next probe says it of this server too.
                 nodes.cluster.request_probe();
-                Suits::Others
+                Suits::NotYet
             }
             Some(_) | None => Suits::Yes,
         }
@@ -224,12 +223,15 @@ impl Client {
         false
     }
 
-    /// What the unit in front asks for, and what it says for itself; `None` while it is not whole.
+    /// What the unit in front asks for, and what it says for itself; `None` while that depends on what is
+    /// still to come. What the primary has to be told goes there at once: its client may wait for the error.
     pub(super) fn plan_front(&self, data: &[u8]) -> Option<(Plan, UnitTerms)> {
+        let defaults = self.transaction_defaults();
         let mut judge = ClientJudge::new(self);
         let plan = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => plan(unit, self.transaction_defaults(), &mut judge),
-            Front::Open => return None,
+            Front::Whole(unit) => plan(unit, defaults, &mut judge),
+            Front::Open(part) => Some(plan(part, defaults, &mut judge))
+                .filter(|plan| !part.is_empty() && *plan != Plan::AnyNode)?,
             Front::Endless => Plan::Primary(Reason::Endless),
         };
         Some((plan, judge.terms))
@@ -257,10 +259,18 @@ impl Client {
             demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
         };
         let allowed = self.allowed(view, is_fresh);
+        let may_serve = |node: &NodeId| {
+            view.nodes.get(node.0 as usize).is_some_and(|one| allowed.weight(*node, one) > 0)
+        };
+        let only = self.keeping.only_replica(view).filter(may_serve);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let weight = allowed.weight(node, one);
-            let is_eligible = one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
+            let is_eligible = one.is_replica
+                && one.may_read
+                && weight > 0
+                && only.is_none_or(|only| only == node)
+                && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,

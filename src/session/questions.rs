@@ -214,14 +214,18 @@ impl Client {
         bound.has_checked_again = false;
         let effects = bound.effects;
         bound.effects &= Effects::KEEPS_SERVER;
-        let may_pin = self.options.state_policy != StatePolicy::Ignore;
+        let may_pin = self.state_policy() != StatePolicy::Ignore;
         let for_good = match effects {
             effects if effects.contains(Effects::LOADS) => Some(Pin::Library),
             effects if effects.contains(Effects::LEAVES_STATE) => Some(Pin::State),
             effects if effects.contains(Effects::COMPUTES_SETTING) => Some(Pin::CustomSetting),
-            _ => bound.pin.filter(|pin| matches!(pin, Pin::Sequence | Pin::CustomSetting)),
+            _ => bound.pin.filter(|pin| pin.is_for_good()),
         };
-        bound.pin = state.pin.or(for_good).filter(|_| may_pin);
+        bound.pin = match for_good {
+            // What no question finds outlasts what it finds now.
+            Some(Pin::UnknownSettings) => for_good,
+            _ => state.pin.or(for_good).filter(|_| may_pin),
+        };
         let server = bound.lease.server();
         if state.statements != server.prepared.len() {
             // Something has dropped statements behind our back.

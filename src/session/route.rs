@@ -81,6 +81,14 @@ pub struct Options {
     pub routing: RoutingOptions,
 }
 
+impl Options {
+    /// Whether a session that begins now has one server for as long as its client is there, and knows
+    /// nothing of what is done there.
+    pub fn keep_one_server(&self) -> bool {
+        self.mode == Mode::Session && !self.routing.is_on()
+    }
+}
+
 /// How the reads of a session are routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingOptions {
@@ -98,6 +106,13 @@ pub struct RoutingOptions {
     pub rules: Arc<ReadRules>,
     /// Longest wait of a statement while there is no primary.
     pub primary_wait: Option<Duration>,
+}
+
+impl RoutingOptions {
+    /// Whether texts are looked at.
+    pub fn is_on(&self) -> bool {
+        self.route != RouteReads::Off
+    }
 }
 
 impl Default for RoutingOptions {

@@ -10,6 +10,7 @@ use super::client_handle::{ClientHandle, Order};
 use super::clock::{Clock, Timer};
 use super::custom_settings::CustomSettings;
 use super::flow::{End, Flow, Leave, Stop};
+use super::kept::{Keeping, Kept};
 use super::own::{Own, Values};
 use super::reading::Reading;
 use super::route::Route;
@@ -86,6 +87,8 @@ pub const SESSION_BYTES: usize = size_of::<Session>();
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) phase: Phase,
+    /// If it has one server of the primary and one of a replica: those that it does not use now.
+    pub(super) kept: Option<Box<Kept>>,
     /// How the session ends when what was asked is answered.
     pub(super) ending: Option<End>,
 }
@@ -143,6 +146,7 @@ impl Session {
             malformed: Vec::new(),
             is_broken: false,
         };
+        let keeping = Keeping::of(&options, session_start.extras.is_some());
         let target = Target { pool: session_start.route.pool, node: None, read: None };
         let client = Client {
             pipe,
@@ -160,6 +164,7 @@ impl Session {
             options_version,
             handle: session_start.handle,
             extras: session_start.extras,
+            keeping,
             is_logging_in: true,
             came_first: session_start.came_first,
             timer: Timer::off(),
@@ -168,7 +173,8 @@ impl Session {
             failed_tests: 0,
             worker,
         };
-        Box::new(Self { client, phase: Phase::Idle, ending: None })
+        let kept = keeping.is_each().then(Box::default);
+        Box::new(Self { client, phase: Phase::Idle, kept, ending: None })
     }
 
     async fn serve(&mut self) -> End {

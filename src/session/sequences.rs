@@ -113,7 +113,9 @@ impl Client {
             self.state.sequences.server = Some(bound.lease.slot());
             let server = bound.lease.server();
             server.sequences = server.sequences.moved_by(self.state.sequences.used);
-            if is_kept && self.options.state_policy != StatePolicy::Ignore {
+            // A session that keeps its primary's server needs no pin for it.
+            let may_pin = self.state_policy() != StatePolicy::Ignore && !self.keeping.is_each();
+            if is_kept && may_pin {
                 bound.pin = bound.pin.or(Some(Pin::Sequence));
             }
         }

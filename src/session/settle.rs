@@ -3,6 +3,7 @@
 //! ```text
 //!                 ┌─ in a transaction, or something is owed ──▶ Stay
 //!  answered ──────┼─ something may be left of the session ────▶ Check, and then again
+//!                 ├─ and is on a replica, for good ───────────▶ LeaveBehind
 //!                 ├─ nothing is ──────────────────────────────▶ GiveBack, or Replace
 //!                 └─ nobody can tell what it owes ────────────▶ Close
 //! ```
@@ -36,6 +37,9 @@ pub(super) struct Situation {
     pub(super) is_worn: bool,
     pub(super) effects: Effects,
     pub(super) pin: Option<Pin>,
+    /// The server is a replica's, and a transaction that was read only has left something there that
+    /// would keep the session.
+    pub(super) is_left_on_replica: bool,
 }
 
 /// What to do with the server.
@@ -55,6 +59,8 @@ pub(super) enum Settle {
     GiveBack,
     /// It is closed.
     Close,
+    /// It is closed, with what the session has left there: nobody can write through it.
+    LeaveBehind,
     /// It is closed, because its connection would end soon.
     Replace,
     /// The client has begun a transaction where none is allowed.
@@ -76,6 +82,7 @@ pub(super) fn settle(now: Situation) -> Settle {
             }
         }
         Rest::AtRest if now.effects.intersects(Effects::CHECKED) => Settle::Check,
+        Rest::AtRest if now.is_left_on_replica => Settle::LeaveBehind,
         Rest::AtRest if now.pin.is_some() => Settle::StayIdle,
         Rest::AtRest if now.is_worn => Settle::Replace,
         Rest::AtRest => Settle::GiveBack,
@@ -106,6 +113,7 @@ mod tests {
         is_worn: false,
         effects: Effects::empty(),
         pin: None,
+        is_left_on_replica: false,
     };
 
     #[test]
@@ -114,7 +122,7 @@ mod tests {
         let unprovable =
             Situation { rest: Rest::Unprovable, owed: Rest::Unprovable, may_ask: false, ..CALM };
         let in_transaction = Situation { is_idle: false, ..busy };
-        let set = Effects::SETTINGS;
+        let (set, locks) = (Effects::SETTINGS, Some(Pin::AdvisoryLock));
         for (situation, expected) in [
             (CALM, Settle::GiveBack),
             (Situation { is_worn: true, ..CALM }, Settle::Replace),
@@ -124,6 +132,11 @@ mod tests {
             (Situation { effects: Effects::WRITES | Effects::SETS, ..CALM }, Settle::GiveBack),
             (Situation { pin: Some(Pin::Listen), ..CALM }, Settle::StayIdle),
             (Situation { pin: Some(Pin::Listen), effects: set, ..CALM }, Settle::Check),
+            (Situation { pin: locks, is_left_on_replica: true, ..CALM }, Settle::LeaveBehind),
+            (
+                Situation { pin: locks, is_left_on_replica: true, effects: set, ..CALM },
+                Settle::Check,
+            ),
             (Situation { is_passing: true, ..CALM }, Settle::StayIdle),
             (Situation { keeps_server: true, effects: set, ..CALM }, Settle::StayIdle),
             (Situation { keeps_server: true, effects: Effects::RESETS, ..CALM }, Settle::Check),

@@ -23,6 +23,9 @@ pub(super) enum Pin {
     State,
     /// A custom setting whose name was computed.
     CustomSetting,
+    /// A text may have made custom settings whose names nobody knows. Only where the server stays with the
+    /// session anyway.
+    UnknownSettings,
     /// It reads what `nextval` gave it, and has moved a sequence.
     Sequence,
     /// An unnamed statement that is too long to be kept.
@@ -41,9 +44,15 @@ impl Pin {
             Self::Library => "loaded library",
             Self::State => "state that cannot be asked for",
             Self::CustomSetting => "custom setting",
+            Self::UnknownSettings => "settings that nobody can name",
             Self::Sequence => "sequence",
             Self::LongStatement => "long statement",
         }
+    }
+
+    /// Whether no question finds out that its cause is gone.
+    pub(super) fn is_for_good(self) -> bool {
+        matches!(self, Self::Sequence | Self::CustomSetting | Self::UnknownSettings)
     }
 
     fn of(sign: &[u8]) -> Option<Self> {

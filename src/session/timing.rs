@@ -149,6 +149,10 @@ impl Session {
         if self.client.pipe.presence == Presence::Gone {
             return Err(Stop::End(End::Left));
         }
+        if self.missed_replica() {
+            self.phase = Phase::Idle;
+            return self.acquire_of_primary(cx);
+        }
         let failure = match &self.phase {
             Phase::Waiting(Waiting::Server(waiter)) => waiter.last_failure(),
             Phase::Waiting(Waiting::Primary) => return self.refuse_batch(cx, &no_primary()),

@@ -16,8 +16,8 @@ use std::rc::Rc;
 pub(super) enum Front<'a> {
     /// A unit.
     Whole(&'a [u8]),
-    /// A part of one: the rest is still to come.
-    Open,
+    /// A part of one, these messages: the rest is still to come.
+    Open(&'a [u8]),
     /// Something whose end cannot be waited for: the client asks for an answer before it, or it is too
     /// long to be held.
     Endless,
@@ -30,7 +30,7 @@ pub(super) fn front(data: &[u8], max: usize) -> Front<'_> {
         let Ok(header) = wire::header(rest, max) else { return Front::Endless };
         let Some(header) = header.filter(|header| at + header.total() <= max) else {
             return if rest.len() < HEADER_LEN && at + HEADER_LEN <= max {
-                Front::Open
+                Front::Open(data.get(..at).unwrap_or_default())
             } else {
                 Front::Endless
             };
@@ -39,13 +39,15 @@ pub(super) fn front(data: &[u8], max: usize) -> Front<'_> {
         if !is_of_unit(header.tag) {
             return Front::Endless;
         }
-        let Some(unit) = data.get(..end) else { return Front::Open };
+        let Some(unit) = data.get(..end) else {
+            return Front::Open(data.get(..at).unwrap_or_default());
+        };
         if matches!(header.tag, client::SYNC | client::QUERY) {
             return Front::Whole(unit);
         }
         at = end;
     }
-    Front::Open
+    Front::Open(data)
 }
 
 fn is_of_unit(tag: u8) -> bool {
@@ -141,15 +143,31 @@ impl<'a> Reading<'a> {
             }
             client::BIND => {
                 let bind = client::read_bind(body).ok_or(Reason::Malformed)?;
+                if !has_sound_parameters(body, bind.names_len) {
+                    return Err(Reason::Malformed);
+                }
                 let verdict = self.statement(bind.statement);
                 self.run(&verdict)
             }
             client::DESCRIBE => {
                 let target = client::read_target(body).ok_or(Reason::Malformed)?;
-                if target.kind == b'P' { Ok(()) } else { look_at(&self.statement(target.name)) }
+                match target.kind {
+                    b'P' => Ok(()),
+                    b'S' => look_at(&self.statement(target.name)),
+                    _ => Err(Reason::Malformed),
+                }
             }
-            // A portal is of this unit, or there is none. A statement that is closed runs nothing.
-            client::EXECUTE | client::CLOSE | client::SYNC => Ok(()),
+            // A portal is of this unit, or there is none.
+            client::EXECUTE => match wire::cstring(body) {
+                Some((_, limit)) if limit.len() == 4 => Ok(()),
+                Some(_) | None => Err(Reason::Malformed),
+            },
+            // A statement that is closed runs nothing.
+            client::CLOSE => match client::read_target(body) {
+                Some(target) if matches!(target.kind, b'P' | b'S') => Ok(()),
+                Some(_) | None => Err(Reason::Malformed),
+            },
+            client::SYNC => Ok(()),
             _ => Err(Reason::Malformed),
         }
     }
@@ -220,6 +238,17 @@ impl<'a> Reading<'a> {
         let is_serializable = modes.isolation == Some(Mode::To(Isolation::Serializable));
         reads_only && !is_serializable
     }
+}
+
+/// Whether a Bind's parameters are whole, and their formats as many as PostgreSQL takes.
+fn has_sound_parameters(body: &[u8], names_len: usize) -> bool {
+    let number = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
+    };
+    let formats = number(names_len).unwrap_or_default();
+    let count = number(names_len + 2 + 2 * formats);
+    client::parameters(body, |_| {}).is_some() && (formats <= 1 || count == Some(formats))
 }
 
 /// Parsing and describing run nothing, but ask for what the statement names.
@@ -362,8 +391,11 @@ mod tests {
         let both = [two.clone(), one.clone()].concat();
         assert_eq!(front(&both, 1000), Front::Whole(&two));
         assert_eq!(front(&one, 1000), Front::Whole(&one));
+        let sync = two.len() - 5;
         for cut in 0..two.len() {
-            assert_eq!(front(&two[..cut], 1000), Front::Open, "{cut}");
+            let Front::Open(part) = front(&two[..cut], 1000) else { panic!("{cut}") };
+            assert!(two.starts_with(part) && part.len() <= cut);
+            assert!(cut < sync || part == &two[..sync], "{cut}");
         }
         assert_eq!(front(&two, two.len() - 1), Front::Endless);
         assert_eq!(front(&two, two.len()), Front::Whole(&two));
@@ -373,10 +405,39 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_its_server_refuses_is_the_primarys_whatever_comes_behind() {
+        let message = |tag: u8, body: &[u8]| {
+            let mut out = vec![tag];
+            out.extend((body.len() as u32 + 4).to_be_bytes());
+            out.extend_from_slice(body);
+            out
+        };
+        for (tag, body, is_sound) in [
+            (client::BIND, &b"\0known\0\0\0\0\0\0\0"[..], true),
+            (client::BIND, b"\0known\0\0\x02\0\0\0\0\0\0\0\0", false),
+            (client::BIND, b"\0known\0\0\0\0\x01\0\0\0\x09x", false),
+            (client::BIND, b"\0known", false),
+            (client::EXECUTE, b"\0\0\0\0\0", true),
+            (client::EXECUTE, b"\0", false),
+            (client::EXECUTE, b"", false),
+            (client::CLOSE, b"Sknown\0", true),
+            (client::CLOSE, b"Xknown\0", false),
+            (client::CLOSE, b"S", false),
+            (client::DESCRIBE, b"Sknown\0", true),
+            (client::DESCRIBE, b"Xknown\0", false),
+        ] {
+            let expected = if is_sound { Plan::AnyNode } else { Plan::Primary(Reason::Malformed) };
+            let part = message(tag, body);
+            assert_eq!(of(&part, TransactionDefaults::default()), expected, "{tag} {body:?}");
+            assert_eq!(front(&part, 1000), Front::Open(&part));
+        }
+    }
+
+    #[test]
     fn a_unit_that_would_be_too_long_is_not_waited_for() {
         let mut long = Vec::new();
         client::query(&mut long, &[b'x'; 100]);
         assert_eq!(front(&long[..5], 50), Front::Endless);
-        assert_eq!(front(&long[..4], 50), Front::Open);
+        assert_eq!(front(&long[..4], 50), Front::Open(b""));
     }
 }

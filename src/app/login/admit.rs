@@ -13,7 +13,6 @@ use crate::net::{Framed, Peer};
 use crate::pool::admission::Candidate;
 use crate::session::SessionStart;
 use crate::session::client_handle::{ClientInfo, Replication};
-use crate::session::route::Mode;
 use crate::session::startup_request::StartupRequest;
 use crate::wire::server;
 use std::sync::Arc;
@@ -126,7 +125,8 @@ pub(in crate::app) async fn hand_over(
 /// Whether this is one of them.
 async fn await_catalog(destination: &Destination, startup: &StartupRequest) -> bool {
     let catalog = &destination.route.catalog;
-    let keeps_server = destination.options.pool_mode == Mode::Session || !startup.extras.is_empty();
+    let keeps_server =
+        destination.route.options().0.keep_one_server() || !startup.extras.is_empty();
     if keeps_server || !catalog.is_awaited() {
         return false;
     }

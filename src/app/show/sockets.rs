@@ -132,12 +132,12 @@ struct Seen {
 
 /// Every server, and where it stands.
 fn seen(pooler: &Pooler, clients: &[Arc<ClientHandle>]) -> Vec<Seen> {
-    let of = |handle: &Arc<ClientHandle>| match handle.state() {
-        ClientState::Active(target) => Some((Arc::as_ptr(&target), Arc::clone(handle))),
-        ClientState::Idle | ClientState::Waiting => None,
+    let of = |handle: &Arc<ClientHandle>| {
+        let handle = Arc::clone(handle);
+        handle.servers().map(move |target| (Arc::as_ptr(&target), Arc::clone(&handle)))
     };
     let linked: HashMap<*const CancelTarget, Arc<ClientHandle>> =
-        clients.iter().filter_map(of).collect();
+        clients.iter().flat_map(of).collect();
     let (now, config) = (pooler.common.pools.now(), &pooler.current().config.pool);
     let is_checked = config.server_check_query != CheckQuery::Off;
     let delay = u64::try_from(config.server_check_delay.as_micros()).unwrap_or(u64::MAX);

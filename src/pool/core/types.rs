@@ -162,6 +162,12 @@ impl Place {
     pub fn since(self) -> Tick {
         self.since
     }
+
+    /// The same for who asks then.
+    #[must_use]
+    pub(in crate::pool) fn asked_at(self, since: Tick) -> Self {
+        Self { since, ..self }
+    }
 }
 
 /// What is asked for, and who asks.
