@@ -1,6 +1,7 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
 mod derived_options;
+mod members;
 
 use self::derived_options::{pool_options, session_options};
 use super::database_catalogs::DatabaseCatalogs;

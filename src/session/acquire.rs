@@ -18,6 +18,7 @@ use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
+use crate::cluster::shared::{StatementKind, Watch};
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -25,6 +26,9 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+/// How often a read is repeated that a node refuses or is lost in: servers of a node that dies end one
+/// after the other.
+const REPEATS_MAX: u8 = 4;
 /// Servers that may fail their test one after the other before the client is told.
 const FAILED_TESTS_MAX: u32 = 3;
 
@@ -88,10 +92,9 @@ impl Session {
                     client.handle.set_waiting();
                     // A session that asks again has waited before.
                     let waited = Duration::from_micros(client.worker.coarse_now().since(since));
-                    let limit = client.options.query_wait_timeout;
+                    let limit = client.line_limit();
                     client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
-                    self.phase = Phase::Waiting(Waiting::Server(waiter));
-                    self.client.watch_primary(cx);
+                    self.wait(cx, |watch| Waiting::Server(waiter, watch));
                     return Ok(());
                 }
                 Outcome::Refused(refused) => return Err(Stop::End(self.client.refused(&refused))),
@@ -107,10 +110,15 @@ impl Session {
             return Ok(true);
         };
         match chosen {
-            Chosen::Target(target) => {
-                self.client.target = target;
-                self.client.is_refused = false;
-                self.client.unit = target.read.and_then(|_| held_read(data));
+            Chosen::Target { target, is_read } => {
+                let client = &mut self.client;
+                client.target = target;
+                if !std::mem::take(&mut client.is_refused) {
+                    client.repeats = 0;
+                }
+                let may_repeat = is_read && client.repeats < REPEATS_MAX;
+                let is_on_replica = target.read.is_some();
+                client.unit = if may_repeat { held_read(data, is_on_replica) } else { None };
                 self.acquire(cx, data)?;
                 Ok(true)
             }
@@ -130,6 +138,7 @@ impl Session {
         match self.client.primary_target() {
             Some(target) => {
                 self.client.target = target;
+                // The primary is in no conflict.
                 self.client.unit = None;
                 self.acquire(cx, &[])
             }
@@ -140,12 +149,52 @@ impl Session {
         }
     }
 
+    /// Waits for a primary, with the place in line that it has or takes now.
     fn await_primary(&mut self, cx: &Context<'_>) {
         let client = &mut self.client;
+        client.awaits_primary = true;
+        let pools = &client.worker.common.pools;
+        let place = *client.place.get_or_insert_with(|| pools.new_place());
+        let waited = Duration::from_micros(pools.now().since(place.since()));
+        client.handle.set_requested(place.since());
         client.handle.set_waiting();
-        client.set_clock(Clock::Wait, client.options.routing.primary_wait);
-        self.phase = Phase::Waiting(Waiting::Primary);
-        self.client.watch_primary(cx);
+        let limit = client.options.routing.primary_wait;
+        client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
+        self.wait(cx, Waiting::Primary);
+    }
+
+    /// Waits, and is woken when that is in vain.
+    fn wait(&mut self, cx: &Context<'_>, of: impl FnOnce(Option<Watch>) -> Waiting) {
+        let client = &self.client;
+        let nodes = client.route.nodes.as_ref();
+        let watch = nodes.map(|nodes| nodes.cluster.watch(client.handle.id, cx.waker()));
+        let waiting = of(watch);
+        // What has changed before it was watched wakes nobody.
+        if client.waits_in_vain(&waiting) {
+            cx.waker().wake_by_ref();
+        }
+        self.phase = Phase::Waiting(waiting);
+    }
+
+    /// It leaves its line and chooses again, with the place that it has; what it has waited for is still in
+    /// front.
+    pub(super) fn leave_line(&mut self) {
+        let client = &mut self.client;
+        if let Phase::Waiting(Waiting::Server(waiter, _)) = &self.phase {
+            client.place = waiter.place();
+            client.awaits_primary |= client.target.read.is_none();
+        }
+        self.phase = Phase::Idle;
+        client.set_clock(Clock::Off, None);
+    }
+
+    /// A node was given up: a session that has a server of it leaves that.
+    pub(super) fn leave_lost_node(&mut self) -> Flow {
+        let is_bound = matches!(self.phase, Phase::Bound(_));
+        if is_bound && self.client.is_node_given_up() {
+            return Err(Stop::Leave(Leave::Lost));
+        }
+        Ok(())
     }
 
     pub(super) fn granted(
@@ -187,6 +236,9 @@ impl Session {
             }
         }
         let client = &mut self.client;
+        if std::mem::take(&mut client.awaits_primary) {
+            client.count_lost(StatementKind::Waited);
+        }
         if !client.keeps_server() {
             client.route.catalog.record_use();
         }
@@ -194,6 +246,9 @@ impl Session {
         client.handle.set_requested(lease.since());
         client.traffic().assignments.add(1);
         client.traffic().wait.record(lease.waited());
+        if let Some(in_flight) = &mut client.in_flight {
+            in_flight.clear();
+        }
         let idle = lease.idle();
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
@@ -233,7 +288,10 @@ impl Session {
         match leave {
             Leave::GiveBack => self.give_back(cx, bound),
             Leave::Close(reason) => self.client.close_server(bound, reason),
-            Leave::Lost if bound.held_read.is_some() => self.repeat_on_primary(bound),
+            Leave::Lost if bound.held_read.is_some() => {
+                self.client.note_lost_server();
+                self.repeat_on_primary(bound);
+            }
             Leave::Lost => return self.server_lost(cx, bound),
             Leave::Repeat => self.repeat_on_primary(bound),
             Leave::TryAnother(reason) => {
@@ -266,9 +324,18 @@ impl Session {
         client.state.statements.forget_portals();
         if let Some(held) = bound.held_read.take() {
             held.parsed().for_each(|name| client.state.statements.forget(name));
-            client.pipe.held.splice(0..0, held.unit().iter().copied());
+            // What was not taken of it is still there.
+            let left = held.left().min(client.pipe.held.len());
+            client.pipe.held.splice(0..left, held.unit().iter().copied());
         }
         client.is_refused = true;
+        client.repeats = client.repeats.saturating_add(1);
+        if let Some(nodes) = &client.route.nodes {
+            nodes.cluster.count_statement(StatementKind::Repeated);
+        }
+        if bound.server().is_closing {
+            client.note_lost_server();
+        }
         if bound.server().is_closing || bound.server().replies.outstanding() > 0 {
             bound.server().set_close_reason("lost in a read");
         } else if let Err(mut lease) = bound.lease.try_return() {
@@ -298,7 +365,11 @@ impl Session {
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
+        self.client.note_lost_server();
         match verdict {
+            Verdict::Fail if self.ending.is_some() => {
+                Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
+            }
             Verdict::EndSilently => Err(Stop::End(End::ServerSentFatal)),
             Verdict::End if self.ending.is_some() => {
                 Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
@@ -307,12 +378,17 @@ impl Session {
             Verdict::TryAnother => {
                 self.client.place = Some(bound.lease.place());
                 drop(bound);
+                if self.client.route.nodes.is_some() {
+                    // It chooses again what is in front.
+                    return Ok(());
+                }
                 self.acquire(cx, &[])
             }
             Verdict::GoOn => {
                 self.client.set_idle_clock();
                 Ok(())
             }
+            Verdict::Fail => self.outlive(cx, bound),
         }
     }
 
@@ -343,6 +419,7 @@ impl Session {
     fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
         self.phase = Phase::Idle;
         let client = &mut self.client;
+        (client.place, client.awaits_primary) = (None, false);
         client.handle.clear_server();
         client.set_clock(Clock::Off, None);
         if client.is_logging_in {
@@ -365,15 +442,26 @@ impl Session {
     }
 }
 
-/// The unit in front, for a replica that may refuse it.
-fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
+/// The unit in front, for a replica that may refuse it or a node that may be lost in it. What stands behind
+/// it goes to the primary at once, so that it could not be repeated there.
+fn held_read(data: &[u8], is_on_replica: bool) -> Option<Box<HeldRead>> {
     match front(data, HOLD_MAX) {
-        Front::Whole(unit) => Some(Box::new(HeldRead::new(unit))),
+        Front::Whole(unit) if !is_on_replica && unit.len() < data.len() => None,
+        Front::Whole(unit) => Some(Box::new(HeldRead::new(unit, is_on_replica))),
         Front::Open | Front::Endless => None,
     }
 }
 
 impl Client {
+    /// Longest wait in line. Who waits for a primary does so for `primary_wait` before.
+    fn line_limit(&self) -> Option<Duration> {
+        let limit = self.options.query_wait_timeout?;
+        match (&self.route.nodes, self.options.routing.primary_wait) {
+            (None, _) => Some(limit),
+            (Some(_), primary) => Some(limit.max(primary?)),
+        }
+    }
+
     fn refused(&self, refused: &Refused) -> End {
         match refused {
             Refused::Removed => End::fault(
@@ -466,6 +554,7 @@ impl Client {
         };
         let checked = bound.effects.intersects(Effects::CHECKED);
         let has_pin = bound.pin.is_some() || self.state.statements.pin().is_some();
+        let is_tied = self.route.nodes.is_some() && self.is_tied(bound, has_pin);
         LostServer {
             server_sent_fatal: bound.has_sent_fatal,
             only_we_ask: bound.only_we_ask(),
@@ -474,6 +563,8 @@ impl Client {
             is_used: bound.is_used,
             is_free: !self.keeps_server() && !has_pin && self.pipe.passing == 0 && !checked,
             is_at_rest: bound.server().replies.rest() == Rest::AtRest,
+            has_other_nodes: self.route.nodes.is_some(),
+            is_tied,
         }
     }
 

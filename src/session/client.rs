@@ -7,6 +7,8 @@ use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::held_read::HeldRead;
+use super::in_flight::InFlight;
+use super::lost_block::LostBlock;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -60,6 +62,8 @@ pub(super) struct Pipe {
     pub(super) presence: Presence,
     /// The header of a frame that no client may send, for a copy that may still begin.
     pub(super) malformed: Vec<u8>,
+    /// A Query that is to be taken in the place of the message that was taken last.
+    pub(super) instead: Option<Vec<u8>>,
     /// The server got that header: it ends the connection.
     pub(super) is_broken: bool,
 }
@@ -113,8 +117,16 @@ pub(super) struct Client {
     pub(super) target: Target,
     /// A read for a replica, in front of what is held, until there is a server for it.
     pub(super) unit: Option<Box<HeldRead>>,
-    /// What is in front goes to the primary: a replica has refused it.
+    /// What is in front goes to the primary: a replica has refused it, or its node was lost in it.
     pub(super) is_refused: bool,
+    /// How often that has happened to it.
+    pub(super) repeats: u8,
+    /// It has waited for a primary, and has no server of one yet.
+    pub(super) awaits_primary: bool,
+    /// What is on its way to its server, if its database has several nodes.
+    pub(super) in_flight: Option<Box<InFlight>>,
+    /// Its transaction block, which was lost with its server.
+    pub(super) lost_block: Option<Box<LostBlock>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

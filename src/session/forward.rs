@@ -82,6 +82,9 @@ impl Client {
         let ends = client::message_type(header.tag).is_some_and(|kind| kind.ends_with_ready);
         if ends && matches!(taken, Taken::Bytes(_)) {
             bound.end_batch();
+            if let Some(in_flight) = &mut self.in_flight {
+                in_flight.end();
+            }
         }
         Ok(taken)
     }
@@ -283,6 +286,10 @@ impl Client {
             return;
         }
         bound.effects |= effects;
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.add(effects);
+            bound.note_reported(effects);
+        }
         if bound.pin == Some(Pin::PreparedStatement) && effects.contains(Effects::NAMES) {
             // It may have dropped the one that keeps the server.
             bound.effects |= Effects::OBJECTS;

@@ -8,6 +8,7 @@ use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
 use super::route::{Mode, RouteNodes};
+use super::run::Waiting;
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
@@ -23,7 +24,6 @@ use crate::sql::{self, Readable};
 use crate::wire;
 use smallvec::SmallVec;
 use std::rc::Rc;
-use std::task::Context;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
@@ -32,7 +32,12 @@ const NODES_INLINE: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chosen {
     /// Take a server of this.
-    Target(Target),
+    Target {
+        /// This.
+        target: Target,
+        /// What is in front is a read, which can be repeated.
+        is_read: bool,
+    },
     /// The rest of it is to come.
     Hold,
     /// There is no primary.
@@ -106,6 +111,7 @@ impl Client {
     }
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+        let mut is_read = false;
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
@@ -118,12 +124,14 @@ impl Client {
                     replica => (Decision::Replica, replica),
                 },
             };
-            if let Some(replica) = replica {
-                return Chosen::Target(replica);
+            if let Some(target) = replica {
+                return Chosen::Target { target, is_read: true };
             }
             self.count(decision);
+            is_read = matches!(decision, Decision::NoReplica | Decision::Refused);
         }
-        self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
+        let target = self.primary_target();
+        target.map_or(Chosen::AwaitPrimary, |target| Chosen::Target { target, is_read })
     }
 
     /// One more unit went there.
@@ -155,6 +163,13 @@ impl Client {
             nodes.cluster.record_role_change(node);
             return if is_read { Suits::Others } else { Suits::Nobody };
         }
+        let extras = self.extras.as_deref().map_or(&[][..], Vec::as_slice);
+        // A walsender is asked nothing, and writes nothing.
+        let is_walsender = extras.iter().any(|(name, _)| **name == *"replication");
+        if !is_read && server.timeline < nodes.cluster.timeline() && !is_walsender {
+            // It was opened before its node was promoted, or when nobody knew that it was.
+            return Suits::Nobody;
+        }
         match self.target.read {
             Some(terms) if !terms.are_met(node, Moment(server.opened)) => {
                 // The next probe says it of this server too.
@@ -165,27 +180,28 @@ impl Client {
         }
     }
 
-    /// The session waits for a server of the primary, or for a primary: it is woken when that is another.
-    pub(super) fn watch_primary(&self, cx: &Context<'_>) {
-        if let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) {
-            nodes.cluster.wake_on_change_of_primary(cx.waker());
-            if nodes.cluster.view().primary != self.target.node {
-                cx.waker().wake_by_ref();
+    /// Whether nothing is going to come of what the session waits for, or something better is there.
+    pub(super) fn waits_in_vain(&self, waiting: &Waiting) -> bool {
+        let Some(nodes) = &self.route.nodes else { return false };
+        let view = nodes.cluster.view();
+        match (waiting, self.target.node) {
+            (Waiting::Primary(_), _) => view.primary.is_some(),
+            (Waiting::Server(..), Some(node)) if self.target.read.is_some() => {
+                !view.nodes.get(node.0 as usize).is_some_and(|node| node.may_read)
             }
+            (Waiting::Server(..), Some(node)) => view.primary != Some(node),
+            (Waiting::Server(..), None) => false,
         }
     }
 
-    /// Whether the primary is another than the one that is waited for.
-    pub(super) fn has_other_primary(&self, cx: &Context<'_>) -> bool {
-        let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) else {
-            return false;
-        };
-        let primary = nodes.cluster.view().primary;
-        if primary.is_some() && primary != self.target.node {
-            return true;
-        }
-        nodes.cluster.wake_on_change_of_primary(cx.waker());
-        false
+    /// Whether the node of the session's server was given up, or is not the primary any more that it was
+    /// taken for.
+    pub(super) fn is_node_given_up(&self) -> bool {
+        let (Some(nodes), Some(node)) = (&self.route.nodes, self.target.node) else { return false };
+        let view = nodes.cluster.view();
+        let is_down = view.nodes.get(node.0 as usize).is_some_and(|node| node.is_down);
+        let is_replaced = view.primary.is_some_and(|primary| primary != node);
+        is_down || is_replaced && self.target.read.is_none()
     }
 
     /// What the unit in front asks for; `None` while it is not whole.
