@@ -37,7 +37,7 @@ mod tree;
 mod verdict;
 mod words;
 
-pub use hint::hint;
+pub use hint::{CONSISTENCY_WORDS, Hints, hint, hints, is_group_name};
 pub use names::{Names, NoNames, Policy, Standing, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

@@ -6,9 +6,11 @@
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
+use super::decision::Decision;
 use super::held_read::HeldRead;
 use super::in_flight::InFlight;
 use super::lost_block::LostBlock;
+use super::own::Own;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -22,6 +24,7 @@ use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
 use crate::pool::{Extras, Place, SlotId};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -100,6 +103,8 @@ pub(super) struct State {
     pub(super) sequences: SequenceState,
     /// What it has done and seen.
     pub(super) floor: Floor,
+    /// What it has set of howdah's own settings.
+    pub(super) own: Option<Box<Own>>,
 }
 
 /// A client, logged in.
@@ -127,6 +132,10 @@ pub(super) struct Client {
     pub(super) in_flight: Option<Box<InFlight>>,
     /// Its transaction block, which was lost with its server.
     pub(super) lost_block: Option<Box<LostBlock>>,
+    /// No server of a replica has suited a session that insists on one.
+    pub(super) is_unserved: bool,
+    /// Why its server comes from its node, if that was chosen.
+    pub(super) routed: Cell<Option<Decision>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

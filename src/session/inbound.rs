@@ -114,7 +114,8 @@ impl Session {
                     Some(used) if self.client.pipe.instead.is_some() => return Ok(at + used),
                     Some(used) => used,
                     None => {
-                        if self.acquire_for(cx, rest)? && matches!(self.phase, Phase::Bound(_)) {
+                        let was_skipping = self.client.pipe.skipping;
+                        if self.acquire_for(cx, rest)? && self.is_served_or_refused(was_skipping) {
                             continue;
                         }
                         break;
@@ -135,6 +136,15 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether what was in front has got a server, or an error in the place of one.
+    fn is_served_or_refused(&self, was_skipping: bool) -> bool {
+        let pipe = &self.client.pipe;
+        let is_refused = pipe.passing > 0 || pipe.skipping && !was_skipping;
+        matches!(self.phase, Phase::Bound(_)) || is_refused
+    }
+}
+
 impl Client {
     /// One message without a server; `None` if it needs one.
     fn unbound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<Option<usize>> {
@@ -144,6 +154,13 @@ impl Client {
             return Ok(Some(n));
         }
         let Some(header) = self.header(data)? else { return Ok(Some(0)) };
+        let body = data.get(wire::HEADER_LEN..).unwrap_or_default();
+        if self.lost_block.is_none()
+            && self.may_be_about_own(header, body)
+            && let Some(used) = self.answer_own(cx, header, data)?
+        {
+            return Ok(Some(used));
+        }
         match unbound(header, data, self.pipe.skipping) {
             Step::Acquire if self.lost_block.is_some() => {
                 self.answer_in_lost_block(cx, header, data)?;
@@ -153,6 +170,7 @@ impl Client {
             Step::Drop => {}
             Step::AnswerReady => {
                 self.pipe.skipping = false;
+                self.end_own_unit();
                 let mut out = Vec::new();
                 server::ready(&mut out, self.status_without_server());
                 self.send_to_client(cx, &out).map_err(End::ClientLost)?;

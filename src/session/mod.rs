@@ -31,6 +31,7 @@ mod lost_block;
 mod node_choice;
 mod outbound;
 mod outlive;
+pub mod own;
 pub mod peers;
 mod pieces;
 mod query_stats;

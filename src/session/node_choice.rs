@@ -7,6 +7,7 @@
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
+use super::own::{UnitTerms, Wish};
 use super::route::{Mode, RouteNodes};
 use super::run::Waiting;
 use super::target::{ReadTerms, Target};
@@ -19,7 +20,8 @@ use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
 use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
-use crate::routing::{Reason, Verdict};
+use crate::fault::Fault;
+use crate::routing::{Reason, Verdict, hints};
 use crate::sql::{self, Readable};
 use crate::wire;
 use smallvec::SmallVec;
@@ -29,15 +31,16 @@ use std::rc::Rc;
 const NODES_INLINE: usize = 8;
 
 /// What is to be done with what is in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chosen {
     /// Take a server of this.
-    Target {
-        /// This.
-        target: Target,
-        /// What is in front is a read, which can be repeated.
-        is_read: bool,
-    },
+    Target(Target),
+    /// The same of the primary, for a read, which can be repeated.
+    PrimaryRead(Target),
+    /// The same of a replica, whose errors are the client's.
+    Unrepeated(Target),
+    /// It is refused.
+    Refuse(Box<Fault>),
     /// The rest of it is to come.
     Hold,
     /// There is no primary.
@@ -67,11 +70,20 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
 }
 
 /// What the session knows of its texts and statements.
-pub(super) struct ClientJudge<'a>(pub(super) &'a Client);
+pub(super) struct ClientJudge<'a> {
+    client: &'a Client,
+    /// What comments in front of the texts say that it was asked about.
+    pub(super) terms: UnitTerms,
+}
 
-impl ClientJudge<'_> {
-    fn of(&self, readable: &Readable<'_>) -> Rc<Verdict> {
-        let client = self.0;
+impl<'a> ClientJudge<'a> {
+    pub(super) fn new(client: &'a Client) -> Self {
+        Self { client, terms: UnitTerms::default() }
+    }
+
+    fn of(&mut self, readable: &Readable<'_>) -> Rc<Verdict> {
+        let client = self.client;
+        self.terms.add(&hints(&readable.text));
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
@@ -80,7 +92,7 @@ impl ClientJudge<'_> {
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
-        match self.0.state.reading.read(sql) {
+        match self.client.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
         }
@@ -88,7 +100,7 @@ impl Judge for ClientJudge<'_> {
 
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
         let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
-        let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
+        let Some((sql, rules)) = self.client.state.statements.text_and_rules_of(name) else {
             return unknown();
         };
         // Its bytes mean what they meant when it was prepared.
@@ -112,30 +124,43 @@ impl Client {
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
         let mut is_read = false;
+        self.routed.set(None);
         let view = nodes.cluster.view();
+        let wish = self.wish();
+        if wish != Wish::Auto {
+            let chosen = self.choose_as_wished(wish, nodes, &view, data);
+            if let Chosen::Target(target) = &chosen
+                && target.read.is_none()
+            {
+                self.count(self.wished_decision(target));
+            }
+            return chosen;
+        }
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
             let (decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
-                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
-                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
-                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
+                Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
+                Some((Plan::AnyNode, _)) if self.is_refused => (Decision::Refused, None),
+                Some((Plan::AnyNode, terms)) => match self.choose_replica(nodes, &view, &terms) {
                     None => (Decision::NoReplica, None),
                     replica => (Decision::Replica, replica),
                 },
             };
             if let Some(target) = replica {
-                return Chosen::Target { target, is_read: true };
+                return Chosen::Target(target);
             }
             self.count(decision);
             is_read = matches!(decision, Decision::NoReplica | Decision::Refused);
         }
         let target = self.primary_target();
-        target.map_or(Chosen::AwaitPrimary, |target| Chosen::Target { target, is_read })
+        let chosen = if is_read { Chosen::PrimaryRead } else { Chosen::Target };
+        target.map_or(Chosen::AwaitPrimary, chosen)
     }
 
     /// One more unit went there.
     pub(super) fn count(&self, decision: Decision) {
+        self.routed.set(Some(decision));
         if let Some(nodes) = &self.route.nodes {
             nodes.decisions.count(usize::from(self.worker.id.0), decision.index());
         }
@@ -204,14 +229,15 @@ impl Client {
         is_down || is_replaced && self.target.read.is_none()
     }
 
-    /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
-        let unit = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => unit,
+    /// What the unit in front asks for, and what it says for itself; `None` while it is not whole.
+    pub(super) fn plan_front(&self, data: &[u8]) -> Option<(Plan, UnitTerms)> {
+        let mut judge = ClientJudge::new(self);
+        let plan = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => plan(unit, self.transaction_defaults(), &mut judge),
             Front::Open => return None,
-            Front::Endless => return Some(Plan::Primary(Reason::Endless)),
+            Front::Endless => Plan::Primary(Reason::Endless),
         };
-        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+        Some((plan, judge.terms))
     }
 
     /// How its transactions begin.
@@ -220,11 +246,18 @@ impl Client {
     }
 
     /// A replica that is fresh enough now.
-    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    pub(super) fn choose_replica(
+        &self,
+        nodes: &RouteNodes,
+        view: &View,
+        terms: &UnitTerms,
+    ) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
-        let around = Circumstances { arrived: now, group: None, others: None };
-        let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let group = self.group_floor(nodes, terms);
+        let around = Circumstances { arrived: now, group, others: None };
+        let level = self.level(terms);
+        let demand = Demand::new(level, &self.state.floor, &around, routing.max_lag);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let sight = one.sight.unwrap_or_default();
@@ -257,7 +290,8 @@ impl Client {
     /// Counts a read on a replica, until its server is given back.
     pub(super) fn begin_read(&self) -> Option<RunningRead> {
         let node = self.target.node.filter(|_| self.target.read.is_some())?;
-        self.count(Decision::Replica);
+        let is_wished = self.wish().is_for_replicas();
+        self.count(if is_wished { Decision::WishedReplica } else { Decision::Replica });
         Some(self.route.nodes.as_ref()?.cluster.begin_read(node))
     }
 
