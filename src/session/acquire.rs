@@ -18,7 +18,7 @@ use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
-use crate::cluster::shared::{StatementKind, Watch};
+use crate::cluster::shared::StatementKind;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -159,54 +159,6 @@ impl Session {
                 Ok(())
             }
         }
-    }
-
-    /// Waits for a primary, with the place in line that it has or takes now.
-    fn await_primary(&mut self, cx: &Context<'_>) {
-        let client = &mut self.client;
-        client.awaits_primary = true;
-        let pools = &client.worker.common.pools;
-        let place = *client.place.get_or_insert_with(|| pools.new_place());
-        let waited = Duration::from_micros(pools.now().since(place.since()));
-        client.handle.set_requested(place.since());
-        client.handle.set_waiting();
-        let limit = client.options.routing.primary_wait;
-        client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
-        self.wait(cx, Waiting::Primary);
-    }
-
-    /// Waits, and is woken when that is in vain.
-    fn wait(&mut self, cx: &Context<'_>, of: impl FnOnce(Option<Watch>) -> Waiting) {
-        let client = &self.client;
-        let nodes = client.route.nodes.as_ref();
-        let watch = nodes.map(|nodes| nodes.cluster.watch(client.handle.id, cx.waker()));
-        let waiting = of(watch);
-        // What has changed before it was watched wakes nobody.
-        if client.waits_in_vain(&waiting) {
-            cx.waker().wake_by_ref();
-        }
-        self.phase = Phase::Waiting(waiting);
-    }
-
-    /// It leaves its line and chooses again, with the place that it has; what it has waited for is still in
-    /// front.
-    pub(super) fn leave_line(&mut self) {
-        let client = &mut self.client;
-        if let Phase::Waiting(Waiting::Server(waiter, _)) = &self.phase {
-            client.place = waiter.place();
-            client.awaits_primary |= client.target.read.is_none();
-        }
-        self.phase = Phase::Idle;
-        client.set_clock(Clock::Off, None);
-    }
-
-    /// A node was given up: a session that has a server of it leaves that.
-    pub(super) fn leave_lost_node(&mut self) -> Flow {
-        let is_bound = matches!(self.phase, Phase::Bound(_));
-        if is_bound && self.client.is_node_given_up() {
-            return Err(Stop::Leave(Leave::Lost));
-        }
-        Ok(())
     }
 
     pub(super) fn granted(
@@ -471,15 +423,6 @@ fn held_read(data: &[u8], is_on_replica: bool) -> Option<Box<HeldRead>> {
 }
 
 impl Client {
-    /// Longest wait in line. Who waits for a primary does so for `primary_wait` before.
-    fn line_limit(&self) -> Option<Duration> {
-        let limit = self.options.query_wait_timeout?;
-        match (&self.route.nodes, self.options.routing.primary_wait) {
-            (None, _) => Some(limit),
-            (Some(_), primary) => Some(limit.max(primary?)),
-        }
-    }
-
     fn refused(&self, refused: &Refused) -> End {
         match refused {
             Refused::Removed => End::fault(

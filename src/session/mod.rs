@@ -52,6 +52,7 @@ pub mod text_cache;
 mod timing;
 pub mod unbound;
 mod unit;
+mod waiting;
 pub mod worker;
 
 pub use run::{SESSION_BYTES, SessionStart, run};

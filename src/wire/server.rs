@@ -63,19 +63,6 @@ pub fn ready(out: &mut Vec<u8>, status: u8) {
     out.extend_from_slice(&[READY, 0, 0, 0, 5, status]);
 }
 
-/// Appends CommandComplete.
-pub fn command_complete(out: &mut Vec<u8>, tag: &[u8]) {
-    sized(out, COMMAND_COMPLETE, |out| {
-        out.extend_from_slice(tag);
-        out.push(0);
-    });
-}
-
-/// Appends ParameterDescription of a statement that has no parameters.
-pub fn no_parameters(out: &mut Vec<u8>) {
-    sized(out, PARAMETER_DESCRIPTION, |out| out.extend_from_slice(&[0; 2]));
-}
-
 /// Appends ParameterStatus.
 pub fn parameter_status(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     sized(out, PARAMETER_STATUS, |out| {
