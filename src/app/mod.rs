@@ -28,6 +28,7 @@ mod probes;
 mod process;
 mod reload;
 mod repeats;
+mod role_check;
 mod routes;
 mod run;
 mod service;

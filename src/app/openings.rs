@@ -1,8 +1,10 @@
 //! Opens the servers that the pools ask for.
 
 use super::pooler::Pooler;
+use super::probes::failure_of;
+use super::role_check::check_role;
 use crate::backend::connection_log::{ConnectionLog, ServerName};
-use crate::backend::login::{Account, open};
+use crate::backend::login::{Account, LoginFailure, open};
 use crate::backend::server::Server;
 use crate::backend::server_handle::ServerHandle;
 use crate::metrics::EventKind;
@@ -32,9 +34,8 @@ async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
     let begun = Instant::now();
     let handle = Arc::new(ServerHandle::new(pooler.common.clients.next_id()));
     pools.introduce(opening.slot, &handle);
-    let now = pooler.current();
     let opened = tokio::select! {
-        opened = open(&account, &now.context, extras) => opened,
+        opened = open_and_check(&pooler, (opening.pool, &account), extras) => opened,
         // It may be on its way to a node that does not answer.
         () = account.replaced.notified() => return pools.abandon(opening.slot),
     };
@@ -69,6 +70,26 @@ async fn open_server(pooler: Rc<Pooler>, opening: Opening) {
             pools.open_failed(opening.slot, Arc::new(failure));
         }
     }
+}
+
+/// Logs in. A new server of the primary of several nodes has to say that it is that.
+async fn open_and_check(
+    pooler: &Pooler,
+    (pool, account): (PoolId, &Account),
+    extras: &[(Box<str>, Box<str>)],
+) -> Result<Box<Server>, LoginFailure> {
+    let opened = open(account, &pooler.current().context, extras).await;
+    let member = pooler.routes.borrow().member(pool);
+    let Some((cluster, node)) = member else { return opened };
+    let mut server = opened.inspect_err(|failure| {
+        cluster.record_failure(node, failure_of(failure));
+    })?;
+    // A walsender of the physical kind answers no such question, and no writes go there.
+    if extras.iter().all(|(name, _)| **name != *"replication") {
+        let address = account.address.to_string();
+        check_role(pooler, (&cluster, node), &mut server, &address).await?;
+    }
+    Ok(server)
 }
 
 /// The log entry of the server connection.

@@ -14,6 +14,7 @@ use crate::cluster::health;
 use crate::cluster::shared::Cluster;
 use crate::cluster::survey;
 use crate::config::{Config, NodeOptions};
+pub(super) use link::failure_of;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod about_reads;
 mod derived_options;
+mod members;
 mod reads;
 
 use self::derived_options::{pool_options, session_options};

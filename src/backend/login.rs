@@ -374,6 +374,7 @@ pub fn assemble(account: &Account, stream: Stream, reported: Reported, key: &[u8
         unnamed_by: 0,
         prepared_by: 0,
         opened: boot_nanos(),
+        timeline: 0,
         sequences_by: 0,
         settings: Arc::clone(&account.neutral),
         baseline: Baseline::new(Arc::clone(&account.neutral)),

@@ -86,6 +86,9 @@ pub struct Server {
     pub reported: Arc<Reported>,
     /// When it was logged in: nanoseconds of a clock that counts while the machine sleeps.
     pub opened: u64,
+    /// The timeline of which its node has said, over this connection, that it is the primary; zero if it
+    /// was not asked.
+    pub timeline: u32,
     /// Whose calls of `nextval` its session remembers.
     pub sequences: Sequences,
     /// The entry of the queue that has made it forget others'.

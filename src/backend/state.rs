@@ -226,6 +226,12 @@ impl<N> Replies<N> {
         self.queue.iter().all(|entry| entry.reply == Reply::Fake)
     }
 
+    /// What to do with the answer to each message on its way that ends with ReadyForQuery, oldest first.
+    pub fn replies_with_ready(&self) -> impl Iterator<Item = Reply> {
+        let ends = self.queue.iter().filter(|entry| entry.kind.ends_with_ready());
+        ends.map(|entry| entry.reply)
+    }
+
     /// Whether messages of a batch were sent and its Sync was not.
     pub fn has_open_batch(&self) -> bool {
         self.open_batch

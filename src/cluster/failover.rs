@@ -134,6 +134,26 @@ pub struct Failovers {
     accounts: VecDeque<Account>,
     /// Of the last account, as long as its loss is not known.
     old: Option<OldPrimary>,
+    /// What was counted while no account was open, and when.
+    early: VecDeque<(Moment, Statements)>,
+    /// Nothing more is counted in the last account.
+    is_counted: bool,
+}
+
+/// Statements that fail so long before the loss of a primary is seen are counted in its account.
+const SEEN_WITHIN: Duration = Duration::from_secs(15);
+/// Statements that waited, or were repeated, are counted in the account for so long behind its end.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// Counts that are taken within this time are kept as one.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+impl Statements {
+    fn add(&mut self, other: Self) {
+        self.failed = self.failed.saturating_add(other.failed);
+        self.waited = self.waited.saturating_add(other.waited);
+        self.repeated = self.repeated.saturating_add(other.repeated);
+        self.in_doubt = self.in_doubt.saturating_add(other.in_doubt);
+    }
 }
 
 impl Failovers {
@@ -152,6 +172,10 @@ impl Failovers {
             self.accounts.pop_front();
         }
         self.old = None;
+        let mut statements = Statements::default();
+        self.forget_old_counts(now);
+        self.early.drain(..).for_each(|(_, early)| statements.add(early));
+        self.is_counted = false;
         self.accounts.push_back(Account {
             began: now,
             ended: None,
@@ -160,7 +184,7 @@ impl Failovers {
             last_pair: None,
             switch: None,
             loss: Loss::Unknown,
-            statements: Statements::default(),
+            statements,
         });
     }
 
@@ -205,9 +229,31 @@ impl Failovers {
         self.old = None;
     }
 
-    /// Statements of the change that goes on, or was the last; `None` if there was none.
-    pub fn statements(&mut self) -> Option<&mut Statements> {
-        self.accounts.back_mut().map(|account| &mut account.statements)
+    /// These statements have met the loss of a server since this was called last. They count in the account
+    /// that is open or has just ended, or else in the next one, if that begins soon. Gives the last account,
+    /// once, when nothing more is going to be counted in it.
+    pub fn count(&mut self, statements: Statements, now: Moment) -> Option<Account> {
+        let last = self.accounts.back_mut();
+        let is_settled = |account: &Account| {
+            account.ended.is_some_and(|ended| now.since(ended) > SETTLED_WITHIN)
+        };
+        if let Some(account) = last.filter(|account| !is_settled(account)) {
+            account.statements.add(statements);
+            return None;
+        }
+        self.forget_old_counts(now);
+        if statements != Statements::default() {
+            match self.early.back_mut() {
+                Some((at, early)) if now.since(*at) < TOGETHER => early.add(statements),
+                Some(_) | None => self.early.push_back((now, statements)),
+            }
+        }
+        let was_counted = std::mem::replace(&mut self.is_counted, true);
+        self.accounts.back().filter(|_| !was_counted).copied()
+    }
+
+    fn forget_old_counts(&mut self, now: Moment) {
+        self.early.retain(|(at, _)| now.since(*at) <= SEEN_WITHIN);
     }
 
     /// Whether there is no primary, and an account is being taken of that.
@@ -307,11 +353,11 @@ mod tests {
     #[test]
     fn a_primary_that_comes_back_ends_its_account() {
         let mut failovers = Failovers::new();
-        assert!(failovers.statements().is_none());
         failovers.restored(Moment(1));
         failovers.lost(A, Moment(10));
         failovers.lost(A, Moment(20));
-        failovers.statements().expect("an account").failed += 2;
+        let met = Statements { failed: 2, ..Statements::default() };
+        assert_eq!(failovers.count(met, Moment(21)), None);
         assert!(failovers.is_open());
         failovers.restored(Moment(30));
         let accounts: Vec<_> = failovers.accounts().copied().collect();
@@ -320,6 +366,32 @@ mod tests {
         assert_eq!(accounts[0].loss, Loss::Nothing(Kept::SamePrimary));
         assert_eq!(accounts[0].statements.failed, 2);
         assert!(!failovers.is_open() && !failovers.wants_history());
+    }
+
+    #[test]
+    fn statements_count_in_the_account_that_they_met() {
+        const SECOND: u64 = 1_000_000_000;
+        let at = |second: u64| Moment(100 * SECOND + second * SECOND);
+        let met = |failed, waited| Statements { failed, waited, ..Statements::default() };
+        let mut failovers = Failovers::new();
+        // Long before, just before, while there is no primary, just behind, long behind.
+        assert_eq!(failovers.count(met(100, 0), at(0)), None);
+        assert_eq!(failovers.count(met(1, 0), at(20)), None);
+        failovers.lost(A, at(21));
+        assert_eq!(failovers.count(met(2, 0), at(22)), None);
+        failovers.replaced(A, B, old(None), at(23));
+        assert_eq!(failovers.count(met(0, 4), at(24)), None);
+        let counted = failovers.count(met(100, 0), at(40)).expect("it is settled");
+        assert_eq!(counted.statements, met(3, 4));
+        assert_eq!(failovers.count(met(100, 0), at(41)), None);
+        assert_eq!(failovers.accounts().last().map(|account| account.statements), Some(met(3, 4)));
+        // What is counted for a long time without a change is bounded.
+        for second in 50..500 {
+            failovers.count(met(1, 0), at(second));
+        }
+        failovers.lost(B, at(500));
+        let statements = failovers.accounts().last().expect("an account").statements;
+        assert!((15..=16).contains(&statements.failed), "{statements:?}");
     }
 
     #[test]

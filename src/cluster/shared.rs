@@ -5,6 +5,7 @@
 //! asks a node, never chooses one.
 
 use super::NodeId;
+use super::failover::Statements;
 use super::floors::Floors;
 use super::health::Failure;
 use super::moment::Moment;
@@ -12,6 +13,7 @@ use super::progress::Sight;
 use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
@@ -27,6 +29,8 @@ pub struct NodeView {
     pub may_read: bool,
     /// It is taken only if nothing better is there.
     pub is_suspect: bool,
+    /// It does not answer, and is given up: whoever has a server there leaves it.
+    pub is_down: bool,
     /// It is in our own zone.
     pub is_near: bool,
     /// Its weight among the replicas; zero for none of the reads.
@@ -42,6 +46,8 @@ pub struct NodeView {
 pub struct View {
     /// Where writes go, if that is known.
     pub primary: Option<NodeId>,
+    /// The timeline of the primary, or of the last one.
+    pub timeline: Option<u32>,
     /// All of them.
     pub nodes: Box<[NodeView]>,
 }
@@ -66,8 +72,12 @@ pub struct Cluster {
     outstanding: Box<[AtomicU32]>,
     last_write: AtomicU64,
     changed: Notify,
-    /// Sessions that wait for a primary, or in line at one.
-    waiting: Mutex<Vec<Waker>>,
+    /// The timeline of the primary; zero while none was seen.
+    timeline: AtomicU32,
+    /// Sessions that wait for a primary, or in line at a node, by their clients.
+    waiting: Mutex<HashMap<u64, Waker>>,
+    /// Of each kind, in the order of [`StatementKind`].
+    statements: [AtomicU64; 4],
     is_awaited: AtomicBool,
     has_written: AtomicBool,
     incidents: Mutex<Requests>,
@@ -85,13 +95,16 @@ const FAILURES_MAX: usize = 64;
 impl Cluster {
     /// Of so many nodes, of which nothing is known.
     pub fn new(nodes: usize) -> Arc<Self> {
-        let view = View { primary: None, nodes: vec![NodeView::default(); nodes].into() };
+        let nodes_unknown = vec![NodeView::default(); nodes].into();
+        let view = View { primary: None, timeline: None, nodes: nodes_unknown };
         Arc::new(Self {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
             last_write: AtomicU64::new(0),
             changed: Notify::new(),
+            timeline: AtomicU32::new(0),
             waiting: Mutex::default(),
+            statements: Default::default(),
             is_awaited: AtomicBool::new(false),
             has_written: AtomicBool::new(false),
             incidents: Mutex::default(),
@@ -105,23 +118,52 @@ impl Cluster {
         self.view.load_full()
     }
 
-    /// The nodes are this now. Wakes everybody who waits for [`Self::changed`].
+    /// The nodes are this now. Wakes everybody who waits for [`Self::changed`], and whoever waits in a line
+    /// that leads nowhere any more.
     pub fn set_view(&self, view: View) {
-        let primary = view.primary;
-        let before = self.view.swap(Arc::new(view)).primary;
+        let view = Arc::new(view);
+        if let Some(timeline) = view.timeline {
+            self.timeline.store(timeline, Ordering::Release);
+        }
+        let before = self.view.swap(Arc::clone(&view));
         self.changed.notify_waiters();
-        if primary != before {
-            let waiting = std::mem::take(&mut *self.waiting.lock());
-            waiting.into_iter().for_each(Waker::wake);
+        let mut nodes = before.nodes.iter().zip(&view.nodes);
+        let is_lost = |(before, now): (&NodeView, &NodeView)| before.may_read && !now.may_read;
+        if view.primary != before.primary || nodes.any(is_lost) {
+            self.waiting.lock().values().for_each(Waker::wake_by_ref);
         }
     }
 
-    /// Wakes this when another node becomes the primary. Look at the view behind it.
-    pub fn wake_on_change_of_primary(&self, waker: &Waker) {
-        let mut waiting = self.waiting.lock();
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
-        }
+    /// The timeline of the primary, or of the last one; zero while none was seen. A server of a lower one
+    /// is never written to.
+    pub fn timeline(&self) -> u32 {
+        self.timeline.load(Ordering::Acquire)
+    }
+
+    /// Wakes a client's session when another node becomes the primary, or one is not read from any more,
+    /// until the watch is dropped. Look at the view behind it.
+    pub fn watch(self: &Arc<Self>, client: u64, waker: &Waker) -> Watch {
+        self.waiting.lock().insert(client, waker.clone());
+        Watch { cluster: Arc::clone(self), client }
+    }
+
+    /// A statement met a change of the primary like this: it counts in the account of that.
+    pub fn count_statement(&self, kind: StatementKind) {
+        let [failed, waited, repeated, in_doubt] = &self.statements;
+        let count = match kind {
+            StatementKind::Failed => failed,
+            StatementKind::Waited => waited,
+            StatementKind::Repeated => repeated,
+            StatementKind::InDoubt => in_doubt,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted since this was called last.
+    pub fn take_statements(&self) -> Statements {
+        let [failed, waited, repeated, in_doubt] =
+            self.statements.each_ref().map(|count| count.swap(0, Ordering::Relaxed));
+        Statements { failed, waited, repeated, in_doubt }
     }
 
     /// The next change of the view. Make it before the view is looked at.
@@ -242,6 +284,32 @@ impl Cluster {
     }
 }
 
+/// How a statement met a change of the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementKind {
+    /// It failed.
+    Failed,
+    /// It waited for the new primary, and ran there.
+    Waited,
+    /// It was a read that is repeated elsewhere.
+    Repeated,
+    /// Nobody knows whether it was done.
+    InDoubt,
+}
+
+/// A session waits: it is woken when its line leads nowhere any more.
+#[derive(Debug)]
+pub struct Watch {
+    cluster: Arc<Cluster>,
+    client: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.cluster.waiting.lock().remove(&self.client);
+    }
+}
+
 /// A read that a node runs.
 #[derive(Debug)]
 pub struct RunningRead {
@@ -302,6 +370,46 @@ mod tests {
         cluster.hear_writes(Moment(25));
         assert!(!cluster.take_requests().has_written);
         assert_eq!(cluster.last_write(), Some(Moment(20)));
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_waits_is_woken_when_its_line_leads_nowhere() {
+        let (cluster, wakes) = (Cluster::new(2), Arc::new(Wakes::default()));
+        let watch = cluster.watch(7, &Waker::from(Arc::clone(&wakes)));
+        let show = |primary: Option<u32>, may_read: bool| {
+            let node = NodeView { may_read, ..NodeView::default() };
+            let nodes = vec![node.clone(), node].into();
+            cluster.set_view(View { primary: primary.map(NodeId), timeline: Some(3), nodes });
+            wakes.0.load(Ordering::SeqCst)
+        };
+        assert_eq!(show(Some(0), true), 1, "there is a primary");
+        assert_eq!(show(Some(0), true), 1, "nothing is new");
+        assert_eq!(show(Some(0), false), 2, "nobody reads there any more");
+        assert_eq!(show(Some(0), true), 2, "what is better wakes nobody");
+        assert_eq!(show(Some(1), true), 3, "another is the primary");
+        drop(watch);
+        assert_eq!((show(None, true), cluster.timeline()), (3, 3));
+    }
+
+    #[test]
+    fn statements_are_counted_until_they_are_taken() {
+        let cluster = Cluster::new(2);
+        for kind in [StatementKind::Failed, StatementKind::Waited, StatementKind::Failed] {
+            cluster.count_statement(kind);
+        }
+        cluster.count_statement(StatementKind::InDoubt);
+        let expected = Statements { failed: 2, waited: 1, repeated: 0, in_doubt: 1 };
+        assert_eq!(cluster.take_statements(), expected);
+        assert_eq!(cluster.take_statements(), Statements::default());
     }
 
     #[test]

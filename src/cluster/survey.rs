@@ -9,7 +9,7 @@
 
 use super::NodeId;
 use super::difference::{Compared, Difference, Effect, differences, is_fit};
-use super::failover::{Account, Failovers, OldPrimary};
+use super::failover::{Account, Failovers, OldPrimary, Statements};
 use super::features::Features;
 use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
 use super::history::History;
@@ -37,6 +37,8 @@ pub enum News {
     Fits(NodeId),
     /// It is known what a change of the primary has cost.
     Accounted(Account),
+    /// It is known what became of the statements that met it.
+    Counted(Account),
 }
 
 /// What counts for the whole survey.
@@ -206,6 +208,11 @@ impl Survey {
         self.last_write = acknowledged;
     }
 
+    /// These statements have met the loss of a server since this was called last.
+    pub fn count(&mut self, statements: Statements, now: Moment) -> Option<News> {
+        self.failovers.count(statements, now).map(News::Counted)
+    }
+
     /// Sessions have met this.
     pub fn told(&mut self, requests: &Requests, now: Moment) -> Vec<News> {
         let failed = requests.failures.iter().filter(|(_, failure)| failure.is_suspicious());
@@ -299,13 +306,18 @@ impl Survey {
                         Standing::Unknown | Standing::Fenced | Standing::Refused => false,
                     },
                 is_suspect: condition == Condition::Suspect,
+                is_down: condition == Condition::Down,
                 is_near: part.is_near,
                 weight: part.weight,
                 share: member.health.share(now),
                 sight: member.progress.sight().copied(),
             }
         };
-        View { primary: self.roles.primary(), nodes: self.nodes().zip(parts).map(of).collect() }
+        View {
+            primary: self.roles.primary(),
+            timeline: self.roles.last_primary().map(|(_, timeline)| timeline),
+            nodes: self.nodes().zip(parts).map(of).collect(),
+        }
     }
 
     /// One node, to be shown.

@@ -131,14 +131,11 @@ impl<S, F> Core<S, F> {
         waker: &Waker,
     ) -> Checkout<S, F> {
         let request = request.into();
+        let place = request.place.unwrap_or_else(|| self.new_place(at.now));
         let Some(record) = self.pools.get_mut(pool.0) else {
             return Checkout::Refused(Refusal::Removed);
         };
         record.last_used = Some(at.now);
-        let place = request.place.unwrap_or_else(|| {
-            self.next_sequence += 1;
-            Place { sequence: self.next_sequence, since: at.now }
-        });
         match (record.phase, request.kind) {
             (Phase::Removed, _) => return Checkout::Refused(Refusal::Removed),
             (Phase::Serving, Kind::Shared) if record.counts.waiting == 0 => {
@@ -166,6 +163,18 @@ impl<S, F> Core<S, F> {
         self.settle(pool.0.index, at.now);
         self.record_held(pool.0.index, at.now);
         Checkout::Waiting(waiter)
+    }
+
+    /// A place among all who ask for servers, of somebody who does not know yet where.
+    pub fn new_place(&mut self, now: Tick) -> Place {
+        self.next_sequence += 1;
+        Place { sequence: self.next_sequence, since: now }
+    }
+
+    /// The place of somebody who is in line.
+    #[must_use]
+    pub fn place_of(&self, waiter: WaiterId) -> Option<Place> {
+        self.waiters.get(waiter.0).map(|waiter| waiter.place)
     }
 
     /// Has the waiter's turn come? Any answer but pending ends the wait and forgets the waiter. `now`

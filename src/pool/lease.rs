@@ -245,6 +245,11 @@ impl Waiter {
         self.since
     }
 
+    /// Its place in line, to be kept in another; `None` when its turn has come.
+    pub fn place(&self) -> Option<Place> {
+        self.pools.lock().place_of(self.id?)
+    }
+
     /// Why the last attempt to open a server for it and others failed, if none has succeeded since.
     pub fn last_failure(&self) -> Option<Arc<LoginFailure>> {
         self.pools.lock().last_failure(self.pool, self.kind)

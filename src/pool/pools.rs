@@ -1,8 +1,8 @@
 //! All pools of the process, and the one lock around the core that decides for them.
 
 use super::core::{
-    At, Core, Effects, FailureClass, Holders, Kind, Opening, Origin, Placed, PoolId, PoolKey,
-    PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Tick, WaiterId, WorkerId,
+    At, Core, Effects, FailureClass, Holders, Kind, Opening, Origin, Place, Placed, PoolId,
+    PoolKey, PoolOptions, PoolSnapshot, ServerSnapshot, SlotId, Tick, WaiterId, WorkerId,
 };
 use crate::backend::login::{LoginFailure, Outlook};
 use crate::backend::server::{Reported, Server};
@@ -216,6 +216,13 @@ impl Pools {
     pub fn remove(&self, pool: PoolId) {
         let now = self.now();
         self.with(|core| core.remove_pool(pool, now));
+    }
+
+    /// A place among all who ask for servers, for somebody who does not know yet which pool to ask: see
+    /// [`Line::place`](super::Line::place).
+    pub fn new_place(&self) -> Place {
+        let now = self.now();
+        self.lock().new_place(now)
     }
 
     /// Whether the pool has neither servers nor waiters.

@@ -19,7 +19,7 @@ use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
-use crate::cluster::NodeId;
+use crate::cluster::shared::StatementKind;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -27,6 +27,9 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+/// How often a read is repeated that a node refuses or is lost in: servers of a node that dies end one
+/// after the other.
+const REPEATS_MAX: u8 = 4;
 /// Servers that may fail their test one after the other before the client is told.
 const FAILED_TESTS_MAX: u32 = 3;
 
@@ -62,7 +65,7 @@ impl Session {
         match self.resume(cx)? {
             Resumed::Yes => return Ok(()),
             Resumed::None => {}
-            Resumed::NotThis => return self.acquire_of_primary(cx),
+            Resumed::NotThis => return self.acquire_instead(cx),
         }
         self.client.renew_options();
         loop {
@@ -82,14 +85,14 @@ impl Session {
                     {
                         // The node is no primary. Who is will be known soon.
                         self.client.failed_tests = 0;
-                        self.await_primary(cx, self.client.target.node);
+                        self.await_primary(cx);
                         return Ok(());
                     }
                 }
                 Outcome::Waiting(waiter) => {
                     let Some(limit) = self.patience(&waiter) else {
                         drop(waiter);
-                        return self.acquire_of_primary(cx);
+                        return self.acquire_instead(cx);
                     };
                     let client = &mut self.client;
                     let since = waiter.since();
@@ -98,12 +101,11 @@ impl Session {
                     // A session that asks again has waited before.
                     let waited = Duration::from_micros(client.worker.coarse_now().since(since));
                     client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
-                    self.phase = Phase::Waiting(Waiting::Server(waiter));
-                    self.client.watch_primary(cx);
+                    self.wait(cx, |watch| Waiting::Server(waiter, watch));
                     return Ok(());
                 }
                 Outcome::Refused(_) if self.client.target.read.is_some() => {
-                    return self.acquire_of_primary(cx);
+                    return self.acquire_instead(cx);
                 }
                 Outcome::Refused(refused) => return Err(Stop::End(self.client.refused(&refused))),
             }
@@ -119,13 +121,25 @@ impl Session {
             return Ok(true);
         };
         match chosen {
-            Chosen::Target(target) | Chosen::Unrepeated(target) => {
-                let is_repeated = target.read.is_some() && matches!(chosen, Chosen::Target(_));
-                self.client.target = target;
-                self.client.is_refused = false;
-                self.client.unit = is_repeated.then(|| held_read(data)).flatten();
-                let unit = self.client.unit.as_ref();
-                self.client.sampled = unit.and_then(|held| self.client.draw_sample(held.unit()));
+            Chosen::Target(target) | Chosen::PrimaryRead(target) | Chosen::Unrepeated(target) => {
+                let is_on_replica = target.read.is_some();
+                let is_read = match chosen {
+                    Chosen::Target(_) => is_on_replica,
+                    Chosen::PrimaryRead(_) => true,
+                    Chosen::Unrepeated(_)
+                    | Chosen::Refuse(_)
+                    | Chosen::Hold
+                    | Chosen::AwaitPrimary => false,
+                };
+                let client = &mut self.client;
+                client.target = target;
+                if !std::mem::take(&mut client.is_refused) {
+                    client.repeats = 0;
+                }
+                let may_repeat = is_read && client.repeats < REPEATS_MAX;
+                client.unit = if may_repeat { held_read(data, is_on_replica) } else { None };
+                let unit = client.unit.as_ref().filter(|_| is_on_replica);
+                client.sampled = unit.and_then(|held| client.draw_sample(held.unit()));
                 self.acquire(cx, data)?;
                 Ok(true)
             }
@@ -135,7 +149,7 @@ impl Session {
             }
             Chosen::Hold => Ok(false),
             Chosen::AwaitPrimary => {
-                self.await_primary(cx, None);
+                self.await_primary(cx);
                 Ok(true)
             }
         }
@@ -150,26 +164,16 @@ impl Session {
         match self.client.primary_target() {
             Some(target) => {
                 self.client.target = target;
+                // The primary is in no conflict.
                 self.client.unit = None;
                 self.client.sampled = None;
                 self.acquire(cx, &[])
             }
             None => {
-                self.await_primary(cx, None);
+                self.await_primary(cx);
                 Ok(())
             }
         }
-    }
-
-    /// Waits for a primary, which is not the node that has just turned out to be none.
-    fn await_primary(&mut self, cx: &Context<'_>, refused: Option<NodeId>) {
-        let client = &mut self.client;
-        // What it has read before is over.
-        (client.target.node, client.target.read) = (refused, None);
-        client.handle.set_waiting();
-        client.set_clock(Clock::Wait, client.options.routing.primary_wait);
-        self.phase = Phase::Waiting(Waiting::Primary);
-        self.client.watch_primary(cx);
     }
 
     pub(super) fn granted(
@@ -179,7 +183,7 @@ impl Session {
     ) -> Flow {
         self.client.set_clock(Clock::Off, None);
         match outcome {
-            Err(_) if self.client.target.read.is_some() => self.acquire_of_primary(cx),
+            Err(_) if self.client.target.read.is_some() => self.acquire_instead(cx),
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
@@ -212,6 +216,9 @@ impl Session {
             }
         }
         let client = &mut self.client;
+        if std::mem::take(&mut client.awaits_primary) {
+            client.count_lost(StatementKind::Waited);
+        }
         client.handle.set_requested(lease.since());
         client.traffic().assignments.add(1);
         client.traffic().wait.record(lease.waited());
@@ -226,6 +233,9 @@ impl Session {
             client.route.catalog.record_use();
         }
         client.handle.set_server(&lease.server().cancel);
+        if let Some(in_flight) = &mut client.in_flight {
+            in_flight.clear();
+        }
         let idle = lease.idle();
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
@@ -271,7 +281,10 @@ impl Session {
         match leave {
             Leave::GiveBack => self.give_back(cx, bound),
             Leave::Close(reason) => self.client.close_server(bound, reason),
-            Leave::Lost if bound.held_read.is_some() => self.repeat_on_primary(bound),
+            Leave::Lost if bound.held_read.is_some() => {
+                self.client.note_lost_server();
+                self.repeat_on_primary(bound);
+            }
             Leave::Lost => return self.server_lost(cx, bound),
             Leave::Repeat => self.repeat_on_primary(bound),
             Leave::TryAnother(reason) => {
@@ -305,9 +318,18 @@ impl Session {
                 client.put_refused(held.unit());
             }
             held.parsed().for_each(|name| client.state.statements.forget(name));
-            client.pipe.held.splice(0..0, held.unit().iter().copied());
+            // What was not taken of it is still there.
+            let left = held.left().min(client.pipe.held.len());
+            client.pipe.held.splice(0..left, held.unit().iter().copied());
         }
         client.is_refused = true;
+        client.repeats = client.repeats.saturating_add(1);
+        if let Some(nodes) = &client.route.nodes {
+            nodes.cluster.count_statement(StatementKind::Repeated);
+        }
+        if bound.server().is_closing {
+            client.note_lost_server();
+        }
         if bound.server().is_closing || bound.server().replies.outstanding() > 0 {
             bound.server().set_close_reason("lost in a read");
         } else {
@@ -351,7 +373,11 @@ impl Session {
         self.client.lose_own(effects, status);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
+        self.client.note_lost_server();
         match verdict {
+            Verdict::Fail if self.ending.is_some() => {
+                Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
+            }
             Verdict::EndSilently => Err(Stop::End(End::ServerSentFatal)),
             Verdict::End if self.ending.is_some() => {
                 Err(Stop::End(self.ending.take().unwrap_or(End::Left)))
@@ -360,12 +386,17 @@ impl Session {
             Verdict::TryAnother => {
                 self.client.place = Some(bound.lease.place());
                 drop(bound);
+                if self.client.route.nodes.is_some() {
+                    // It chooses again what is in front.
+                    return Ok(());
+                }
                 self.acquire(cx, &[])
             }
             Verdict::GoOn => {
                 self.client.set_idle_clock();
                 Ok(())
             }
+            Verdict::Fail => self.outlive(cx, bound),
         }
     }
 
@@ -408,6 +439,7 @@ impl Session {
     fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
         self.phase = Phase::Idle;
         let client = &mut self.client;
+        (client.place, client.awaits_primary) = (None, false);
         client.handle.clear_server();
         client.set_clock(Clock::Off, None);
         if client.is_logging_in {
@@ -421,10 +453,12 @@ impl Session {
     }
 }
 
-/// The unit in front, for a replica that may refuse it.
-fn held_read(data: &[u8]) -> Option<Box<HeldRead>> {
+/// The unit in front, for a replica that may refuse it or a node that may be lost in it. What stands behind
+/// it goes to the primary at once, so that it could not be repeated there.
+fn held_read(data: &[u8], is_on_replica: bool) -> Option<Box<HeldRead>> {
     match front(data, HOLD_MAX) {
-        Front::Whole(unit) => Some(Box::new(HeldRead::new(unit))),
+        Front::Whole(unit) if !is_on_replica && unit.len() < data.len() => None,
+        Front::Whole(unit) => Some(Box::new(HeldRead::new(unit, is_on_replica))),
         Front::Open(_) | Front::Endless => None,
     }
 }
@@ -563,6 +597,7 @@ impl Client {
         };
         let checked = bound.effects.intersects(Effects::CHECKED);
         let has_pin = bound.pin.is_some() || self.state.statements.pin().is_some();
+        let is_tied = self.route.nodes.is_some() && self.is_tied(bound, has_pin);
         LostServer {
             server_sent_fatal: bound.has_sent_fatal,
             only_we_ask: bound.only_we_ask(),
@@ -571,6 +606,8 @@ impl Client {
             is_used: bound.is_used,
             is_free: !self.keeps_server() && !has_pin && self.pipe.passing == 0 && !checked,
             is_at_rest: bound.server().replies.rest() == Rest::AtRest,
+            has_other_nodes: self.route.nodes.is_some(),
+            is_tied,
         }
     }
 

@@ -13,9 +13,10 @@ use super::held_read::HeldRead;
 use super::resetting::ResettingStatements;
 use super::running::Running;
 use super::state_check::Pin;
-use crate::backend::server::Server;
+use crate::backend::server::{Reported, Server};
 use crate::cluster::shared::RunningRead;
 use crate::pool::Lease;
+use std::sync::Arc;
 
 /// A parameter's name and what the client knew of it.
 pub(super) type Withheld = (Box<[u8]>, Option<Box<[u8]>>);
@@ -51,12 +52,20 @@ pub(super) struct Bound {
     pub(super) settle_is_due: bool,
     /// What the running transaction may have done to the session.
     pub(super) effects: Effects,
+    /// What of that the client was told, and the server was not asked about yet.
+    pub(super) acknowledged: Effects,
+    /// The client has got an error for what is being answered.
+    pub(super) has_failed: bool,
     /// Why the server stays with the session, between transactions too.
     pub(super) pin: Option<Pin>,
+    /// The replica has ended in conflict with what it replays.
+    pub(super) is_in_conflict: bool,
     /// What was sent that others may see once it is answered, even if the client is gone.
     lasting: Lasting,
     /// Parameters of which the client was not told the server's default: what it knew before.
     pub(super) withheld: Vec<Withheld>,
+    /// What the server has reported before the running transaction set something.
+    pub(super) reported_before: Option<Arc<Reported>>,
     /// ReadyForQuery is due to the client when the server has been given its settings.
     pub(super) owes_ready: bool,
     /// The server has said to the client that it closes the connection.
@@ -95,9 +104,13 @@ impl Bound {
             has_served: false,
             settle_is_due: false,
             effects: Effects::empty(),
+            acknowledged: Effects::empty(),
+            has_failed: false,
+            is_in_conflict: false,
             pin: None,
             lasting: Lasting::None,
             withheld: Vec::new(),
+            reported_before: None,
             owes_ready: false,
             has_sent_fatal: false,
             is_cancelled: false,

@@ -10,7 +10,9 @@ use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::decision::Decision;
 use super::held_read::HeldRead;
+use super::in_flight::InFlight;
 use super::kept::Keeping;
+use super::lost_block::LostBlock;
 use super::own::Own;
 use super::read_rules::Redirected;
 use super::reading::Reading;
@@ -67,6 +69,8 @@ pub(super) struct Pipe {
     pub(super) presence: Presence,
     /// The header of a frame that no client may send, for a copy that may still begin.
     pub(super) malformed: Vec<u8>,
+    /// A Query that is to be taken in the place of the message that was taken last.
+    pub(super) instead: Option<Vec<u8>>,
     /// The server got that header: it ends the connection.
     pub(super) is_broken: bool,
 }
@@ -130,8 +134,16 @@ pub(super) struct Client {
     pub(super) sampled: Option<Box<Sampled>>,
     /// Where its reads go, if there are redirects.
     pub(super) redirected: Option<Box<Redirected>>,
-    /// What is in front goes to the primary: a replica has refused it.
+    /// What is in front goes to the primary: a replica has refused it, or its node was lost in it.
     pub(super) is_refused: bool,
+    /// How often that has happened to it.
+    pub(super) repeats: u8,
+    /// It has waited for a primary, and has no server of one yet.
+    pub(super) awaits_primary: bool,
+    /// What is on its way to its server, if its database has several nodes.
+    pub(super) in_flight: Option<Box<InFlight>>,
+    /// Its transaction block, which was lost with its server.
+    pub(super) lost_block: Option<Box<LostBlock>>,
     /// No server of a replica has suited a session that insists on one.
     pub(super) is_unserved: bool,
     /// Why its server comes from its node, if that was chosen.

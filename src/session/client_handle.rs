@@ -37,6 +37,8 @@ pub enum Order {
     SuspendChanged = 32,
     /// A cancel request was delivered a moment ago: has it hit?
     CancelAgain = 64,
+    /// A node was given up: leave its server.
+    NodeLost = 128,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +165,11 @@ impl ClientHandle {
         }
         let is_once = matches!(
             order,
-            Order::Alarm | Order::Cancel | Order::SuspendChanged | Order::CancelAgain
+            Order::Alarm
+                | Order::Cancel
+                | Order::SuspendChanged
+                | Order::CancelAgain
+                | Order::NodeLost
         );
         if is_once {
             self.orders.fetch_and(!(order as u8), Ordering::AcqRel);

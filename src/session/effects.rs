@@ -52,6 +52,10 @@ bitflags::bitflags! {
         const DEFINES = 1 << 17;
         /// Change the catalog without showing it.
         const MAY_DEFINE = 1 << 18;
+        /// Leave a transaction block open, as the last that it does with one.
+        const OPENS_BLOCK = 1 << 20;
+        /// Leave none: it ends one.
+        const CLOSES_BLOCK = 1 << 21;
 
         /// The server has to be asked what has become of the session.
         const CHECKED = Self::SETTINGS.bits() | Self::RESETS.bits() | Self::OBJECTS.bits()
@@ -104,6 +108,8 @@ pub(super) fn effects_of(
     effects.set(Effects::WRITES, writes || facts.taint);
     // Inside of a transaction block nothing hidden can commit.
     effects.set(Effects::COMMITS, outline.commits || facts.broken);
+    effects.set(Effects::OPENS_BLOCK, outline.block == Some(sql::Block::Open));
+    effects.set(Effects::CLOSES_BLOCK, outline.block == Some(sql::Block::Closed));
     // Not of a text that runs another: it is seldom for a setting, and would keep the server for good.
     let computes = facts.computes_setting && outline.sets && !facts.runs_text;
     effects.set(Effects::COMPUTES_SETTING, computes);

@@ -156,7 +156,7 @@ impl Client {
         let wish = self.wish();
         let view = nodes.cluster.view();
         match self.choose_as_wished(wish, nodes, &view, unit) {
-            Chosen::Target(target) | Chosen::Unrepeated(target) => {
+            Chosen::Target(target) | Chosen::PrimaryRead(target) | Chosen::Unrepeated(target) => {
                 let decision = self.wished_decision(&target);
                 (decision.target(), decision.word(), self.name_of(target.node))
             }

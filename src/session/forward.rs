@@ -92,6 +92,9 @@ impl Client {
         let ends = client::message_type(header.tag).is_some_and(|kind| kind.ends_with_ready);
         if ends && matches!(taken, Taken::Bytes(_)) {
             bound.end_batch();
+            if let Some(in_flight) = &mut self.in_flight {
+                in_flight.end();
+            }
         }
         Ok(taken)
     }
@@ -310,6 +313,10 @@ impl Client {
             self.pin_unknown_settings(bound);
         }
         bound.effects |= effects;
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.add(effects);
+            bound.note_reported(effects);
+        }
         if bound.pin == Some(Pin::PreparedStatement) && effects.contains(Effects::NAMES) {
             // It may have dropped the one that keeps the server.
             bound.effects |= Effects::OBJECTS;

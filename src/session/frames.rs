@@ -5,7 +5,6 @@ use super::client::Client;
 use super::clock::{Clock, Moments};
 use super::effects::Effects;
 use super::gate::Gate;
-use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::query_stats::run_of;
 use super::state_check::Pin;
@@ -70,6 +69,7 @@ impl Client {
         if bound.held_read.as_ref().is_some_and(|held| held.is_refused()) {
             return Ok(Reply::Swallow);
         }
+        let is_settled = received.settled.is_some();
         let note = received.settled.and_then(|settled| settled.note);
         let is_answered = server.replies.outstanding() == 0;
         if is_answered {
@@ -83,6 +83,9 @@ impl Client {
                 self.state.statements.commit(bound.lease.server(), note, (server::READY, body));
             }
             return Ok(received.reply);
+        }
+        if self.in_flight.is_some() {
+            self.note_answer(bound, status, is_settled && !is_answered);
         }
         self.end_query(bound, status, note.as_ref().and_then(run_of));
         if let Some(note @ Note::Texts(_)) = note {
@@ -172,9 +175,12 @@ impl Client {
             self.undo(bound);
             return Reply::Swallow;
         }
-        // The client loses nothing if the server ends now: the server runs nothing of the client's.
-        let unnoticed =
-            is_fatal && (bound.only_we_ask() || self.lost_server(bound).loses_nothing());
+        // The client loses nothing if the server ends now: the server runs nothing of the client's. Or
+        // it loses no more than what the error says that it gets instead.
+        let unnoticed = is_fatal
+            && (bound.only_we_ask()
+                || self.lost_server(bound).loses_nothing()
+                || self.outlives(bound, fields.code));
         bound.server().is_closing |= is_fatal;
         if unnoticed {
             return Reply::Swallow;
@@ -184,6 +190,10 @@ impl Client {
         }
         bound.has_sent_fatal |= is_fatal;
         let is_clients = bound.server().replies.front_reply() == Reply::Forward;
+        bound.has_failed |= is_clients;
+        if fields.code == b"25006" {
+            self.note_read_only();
+        }
         if let Some(own) = self.state.own.as_mut().filter(|_| is_clients) {
             own.failed();
         }
@@ -207,7 +217,7 @@ impl Client {
     fn is_refusal(&self, bound: &mut Bound, fields: ErrorFields<'_>) -> bool {
         let is_clients = bound.server().replies.front_reply() == Reply::Forward;
         let Some(held) = bound.held_read.as_mut().filter(|_| is_clients) else { return false };
-        let is_refusal = HeldRead::is_refusal(fields.code);
+        let is_refusal = held.is_refusal(fields.code);
         if is_refusal {
             held.set_refused();
         }

@@ -1,8 +1,8 @@
-//! A read on a replica, as long as nothing of its answer has reached the client. Pure.
+//! A read that any node may serve, as long as nothing of its answer has reached the client. Pure.
 //!
 //! Owns the client's bytes of the read, and the start of the answer, which only says that something was
-//! parsed, bound or described. If the replica refuses the read then, the primary gets it, once, and the
-//! client does not notice. Never holds a row: what follows a row cannot be taken back.
+//! parsed, bound or described. If the replica refuses the read then, or its node is lost, the primary gets
+//! it, once, and the client does not notice. Never holds a row: what follows a row cannot be taken back.
 
 use crate::wire::{HEADER_LEN, client, error_fields, header, server};
 
@@ -10,23 +10,26 @@ use crate::wire::{HEADER_LEN, client, error_fields, header, server};
 #[derive(Debug)]
 pub(super) struct HeldRead {
     unit: Box<[u8]>,
+    is_on_replica: bool,
+    /// Bytes of the unit that the server was told of.
+    taken: usize,
     answer: Vec<u8>,
     is_refused: bool,
 }
 
 impl HeldRead {
     /// Of these messages: a Query, or a batch with its Sync.
-    pub(super) fn new(unit: &[u8]) -> Self {
-        Self { unit: unit.into(), answer: Vec::new(), is_refused: false }
+    pub(super) fn new(unit: &[u8], is_on_replica: bool) -> Self {
+        Self { unit: unit.into(), is_on_replica, taken: 0, answer: Vec::new(), is_refused: false }
     }
 
     /// Whether these messages of the server's begin the answer: one of them is neither a whole one that can
     /// wait nor a refusal, behind which nothing of the read comes.
-    pub(super) fn begins_answer(mut messages: &[u8]) -> bool {
+    pub(super) fn begins_answer(&self, mut messages: &[u8]) -> bool {
         while let Ok(Some(header)) = header(messages, usize::MAX) {
             let body = messages.get(HEADER_LEN..header.total().min(messages.len()));
             if header.tag == server::ERROR {
-                return !Self::is_refusal(error_fields(body.unwrap_or_default()).code);
+                return !self.is_refusal(error_fields(body.unwrap_or_default()).code);
             }
             match messages.get(header.total()..) {
                 Some(rest) if Self::may_wait(header.tag) => messages = rest,
@@ -51,13 +54,15 @@ impl HeldRead {
         )
     }
 
-    /// Whether an error with this code says that the replica cannot do it now, and the primary may.
-    pub(super) fn is_refusal(code: &[u8]) -> bool {
-        matches!(
-            code,
-            // Read only; not during recovery, in two ways; in conflict with what is replayed; ended.
-            b"25006" | b"0A000" | b"55000" | b"40001" | b"57P01" | b"57P02" | b"57P04"
-        )
+    /// Whether an error with this code says that the node cannot do it now, and another may.
+    pub(super) fn is_refusal(&self, code: &[u8]) -> bool {
+        match code {
+            // Ended.
+            b"57P01" | b"57P02" => true,
+            // Read only; not during recovery, in two ways; in conflict with what is replayed.
+            b"25006" | b"0A000" | b"55000" | b"40001" | b"57P04" => self.is_on_replica,
+            _ => false,
+        }
     }
 
     /// A part of the answer, in the place of the client.
@@ -79,6 +84,16 @@ impl HeldRead {
     /// Whether it has.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused
+    }
+
+    /// So many more bytes of what the client has sent were taken.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.taken = self.taken.saturating_add(bytes);
+    }
+
+    /// Bytes of the unit that still stand in front of what the client has sent.
+    pub(super) fn left(&self) -> usize {
+        self.unit.len().saturating_sub(self.taken)
     }
 
     /// The client's messages.
@@ -121,26 +136,37 @@ mod tests {
             message(client::PARSE, b"\0SELECT 2\0\0\0"),
             message(client::SYNC, b""),
         ];
-        let held = HeldRead::new(&unit.concat());
+        let held = HeldRead::new(&unit.concat(), true);
         assert_eq!(held.parsed().collect::<Vec<_>>(), [&b"one"[..], b""]);
-        let query = HeldRead::new(&message(client::QUERY, b"SELECT 1\0"));
+        let query = HeldRead::new(&message(client::QUERY, b"SELECT 1\0"), false);
         assert_eq!(query.parsed().count(), 0);
+    }
+
+    #[test]
+    fn what_is_left_of_it() {
+        let mut held = HeldRead::new(b"0123456789", true);
+        assert_eq!(held.left(), 10);
+        held.take(4);
+        assert_eq!(held.left(), 6);
+        held.take(60);
+        assert_eq!(held.left(), 0);
     }
 
     #[test]
     fn the_answer_begins_with_what_cannot_be_taken_back() {
         let described = [message(b'1', b""), message(b'2', b""), message(b'T', b"\0\0")].concat();
         let error = |code: &str| message(b'E', format!("SERROR\0C{code}\0Mno\0\0").as_bytes());
-        assert!(!HeldRead::begins_answer(b""));
-        assert!(!HeldRead::begins_answer(&described));
-        assert!(HeldRead::begins_answer(&[&described[..], &message(b'D', b"\0\0")].concat()));
+        let held = HeldRead::new(b"", true);
+        assert!(!held.begins_answer(b""));
+        assert!(!held.begins_answer(&described));
+        assert!(held.begins_answer(&[&described[..], &message(b'D', b"\0\0")].concat()));
         // A part of a message has reached the client when the rest comes.
-        assert!(HeldRead::begins_answer(&[&described[..], &message(b'T', b"12345")[..7]].concat()));
-        assert!(!HeldRead::begins_answer(&[&described[..], b"D\0\0"].concat()), "no header yet");
+        assert!(held.begins_answer(&[&described[..], &message(b'T', b"12345")[..7]].concat()));
+        assert!(!held.begins_answer(&[&described[..], b"D\0\0"].concat()), "no header yet");
         let refused = [&described[..], &error("25006"), &message(b'Z', b"I")].concat();
-        assert!(!HeldRead::begins_answer(&refused));
-        assert!(HeldRead::begins_answer(&[&described[..], &error("22012")].concat()));
-        assert!(HeldRead::begins_answer(&message(b'Z', b"I")));
+        assert!(!held.begins_answer(&refused));
+        assert!(held.begins_answer(&[&described[..], &error("22012")].concat()));
+        assert!(held.begins_answer(&message(b'Z', b"I")));
     }
 
     #[test]
@@ -148,11 +174,15 @@ mod tests {
         let waits: String =
             (b'0'..=b'z').filter(|tag| HeldRead::may_wait(*tag)).map(char::from).collect();
         assert_eq!(waits, "123NSTnt");
-        for code in ["25006", "0A000", "55000", "40001", "57P01", "57P02", "57P04"] {
-            assert!(HeldRead::is_refusal(code.as_bytes()), "{code}");
+        let [replica, primary] = [true, false].map(|replica| HeldRead::new(b"", replica));
+        for code in ["25006", "0A000", "55000", "40001", "57P04"] {
+            assert!(replica.is_refusal(code.as_bytes()) && !primary.is_refusal(code.as_bytes()));
+        }
+        for code in ["57P01", "57P02"] {
+            assert!(replica.is_refusal(code.as_bytes()) && primary.is_refusal(code.as_bytes()));
         }
         for code in ["57014", "22012", "42P01", "57P03", "53300", ""] {
-            assert!(!HeldRead::is_refusal(code.as_bytes()), "{code}");
+            assert!(!replica.is_refusal(code.as_bytes()), "{code}");
         }
     }
 }

@@ -77,6 +77,7 @@ impl Session {
             debug_assert!(self.client.pipe.held.is_empty(), "held bytes come first");
             self.client.pipe.held = rest.to_vec();
         }
+        self.client.put_instead(cx);
         Ok(Some(is_full))
     }
 
@@ -94,6 +95,7 @@ impl Session {
             held.shrink_to_fit();
         }
         self.client.pipe.held = held;
+        self.client.put_instead(cx);
         Ok(self.must_go_on(had_server))
     }
 
@@ -109,6 +111,7 @@ impl Session {
                     self.client.process_bound(bound, cx, rest, &mut self.ending)?
                 }
                 Phase::Idle if !self.client.is_logging_in => match self.client.unbound(cx, rest)? {
+                    Some(used) if self.client.pipe.instead.is_some() => return Ok(at + used),
                     Some(used) => used,
                     None => {
                         let was_skipping = self.client.pipe.skipping;
@@ -152,12 +155,16 @@ impl Client {
         }
         let Some(header) = self.header(data)? else { return Ok(Some(0)) };
         let body = data.get(wire::HEADER_LEN..).unwrap_or_default();
-        if self.may_be_about_own(header, body)
+        if self.lost_block.is_none()
+            && self.may_be_about_own(header, body)
             && let Some(used) = self.answer_own(cx, header, data)?
         {
             return Ok(Some(used));
         }
         match unbound(header, data, self.pipe.skipping) {
+            Step::Acquire if self.lost_block.is_some() => {
+                self.answer_in_lost_block(cx, header, data)?;
+            }
             Step::Acquire => return Ok(None),
             Step::Hold => return Ok(Some(0)),
             Step::Drop => {}
@@ -165,7 +172,7 @@ impl Client {
                 self.pipe.skipping = false;
                 self.end_own_unit();
                 let mut out = Vec::new();
-                server::ready(&mut out, wire::IDLE);
+                server::ready(&mut out, self.status_without_server());
                 self.send_to_client(cx, &out).map_err(End::ClientLost)?;
             }
             Step::Leave => return Err(Stop::End(End::Left)),
@@ -205,6 +212,9 @@ impl Client {
         data: &[u8],
         ending: &mut Option<End>,
     ) -> Flow<usize> {
+        if bound.held_read.is_some() && bound.is_used && bound.reading.is_none() {
+            self.release_held(bound, cx)?;
+        }
         self.begin_query(bound);
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
@@ -226,6 +236,9 @@ impl Client {
                 return Ok(data.len());
             }
         };
+        if let Some(held) = &mut bound.held_read {
+            held.take(used);
+        }
         self.emit_fakes(bound, cx)?;
         debug_assert!(
             bound.gate.is_none() || bound.server().replies.outstanding() > 0,
@@ -238,6 +251,14 @@ impl Client {
             }
         }
         Ok(used)
+    }
+
+    /// More is sent to the primary behind a read: it is not repeated any more.
+    #[cold]
+    fn release_held(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        let Some(mut held) = bound.held_read.take() else { return Ok(()) };
+        let sent = self.send_to_client(cx, held.answer());
+        sent.map_err(|error| Stop::End(End::ClientLost(error)))
     }
 
     fn take_messages(

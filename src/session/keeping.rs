@@ -107,7 +107,7 @@ impl Session {
     /// How long the session waits in a line: for a replica's server, if it keeps one of each, only as long as
     /// that is being opened. `None`: not at all.
     pub(super) fn patience(&self, waiter: &Waiter) -> Option<Option<Duration>> {
-        let limit = self.client.options.query_wait_timeout;
+        let limit = self.client.line_limit();
         let has_choice =
             self.client.target.read.is_some() && self.client.primary_target().is_some();
         let Some(kept) = self.kept.as_ref().filter(|_| has_choice) else { return Some(limit) };

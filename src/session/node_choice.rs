@@ -9,6 +9,7 @@ use super::decision::Decision;
 use super::effects::Effects;
 use super::own::{UnitTerms, Wish};
 use super::route::RouteNodes;
+use super::run::Waiting;
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
@@ -25,7 +26,6 @@ use crate::sql::{self, Readable};
 use crate::wire;
 use smallvec::SmallVec;
 use std::rc::Rc;
-use std::task::Context;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
@@ -35,6 +35,8 @@ const NODES_INLINE: usize = 8;
 pub(super) enum Chosen {
     /// Take a server of this.
     Target(Target),
+    /// The same of the primary, for a read, which can be repeated.
+    PrimaryRead(Target),
     /// The same of a replica, whose errors are the client's.
     Unrepeated(Target),
     /// It is refused.
@@ -125,6 +127,7 @@ impl Client {
     }
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+        let mut is_read = false;
         self.routed.set(None);
         let view = nodes.cluster.view();
         let wish = self.wish();
@@ -156,8 +159,11 @@ impl Client {
             }
             self.advise(nodes, decision);
             self.count(decision);
+            is_read = matches!(decision, Decision::NoReplica | Decision::Refused);
         }
-        self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
+        let target = self.primary_target();
+        let chosen = if is_read { Chosen::PrimaryRead } else { Chosen::Target };
+        target.map_or(Chosen::AwaitPrimary, chosen)
     }
 
     /// One more unit went there.
@@ -190,6 +196,13 @@ impl Client {
             nodes.cluster.record_role_change(node);
             return if is_read { Suits::Others } else { Suits::Nobody };
         }
+        let extras = self.extras.as_deref().map_or(&[][..], Vec::as_slice);
+        // A walsender is asked nothing, and writes nothing.
+        let is_walsender = extras.iter().any(|(name, _)| **name == *"replication");
+        if !is_read && server.timeline < nodes.cluster.timeline() && !is_walsender {
+            // It was opened before its node was promoted, or when nobody knew that it was.
+            return Suits::Nobody;
+        }
         match self.target.read {
             Some(terms) if !terms.are_met(node, Moment(server.opened)) => {
                 // The next probe says it of this server too.
@@ -200,27 +213,28 @@ impl Client {
         }
     }
 
-    /// The session waits for a server of the primary, or for a primary: it is woken when that is another.
-    pub(super) fn watch_primary(&self, cx: &Context<'_>) {
-        if let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) {
-            nodes.cluster.wake_on_change_of_primary(cx.waker());
-            if nodes.cluster.view().primary != self.target.node {
-                cx.waker().wake_by_ref();
+    /// Whether nothing is going to come of what the session waits for, or something better is there.
+    pub(super) fn waits_in_vain(&self, waiting: &Waiting) -> bool {
+        let Some(nodes) = &self.route.nodes else { return false };
+        let view = nodes.cluster.view();
+        match (waiting, self.target.node) {
+            (Waiting::Primary(_), _) => view.primary.is_some(),
+            (Waiting::Server(..), Some(node)) if self.target.read.is_some() => {
+                !view.nodes.get(node.0 as usize).is_some_and(|node| node.may_read)
             }
+            (Waiting::Server(..), Some(node)) => view.primary != Some(node),
+            (Waiting::Server(..), None) => false,
         }
     }
 
-    /// Whether the primary is another than the one that is waited for.
-    pub(super) fn has_other_primary(&self, cx: &Context<'_>) -> bool {
-        let Some(nodes) = self.route.nodes.as_ref().filter(|_| self.target.read.is_none()) else {
-            return false;
-        };
-        let primary = nodes.cluster.view().primary;
-        if primary.is_some() && primary != self.target.node {
-            return true;
-        }
-        nodes.cluster.wake_on_change_of_primary(cx.waker());
-        false
+    /// Whether the node of the session's server was given up, or is not the primary any more that it was
+    /// taken for.
+    pub(super) fn is_node_given_up(&self) -> bool {
+        let (Some(nodes), Some(node)) = (&self.route.nodes, self.target.node) else { return false };
+        let view = nodes.cluster.view();
+        let is_down = view.nodes.get(node.0 as usize).is_some_and(|node| node.is_down);
+        let is_replaced = view.primary.is_some_and(|primary| primary != node);
+        is_down || is_replaced && self.target.read.is_none()
     }
 
     /// What the unit in front asks for, and what it says for itself; `None` while that depends on what is

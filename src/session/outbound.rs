@@ -8,7 +8,6 @@ use super::bound::Bound;
 use super::client::{Client, Presence};
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
-use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::statements::opened_by_statements;
 use crate::backend::note::Note;
@@ -54,7 +53,7 @@ impl Client {
         Ok(true)
     }
 
-    fn relay(&mut self, bound: &mut Bound, cx: &mut Context<'_>, data: &[u8]) -> Flow {
+    pub(super) fn relay(&mut self, bound: &mut Bound, cx: &mut Context<'_>, data: &[u8]) -> Flow {
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);
@@ -154,6 +153,9 @@ impl Client {
                 _ => {}
             }
             if matches!(fake.kind, Kind::Query | Kind::Sync | Kind::FunctionCall) {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.answered();
+                }
                 server::ready(pieces.insert(), server.replies.status());
             }
         }
@@ -197,7 +199,8 @@ impl Bound {
     #[cold]
     fn release_if_answered(&mut self, data: &[u8], pieces: &mut Pieces<'_>) {
         let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
-        if !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
+        let begins = self.held_read.as_ref().is_some_and(|held| held.begins_answer(frames));
+        if begins && !self.asks_on_own_account() {
             self.release_answer(pieces);
         }
     }

@@ -212,6 +212,7 @@ impl Client {
         };
         bound.cut_off = 0;
         bound.has_checked_again = false;
+        bound.acknowledged = Effects::empty();
         let effects = bound.effects;
         bound.effects &= Effects::KEEPS_SERVER;
         let may_pin = self.state_policy() != StatePolicy::Ignore;

@@ -21,6 +21,7 @@ use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
 use crate::cluster::freshness::Floor;
+use crate::cluster::shared::Watch;
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
@@ -49,10 +50,10 @@ pub(super) enum Phase {
 
 /// What a session without a server waits for.
 pub(super) enum Waiting {
-    /// Its turn in the line of a pool.
-    Server(Waiter),
+    /// Its turn in the line of a pool. It is woken if that leads nowhere any more.
+    Server(Waiter, #[expect(dead_code, reason = "it ends with the wait")] Option<Watch>),
     /// A primary.
-    Primary,
+    Primary(#[expect(dead_code, reason = "it ends with the wait")] Option<Watch>),
 }
 
 /// Everything that a session is started with.
@@ -144,10 +145,12 @@ impl Session {
             mid_frame: false,
             presence: Presence::Here,
             malformed: Vec::new(),
+            instead: None,
             is_broken: false,
         };
         let keeping = Keeping::of(&options, session_start.extras.is_some());
         let target = Target { pool: session_start.route.pool, node: None, read: None };
+        let in_flight = session_start.route.nodes.as_ref().map(|_| Box::default());
         let client = Client {
             pipe,
             state,
@@ -157,6 +160,10 @@ impl Session {
             sampled: None,
             redirected: None,
             is_refused: false,
+            repeats: 0,
+            awaits_primary: false,
+            in_flight,
+            lost_block: None,
             is_unserved: false,
             routed: Cell::new(None),
             route: session_start.route,
@@ -256,22 +263,19 @@ impl Session {
         if self.client.suspended {
             return Ok(());
         }
-        let moved = self.client.has_other_primary(cx);
         match &mut self.phase {
-            Phase::Waiting(_) if moved => {
-                // It chooses again; what it has waited for is still in front.
-                self.phase = Phase::Idle;
-                self.client.set_clock(Clock::Off, None);
+            Phase::Waiting(waiting) if self.client.waits_in_vain(waiting) => {
+                self.leave_line();
                 Ok(())
             }
-            Phase::Waiting(Waiting::Server(waiter)) => match waiter.poll(cx) {
+            Phase::Waiting(Waiting::Server(waiter, _)) => match waiter.poll(cx) {
                 Poll::Ready(outcome) => {
                     self.phase = Phase::Idle;
                     self.granted(cx, outcome)
                 }
                 Poll::Pending => Ok(()),
             },
-            Phase::Waiting(Waiting::Primary) | Phase::Idle | Phase::Bound(_) => Ok(()),
+            Phase::Waiting(Waiting::Primary(_)) | Phase::Idle | Phase::Bound(_) => Ok(()),
         }
     }
 
@@ -426,6 +430,9 @@ impl Session {
         if !self.client.suspended && handle.take_order(Order::Cancel) {
             self.decide_cancels(cx)?;
         }
+        if !self.client.suspended && handle.take_order(Order::NodeLost) {
+            self.leave_lost_node()?;
+        }
         // A time-out of a suspended session has to wait.
         if !self.client.suspended && handle.take_order(Order::Alarm) {
             self.alarm(cx)?;
@@ -435,7 +442,7 @@ impl Session {
 
     fn is_between_transactions(&mut self) -> bool {
         let idle = match &mut self.phase {
-            Phase::Idle => !self.client.is_logging_in,
+            Phase::Idle => !self.client.is_logging_in && self.client.lost_block.is_none(),
             Phase::Waiting(_) => false,
             Phase::Bound(bound) => bound.server().rest() == Rest::AtRest && bound.gate.is_none(),
         };

@@ -1,7 +1,9 @@
 //! A server connection that ends while a session has it: what the client loses. Pure.
 //!
 //! If nothing of the client's has reached the server since its last transaction, and the session is as it
-//! was, the session takes another server and the client is not told; otherwise the client is told, once.
+//! was, the session takes another server and the client is not told. Otherwise the client is told, once:
+//! its session ends, or, where the database has other nodes and nothing but a transaction or an answer is
+//! lost, what it asked fails and the session goes on.
 
 /// What is asked on our own account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,11 @@ pub(super) struct LostServer {
     pub(super) is_at_rest: bool,
     /// Nothing but a transaction ties the client to its server.
     pub(super) is_free: bool,
+    /// Its database has other nodes: sessions outlive one.
+    pub(super) has_other_nodes: bool,
+    /// Something of the session is lost with the server that nobody can make again, and the client was
+    /// told that it has it; or the client cannot be told an error and go on.
+    pub(super) is_tied: bool,
 }
 
 /// What becomes of the session.
@@ -40,6 +47,8 @@ pub(super) enum Verdict {
     TryAnother,
     /// It goes on without a server.
     GoOn,
+    /// It goes on without a server. What was not answered fails, and a transaction has failed.
+    Fail,
     /// It ends; the client has been told why.
     EndSilently,
     /// It ends, and the client is told.
@@ -69,6 +78,8 @@ impl LostServer {
             Verdict::TryAnother
         } else if self.loses_nothing() {
             Verdict::GoOn
+        } else if self.has_other_nodes && !self.is_tied {
+            Verdict::Fail
         } else {
             Verdict::End
         }
@@ -89,7 +100,10 @@ mod tests {
             is_used: true,
             is_at_rest: true,
             is_free: true,
+            has_other_nodes: false,
+            is_tied: false,
         };
+        let routed = LostServer { has_other_nodes: true, ..used };
         for (lost, expected) in [
             (used, Verdict::GoOn),
             (LostServer { is_at_rest: false, ..used }, Verdict::End),
@@ -104,6 +118,11 @@ mod tests {
             (LostServer { asked: Asked::Other, ..used }, Verdict::End),
             (LostServer { asked: Asked::Client, is_at_rest: false, ..used }, Verdict::End),
             (LostServer { only_we_ask: true, asked: Asked::Other, ..used }, Verdict::TryAnother),
+            (routed, Verdict::GoOn),
+            (LostServer { is_at_rest: false, ..routed }, Verdict::Fail),
+            (LostServer { is_at_rest: false, is_tied: true, ..routed }, Verdict::End),
+            (LostServer { only_we_ask: true, ..routed }, Verdict::TryAnother),
+            (LostServer { server_sent_fatal: true, ..routed }, Verdict::EndSilently),
             (
                 LostServer { server_sent_fatal: true, only_we_ask: true, ..used },
                 Verdict::EndSilently,

@@ -6,6 +6,7 @@ use super::client::{Client, Presence};
 use super::clock::Clock;
 use super::flow::{End, Flow, Leave, Stop};
 use super::run::{Phase, Session, Waiting};
+use crate::cluster::shared::StatementKind;
 use crate::fault::{Fault, Side};
 use crate::pool::core::Tick;
 use crate::wire;
@@ -154,8 +155,11 @@ impl Session {
             return self.acquire_of_primary(cx);
         }
         let failure = match &self.phase {
-            Phase::Waiting(Waiting::Server(waiter)) => waiter.last_failure(),
-            Phase::Waiting(Waiting::Primary) => return self.refuse_batch(cx, &no_primary()),
+            Phase::Waiting(Waiting::Server(waiter, _)) => waiter.last_failure(),
+            Phase::Waiting(Waiting::Primary(_)) => {
+                self.client.count_lost(StatementKind::Failed);
+                return self.refuse_batch(cx, &no_primary());
+            }
             Phase::Idle | Phase::Bound(_) => None,
         };
         let mut fault = query_wait_timeout();

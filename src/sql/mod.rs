@@ -12,6 +12,7 @@
     reason = "a rule names the few kinds of token that matter to it"
 )]
 
+mod block;
 mod boundary;
 mod builtins;
 mod calls;
@@ -41,6 +42,7 @@ mod uses;
 mod vocabulary;
 mod words;
 
+pub use block::{Block, Control, FirstStatement, block_of, first_statement};
 pub use boundary::{Statements, statements};
 pub use command::Command;
 pub use databases::databases_vacated;

@@ -2,6 +2,7 @@
 //!
 //! Errs on the side of more: a text that is said to write may turn out to read.
 
+use super::block::{Block, block_of};
 use super::boundary::statements;
 use super::lex::{Kind, Lexer, Token};
 use super::rules::Rules;
@@ -14,6 +15,8 @@ pub struct Outline {
     pub writes: bool,
     /// It may commit a transaction block.
     pub commits: bool,
+    /// What the last statement that begins or ends a transaction block leaves.
+    pub block: Option<Block>,
     /// It may set something, for the session or for the transaction.
     pub sets: bool,
     /// It is a COPY … TO, perhaps among others.
@@ -73,6 +76,7 @@ pub fn outline(text: &[u8], rules: Rules) -> Outline {
         let mut tokens = Lexer::new(own, rules.are_conforming()).filter(Token::is_significant);
         let Some(first) = tokens.find(|token| token.kind != Kind::OpenParen) else { continue };
         outline.begin(first.bytes(own));
+        outline.block = block_of(own, rules).or(outline.block);
         let (mut transaction, mut copies_out, mut depth) = (false, false, 0_u32);
         let mut before: Option<Token> = None;
         for token in tokens {

@@ -55,6 +55,45 @@ impl Pair {
     }
 }
 
+/// A primary with two replicas.
+pub(crate) struct Trio {
+    pub(crate) primary: Postgres,
+    pub(crate) replicas: [Postgres; 2],
+}
+
+impl Trio {
+    pub(crate) fn start() -> Self {
+        let Pair { primary, replica } = Pair::start();
+        let other = primary.start_replica(&quick_replica());
+        Self { primary, replicas: [replica, other] }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let nodes = [&self.primary, &self.replicas[0], &self.replicas[1]];
+        of_nodes(nodes.map(|node| node.address().to_string()).to_vec())
+    }
+}
+
+/// A replica follows another primary from now on.
+pub(crate) fn follow(replica: &Postgres, primary: &Postgres) {
+    let mut admin = replica.admin("postgres");
+    let port = primary.port();
+    admin.run(&format!(
+        "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={port} user=postgres'"
+    ));
+    admin.run("SELECT pg_reload_conf()");
+}
+
+/// A replica gets nothing more of its primary's log.
+pub(crate) fn cut_off(replica: &Postgres) {
+    let mut admin = replica.admin("postgres");
+    admin.run("ALTER SYSTEM SET primary_conninfo = ''");
+    admin.run("SELECT pg_reload_conf()");
+    eventually("nothing is received any more", || {
+        admin.rows("SELECT 1 FROM pg_stat_wal_receiver").is_empty()
+    });
+}
+
 pub(crate) fn start_primary() -> Postgres {
     let hba = vec!["host replication all 127.0.0.1/32 trust".to_owned()];
     Postgres::start(&Options { hba, settings: settings_of(&[("wal_writer_delay", "10ms")]) })

@@ -6,6 +6,7 @@
 //! `/usr/lib/postgresql`, else those that `pg_config` names.
 
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -80,6 +81,7 @@ pub(crate) struct Postgres {
     port: u16,
     log: Arc<Mutex<String>>,
     identity: Option<Identity>,
+    options: Options,
     // Dropped in this order, after the child was waited for.
     _watchdog: Watchdog,
     folder: TempDir,
@@ -114,6 +116,61 @@ impl Postgres {
         command.current_dir(folder.path());
         run_to_end(command, self.identity, Some(folder.path()));
         launch(folder, self.identity, options)
+    }
+
+    /// Kills every process of the server at once, as a crash of its machine does.
+    pub(crate) fn crash(&mut self) {
+        // Stopped first, so that it starts no other child meanwhile.
+        self.signal(Signal::STOP);
+        for child in self.children() {
+            kill_process(child, Signal::KILL).ok();
+        }
+        self.signal(Signal::KILL);
+        self.child.wait().ok();
+    }
+
+    /// Starts a server again that has ended, at its old port, and waits until it takes connections.
+    pub(crate) fn start_again(&mut self) {
+        let (child, watchdog) = spawn(self.folder.path(), self.identity, &self.options, self.port);
+        self.child = child;
+        self._watchdog = watchdog;
+        let errors = self.child.stderr.take().expect("the log was piped");
+        assert!(became_ready(errors, &self.log), "it did not start again:\n{}", self.log());
+    }
+
+    /// Stops every process of the server where it stands: the node is silent.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        for child in self.children() {
+            kill_process(child, Signal::STOP).ok();
+        }
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        for child in self.children() {
+            kill_process(child, Signal::CONT).ok();
+        }
+        self.signal(Signal::CONT);
+    }
+
+    /// Makes a replica the primary.
+    pub(crate) fn promote(&self) {
+        let data = self.folder.path().join("data");
+        self.tool("pg_ctl", &["promote", "-w", "-D", data.to_str().expect("a UTF-8 path")]);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a pid");
+        kill_process(pid, signal).ok();
+    }
+
+    /// The processes that the postmaster has started.
+    fn children(&self) -> Vec<Pid> {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let listed = fs::read_to_string(path).unwrap_or_default();
+        let pids = listed.split_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.filter_map(Pid::from_raw).collect()
     }
 
     /// The loopback port.
@@ -182,9 +239,15 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            // Its number may be another's by now.
+            return;
+        }
         // SIGQUIT is "immediate shutdown": the children go too and shared memory is freed.
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            kill_process(pid, Signal::QUIT).ok();
+            // Frozen ones hear it when they go on.
+            self.thaw();
         }
         self.child.wait().ok();
     }
@@ -271,32 +334,43 @@ fn initdb(folder: &Path, identity: Option<Identity>) {
 fn launch(folder: TempDir, identity: Option<Identity>, options: &Options) -> Postgres {
     for _ in 0..5 {
         let port = free_port();
-        let mut command = Command::new(bin_dir().join("postgres"));
-        command.arg("-D").arg(folder.path().join("data"));
-        command.arg("-p").arg(port.to_string()).arg("-k").arg(folder.path());
-        for (name, value) in SETTINGS {
-            command.args(["-c", &format!("{name}={value}")]);
-        }
-        for (name, value) in &options.settings {
-            command.args(["-c", &format!("{name}={value}")]);
-        }
-        command.current_dir(folder.path()).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        if let Some(identity) = identity {
-            identity.apply(&mut command);
-        }
-        let mut child = command.spawn().expect("a server that starts");
-        let watchdog = Watchdog::start(child.id(), "QUIT", Some(folder.path()), identity);
+        let (mut child, watchdog) = spawn(folder.path(), identity, options, port);
         let log = Arc::new(Mutex::new(String::new()));
         let errors = child.stderr.take().expect("the log was piped");
         if became_ready(errors, &log) {
-            return Postgres { child, port, log, identity, _watchdog: watchdog, folder };
+            let options = options.clone();
+            return Postgres { child, port, log, identity, options, _watchdog: watchdog, folder };
         }
         child.wait().ok();
         let log = log.lock();
         assert!(log.contains("Address already in use"), "PostgreSQL did not start:\n{log}");
     }
     unreachable!("five free ports in a row were taken by others")
+}
+
+fn spawn(
+    folder: &Path,
+    identity: Option<Identity>,
+    options: &Options,
+    port: u16,
+) -> (Child, Watchdog) {
+    let mut command = Command::new(bin_dir().join("postgres"));
+    command.arg("-D").arg(folder.join("data"));
+    command.arg("-p").arg(port.to_string()).arg("-k").arg(folder);
+    for (name, value) in SETTINGS {
+        command.args(["-c", &format!("{name}={value}")]);
+    }
+    for (name, value) in &options.settings {
+        command.args(["-c", &format!("{name}={value}")]);
+    }
+    command.current_dir(folder).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    if let Some(identity) = identity {
+        identity.apply(&mut command);
+    }
+    let child = command.spawn().expect("a server that starts");
+    let watchdog = Watchdog::start(child.id(), "QUIT", Some(folder), identity);
+    (child, watchdog)
 }
 
 /// Waits for the line that says the server is ready (or the end of its log), while a thread keeps

@@ -15,6 +15,8 @@ use super::messages;
 pub(crate) enum Manner {
     /// They talk to the real server.
     Pass,
+    /// They talk to this server.
+    Other(SocketAddr),
     /// They are told that the server is starting up (57P03).
     StartingUp,
     /// They are told that their password is wrong (28P01).
@@ -90,8 +92,9 @@ impl Relay {
 }
 
 fn serve(mut stream: TcpStream, target: SocketAddr, manner: Manner) {
+    let target = if let Manner::Other(other) = manner { other } else { target };
     match manner {
-        Manner::Pass => {
+        Manner::Pass | Manner::Other(_) => {
             let Ok(server) = TcpStream::connect(target) else { return };
             let back = (server.try_clone(), stream.try_clone());
             if let (Ok(from), Ok(to)) = back {

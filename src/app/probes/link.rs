@@ -196,6 +196,17 @@ fn columns(row: &Row) -> Vec<Option<&[u8]>> {
     row.iter().map(Option::as_deref).collect()
 }
 
+/// What a login that failed means for the node.
+pub(in crate::app) fn failure_of(failure: &LoginFailure) -> Failure {
+    match failure {
+        LoginFailure::Refused { code, .. } => Failure::from_sqlstate(code),
+        LoginFailure::Unreachable { .. } => Failure::Lost,
+        LoginFailure::TimedOut(_) => Failure::TimedOut,
+        LoginFailure::Password(_) | LoginFailure::Tls { .. } => Failure::Configuration,
+        LoginFailure::Protocol { .. } => Failure::Other,
+    }
+}
+
 impl Trouble {
     fn late(limit: std::time::Duration) -> Self {
         let text = format!("no answer within {} ms (probe_timeout)", limit.as_millis());
@@ -208,13 +219,6 @@ impl Trouble {
     }
 
     fn of_login(failure: &LoginFailure) -> Self {
-        let meaning = match failure {
-            LoginFailure::Refused { code, .. } => Failure::from_sqlstate(code),
-            LoginFailure::Unreachable { .. } => Failure::Lost,
-            LoginFailure::TimedOut(_) => Failure::TimedOut,
-            LoginFailure::Password(_) | LoginFailure::Tls { .. } => Failure::Configuration,
-            LoginFailure::Protocol { .. } => Failure::Other,
-        };
         let is_login_refused = match failure {
             LoginFailure::Refused { code, .. } => code.starts_with("28"),
             LoginFailure::Password(_) => true,
@@ -223,7 +227,7 @@ impl Trouble {
             | LoginFailure::Tls { .. }
             | LoginFailure::Protocol { .. } => false,
         };
-        Self { failure: meaning, text: failure.to_string(), is_login_refused }
+        Self { failure: failure_of(failure), text: failure.to_string(), is_login_refused }
     }
 
     fn of_question(error: CleanError) -> Self {

@@ -3,7 +3,7 @@
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
 use crate::cluster::NodeId;
-use crate::cluster::failover::Account;
+use crate::cluster::failover::{Account, Statements};
 use crate::cluster::health::{Change, Condition, Refusal};
 use crate::cluster::held_up::HeldUp;
 use crate::cluster::roles::{Doubt, Event};
@@ -28,6 +28,7 @@ pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
                 ),
             ),
             News::Accounted(account) => ("warn", of_account(watched, account)),
+            News::Counted(account) => ("warn", of_statements(watched, account)),
         };
         say(pooler, watched, level, &text);
     }
@@ -167,6 +168,16 @@ fn of_health(watched: &Watched, node: NodeId, change: Change) -> (&'static str, 
         }
         Condition::Down => ("warn", format!("node {name} is down{why}")),
     }
+}
+
+fn of_statements(watched: &Watched, account: &Account) -> String {
+    let Statements { failed, waited, repeated, in_doubt } = account.statements;
+    let to = account.to.map_or_else(|| "none".to_owned(), |(node, _)| watched.name(node));
+    let from = watched.name(account.from.0);
+    format!(
+        "fail-over from {from} to {to}: of the statements {failed} failed, {in_doubt} may have been done \
+         or not, {waited} waited for the new primary, {repeated} were repeated"
+    )
 }
 
 fn of_account(watched: &Watched, account: &Account) -> String {

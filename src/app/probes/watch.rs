@@ -7,12 +7,14 @@ use super::link::{Link, Trouble};
 use super::tell;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
-use crate::cluster::health::Failure;
+use crate::cluster::health::{Change, Condition, Failure};
 use crate::cluster::held_up::Look;
 use crate::cluster::shared::{Cluster, Requests, now};
 use crate::cluster::survey::News;
 use crate::cluster::{Moment, NodeId};
+use crate::session::client_handle::Order;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
@@ -126,13 +128,31 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
 /// Says what has changed, and does what follows from it.
 fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
     tell::tell(pooler, watched, news);
+    let mut given_up = Vec::new();
     for one in news {
-        let News::Role(event) = one else { continue };
-        for node in event.changed_nodes() {
-            if let Some(options) = watched.node(node) {
-                // What its servers were opened for is not so any more.
-                pooler.routes.borrow().reconnect_node(&options.address);
-            }
+        match one {
+            // What its servers were opened for is not so any more.
+            News::Role(event) => given_up.extend(event.changed_nodes()),
+            News::Health(node, Change { to: Condition::Down, .. }) => given_up.push(*node),
+            News::Health(..)
+            | News::Differs(..)
+            | News::Fits(_)
+            | News::Accounted(_)
+            | News::Counted(_) => {}
+        }
+    }
+    if given_up.is_empty() {
+        return;
+    }
+    for options in given_up.iter().filter_map(|node| watched.node(*node)) {
+        pooler.routes.borrow().reconnect_node(&options.address);
+    }
+    // Sessions look at the view when they hear the order.
+    watched.publish(&pooler.current().config);
+    for client in pooler.common.clients.list() {
+        let nodes = client.info.route.as_ref().and_then(|route| route.nodes.as_ref());
+        if nodes.is_some_and(|nodes| Arc::ptr_eq(&nodes.cluster, &watched.cluster)) {
+            client.order(Order::NodeLost);
         }
     }
 }
@@ -166,7 +186,7 @@ async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link,
 async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link) {
     let answer = link.report(&pooler.current()).await;
     watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
-    let news = match answer {
+    let mut news = match answer {
         Ok(answer) => {
             desk.look_at(&answer.report);
             let place = (node, answer.address.as_str());
@@ -179,6 +199,8 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
             watched.survey.borrow_mut().failed(node, failure, now())
         }
     };
+    let counted = watched.survey.borrow_mut().count(watched.cluster.take_statements(), now());
+    news.extend(counted);
     take_in(pooler, watched, &news);
     if news.iter().any(|one| matches!(one, News::Role(_))) {
         // Where one role has changed, others may have too.
