@@ -4,11 +4,14 @@ mod support;
 
 use howdah::config::HIDDEN;
 use rustix::process::{Pid, Signal, kill_process};
+use std::process::Command;
 use support::behaviour::eventually;
 use support::console::{console, exceeds, rows, rows_with, shows, the_row};
-use support::howdah::{Howdah, Settings};
+use support::free_port;
+use support::howdah::{Howdah, Settings, binary};
 use support::pair::{PROBE, Pair, await_node, node_row, of_nodes, start_primary};
 use support::postgres::{APP, PASSWORD};
+use support::relay::{Manner, Relay};
 use support::wire::Wire;
 
 fn await_log(howdah: &Howdah, text: &str) {
@@ -145,16 +148,68 @@ fn a_node_of_another_cluster_is_refused_by_name() {
     assert!(has_event(&mut console, &said));
 }
 
+/// What a process with these settings says that does not start.
+fn refused_start(settings: &Settings) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("howdah.toml");
+    let socket = folder.path().to_str().expect("a UTF-8 path");
+    let settings = settings.clone().set("howdah.listen_port", i64::from(free_port()));
+    let text = settings.set("howdah.unix_socket_dir", socket).text();
+    std::fs::write(&file, text).expect("a writable folder");
+    let output = Command::new(binary()).arg("run").arg(&file).output().expect("the binary");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
-fn without_a_probe_user_the_log_says_what_to_do() {
+fn without_a_probe_user_the_process_does_not_start_and_says_what_to_do() {
     let pair = Pair::of(start_primary());
-    let howdah = Howdah::start(&pair.settings());
-    await_log(&howdah, "CREATE ROLE howdah LOGIN PASSWORD '…'; GRANT pg_monitor TO howdah");
-    assert_eq!(howdah.log().matches("cannot be probed").count(), 1, "{}", howdah.log());
-    pair.primary
-        .admin("app")
-        .run(&format!("CREATE ROLE {PROBE} LOGIN; GRANT pg_monitor TO {PROBE}"));
+    let settings = pair.settings();
+    let said = refused_start(&settings);
+    let remedy = "CREATE ROLE howdah LOGIN PASSWORD '…'; GRANT pg_monitor TO howdah";
+    assert!(said.contains("routing.probe_user: ") && said.contains(remedy), "{said}");
+    let said = refused_start(&settings.clone().set("routing.probe_dbname", "nowhere"));
+    assert!(said.contains(remedy), "who is not let in is not told of databases: {said}");
+    let mut admin = pair.primary.admin("app");
+    admin.run(&format!("CREATE ROLE {PROBE} LOGIN"));
+    pair.await_replay();
+    let said = refused_start(&settings);
+    assert!(said.contains("; on the primary: GRANT pg_monitor TO howdah"), "{said}");
+    admin.run(&format!("GRANT pg_monitor TO {PROBE}"));
+    pair.await_replay();
+    let said = refused_start(&settings.clone().set("routing.probe_dbname", "nowhere"));
+    assert!(said.contains("set routing.probe_dbname to a database that is there"), "{said}");
+    await_node(&mut console(&Howdah::start(&settings)), &pair.replica, "replica", "up");
+}
+
+#[test]
+fn where_no_node_answers_yet_the_process_starts_and_keeps_trying() {
+    let pair = Pair::start();
+    let relays =
+        [&pair.primary, &pair.replica].map(|node| Relay::start(node.address(), Manner::Refuse));
+    let nodes = relays.iter().map(|relay| relay.address().to_string()).collect();
+    let howdah = Howdah::start(&of_nodes(nodes));
+    await_log(&howdah, "no node can be probed yet");
+    relays.iter().for_each(|relay| relay.set(Manner::Pass));
+    let name = relays[1].address().to_string();
+    shows(&mut console(&howdah), &[("node", &name)], &[("nodes.role", "replica")]);
+}
+
+#[test]
+fn a_probe_user_that_loses_its_right_or_its_password_is_said_so() {
+    let pair = Pair::start();
+    let settings = pair.settings();
+    let howdah = Howdah::start(&settings);
     await_node(&mut console(&howdah), &pair.replica, "replica", "up");
+    let mut admin = pair.primary.admin("app");
+    admin.run(&format!("REVOKE pg_monitor FROM {PROBE}"));
+    pair.await_replay();
+    howdah.signal(Signal::HUP);
+    await_log(&howdah, "; on the primary: GRANT pg_monitor TO howdah");
+    howdah.configure(&settings.set("routing.probe_user", "nobody_at_all"));
+    howdah.signal(Signal::HUP);
+    await_log(&howdah, "CREATE ROLE nobody_at_all LOGIN PASSWORD '…'");
+    assert_eq!(howdah.log().matches("cannot be probed").count(), 1, "{}", howdah.log());
 }
 
 #[test]
@@ -167,11 +222,11 @@ fn a_probe_logs_in_with_its_own_user_password_and_database() {
         .set("routing.probe_user", APP)
         .set("routing.probe_dbname", "app")
         .set("routing.probe_password", "not it");
-    let howdah = Howdah::start(&wrong);
-    await_log(&howdah, "cannot be probed: password authentication failed");
+    let said = refused_start(&wrong);
+    assert!(said.contains("cannot be probed: password authentication failed"), "{said}");
+    assert!(!said.contains("not it"), "{said}");
     let right = wrong.set("routing.probe_password", PASSWORD);
-    howdah.configure(&right);
-    howdah.signal(Signal::HUP);
+    let howdah = Howdah::start(&right);
     let mut console = console(&howdah);
     await_node(&mut console, &pair.primary, "primary", "up");
     let sql = "SELECT DISTINCT usename, datname FROM pg_stat_activity \
@@ -211,5 +266,5 @@ fn a_list_that_changes_is_probed_anew_and_one_that_does_not_goes_on() {
     assert!(rows(&mut console, "nodes").is_empty(), "one node is not probed");
     reload(&before);
     await_node(&mut console, &pair.replica, "replica", "up");
-    assert_eq!(promotions(), 2);
+    eventually("the new list has its own primary", || promotions() == 2);
 }

@@ -5,6 +5,7 @@
 //! nodes, and one that hears what sessions ask for. Never decides what an answer means: that is
 //! `cluster::survey`. A database with one node is not asked anything.
 
+mod check;
 mod link;
 mod tell;
 pub(super) mod watch;
@@ -14,6 +15,8 @@ use crate::cluster::health;
 use crate::cluster::shared::Cluster;
 use crate::cluster::survey;
 use crate::config::{Config, NodeOptions};
+pub(super) use check::check_probe_user;
+pub use check::probe_user_notes;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

@@ -34,8 +34,17 @@ pub(super) struct Trouble {
     pub(super) failure: Failure,
     /// What went wrong.
     pub(super) text: String,
-    /// The node does not let the probe user in.
-    pub(super) is_login_refused: bool,
+    /// What the operator has to do, if that is known.
+    pub(super) obstacle: Option<Obstacle>,
+}
+
+/// What keeps the probe user out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// There is no such role, it may not log in, or its password is another.
+    Login,
+    /// The database that it asks for is not there, or not for it.
+    Database,
 }
 
 /// A node's answer to a probe.
@@ -47,6 +56,8 @@ pub(super) struct Answer {
     pub(super) address: String,
     /// What the node says.
     pub(super) report: Report,
+    /// Whether the probe user may see what probes ask for.
+    pub(super) has_rights: bool,
 }
 
 /// The connection to a node, if there is one.
@@ -55,12 +66,14 @@ pub(super) struct Link {
     address: NodeAddress,
     neutral: Arc<Settings>,
     server: Option<Box<Server>>,
+    /// Asked for once on each connection.
+    has_rights: bool,
 }
 
 impl Link {
     pub(super) fn new(address: &NodeAddress, pooler: &Pooler) -> Self {
         let neutral = pooler.common.settings.intern([]);
-        Self { address: address.clone(), neutral, server: None }
+        Self { address: address.clone(), neutral, server: None, has_rights: true }
     }
 
     /// Closes the connection.
@@ -92,7 +105,7 @@ impl Link {
         let report = rows.first().map(|row| Report::parse(&columns(row)));
         let report = report.and_then(Result::ok).ok_or_else(|| Trouble::other("what it is"))?;
         let address = address.unwrap_or_else(|| self.address.to_string());
-        Ok(Answer { asked, address, report })
+        Ok(Answer { asked, address, report, has_rights: self.has_rights })
     }
 
     /// Asks the node what its answers depend on beside its data.
@@ -144,7 +157,11 @@ impl Link {
             let account = self.account(current);
             let parameters = [named("application_name", NAME)];
             let opened = open(&account, &current.context, &parameters).await;
-            self.server = Some(opened.map_err(|failure| Trouble::of_login(&failure))?);
+            let mut server = opened.map_err(|failure| Trouble::of_login(&failure))?;
+            let (_, rows) = server.table(questions::RIGHTS).await.map_err(Trouble::of_question)?;
+            let may_see = rows.first().and_then(|row| row.first()?.as_deref());
+            self.has_rights = may_see == Some(b"t");
+            self.server = Some(server);
         }
         self.server.as_mut().ok_or_else(|| Trouble::other("a connection"))
     }
@@ -185,12 +202,12 @@ fn columns(row: &Row) -> Vec<Option<&[u8]>> {
 impl Trouble {
     fn late(limit: std::time::Duration) -> Self {
         let text = format!("no answer within {} ms (probe_timeout)", limit.as_millis());
-        Self { failure: Failure::TimedOut, text, is_login_refused: false }
+        Self { failure: Failure::TimedOut, text, obstacle: None }
     }
 
     fn other(what: &str) -> Self {
         let text = format!("its answer does not say {what}");
-        Self { failure: Failure::Other, text, is_login_refused: false }
+        Self { failure: Failure::Other, text, obstacle: None }
     }
 
     fn of_login(failure: &LoginFailure) -> Self {
@@ -201,15 +218,19 @@ impl Trouble {
             LoginFailure::Password(_) | LoginFailure::Tls { .. } => Failure::Configuration,
             LoginFailure::Protocol { .. } => Failure::Other,
         };
-        let is_login_refused = match failure {
-            LoginFailure::Refused { code, .. } => code.starts_with("28"),
-            LoginFailure::Password(_) => true,
-            LoginFailure::Unreachable { .. }
+        let obstacle = match failure {
+            LoginFailure::Refused { code, .. } if code.starts_with("28") => Some(Obstacle::Login),
+            LoginFailure::Refused { code, .. } if matches!(code.as_str(), "3D000" | "42501") => {
+                Some(Obstacle::Database)
+            }
+            LoginFailure::Password(_) => Some(Obstacle::Login),
+            LoginFailure::Refused { .. }
+            | LoginFailure::Unreachable { .. }
             | LoginFailure::TimedOut(_)
             | LoginFailure::Tls { .. }
-            | LoginFailure::Protocol { .. } => false,
+            | LoginFailure::Protocol { .. } => None,
         };
-        Self { failure: meaning, text: failure.to_string(), is_login_refused }
+        Self { failure: meaning, text: failure.to_string(), obstacle }
     }
 
     fn of_question(error: CleanError) -> Self {
@@ -226,6 +247,6 @@ impl Trouble {
         } else {
             error.to_string()
         };
-        Self { failure, text, is_login_refused: false }
+        Self { failure, text, obstacle: None }
     }
 }

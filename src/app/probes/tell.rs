@@ -1,5 +1,6 @@
 //! What an operator hears of nodes: lines of the log, and events.
 
+use super::link::{Obstacle, Trouble};
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
 use crate::cluster::NodeId;
@@ -8,6 +9,7 @@ use crate::cluster::health::{Change, Condition, Refusal};
 use crate::cluster::roles::{Doubt, Event};
 use crate::cluster::shared::now;
 use crate::cluster::survey::News;
+use crate::config::Config;
 use crate::metrics::EventKind;
 
 /// Says what has changed.
@@ -32,14 +34,47 @@ pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
     }
 }
 
+/// What to do about a probe user that is kept out.
+pub(super) fn remedy(config: &Config, obstacle: Obstacle) -> String {
+    let user = &config.routing.probe_user;
+    match obstacle {
+        Obstacle::Login => format!(
+            "on the primary: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; let it in \
+             by pg_hba.conf; and set routing.probe_password"
+        ),
+        Obstacle::Database => format!(
+            "set routing.probe_dbname to a database that is there, and that {user} may connect to"
+        ),
+    }
+}
+
+/// What to do about a probe user that sees too little.
+pub(super) fn grant(config: &Config) -> String {
+    let user = &config.routing.probe_user;
+    format!("on the primary: GRANT pg_monitor TO {user}")
+}
+
 /// The node does not let the probe user in.
-pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
-    let user = &pooler.current().config.routing.probe_user;
+pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, trouble: &Trouble) {
+    let Some(obstacle) = trouble.obstacle else { return };
     let said = format!(
-        "node {} cannot be probed: {text}; reads and writes of its databases need that. On the primary: \
-         CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; and set \
-         routing.probe_password",
-        watched.name(node)
+        "node {} cannot be probed: {}; reads and writes of its databases need that; {}",
+        watched.name(node),
+        trouble.text,
+        remedy(&pooler.current().config, obstacle)
+    );
+    say(pooler, watched, "error", &said);
+}
+
+/// The probe user sees too little.
+pub(super) fn lacks_rights(pooler: &Pooler, watched: &Watched, node: NodeId) {
+    let config = &pooler.current().config;
+    let said = format!(
+        "role {} does not have the rights of pg_monitor on node {}, so nobody knows which timeline \
+         replicas follow, and they serve reads only with consistency = \"eventual\"; {}",
+        config.routing.probe_user,
+        watched.name(node),
+        grant(config)
     );
     say(pooler, watched, "error", &said);
 }

@@ -166,6 +166,9 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
     watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
     let news = match answer {
         Ok(answer) => {
+            if !answer.has_rights && !watched.lacks_rights.replace(true) {
+                tell::lacks_rights(pooler, watched, node);
+            }
             let place = (node, answer.address.as_str());
             let moments = (answer.asked, now());
             watched.survey.borrow_mut().answered(place, moments, answer.report)
@@ -190,8 +193,8 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
 /// Remembers an error, and says it if it is another one.
 fn note(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), trouble: Trouble) {
     let before = desk.last_error.borrow().as_ref().map(|error| error.text.clone());
-    if trouble.is_login_refused && !watched.is_locked_out.replace(true) {
-        tell::locked_out(pooler, watched, node, &trouble.text);
+    if trouble.obstacle.is_some() && !watched.is_locked_out.replace(true) {
+        tell::locked_out(pooler, watched, node, &trouble);
     } else if before.as_ref() != Some(&trouble.text) {
         tell::trouble(pooler, watched, node, &trouble.text);
     }

@@ -27,6 +27,8 @@ pub(in crate::app) struct Watched {
     pub(super) desks: Vec<Desk>,
     /// The probe user could not log in, and the operator was told.
     pub(super) is_locked_out: Cell<bool>,
+    /// It sees too little, and the operator was told.
+    pub(super) lacks_rights: Cell<bool>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -63,6 +65,7 @@ impl Watched {
             survey: RefCell::new(Survey::new(&fixed, options, seed, now())),
             desks: nodes.iter().map(|_| Desk::default()).collect(),
             is_locked_out: Cell::new(false),
+            lacks_rights: Cell::new(false),
             tasks: RefCell::default(),
         }
     }
@@ -117,6 +120,7 @@ impl Watched {
     pub(super) fn renew(&self, options: Options) {
         self.survey.borrow_mut().set_options(options);
         self.is_locked_out.set(false);
+        self.lacks_rights.set(false);
         for desk in &self.desks {
             desk.is_stale.set(true);
             desk.wake.notify_one();
