@@ -19,6 +19,8 @@ const FILES: &[&str] = &[
     "http.rs",
     "nodes.rs",
     "routing.rs",
+    "switchover.rs",
+    "differences.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.

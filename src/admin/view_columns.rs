@@ -150,6 +150,7 @@ impl Command {
             | Self::Disable(_)
             | Self::Enable(_)
             | Self::Kill(_)
+            | Self::SwitchOver { .. }
             | Self::Suspend
             | Self::WaitClose(_)
             | Self::Set { .. }

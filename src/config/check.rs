@@ -39,6 +39,7 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.http();
     rules.databases();
     rules.probes();
+    rules.role_hook();
     rules.users();
     rules.peers();
 }
@@ -327,6 +328,19 @@ impl<'a> Rules<'a> {
                     format!("is empty; databases with several nodes need it, such as {example:?}");
                 self.add(&scope, name, message);
             }
+        }
+    }
+
+    /// A name alone would be looked for in PATH, which is another for a service than for a shell.
+    fn role_hook(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        if let Some(Value::Text(path)) = self.value(&scope, "role_hook")
+            && !path.is_empty()
+            && !path.starts_with('/')
+        {
+            let message =
+                "is no absolute path; write \"/usr/local/bin/my-hook\", without arguments";
+            self.add(&scope, "role_hook", message);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod database;
 mod orders;
+mod switchover;
 mod visit;
 mod waits;
 

@@ -103,7 +103,7 @@ fn judge(watched: &Watched, config: &Config, trials: &[(NodeId, Trial)]) -> Opti
 fn key(obstacle: Obstacle) -> &'static str {
     match obstacle {
         Obstacle::Login => "routing.probe_user",
-        Obstacle::Database => "routing.probe_dbname",
+        Obstacle::NoDatabase | Obstacle::Database => "routing.probe_dbname",
     }
 }
 

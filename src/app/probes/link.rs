@@ -43,7 +43,9 @@ pub(super) struct Trouble {
 pub(super) enum Obstacle {
     /// There is no such role, it may not log in, or its password is another.
     Login,
-    /// The database that it asks for is not there, or not for it.
+    /// The database that it asks for is not there.
+    NoDatabase,
+    /// It may not connect to it.
     Database,
 }
 
@@ -108,20 +110,35 @@ impl Link {
         Ok(Answer { asked, address, report, has_rights: self.has_rights })
     }
 
-    /// Asks the node what its answers depend on beside its data.
+    /// Asks the node what its answers depend on beside its data: over the connection that is kept, or, if
+    /// `database` is another than that of probes, over one of its own.
     pub(super) async fn features(
         &mut self,
         current: &Current,
         version: u32,
+        database: &str,
     ) -> Result<Features, Trouble> {
         let limit = current.config.routing.probe_timeout;
         let sql = questions::features(version);
+        let is_kept = database == current.config.routing.probe_dbname;
         let asking = async {
-            let server = self.connected(current).await?;
-            server.table(&sql).await.map_err(Trouble::of_question)
+            if is_kept {
+                let server = self.connected(current).await?;
+                return server.table(&sql).await.map_err(Trouble::of_question);
+            }
+            let account = Account { dbname: database.into(), ..self.account(current) };
+            let parameters = [named("application_name", NAME)];
+            let opened = open(&account, &current.context, &parameters).await;
+            let mut server = opened.map_err(|failure| Trouble::of_login(&failure))?;
+            let answer = server.table(&sql).await;
+            server.terminate("the node was compared");
+            answer.map_err(Trouble::of_question)
         };
         let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
-        let (_, rows) = asked.inspect_err(|_| self.server = None)?;
+        if is_kept && asked.is_err() {
+            self.server = None;
+        }
+        let (_, rows) = asked?;
         let mut features = Features::new();
         for row in &rows {
             features.add(&columns(row)).map_err(|error| Trouble::other(&error.to_string()))?;
@@ -220,9 +237,8 @@ impl Trouble {
         };
         let obstacle = match failure {
             LoginFailure::Refused { code, .. } if code.starts_with("28") => Some(Obstacle::Login),
-            LoginFailure::Refused { code, .. } if matches!(code.as_str(), "3D000" | "42501") => {
-                Some(Obstacle::Database)
-            }
+            LoginFailure::Refused { code, .. } if code == "3D000" => Some(Obstacle::NoDatabase),
+            LoginFailure::Refused { code, .. } if code == "42501" => Some(Obstacle::Database),
             LoginFailure::Password(_) => Some(Obstacle::Login),
             LoginFailure::Refused { .. }
             | LoginFailure::Unreachable { .. }

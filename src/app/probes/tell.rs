@@ -1,5 +1,6 @@
 //! What an operator hears of nodes: lines of the log, and events.
 
+use super::hook;
 use super::link::{Obstacle, Trouble};
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
@@ -18,19 +19,28 @@ pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
         let (level, text) = match one {
             News::Role(event) => of_role(watched, *event),
             News::Health(node, change) => of_health(watched, *node, *change),
-            News::Differs(node, difference) => {
-                ("warn", format!("node {} serves no reads: {difference}", watched.name(*node)))
+            News::Differs(node, difference, true) => {
+                let name = watched.name(*node);
+                (
+                    "info",
+                    format!("node {name} differs, which allow_differences allows: {difference}"),
+                )
+            }
+            News::Differs(node, difference, false) => {
+                let (name, remedy) = (watched.name(*node), difference.remedy());
+                ("warn", format!("node {name} serves no reads: {difference}; {remedy}"))
             }
             News::Fits(node) => (
                 "info",
                 format!(
-                    "node {} answers as the primary does and serves reads",
+                    "node {} serves reads: it answers as the primary does, or its differences are allowed",
                     watched.name(*node)
                 ),
             ),
             News::Accounted(account) => ("warn", of_account(watched, account)),
         };
         say(pooler, watched, level, &text);
+        hook::call(pooler, watched, one, text);
     }
 }
 
@@ -42,7 +52,7 @@ pub(super) fn remedy(config: &Config, obstacle: Obstacle) -> String {
             "on the primary: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; let it in \
              by pg_hba.conf; and set routing.probe_password"
         ),
-        Obstacle::Database => format!(
+        Obstacle::NoDatabase | Obstacle::Database => format!(
             "set routing.probe_dbname to a database that is there, and that {user} may connect to"
         ),
     }
@@ -95,16 +105,26 @@ pub(super) fn no_history(pooler: &Pooler, watched: &Watched, node: NodeId, text:
     say(pooler, watched, "warn", &said);
 }
 
-/// A node could not be compared with the primary.
-pub(super) fn not_compared(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
-    let said = format!(
-        "node {} cannot be compared with others and serves no reads: {text}",
-        watched.name(node)
+/// A node could not be compared with the primary in a database.
+pub(super) fn not_compared(
+    pooler: &Pooler,
+    watched: &Watched,
+    (node, database): (NodeId, &str),
+    trouble: &Trouble,
+) {
+    let user = &pooler.current().config.routing.probe_user;
+    let mut said = format!(
+        "node {} cannot be compared with others in database {database} and serves no reads: {}",
+        watched.name(node),
+        trouble.text
     );
+    if trouble.obstacle == Some(Obstacle::Database) {
+        said.push_str(&format!("; GRANT CONNECT ON DATABASE {database} TO {user}"));
+    }
     say(pooler, watched, "warn", &said);
 }
 
-fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
+pub(super) fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
     let databases = watched.databases(&pooler.current().config).join(",");
     match level {
         "error" => tracing::error!(database = %databases, "{text}"),
