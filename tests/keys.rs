@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     "nodes.rs",
     "routing.rs",
     "switchover.rs",
+    "primary_check.rs",
     "differences.rs",
 ];
 

@@ -101,6 +101,8 @@ struct Member {
     /// The history of a timeline.
     history: Option<(u32, History)>,
     history_asked: Option<(u32, Moment)>,
+    /// What `primary_check` says of it.
+    verdict: Option<bool>,
 }
 
 /// The nodes of one cluster.
@@ -136,6 +138,7 @@ impl Survey {
             differences: None,
             history: None,
             history_asked: None,
+            verdict: None,
         };
         Self {
             options,
@@ -148,6 +151,16 @@ impl Survey {
             has_begun: false,
             successor: None,
         }
+    }
+
+    /// `primary_check` says whether the node is the primary; `None`: it says nothing.
+    pub fn judged(&mut self, node: NodeId, verdict: Option<bool>, now: Moment) -> Vec<News> {
+        let mut news = Vec::new();
+        if let Some(member) = self.member_mut(node).filter(|member| member.verdict != verdict) {
+            member.verdict = verdict;
+            self.decide(now, &mut news);
+        }
+        news
     }
 
     /// An operator has made this node the primary, or `None`: the command is over. Its claim is believed,
@@ -392,7 +405,7 @@ impl Survey {
                 reach: *reach,
                 history: member.history_of_report(),
                 fixed: member.fixed,
-                verdict: (self.successor == Some(*node)).then_some(true),
+                verdict: member.verdict.or_else(|| (self.successor == Some(*node)).then_some(true)),
             })
             .collect();
         let events = self.roles.decide(&sightings);

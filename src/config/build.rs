@@ -267,6 +267,7 @@ fn routing(table: &Table<'_>) -> RoutingOptions {
         role_hook_timeout: table.duration("role_hook_timeout"),
         switchover_timeout: table.duration("switchover_timeout"),
         allow_differences: table.names("allow_differences"),
+        primary_check: table.text("primary_check"),
     }
 }
 

@@ -8,6 +8,7 @@ use super::node::NodeOptions;
 use super::raw::{Raw, Scope};
 use super::value::Value;
 use crate::cluster::roles::FixedRole;
+use crate::net::HttpUrl;
 use std::net::SocketAddr;
 
 /// PostgreSQL cuts names to this many bytes (NAMEDATALEN - 1).
@@ -40,6 +41,7 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.databases();
     rules.probes();
     rules.role_hook();
+    rules.primary_check();
     rules.users();
     rules.peers();
 }
@@ -341,6 +343,23 @@ impl<'a> Rules<'a> {
             let message =
                 "is no absolute path; write \"/usr/local/bin/my-hook\", without arguments";
             self.add(&scope, "role_hook", message);
+        }
+    }
+
+    /// It is asked of every node.
+    fn primary_check(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        let Some(Value::Text(url)) = self.value(&scope, "primary_check") else { return };
+        if url.is_empty() {
+            return;
+        }
+        let filled = url.replace("{host}", "10.0.0.1").replace("{port}", "5432");
+        if let Err(why) = HttpUrl::parse(&filled) {
+            let message = format!("cannot be asked: {why}; write \"http://{{host}}:8008/primary\"");
+            self.add(&scope, "primary_check", message);
+        } else if filled == *url {
+            let message = "is the same for every node; put {host} or {port} of the node into it";
+            self.add(&scope, "primary_check", message);
         }
     }
 

@@ -179,6 +179,8 @@ pub struct RoutingOptions {
     pub switchover_timeout: Duration,
     /// Differences in spite of which a node serves reads.
     pub allow_differences: Vec<String>,
+    /// The address that says of a node whether it is the primary, with `{host}` and `{port}`.
+    pub primary_check: Option<String>,
 }
 
 /// `[auth]`.

@@ -138,6 +138,10 @@ impl Session {
 
     fn await_primary(&mut self, cx: &Context<'_>) {
         let client = &mut self.client;
+        if client.primary_target().is_none() {
+            // The one that was asked last may be the primary again.
+            client.target.node = None;
+        }
         client.handle.set_waiting();
         client.set_clock(Clock::Wait, client.options.routing.primary_wait);
         self.phase = Phase::Waiting(Waiting::Primary);

@@ -6,6 +6,7 @@
 use super::hook::run_hooks;
 use super::link::{Link, Obstacle, Trouble};
 use super::tell;
+use super::verdict::ask_whether_primary;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
 use crate::cluster::health::Failure;
@@ -31,6 +32,8 @@ pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
             watched.keep(tokio::task::spawn_local(hooks));
             for node in (0..).map(NodeId).take(watched.nodes.len()) {
                 let task = probe_node(Rc::clone(&pooler), Rc::clone(&watched), node);
+                watched.keep(tokio::task::spawn_local(task));
+                let task = ask_whether_primary(Rc::clone(&pooler), Rc::clone(&watched), node);
                 watched.keep(tokio::task::spawn_local(task));
             }
         }
@@ -127,6 +130,9 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
 /// Says what has changed, and does what follows from it.
 pub(super) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
     tell::tell(pooler, watched, news);
+    if !news.is_empty() {
+        watched.desks.iter().for_each(|desk| desk.check.notify_one());
+    }
     for one in news {
         let News::Role(event) = one else { continue };
         for node in event.changed_nodes() {

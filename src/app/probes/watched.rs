@@ -48,6 +48,8 @@ pub(super) struct Desk {
     pub(super) has_written: Cell<bool>,
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
+    /// Something has changed: `primary_check` is asked again.
+    pub(super) check: Notify,
     pub(super) last_error: RefCell<Option<LastError>>,
     /// The node could not be compared, or would not tell a history, and that was said.
     pub(super) is_mute: Cell<bool>,

@@ -104,4 +104,11 @@ pub(super) const KEYS: &[Key] = &[
         "Differences from the primary in spite of which a node serves reads: names as SHOW NODES has them, such \
          as \"TimeZone\", or the kinds setting, fixed, collation, extension, tablespace.",
     ),
+    text(
+        "primary_check",
+        "\"\"",
+        "An address that says of each node whether it is the primary, such as Patroni's \
+         http://{host}:8008/primary: 200 = yes, another status = no, no answer = nothing. {host} and {port} are the \
+         node's. Who is the primary is decided by it then. \"\" = by the nodes alone.",
+    ),
 ];
