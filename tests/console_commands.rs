@@ -336,6 +336,10 @@ fn another(key: &str, value: &str, files: (&str, &str)) -> String {
         ("server_reset_query" | "server_check_query", _) => "SELECT 7".to_owned(),
         ("admin_users", _) => format!("{RIDER},another"),
         ("stats_users" | "ignore_startup_parameters", _) => "another".to_owned(),
+        ("route", _) => "off".to_owned(),
+        ("consistency", _) => "global".to_owned(),
+        ("catalog_reads", _) => "replica".to_owned(),
+        ("zone" | "probe_user" | "probe_password" | "probe_dbname", _) => "another".to_owned(),
         (_, "true") => "false".to_owned(),
         (_, "false") => "true".to_owned(),
         (_, number) if number.parse::<u64>().is_ok() => {

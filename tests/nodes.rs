@@ -4,8 +4,10 @@ mod support;
 
 use howdah::config::HIDDEN;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use support::behaviour::eventually;
+use support::behaviour::{client, eventually};
 use support::console::{console, exceeds, rows, rows_with, shows, the_row};
 use support::free_port;
 use support::howdah::{Howdah, Settings, binary};
@@ -40,6 +42,7 @@ fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
         ("nodes.weight", "1"),
         ("nodes.share", "1"),
         ("nodes.outstanding", "0"),
+        ("nodes.reads", "0"),
         ("nodes.suspect", "0"),
         ("nodes.lag_bytes", "0"),
         ("nodes.differs", ""),
@@ -65,6 +68,50 @@ fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
     // The probes are seen there under their own name, over one connection.
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'howdah probe'";
     eventually("one probe", || writer.rows(sql) == [["1"]]);
+}
+
+/// The answer to `GET path`.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn figures_and_the_page_have_the_nodes_and_where_statements_went() {
+    let pair = Pair::start();
+    let port = free_port();
+    let settings = pair
+        .settings()
+        .set("routing.consistency", "eventual")
+        .set("http.listen", format!("127.0.0.1:{port}"));
+    let howdah = Howdah::start(&settings);
+    let replica = pair.replica.address().to_string();
+    let serves = [("nodes.role", "replica"), ("nodes.may_read", "1")];
+    shows(&mut console(&howdah), &[("node", &replica)], &serves);
+    let mut reader = client(&howdah, "app");
+    let is_read = |reader: &mut Wire| {
+        reader.rows("SELECT 1");
+        let metrics = get(port, "/metrics");
+        metrics
+            .contains(&format!("howdah_node_reads_total{{database=\"app\",node=\"{replica}\"}} 3"))
+    };
+    eventually("three reads there", || is_read(&mut reader));
+    reader.run("CREATE TABLE public.made ()");
+    let metrics = get(port, "/metrics");
+    for series in [
+        format!("howdah_node_role{{database=\"app\",node=\"{replica}\",role=\"replica\"}} 1"),
+        format!("howdah_node_may_read{{database=\"app\",node=\"{replica}\"}} 1"),
+        "howdah_routed_total{database=\"app\",reason=\"read\",target=\"replica\"} 3".to_owned(),
+        "howdah_routed_total{database=\"app\",reason=\"write\",target=\"primary\"} 1".to_owned(),
+    ] {
+        assert!(metrics.contains(&series), "{series}: {metrics}");
+    }
+    let data = get(port, "/data.json");
+    assert!(data.contains(&format!("\"node\":\"{replica}\",\"role\":\"replica\"")), "{data}");
+    assert!(get(port, "/").contains("<div id=\"nodes\">"));
 }
 
 #[test]

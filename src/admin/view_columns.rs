@@ -98,7 +98,8 @@ impl View {
             Self::Nodes => columns![
                 Text "database", Text "node", Text "role", Text "state", Text "since", Int8 "lag_bytes",
                 Float8 "lag_ms", Float8 "horizon_age_ms", Int4 "may_read", Int4 "near", Int4 "weight",
-                Float8 "share", Int4 "outstanding", Int4 "suspect", Text "last_error", Text "last_error_time", Text "differs",
+                Float8 "share", Int4 "outstanding", Int8 "reads", Int4 "suspect", Text "last_error", Text "last_error_time",
+                Text "differs", Text "held_up_by",
             ],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![

@@ -102,7 +102,11 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
-        match self.client.choose_target(data) {
+        let Some(chosen) = self.client.choose_target(data) else {
+            self.acquire(cx, data)?;
+            return Ok(true);
+        };
+        match chosen {
             Chosen::Target(target) => {
                 self.client.target = target;
                 self.client.is_refused = false;

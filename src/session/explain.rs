@@ -29,15 +29,6 @@ fn word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
     (ends && front.eq_ignore_ascii_case(word)).then_some(rest)
 }
 
-/// The text in a Query or a Parse, whole or not.
-fn text_of(header: Header, body: &[u8]) -> Option<&[u8]> {
-    match header.tag {
-        client::QUERY => Some(body),
-        client::PARSE => wire::cstring(body).map(|(_, rest)| rest),
-        _ => None,
-    }
-}
-
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
@@ -64,22 +55,13 @@ impl Answer {
 
 impl Client {
     /// The message with which the server answers in the place of this one, if it asks where a statement goes.
-    #[inline]
+    #[cold]
     pub(super) fn explain_route(
         &self,
         bound: &mut Bound,
         header: Header,
         body: &[u8],
     ) -> Option<Vec<u8>> {
-        let text = text_of(header, body)?;
-        // Nearly no text begins so.
-        if !text.trim_ascii_start().first()?.eq_ignore_ascii_case(&b'e') {
-            return None;
-        }
-        self.explanation(bound, header, body)
-    }
-
-    fn explanation(&self, bound: &mut Bound, header: Header, body: &[u8]) -> Option<Vec<u8>> {
         if body.len() < header.body {
             return None;
         }

@@ -40,6 +40,19 @@ pub(super) struct ReadText<'a> {
     pub(super) readable: Option<Readable<'a>>,
 }
 
+/// Whether the message may be `EXPLAIN ROUTE`. Nearly no text begins so.
+#[inline]
+fn may_ask_for_route(header: Header, body: &[u8]) -> bool {
+    let begins = |text: &[u8]| {
+        text.trim_ascii_start().first().is_some_and(|first| first.eq_ignore_ascii_case(&b'e'))
+    };
+    match header.tag {
+        client::QUERY => begins(body),
+        client::PARSE => wire::cstring(body).is_some_and(|(_, text)| begins(text)),
+        _ => false,
+    }
+}
+
 impl Client {
     /// One message for the server. Its bytes that pass as they are, pass by length.
     pub(super) fn take_message(
@@ -81,13 +94,16 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
-        if let Some(own) = self.explain_route(bound, header, body) {
+        if may_ask_for_route(header, body)
+            && let Some(own) = self.explain_route(bound, header, body)
+        {
             return self.take_instead(bound, header, &own, pieces);
         }
         self.take_read(bound, header, body, pieces)
     }
 
     /// A message that a server understands.
+    #[inline]
     pub(super) fn take_read(
         &mut self,
         bound: &mut Bound,

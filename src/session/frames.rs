@@ -15,6 +15,8 @@ use crate::wire::{self, ErrorFields, Header, server};
 
 impl Client {
     /// Takes in one frame. `Forward`: its bytes go on as they are.
+    // Its one caller calls it for each frame: a call is a tenth of its cost.
+    #[inline(always)]
     pub(super) fn frame(
         &mut self,
         bound: &mut Bound,

@@ -4,7 +4,7 @@
 //! parsed, bound or described. If the replica refuses the read then, the primary gets it, once, and the
 //! client does not notice. Never holds a row: what follows a row cannot be taken back.
 
-use crate::wire::{HEADER_LEN, client, header, server};
+use crate::wire::{HEADER_LEN, client, error_fields, header, server};
 
 /// A read that can still be repeated.
 #[derive(Debug)]
@@ -20,8 +20,24 @@ impl HeldRead {
         Self { unit: unit.into(), answer: Vec::new(), is_refused: false }
     }
 
+    /// Whether these messages of the server's begin the answer: one of them is neither a whole one that can
+    /// wait nor a refusal, behind which nothing of the read comes.
+    pub(super) fn begins_answer(mut messages: &[u8]) -> bool {
+        while let Ok(Some(header)) = header(messages, usize::MAX) {
+            let body = messages.get(HEADER_LEN..header.total().min(messages.len()));
+            if header.tag == server::ERROR {
+                return !Self::is_refusal(error_fields(body.unwrap_or_default()).code);
+            }
+            match messages.get(header.total()..) {
+                Some(rest) if Self::may_wait(header.tag) => messages = rest,
+                Some(_) | None => return true,
+            }
+        }
+        false
+    }
+
     /// Whether a message of the server's can wait.
-    pub(super) fn may_wait(tag: u8) -> bool {
+    fn may_wait(tag: u8) -> bool {
         matches!(
             tag,
             server::PARSE_COMPLETE
@@ -47,6 +63,12 @@ impl HeldRead {
     /// A part of the answer, in the place of the client.
     pub(super) fn answer(&mut self) -> &mut Vec<u8> {
         &mut self.answer
+    }
+
+    /// Whether ReadyForQuery has come: all of it was made up.
+    pub(super) fn is_answered(&self) -> bool {
+        let ready = self.answer.last_chunk::<6>();
+        ready.is_some_and(|ready| ready.starts_with(&[server::READY, 0, 0, 0, 5]))
     }
 
     /// The replica has refused it.
@@ -103,6 +125,22 @@ mod tests {
         assert_eq!(held.parsed().collect::<Vec<_>>(), [&b"one"[..], b""]);
         let query = HeldRead::new(&message(client::QUERY, b"SELECT 1\0"));
         assert_eq!(query.parsed().count(), 0);
+    }
+
+    #[test]
+    fn the_answer_begins_with_what_cannot_be_taken_back() {
+        let described = [message(b'1', b""), message(b'2', b""), message(b'T', b"\0\0")].concat();
+        let error = |code: &str| message(b'E', format!("SERROR\0C{code}\0Mno\0\0").as_bytes());
+        assert!(!HeldRead::begins_answer(b""));
+        assert!(!HeldRead::begins_answer(&described));
+        assert!(HeldRead::begins_answer(&[&described[..], &message(b'D', b"\0\0")].concat()));
+        // A part of a message has reached the client when the rest comes.
+        assert!(HeldRead::begins_answer(&[&described[..], &message(b'T', b"12345")[..7]].concat()));
+        assert!(!HeldRead::begins_answer(&[&described[..], b"D\0\0"].concat()), "no header yet");
+        let refused = [&described[..], &error("25006"), &message(b'Z', b"I")].concat();
+        assert!(!HeldRead::begins_answer(&refused));
+        assert!(HeldRead::begins_answer(&[&described[..], &error("22012")].concat()));
+        assert!(HeldRead::begins_answer(&message(b'Z', b"I")));
     }
 
     #[test]

@@ -99,11 +99,13 @@ impl Judge for ClientJudge<'_> {
 }
 
 impl Client {
-    /// Where what is in front of `data` goes.
-    pub(super) fn choose_target(&self, data: &[u8]) -> Chosen {
-        let Some(nodes) = &self.route.nodes else {
-            return Chosen::Target(Target { pool: self.route.pool, node: None, read: None });
-        };
+    /// Where what is in front of `data` goes; `None` with a single node.
+    #[inline]
+    pub(super) fn choose_target(&self, data: &[u8]) -> Option<Chosen> {
+        self.route.nodes.as_ref().map(|nodes| self.choose_among(nodes, data))
+    }
+
+    fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {

@@ -23,6 +23,8 @@ const FRAME_MAX: usize = i32::MAX as usize;
 /// Bytes of an error that are looked at: its code, and its message if that is not very long. The rest
 /// of a longer one passes by length.
 const ERROR_HEAD: usize = 16 * 1024;
+/// Bytes of a read's answer that may be held back: it says no more than what rows look like.
+const ANSWER_MAX: usize = 64 * 1024;
 /// Longest frame of the other kinds that are opened. PostgreSQL's own are shorter: a row has at most
 /// 1,664 columns, and an answer to a question of ours a few thousand settings.
 const OPENED_MAX: usize = 4 * 1024 * 1024;
@@ -56,10 +58,16 @@ impl Client {
         let worker = Rc::clone(&self.worker);
         let mut assembly = worker.assembly.borrow_mut();
         let mut pieces = Pieces::new(data, &mut assembly);
+        if bound.held_read.is_some() {
+            bound.release_if_answered(data, &mut pieces);
+        }
         let digested = self.digest(bound, data, &mut pieces);
         if let Ok(used) = digested {
             // Kept whatever becomes of the client: the server's next frame begins there.
             bound.server().held.extend_from_slice(data.get(used..).unwrap_or_default());
+        }
+        if bound.held_read.is_some() {
+            bound.hold_back(&mut pieces);
         }
         let bytes = pieces.finish();
         if !bytes.is_empty()
@@ -112,16 +120,9 @@ impl Client {
             }
             let body = rest.get(wire::HEADER_LEN..there).unwrap_or_default();
             bound.running.position += header.total() as u64;
-            let is_whole = there == header.total();
-            bound.release_answer((header.tag, is_whole, body), pieces);
             let reply = self.frame(bound, header, body, pieces)?;
             if reply == Reply::Forward {
-                match &mut bound.held_read {
-                    None => pieces.keep(at..at + there),
-                    Some(held) => {
-                        held.answer().extend_from_slice(rest.get(..there).unwrap_or_default());
-                    }
-                }
+                pieces.keep(at..at + there);
             }
             at += there;
             let left = header.total() - there;
@@ -138,10 +139,7 @@ impl Client {
     pub(super) fn fakes(&mut self, bound: &mut Bound, pieces: &mut Pieces<'_>) {
         let server = bound.lease.server();
         while let Some(fake) = server.replies.take_fake() {
-            let out = match &mut bound.held_read {
-                None => pieces.insert(),
-                Some(held) => held.answer(),
-            };
+            let out = pieces.insert();
             match (fake.kind, fake.note) {
                 (_, Some(Note::Answer(bytes))) => out.extend_from_slice(&bytes),
                 (Kind::Close, note) => {
@@ -195,29 +193,36 @@ impl Client {
 }
 
 impl Bound {
-    /// What was held back of a read's answer goes to the client before this message, unless the message can
-    /// wait too or refuses the read.
-    #[inline]
-    fn release_answer(&mut self, message: (u8, bool, &[u8]), pieces: &mut Pieces<'_>) {
-        if self.held_read.is_some() {
-            self.release_unless_waiting(message, pieces);
+    /// What was held back of a read's answer goes to the client before `data`, if that begins to answer.
+    #[cold]
+    fn release_if_answered(&mut self, data: &[u8], pieces: &mut Pieces<'_>) {
+        let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
+        if !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
+            self.release_answer(pieces);
         }
     }
 
-    fn release_unless_waiting(
-        &mut self,
-        (tag, is_whole, body): (u8, bool, &[u8]),
-        pieces: &mut Pieces<'_>,
-    ) {
-        let waits = HeldRead::may_wait(tag) && is_whole
-            || tag == server::ERROR && HeldRead::is_refusal(wire::error_fields(body).code);
-        let is_ours = self.gate.as_ref().is_some_and(Gate::is_ours);
-        let is_refused = self.held_read.as_ref().is_some_and(|held| held.is_refused());
-        if waits || is_ours || is_refused {
+    /// What comes is no answer to the read, which has not been sent yet.
+    fn asks_on_own_account(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_ours)
+    }
+
+    fn release_answer(&mut self, pieces: &mut Pieces<'_>) {
+        if let Some(mut held) = self.held_read.take() {
+            pieces.insert_in_front(held.answer());
+        }
+    }
+
+    /// The client does not get this yet, unless it is the whole answer or very long.
+    #[cold]
+    fn hold_back(&mut self, pieces: &mut Pieces<'_>) {
+        if self.asks_on_own_account() {
             return;
         }
-        if let Some(mut held) = self.held_read.take() {
-            pieces.insert().append(held.answer());
+        let Some(held) = &mut self.held_read else { return };
+        held.answer().append(&mut pieces.take());
+        if !held.is_refused() && (held.is_answered() || held.answer().len() > ANSWER_MAX) {
+            self.release_answer(pieces);
         }
     }
 

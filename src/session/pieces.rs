@@ -38,6 +38,18 @@ impl<'a> Pieces<'a> {
         self.assembly
     }
 
+    /// Other bytes, in front of all that came before.
+    pub(super) fn insert_in_front(&mut self, bytes: &[u8]) {
+        self.cut();
+        self.assembly.splice(0..0, bytes.iter().copied());
+    }
+
+    /// All of it so far, which does not stay.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.cut();
+        std::mem::take(self.assembly)
+    }
+
     /// All of it.
     pub(super) fn finish(mut self) -> &'a [u8] {
         if !self.assembly.is_empty() {

@@ -118,6 +118,15 @@ pub struct TextCache {
     places: HashTable<usize>,
     bytes: usize,
     scratch: Vec<u8>,
+    judged: Judged,
+}
+
+/// The text that was judged last, which is mostly the next to be read.
+#[derive(Default)]
+struct Judged {
+    text: Vec<u8>,
+    is_conforming: bool,
+    place: Option<usize>,
 }
 
 impl std::fmt::Debug for TextCache {
@@ -138,6 +147,7 @@ impl TextCache {
             places: HashTable::new(),
             bytes: 0,
             scratch: Vec::new(),
+            judged: Judged::default(),
         }
     }
 
@@ -175,6 +185,9 @@ impl TextCache {
         }
         let generation = text.generation();
         let place = self.place_of_any(text);
+        self.judged.text.clear();
+        self.judged.text.extend_from_slice(text.sql);
+        (self.judged.is_conforming, self.judged.place) = (text.rules.are_conforming(), Some(place));
         let known = self.known.get(place);
         if let Some((verdict, known, by)) = known.and_then(|known| known.verdict.as_ref())
             && (*known, *by) == (generation, policy)
@@ -198,7 +211,7 @@ impl TextCache {
         custom: &mut dyn FnMut(&str) -> bool,
     ) -> (Effects, Option<Run>) {
         if self.queries.is_on() && text.sql.len() <= READ_MAX {
-            let place = self.place_of_any(text);
+            let place = self.judged_place(text).unwrap_or_else(|| self.place_of_any(text));
             if let Some(&Known { effects: Some((effects, generation)), run: Some(run), .. }) =
                 self.known.get(place)
                 && generation == text.generation()
@@ -259,6 +272,16 @@ impl TextCache {
         hasher.finish()
     }
 
+    /// Where a text is known that was just judged. Told once.
+    #[inline]
+    fn judged_place(&mut self, text: Text<'_>) -> Option<usize> {
+        let place = self.judged.place.take()?;
+        let is_it = self.judged.text == text.sql
+            && self.judged.is_conforming == text.rules.are_conforming()
+            && self.known.get(place).is_some_and(|known| *known.database == *text.database);
+        is_it.then_some(place)
+    }
+
     /// Where a text is known, which is likely to come as it is; if it is new, from now on.
     fn place(&mut self, text: Text<'_>) -> usize {
         let hash = self.hash(text.database, text.sql);
@@ -299,6 +322,7 @@ impl TextCache {
             self.known.clear();
             self.places.clear();
             self.bytes = 0;
+            self.judged.place = None;
         }
         self.bytes += size;
         let place = self.known.len();

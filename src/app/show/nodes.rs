@@ -6,12 +6,17 @@ use crate::app::pooler::Pooler;
 use crate::app::probes::{Watched, wall_time};
 use crate::cluster::failover::{Account, Loss};
 use crate::cluster::health::Condition;
+use crate::cluster::held_up::HeldUp;
 use crate::cluster::roles::Standing;
 use crate::cluster::shared::{NodeView, now};
 use crate::cluster::survey::NodeState;
 use crate::cluster::{Moment, NodeId};
 use crate::session::decision::Decision;
+use crate::sql;
 use std::time::Duration;
+
+/// Bytes of a read that are shown.
+const HELD_UP_MAX: usize = 200;
 
 /// One node of one cluster, for the console and for `/metrics`.
 pub(in crate::app) struct Node {
@@ -31,6 +36,8 @@ pub(in crate::app) struct Node {
     pub(in crate::app) view: NodeView,
     /// What it runs for us.
     pub(in crate::app) outstanding: u32,
+    /// How many reads it has got as a replica.
+    pub(in crate::app) reads: u64,
 }
 
 fn role(standing: Standing) -> &'static str {
@@ -72,6 +79,7 @@ fn all<T>(pooler: &Pooler, with: impl Fn(&Watched, NodeId, &NodeState<'_>, Node)
                 lag_time: state.lag.and_then(|lag| lag.time),
                 view: view.clone(),
                 outstanding: watched.cluster.outstanding(node),
+                reads: watched.cluster.reads(node),
             };
             found.push(with(&watched, node, &state, one));
         }
@@ -88,6 +96,14 @@ fn time(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Null, |duration| {
         millis(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
     })
+}
+
+/// Who it is, and the normal form of what it runs.
+fn held_up(read: &HeldUp) -> String {
+    let mut normal = Vec::new();
+    sql::normalise(&read.query, true, &mut normal);
+    let text = sql::readable(normal.get(..HELD_UP_MAX).unwrap_or(&normal));
+    format!("{read}: {text}")
 }
 
 /// SHOW NODES.
@@ -110,24 +126,31 @@ pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
             Value::count(node.view.weight),
             Value::Float(f64::from(node.view.share) / 1000.0),
             Value::count(node.outstanding),
+            Value::count(node.reads),
             node.view.is_suspect.into(),
             Value::maybe(error.as_ref().map(|error| error.text.as_str())),
             Value::maybe(error.map(|error| moment(error.at))),
             Value::maybe(Some(differences.join("; ")).filter(|text| !text.is_empty())),
+            Value::maybe(watched.held_up(id).map(|read| held_up(&read))),
         ]
     })
 }
 
-/// SHOW ROUTES: what has happened at all.
-pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
+/// Where units went, and why: what has happened at all, by database.
+pub(in crate::app) fn decisions(pooler: &Pooler) -> Vec<(String, Decision, u64)> {
     let routes = pooler.routes.borrow();
     let mut databases: Vec<_> = routes.decisions().collect();
     databases.sort_unstable();
     let counted = databases.iter().flat_map(|(database, totals)| {
         let counted = Decision::all().zip(totals).filter(|(_, count)| **count > 0);
-        counted.map(move |(decision, count)| (*database, decision, *count))
+        counted.map(move |(decision, count)| ((*database).to_owned(), decision, *count))
     });
-    let row = |(database, decision, count): (&str, Decision, u64)| {
+    counted.collect()
+}
+
+/// SHOW ROUTES.
+pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
+    let row = |(database, decision, count): (String, Decision, u64)| {
         vec![
             database.into(),
             decision.target().into(),
@@ -137,7 +160,7 @@ pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
             Value::maybe(decision.remedy()),
         ]
     };
-    counted.map(row).collect()
+    decisions(pooler).into_iter().map(row).collect()
 }
 
 /// SHOW FAILOVERS.
