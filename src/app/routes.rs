@@ -1,6 +1,7 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
 mod derived_options;
+mod node_pools;
 
 use self::derived_options::{pool_options, session_options};
 use super::database_catalogs::DatabaseCatalogs;
@@ -12,7 +13,6 @@ use crate::backend::login::Account;
 use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
-use crate::cluster::{self, shared::Cluster};
 use crate::config::{Config, EffectiveOptions};
 use crate::metrics::{KindCounts, PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
@@ -241,29 +241,6 @@ impl Routes {
         let mut totals = self.known.gone();
         self.known.by_pool().for_each(|(_, one)| totals.merge(&one));
         totals
-    }
-
-    /// The pools of one node of a cluster, of all its databases and users.
-    pub(super) fn pools_of_node(
-        &self,
-        cluster: &Arc<Cluster>,
-        node: cluster::NodeId,
-    ) -> Vec<PoolId> {
-        let retired = self.retired.iter().filter_map(|(_, route)| route.upgrade());
-        let routes = self.routes.values().cloned().chain(retired);
-        let own = |route: Arc<Route>| {
-            let nodes =
-                route.nodes.as_ref().filter(|nodes| Arc::ptr_eq(&nodes.cluster, cluster))?;
-            Some(nodes.pools.get(usize::try_from(node.0).ok()?)?.pool)
-        };
-        let pools: HashSet<PoolId> = routes.filter_map(own).collect();
-        pools.into_iter().collect()
-    }
-
-    /// Whether the pool belongs to a database that is paused.
-    pub(super) fn is_pool_paused(&self, pool: PoolId) -> bool {
-        let mut paused = self.paused.databases.iter();
-        self.paused.all || paused.any(|name| self.known.of(Some(name)).any(|one| one == pool))
     }
 
     /// The verifier of a plain secret, derived once and off this thread.
