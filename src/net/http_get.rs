@@ -138,7 +138,9 @@ impl HttpUrl {
     fn authority(&self) -> String {
         match &self.host {
             NodeHost::Ip(IpAddr::V6(ip)) => format!("[{ip}]:{}", self.port),
-            host => format!("{host}:{}", self.port),
+            host @ (NodeHost::Ip(IpAddr::V4(_)) | NodeHost::Name(_) | NodeHost::SocketDir(_)) => {
+                format!("{host}:{}", self.port)
+            }
         }
     }
 }
