@@ -64,6 +64,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
             for warning in &config.warnings {
                 tell(warning);
             }
+            let config = Arc::new(config);
+            for note in howdah::app::probe_user_notes(&config)? {
+                tell(note);
+            }
             let databases = config.databases.len() + usize::from(config.wildcard.is_some());
             let name = match source {
                 Source::File(path) => path.display().to_string(),

@@ -130,7 +130,7 @@ fn nodes_say_what_they_are_and_where_they_differ() {
     );
     let names: Vec<_> = found.iter().map(|one| (one.kind, &*one.name)).collect();
     assert_eq!(names, [(Kind::Setting, "TimeZone")]);
-    assert!(is_fit(&found, &[]));
+    assert!(!is_fit(&found, &[]) && is_fit(&found, &["timezone".to_owned()]));
 }
 
 #[test]

@@ -20,6 +20,9 @@ const FILES: &[&str] = &[
     "nodes.rs",
     "routing.rs",
     "advise.rs",
+    "switchover.rs",
+    "primary_check.rs",
+    "differences.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.

@@ -4,11 +4,16 @@ mod support;
 
 use howdah::config::HIDDEN;
 use rustix::process::{Pid, Signal, kill_process};
-use support::behaviour::eventually;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use support::behaviour::{client, eventually};
 use support::console::{console, exceeds, rows, rows_with, shows, the_row};
-use support::howdah::{Howdah, Settings};
+use support::free_port;
+use support::howdah::{Howdah, Settings, binary};
 use support::pair::{PROBE, Pair, await_node, node_row, of_nodes, start_primary};
 use support::postgres::{APP, PASSWORD};
+use support::relay::{Manner, Relay};
 use support::wire::Wire;
 
 fn await_log(howdah: &Howdah, text: &str) {
@@ -37,6 +42,7 @@ fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
         ("nodes.weight", "1"),
         ("nodes.share", "1"),
         ("nodes.outstanding", "0"),
+        ("nodes.reads", "0"),
         ("nodes.suspect", "0"),
         ("nodes.lag_bytes", "0"),
         ("nodes.differs", ""),
@@ -62,6 +68,53 @@ fn show_nodes_tells_the_primary_from_its_replica_and_how_far_it_is() {
     // The probes are seen there under their own name, over one connection.
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'howdah probe'";
     eventually("one probe", || writer.rows(sql) == [["1"]]);
+}
+
+/// The answer to `GET path`.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn figures_and_the_page_have_the_nodes_and_where_statements_went() {
+    let pair = Pair::start();
+    let port = free_port();
+    let settings = pair
+        .settings()
+        .set("routing.consistency", "eventual")
+        .set("http.listen", format!("127.0.0.1:{port}"));
+    let howdah = Howdah::start(&settings);
+    let replica = pair.replica.address().to_string();
+    let serves = [("nodes.role", "replica"), ("nodes.may_read", "1")];
+    shows(&mut console(&howdah), &[("node", &replica)], &serves);
+    let mut reader = client(&howdah, "app");
+    let figure = |series: &str| {
+        let metrics = get(port, "/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series).map(str::to_owned));
+        line.map_or(0.0, |value| value.trim().parse::<f64>().expect("a number"))
+    };
+    let of_node = |name: &str| format!("howdah_node_{name}{{database=\"app\",node=\"{replica}\"}}");
+    eventually("a read there", || {
+        reader.rows("SELECT 1");
+        figure(&of_node("reads_total")) > 0.0
+    });
+    let routed = |target: &str, reason: &str| {
+        let labels = format!("database=\"app\",target=\"{target}\",reason=\"{reason}\"");
+        figure(&format!("howdah_routed_total{{{labels}}}"))
+    };
+    assert!(routed("replica", "read") > 0.0, "{}", get(port, "/metrics"));
+    assert!(routed("primary", "write") < 1.0);
+    reader.run("CREATE TABLE public.made ()");
+    assert!(routed("primary", "write") > 0.0, "{}", get(port, "/metrics"));
+    assert!(figure(&of_node("may_read")) > 0.0);
+    let data = get(port, "/data.json");
+    assert!(data.contains(&format!("\"node\":\"{replica}\",\"role\":\"replica\"")), "{data}");
+    assert!(get(port, "/").contains("<div id=\"nodes\">"));
 }
 
 #[test]
@@ -145,16 +198,68 @@ fn a_node_of_another_cluster_is_refused_by_name() {
     assert!(has_event(&mut console, &said));
 }
 
+/// What a process with these settings says that does not start.
+fn refused_start(settings: &Settings) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("howdah.toml");
+    let socket = folder.path().to_str().expect("a UTF-8 path");
+    let settings = settings.clone().set("howdah.listen_port", i64::from(free_port()));
+    let text = settings.set("howdah.unix_socket_dir", socket).text();
+    std::fs::write(&file, text).expect("a writable folder");
+    let output = Command::new(binary()).arg("run").arg(&file).output().expect("the binary");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
-fn without_a_probe_user_the_log_says_what_to_do() {
+fn without_a_probe_user_the_process_does_not_start_and_says_what_to_do() {
     let pair = Pair::of(start_primary());
-    let howdah = Howdah::start(&pair.settings());
-    await_log(&howdah, "CREATE ROLE howdah LOGIN PASSWORD '…'; GRANT pg_monitor TO howdah");
-    assert_eq!(howdah.log().matches("cannot be probed").count(), 1, "{}", howdah.log());
-    pair.primary
-        .admin("app")
-        .run(&format!("CREATE ROLE {PROBE} LOGIN; GRANT pg_monitor TO {PROBE}"));
+    let settings = pair.settings();
+    let said = refused_start(&settings);
+    let remedy = "CREATE ROLE howdah LOGIN PASSWORD '…'; GRANT pg_monitor TO howdah";
+    assert!(said.contains("routing.probe_user: ") && said.contains(remedy), "{said}");
+    let said = refused_start(&settings.clone().set("routing.probe_dbname", "nowhere"));
+    assert!(said.contains(remedy), "who is not let in is not told of databases: {said}");
+    let mut admin = pair.primary.admin("app");
+    admin.run(&format!("CREATE ROLE {PROBE} LOGIN"));
+    pair.await_replay();
+    let said = refused_start(&settings);
+    assert!(said.contains("; on the primary: GRANT pg_monitor TO howdah"), "{said}");
+    admin.run(&format!("GRANT pg_monitor TO {PROBE}"));
+    pair.await_replay();
+    let said = refused_start(&settings.clone().set("routing.probe_dbname", "nowhere"));
+    assert!(said.contains("set routing.probe_dbname to a database that is there"), "{said}");
+    await_node(&mut console(&Howdah::start(&settings)), &pair.replica, "replica", "up");
+}
+
+#[test]
+fn where_no_node_answers_yet_the_process_starts_and_keeps_trying() {
+    let pair = Pair::start();
+    let relays =
+        [&pair.primary, &pair.replica].map(|node| Relay::start(node.address(), Manner::Refuse));
+    let nodes = relays.iter().map(|relay| relay.address().to_string()).collect();
+    let howdah = Howdah::start(&of_nodes(nodes));
+    await_log(&howdah, "no node can be probed yet");
+    relays.iter().for_each(|relay| relay.set(Manner::Pass));
+    let name = relays[1].address().to_string();
+    shows(&mut console(&howdah), &[("node", &name)], &[("nodes.role", "replica")]);
+}
+
+#[test]
+fn a_probe_user_that_loses_its_right_or_its_password_is_said_so() {
+    let pair = Pair::start();
+    let settings = pair.settings();
+    let howdah = Howdah::start(&settings);
     await_node(&mut console(&howdah), &pair.replica, "replica", "up");
+    let mut admin = pair.primary.admin("app");
+    admin.run(&format!("REVOKE pg_monitor FROM {PROBE}"));
+    pair.await_replay();
+    howdah.signal(Signal::HUP);
+    await_log(&howdah, "; on the primary: GRANT pg_monitor TO howdah");
+    howdah.configure(&settings.set("routing.probe_user", "nobody_at_all"));
+    howdah.signal(Signal::HUP);
+    await_log(&howdah, "CREATE ROLE nobody_at_all LOGIN PASSWORD '…'");
+    assert_eq!(howdah.log().matches("cannot be probed").count(), 1, "{}", howdah.log());
 }
 
 #[test]
@@ -167,11 +272,11 @@ fn a_probe_logs_in_with_its_own_user_password_and_database() {
         .set("routing.probe_user", APP)
         .set("routing.probe_dbname", "app")
         .set("routing.probe_password", "not it");
-    let howdah = Howdah::start(&wrong);
-    await_log(&howdah, "cannot be probed: password authentication failed");
+    let said = refused_start(&wrong);
+    assert!(said.contains("cannot be probed: password authentication failed"), "{said}");
+    assert!(!said.contains("not it"), "{said}");
     let right = wrong.set("routing.probe_password", PASSWORD);
-    howdah.configure(&right);
-    howdah.signal(Signal::HUP);
+    let howdah = Howdah::start(&right);
     let mut console = console(&howdah);
     await_node(&mut console, &pair.primary, "primary", "up");
     let sql = "SELECT DISTINCT usename, datname FROM pg_stat_activity \
@@ -211,5 +316,5 @@ fn a_list_that_changes_is_probed_anew_and_one_that_does_not_goes_on() {
     assert!(rows(&mut console, "nodes").is_empty(), "one node is not probed");
     reload(&before);
     await_node(&mut console, &pair.replica, "replica", "up");
-    assert_eq!(promotions(), 2);
+    eventually("the new list has its own primary", || promotions() == 2);
 }

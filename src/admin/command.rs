@@ -92,6 +92,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("WAIT_CLOSE [db]", "wait until those that are to be replaced are closed"),
     ("DISABLE db", "refuse new clients of a database"),
     ("ENABLE db", "let them in again"),
+    ("SWITCHOVER db [TO node]", "hold writes, have role_hook make a replica the primary, go on"),
     ("KILL [db]", "end all sessions and servers of a database, and pause it"),
     ("SUSPEND", "write what is to be written, then read nothing more until RESUME"),
     ("SET key = value", "change a setting until the next reload"),
@@ -185,6 +186,13 @@ pub enum Command {
     Suspend,
     /// `WAIT_CLOSE`, of all or of one database.
     WaitClose(Option<String>),
+    /// `SWITCHOVER database TO node`.
+    SwitchOver {
+        /// The database.
+        database: String,
+        /// The node that is to be the primary; `None`: which is best.
+        node: Option<String>,
+    },
     /// `SET key = value`.
     Set {
         /// As SHOW CONFIG calls it.
@@ -258,6 +266,7 @@ impl Command {
                 words.id(2).map(Self::KillClient)
             }
             "kill" => words.optional().map(Self::Kill),
+            "switchover" => Self::read_switchover(text, &words),
             "disable" => words.database().map(Self::Disable),
             "enable" => words.database().map(Self::Enable),
             "suspend" if words.len() == 1 => Ok(Self::Suspend),
@@ -304,6 +313,15 @@ impl Command {
         Some(Self::Harmless(Harmless::Setting(name, value)))
     }
 
+    fn read_switchover(text: &[u8], words: &Words) -> Result<Self, Fault> {
+        let database = words.text(1).ok_or_else(|| syntax("a database is required".to_owned()))?;
+        let node = words.value(3, text).filter(|node| words.is(2, "to") && !node.is_empty());
+        if words.len() > 2 && node.is_none() {
+            return Err(arguments("SWITCHOVER takes a database, and TO and a node of SHOW NODES"));
+        }
+        Ok(Self::SwitchOver { database: database.to_owned(), node })
+    }
+
     fn read_set(text: &[u8], words: &Words) -> Option<Self> {
         let session = usize::from(words.is(1, "session") || words.is(1, "local"));
         let key = words.keyword(1 + session)?;
@@ -334,6 +352,7 @@ impl Command {
             Self::Reconnect(_) => "RECONNECT",
             Self::Disable(_) => "DISABLE",
             Self::Enable(_) => "ENABLE",
+            Self::SwitchOver { .. } => "SWITCHOVER",
             Self::Kill(_) => "KILL",
             Self::Suspend => "SUSPEND",
             Self::WaitClose(_) => "WAIT_CLOSE",
@@ -556,6 +575,22 @@ mod tests {
             assert!(refused(text).contains("bad arguments"), "{text}");
         }
         assert!(refused("EXPLAIN SELECT 1").contains("invalid command"));
+    }
+
+    #[test]
+    fn a_switchover_names_a_database_and_perhaps_a_node() {
+        for (text, node) in [
+            ("SWITCHOVER app", None),
+            ("switchover app to 10.0.0.1:5432", Some("10.0.0.1:5432")),
+            ("SWITCHOVER \"app\" TO '[::1]:5432' ", Some("[::1]:5432")),
+        ] {
+            let (database, node) = ("app".to_owned(), node.map(str::to_owned));
+            assert_eq!(read(text), Command::SwitchOver { database, node }, "{text}");
+        }
+        assert!(refused("SWITCHOVER").contains("a database is required"));
+        for text in ["SWITCHOVER app TO", "SWITCHOVER app b", "SWITCHOVER app AT b"] {
+            assert!(refused(text).contains("bad arguments"), "{text}");
+        }
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl View {
             Self::Nodes => columns![
                 Text "database", Text "node", Text "role", Text "state", Text "since", Int8 "lag_bytes",
                 Float8 "lag_ms", Float8 "horizon_age_ms", Int4 "may_read", Int4 "near", Int4 "weight",
-                Float8 "share", Int4 "outstanding", Int4 "suspect", Text "last_error", Text "last_error_time", Text "differs",
-                Text "held_up_by",
+                Float8 "share", Int4 "outstanding", Int8 "reads", Int4 "suspect", Text "last_error", Text "last_error_time",
+                Text "differs", Text "held_up_by",
             ],
             Self::Advice | Self::AdviceByCalls => columns![
                 Text "database", Text "target", Text "reason", Int8 "calls", Float8 "calls_percent",
@@ -158,6 +158,7 @@ impl Command {
             | Self::Disable(_)
             | Self::Enable(_)
             | Self::Kill(_)
+            | Self::SwitchOver { .. }
             | Self::Suspend
             | Self::WaitClose(_)
             | Self::Set { .. }

@@ -6,6 +6,7 @@ use crate::backend::key_cache::KeyCache;
 use crate::backend::login::{LoginContext, SharedReports};
 use crate::config::{self, Config};
 use crate::net::{ClientTls, Identity, Resolver, ServerTls};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 /// The configuration that counts now. A task that holds one uses it until its work is done.
@@ -27,6 +28,7 @@ impl Current {
     /// # Errors
     /// What is wrong in a file that the configuration names.
     pub(super) fn new(config: &Arc<Config>) -> Result<Self, AppError> {
+        check_role_hook(config)?;
         Ok(Self {
             users: users(config)?,
             tls: client_tls(config)?,
@@ -40,6 +42,21 @@ impl Current {
             },
             config: Arc::clone(config),
         })
+    }
+}
+
+/// The program of `role_hook` has to be there before it is needed.
+fn check_role_hook(config: &Config) -> Result<(), AppError> {
+    let Some(path) = &config.routing.role_hook else { return Ok(()) };
+    let refused =
+        |why: &str| AppError::Setup(format!("routing.role_hook: {} {why}", path.display()));
+    let found =
+        std::fs::metadata(path).map_err(|error| refused(&format!("cannot be run: {error}")))?;
+    let may_run = found.is_file() && found.permissions().mode() & 0o111 != 0;
+    if may_run {
+        Ok(())
+    } else {
+        Err(refused("is not a program; chmod +x, and name the file itself"))
     }
 }
 

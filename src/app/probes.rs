@@ -5,19 +5,27 @@
 //! nodes, and one that hears what sessions ask for. Never decides what an answer means: that is
 //! `cluster::survey`. A database with one node is not asked anything.
 
+mod check;
+mod hook;
 mod link;
+mod switchover;
 mod tell;
+mod verdict;
 pub(super) mod watch;
 mod watched;
 
+use super::pooler::Pooler;
 use crate::cluster::health;
 use crate::cluster::shared::Cluster;
 use crate::cluster::survey;
 use crate::config::{Config, NodeOptions};
+pub(super) use check::check_probe_user;
+pub use check::probe_user_notes;
 pub(super) use link::failure_of;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+pub(super) use switchover::Hold;
 use tokio::sync::Notify;
 pub(super) use watched::{Watched, wall_time};
 
@@ -28,7 +36,7 @@ pub(super) struct Probes {
     /// Those that no task looks after yet.
     newcomers: RefCell<Vec<Rc<Watched>>>,
     arrived: Notify,
-    options: Cell<survey::Options>,
+    options: RefCell<survey::Options>,
     seed: u64,
 }
 
@@ -39,7 +47,7 @@ impl Probes {
             clusters: RefCell::default(),
             newcomers: RefCell::default(),
             arrived: Notify::new(),
-            options: Cell::new(options(config)),
+            options: RefCell::new(options(config)),
             seed,
         };
         lists(config).for_each(|nodes| drop(probes.cluster(nodes)));
@@ -53,7 +61,7 @@ impl Probes {
         if let Some(known) = known {
             return Arc::clone(&known.cluster);
         }
-        let watched = Rc::new(Watched::new(nodes, self.options.get(), self.seed));
+        let watched = Rc::new(Watched::new(nodes, self.options.borrow().clone(), self.seed));
         let cluster = Arc::clone(&watched.cluster);
         self.clusters.borrow_mut().push(Rc::clone(&watched));
         self.newcomers.borrow_mut().push(watched);
@@ -62,8 +70,9 @@ impl Probes {
     }
 
     /// Brings a changed configuration to bear: lists come and go, and connections are made anew.
-    pub(super) fn reload(&self, config: &Config) {
-        self.options.set(options(config));
+    pub(super) fn reload(&self, pooler: &Pooler) {
+        let config = &pooler.current().config;
+        self.options.replace(options(config));
         self.clusters.borrow_mut().retain(|one| {
             let stays = lists(config).any(|nodes| one.nodes == nodes);
             if !stays {
@@ -72,12 +81,21 @@ impl Probes {
             stays
         });
         lists(config).for_each(|nodes| drop(self.cluster(nodes)));
-        self.clusters.borrow().iter().for_each(|one| one.renew(self.options.get()));
+        for one in self.list() {
+            let news = one.renew(self.options.borrow().clone());
+            watch::take_in(pooler, &one, &news);
+            one.publish(config);
+        }
     }
 
     /// Every cluster that is probed.
     pub(super) fn list(&self) -> Vec<Rc<Watched>> {
         self.clusters.borrow().clone()
+    }
+
+    /// The cluster of these nodes, if they are several.
+    pub(super) fn watched(&self, nodes: &[NodeOptions]) -> Option<Rc<Watched>> {
+        self.clusters.borrow().iter().find(|one| one.nodes == nodes).cloned()
     }
 
     /// Probes nobody any more.
@@ -108,5 +126,6 @@ fn options(config: &Config) -> survey::Options {
     let usual = health::Options::default();
     let interval_max = usual.interval_max.max(interval);
     let health = health::Options { interval, interval_max, ..usual };
-    survey::Options { health, max_lag: config.routing.max_lag }
+    let allowed = config.routing.allow_differences.clone();
+    survey::Options { health, max_lag: config.routing.max_lag, allowed }
 }

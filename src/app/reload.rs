@@ -76,7 +76,7 @@ fn adopt(pooler: &Pooler, old: &Current, new: Current) -> Vec<Change> {
     let new = Rc::new(new);
     *pooler.current.borrow_mut() = Rc::clone(&new);
     pooler.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
-    pooler.probes.reload(&new.config);
+    pooler.probes.reload(pooler);
     // Idle servers beyond a smaller limit go before anybody takes them.
     pooler.common.pools.upkeep();
     let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();

@@ -3,6 +3,7 @@
 mod about_reads;
 mod derived_options;
 mod members;
+mod node_pools;
 mod reads;
 
 use self::derived_options::{pool_options, session_options};

@@ -12,8 +12,8 @@ use super::logging::Logging;
 use super::moves::follow_names;
 use super::openings::open_servers;
 use super::pooler::Pooler;
-use super::probes::Probes;
 use super::probes::watch::probe_clusters;
+use super::probes::{Probes, check_probe_user};
 use super::process::UP;
 use super::routes::Routes;
 use super::service;
@@ -132,6 +132,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let is_pgbouncer = config.process.is_pgbouncer;
     let mut signals = Signals::new(receiver, is_pgbouncer)?;
     let pooler = Rc::new(pooler(&config, logging, sender)?);
+    check_probe_user(&pooler).await?;
     let http = figures_listener(&config)?;
     let entrance = Entrance::open(&pooler, listen(&config).await?);
     pooler.routes.borrow_mut().warm(&config, pooler.current().users.as_ref());

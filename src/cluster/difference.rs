@@ -1,9 +1,8 @@
 //! Whether a replica answers as the primary does.
 //!
 //! Owns the comparison of two nodes where their answers would differ although their data is the same,
-//! and what follows from each difference: a setting is set on the servers to the primary's value,
-//! anything else forbids reads until it is right or allowed. What a replica has not replayed yet is
-//! no difference.
+//! and what follows from each difference: it forbids reads until it is right or allowed. What a replica
+//! has not replayed yet is no difference.
 
 use super::features::Features;
 use super::report::Report;
@@ -34,9 +33,7 @@ word_enum! {
 /// What follows from a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The primary's value is set on servers of the node.
-    Align,
-    /// The node serves no reads, unless the operator allows this kind.
+    /// The node serves no reads, unless the operator allows this.
     Forbid,
     /// The node serves nothing, whatever is allowed.
     Refuse,
@@ -53,6 +50,8 @@ pub struct Difference {
     pub primary: Box<str>,
     /// What the node has; `None` if it lacks the thing.
     pub node: Option<Box<str>>,
+    /// The database in which it differs, if it is not the same in all.
+    pub database: Option<Box<str>>,
 }
 
 impl Difference {
@@ -61,8 +60,36 @@ impl Difference {
     pub fn effect(&self) -> Effect {
         match self.kind {
             Kind::System | Kind::Version => Effect::Refuse,
-            Kind::Setting => Effect::Align,
-            Kind::Fixed | Kind::Collation | Kind::Extension | Kind::Tablespace => Effect::Forbid,
+            Kind::Setting | Kind::Fixed | Kind::Collation | Kind::Extension | Kind::Tablespace => {
+                Effect::Forbid
+            }
+        }
+    }
+
+    /// Whether one of these words, each a kind or a name, allows it.
+    #[must_use]
+    pub fn is_allowed(&self, allowed: &[String]) -> bool {
+        let is_it = |word: &String| {
+            word.eq_ignore_ascii_case(&self.name) || word.as_str() == self.kind.as_str()
+        };
+        self.effect() == Effect::Forbid && allowed.iter().any(is_it)
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let allow = format!("or allow_differences = [\"{}\"]", self.name);
+        match self.kind {
+            Kind::System | Kind::Version => "take it off the list of nodes".to_owned(),
+            Kind::Setting => format!(
+                "set {} = '{}' in its postgresql.conf and reload it, {allow}",
+                self.name, self.primary
+            ),
+            Kind::Fixed | Kind::Tablespace => format!("build it anew from the primary, {allow}"),
+            Kind::Collation => {
+                format!("give both nodes the same version of the C library or ICU, {allow}")
+            }
+            Kind::Extension => format!("install the same version's files there, {allow}"),
         }
     }
 }
@@ -71,13 +98,11 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &str| if value.is_empty() { "no value" } else { value }.to_owned();
         let node = self.node.as_deref().map_or_else(|| "nothing".to_owned(), shown);
-        write!(
-            f,
-            "{} \"{}\": the primary has {}, this node has {node}",
-            self.kind,
-            self.name,
-            shown(&self.primary)
-        )
+        write!(f, "{} \"{}\"", self.kind, self.name)?;
+        if let Some(database) = &self.database {
+            write!(f, " in database {database}")?;
+        }
+        write!(f, ": the primary has {}, this node has {node}", shown(&self.primary))
     }
 }
 
@@ -97,7 +122,8 @@ pub fn differences(primary: Compared<'_>, node: Compared<'_>) -> Vec<Difference>
     let mut compare = |kind, name: &str, of_primary: &str, of_node: Option<&str>| {
         if of_node != Some(of_primary) {
             let node = of_node.map(Box::from);
-            found.push(Difference { kind, name: name.into(), primary: of_primary.into(), node });
+            let (name, primary) = (name.into(), of_primary.into());
+            found.push(Difference { kind, name, primary, node, database: None });
         }
     };
     let system = |one: Compared<'_>| one.report.system.to_string();
@@ -129,20 +155,10 @@ pub fn differences(primary: Compared<'_>, node: Compared<'_>) -> Vec<Difference>
     found
 }
 
-/// Whether the node may serve reads, once its settings are aligned.
+/// Whether the node may serve reads in spite of these.
 #[must_use]
-pub fn is_fit(differences: &[Difference], allowed: &[Kind]) -> bool {
-    differences.iter().all(|one| match one.effect() {
-        Effect::Align => true,
-        Effect::Forbid => allowed.contains(&one.kind),
-        Effect::Refuse => false,
-    })
-}
-
-/// The settings that servers of the node get, with the primary's values.
-pub fn aligned(differences: &[Difference]) -> impl Iterator<Item = (&str, &str)> {
-    let settings = differences.iter().filter(|one| one.effect() == Effect::Align);
-    settings.map(|one| (&*one.name, &*one.primary))
+pub fn is_fit(differences: &[Difference], allowed: &[String]) -> bool {
+    differences.iter().all(|one| one.is_allowed(allowed))
 }
 
 /// What both have under the same name.
@@ -181,13 +197,13 @@ mod tests {
                 ["setting", "TimeZone", "UTC"],
                 ["setting", "TimeZone", "Asia/Tokyo"],
                 "setting \"TimeZone\": the primary has UTC, this node has Asia/Tokyo",
-                Effect::Align,
+                Effect::Forbid,
             ),
             (
                 ["setting", "search_path", "app, public"],
                 ["setting", "search_path", ""],
                 "setting \"search_path\": the primary has app, public, this node has no value",
-                Effect::Align,
+                Effect::Forbid,
             ),
             (
                 ["fixed", "server_encoding", "UTF8"],
@@ -230,11 +246,11 @@ mod tests {
             let texts: Vec<_> = found.iter().map(Difference::to_string).collect();
             assert_eq!(texts, [expected]);
             assert_eq!(found[0].effect(), effect, "{expected}");
-            assert_eq!(is_fit(&found, &[]), effect == Effect::Align, "{expected}");
-            assert!(is_fit(&found, &[found[0].kind]), "{expected}");
-            let aligned: Vec<_> = aligned(&found).collect();
-            let value = (ours[1], ours[2]);
-            assert_eq!(aligned, if effect == Effect::Align { vec![value] } else { vec![] });
+            assert!(!is_fit(&found, &[]), "{expected}");
+            assert!(is_fit(&found, &[found[0].kind.to_string()]), "{expected}");
+            assert!(is_fit(&found, &[found[0].name.to_lowercase()]), "{expected}");
+            assert!(!is_fit(&found, &["another".to_owned()]), "{expected}");
+            assert!(found[0].remedy().contains("allow_differences"), "{expected}");
         }
     }
 
@@ -256,7 +272,7 @@ mod tests {
     fn another_cluster_or_major_version_is_refused_whatever_is_allowed() {
         let ours = primary(1, 1, 1);
         let features = Features::new();
-        let all = [Kind::System, Kind::Version, Kind::Fixed, Kind::Collation];
+        let all = ["system_identifier", "version", "server_version"].map(str::to_owned);
         let (mut foreign, mut newer, mut minor) =
             (replica(None, 1), replica(None, 1), replica(None, 1));
         foreign.system += 1;

@@ -28,6 +28,11 @@ w.received_tli, w.sender_host, w.sender_port \
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS is_in_recovery OFFSET 0) AS n \
 LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON n.is_in_recovery";
 
+/// Whether the role may see everything that [`REPORT`] asks for: on a replica, whom it receives from and
+/// on which timeline. `pg_monitor` has that right, and so has a superuser.
+pub const RIGHTS: &str = "\
+SELECT pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')";
+
 /// Settings that change what a statement answers and that a session may set.
 const SETTINGS: &[&str] = &[
     "array_nulls",

@@ -70,6 +70,7 @@ pub struct Requests {
 pub struct Cluster {
     view: ArcSwap<View>,
     outstanding: Box<[AtomicU32]>,
+    reads: Box<[AtomicU64]>,
     last_write: AtomicU64,
     changed: Notify,
     /// The timeline of the primary; zero while none was seen.
@@ -100,6 +101,7 @@ impl Cluster {
         Arc::new(Self {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
+            reads: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
             last_write: AtomicU64::new(0),
             changed: Notify::new(),
             timeline: AtomicU32::new(0),
@@ -181,7 +183,16 @@ impl Cluster {
         if let Some(count) = self.count(node) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(reads) = usize::try_from(node.0).ok().and_then(|at| self.reads.get(at)) {
+            reads.fetch_add(1, Ordering::Relaxed);
+        }
         RunningRead { cluster: Arc::clone(self), node }
+    }
+
+    /// How many reads it has got as a replica.
+    pub fn reads(&self, node: NodeId) -> u64 {
+        let reads = usize::try_from(node.0).ok().and_then(|at| self.reads.get(at));
+        reads.map_or(0, |reads| reads.load(Ordering::Relaxed))
     }
 
     fn count(&self, node: NodeId) -> Option<&AtomicU32> {
@@ -420,6 +431,7 @@ mod tests {
         assert_eq!((cluster.outstanding(NodeId(0)), cluster.outstanding(NodeId(7))), (2, 0));
         drop((reads, elsewhere));
         assert_eq!(cluster.outstanding(NodeId(0)), 0);
+        assert_eq!((cluster.reads(NodeId(0)), cluster.reads(NodeId(7))), (2, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! Never asks anybody. Pure: moments are passed in.
 
 use super::NodeId;
-use super::difference::{Compared, Difference, Effect, differences, is_fit};
+use super::difference::{Compared, Difference, Kind, differences, is_fit};
 use super::failover::{Account, Failovers, OldPrimary, Statements};
 use super::features::Features;
 use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
@@ -19,6 +19,7 @@ use super::progress::{Lag, Progress};
 use super::report::Report;
 use super::roles::{self, FixedRole, Roles, Sighting, Standing};
 use super::shared::{NodeView, Requests, View};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often a node is asked what its answers depend on, and for a history that it did not give.
@@ -31,8 +32,8 @@ pub enum News {
     Role(roles::Event),
     /// The condition of a node.
     Health(NodeId, Change),
-    /// A node serves no reads, because of this.
-    Differs(NodeId, Difference),
+    /// A node would answer otherwise than the primary. Unless that is allowed, it serves no reads.
+    Differs(NodeId, Difference, Allowed),
     /// A node that has differed does not any more.
     Fits(NodeId),
     /// It is known what a change of the primary has cost.
@@ -41,13 +42,21 @@ pub enum News {
     Counted(Account),
 }
 
+/// Whether the operator allows a difference.
+pub type Allowed = bool;
+
+/// What nodes are compared in: features by database.
+pub type FeaturesByDatabase = BTreeMap<Box<str>, Features>;
+
 /// What counts for the whole survey.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How patient the judgement of a node's health is.
     pub health: health::Options,
     /// A replica that is known to be further behind does not come back yet.
     pub max_lag: Option<Duration>,
+    /// Differences in spite of which a node serves reads: kinds or names.
+    pub allowed: Vec<String>,
 }
 
 /// What the configuration says of a node's reads.
@@ -74,7 +83,7 @@ pub struct NodeState<'a> {
     pub horizon: Option<Horizon>,
     /// Thousandths of its weight that it has while it starts.
     pub share: u32,
-    /// Why it serves no reads although it is well.
+    /// Where it would answer otherwise than the primary: why it serves no reads, unless that is allowed.
     pub differences: &'a [Difference],
 }
 
@@ -87,13 +96,15 @@ struct Member {
     /// The address that it came from, and when it was asked for.
     heard: Option<(Box<str>, Moment)>,
     progress: Progress,
-    features: Option<Features>,
+    features: FeaturesByDatabase,
     features_asked: Option<Moment>,
-    /// Those that forbid reads; `None` if nothing was compared yet.
+    /// `None` if nothing was compared yet.
     differences: Option<Vec<Difference>>,
     /// The history of a timeline.
     history: Option<(u32, History)>,
     history_asked: Option<(u32, Moment)>,
+    /// What `primary_check` says of it.
+    verdict: Option<bool>,
 }
 
 /// The nodes of one cluster.
@@ -108,24 +119,28 @@ pub struct Survey {
     /// When the last write was acknowledged to a client of ours.
     last_write: Option<Moment>,
     has_begun: bool,
+    /// The node that an operator has made the primary just now.
+    successor: Option<NodeId>,
 }
 
 impl Survey {
     /// Of nodes with these roles, which are to be probed at once. `seed` spreads the probes.
     #[must_use]
     pub fn new(fixed: &[FixedRole], options: Options, seed: u64, now: Moment) -> Self {
+        let patience = options.health;
         let member = |(at, fixed): (u64, &FixedRole)| Member {
             fixed: *fixed,
-            health: Health::new(options.health, seed.wrapping_add(at), now),
+            health: Health::new(patience, seed.wrapping_add(at), now),
             was_heard: false,
             report: None,
             heard: None,
             progress: Progress::new(),
-            features: None,
+            features: FeaturesByDatabase::new(),
             features_asked: None,
             differences: None,
             history: None,
             history_asked: None,
+            verdict: None,
         };
         Self {
             options,
@@ -136,13 +151,44 @@ impl Survey {
             is_synchronous: false,
             last_write: None,
             has_begun: false,
+            successor: None,
         }
     }
 
-    /// Judges by these from the next answer on.
-    pub fn set_options(&mut self, options: Options) {
-        self.options = options;
-        self.members.iter_mut().for_each(|member| member.health.set_options(options.health));
+    /// `primary_check` says whether the node is the primary; `None`: it says nothing.
+    pub fn judged(&mut self, node: NodeId, verdict: Option<bool>, now: Moment) -> Vec<News> {
+        let mut news = Vec::new();
+        if let Some(member) = self.member_mut(node).filter(|member| member.verdict != verdict) {
+            member.verdict = verdict;
+            self.decide(now, &mut news);
+        }
+        news
+    }
+
+    /// An operator has made this node the primary, or `None`: the command is over. Its claim is believed,
+    /// although the old primary may still answer.
+    pub fn set_successor(&mut self, node: Option<NodeId>, now: Moment) -> Vec<News> {
+        let mut news = Vec::new();
+        self.successor = node;
+        self.decide(now, &mut news);
+        news
+    }
+
+    /// Judges by these from now on.
+    pub fn set_options(&mut self, options: Options) -> Vec<News> {
+        let (health, before) = (options.health, std::mem::replace(&mut self.options, options));
+        let mut news = Vec::new();
+        for (node, member) in (0..).map(NodeId).zip(&mut self.members) {
+            member.health.set_options(health);
+            let found = member.differences.as_deref().unwrap_or_default();
+            let (now, was) = (&self.options.allowed, &before.allowed);
+            let changed = found.iter().filter(|one| one.is_allowed(now) != one.is_allowed(was));
+            news.extend(changed.map(|one| News::Differs(node, one.clone(), one.is_allowed(now))));
+            if is_fit(found, now) && !is_fit(found, was) {
+                news.push(News::Fits(node));
+            }
+        }
+        news
     }
 
     fn member(&self, node: NodeId) -> Option<&Member> {
@@ -248,9 +294,9 @@ impl Survey {
     }
 
     /// The node has these features.
-    pub fn compared(&mut self, node: NodeId, features: Features) -> Vec<News> {
+    pub fn compared(&mut self, node: NodeId, features: FeaturesByDatabase) -> Vec<News> {
         let Some(member) = self.member_mut(node) else { return Vec::new() };
-        member.features = Some(features);
+        member.features = features;
         self.compare()
     }
 
@@ -302,7 +348,10 @@ impl Survey {
                 may_read: is_well
                     && match standing {
                         Standing::Primary => true,
-                        Standing::Replica => member.differences.as_ref().is_some_and(Vec::is_empty),
+                        Standing::Replica => {
+                            let found = member.differences.as_ref();
+                            found.is_some_and(|found| is_fit(found, &self.options.allowed))
+                        }
                         Standing::Unknown | Standing::Fenced | Standing::Refused => false,
                     },
                 is_suspect: condition == Condition::Suspect,
@@ -370,17 +419,19 @@ impl Survey {
                 is_down_for: member.down_for(now),
                 history: member.history_of_report(),
                 fixed: member.fixed,
-                verdict: None,
+                verdict: member.verdict.or_else(|| (self.successor == Some(*node)).then_some(true)),
             })
             .collect();
         let events = self.roles.decide(&sightings);
+        let mut accounts = Vec::new();
         if let Some(before) = before {
-            events.iter().for_each(|event| self.take_account(*event, before, now, news));
+            events.iter().for_each(|event| self.take_account(*event, before, now, &mut accounts));
         }
         let is_change = !events.is_empty();
         // That the nodes of the list are there is no news.
         let told = events.into_iter().filter(|event| !matches!(event, roles::Event::Joined(_)));
         news.extend(told.map(News::Role));
+        news.extend(accounts);
         self.admit_or_refuse(now, news);
         if is_change {
             // It may have answered before anybody knew what it is.
@@ -482,39 +533,34 @@ impl Survey {
     fn compare(&mut self) -> Vec<News> {
         let Some(primary) = self.roles.primary() else { return Vec::new() };
         let found: Vec<(NodeId, Vec<Difference>)> = {
-            let Some(ours) = self.member(primary).and_then(Member::compared) else {
+            let Some(ours) = self.member(primary).filter(|member| member.is_known()) else {
                 return Vec::new();
             };
             let others = self.nodes().filter(|(node, _)| *node != primary);
-            let theirs = others.filter_map(|(node, member)| Some((node, member.compared()?)));
-            theirs.map(|(node, theirs)| (node, forbidding(ours, theirs))).collect()
+            let others = others.filter(|(_, member)| member.is_known());
+            others.map(|(node, member)| (node, member.differences_from(ours))).collect()
         };
         if let Some(member) = self.member_mut(primary) {
             member.differences = Some(Vec::new());
         }
         let mut news = Vec::new();
         for (node, found) in found {
-            let Some(member) = self.member_mut(node) else { continue };
+            let index = usize::try_from(node.0).unwrap_or(usize::MAX);
+            let (allowed, members) = (&self.options.allowed, &mut self.members);
+            let Some(member) = members.get_mut(index) else { continue };
             let known = member.differences.as_deref().unwrap_or_default();
             let new = found.iter().filter(|one| !known.contains(one)).cloned();
-            news.extend(new.map(|one| News::Differs(node, one)));
-            if found.is_empty() && !known.is_empty() {
+            news.extend(new.map(|one| {
+                let is_allowed = one.is_allowed(allowed);
+                News::Differs(node, one, is_allowed)
+            }));
+            if is_fit(&found, allowed) && !is_fit(known, allowed) {
                 news.push(News::Fits(node));
             }
             member.differences = Some(found);
         }
         news
     }
-}
-
-/// The differences for which a node serves no reads.
-fn forbidding(ours: Compared<'_>, theirs: Compared<'_>) -> Vec<Difference> {
-    let mut found = differences(ours, theirs);
-    if is_fit(&found, &[]) {
-        return Vec::new();
-    }
-    found.retain(|one| one.effect() != Effect::Align);
-    found
 }
 
 impl Member {
@@ -532,8 +578,28 @@ impl Member {
         self.history.as_ref().filter(|(known, _)| *known == timeline).map(|(_, history)| history)
     }
 
-    fn compared(&self) -> Option<Compared<'_>> {
-        Some(Compared { report: self.report.as_ref()?, features: self.features.as_ref()? })
+    /// Whether it was asked for its features.
+    fn is_known(&self) -> bool {
+        self.report.is_some() && !self.features.is_empty()
+    }
+
+    /// Where it would answer otherwise, in any database.
+    fn differences_from(&self, primary: &Self) -> Vec<Difference> {
+        let (Some(ours), Some(theirs)) = (&primary.report, &self.report) else { return Vec::new() };
+        let mut found: Vec<Difference> = Vec::new();
+        for (database, features) in &primary.features {
+            let Some(other) = self.features.get(database) else { continue };
+            let ours = Compared { report: ours, features };
+            for mut one in differences(ours, Compared { report: theirs, features: other }) {
+                if matches!(one.kind, Kind::Extension | Kind::Collation) {
+                    one.database = Some(database.clone());
+                }
+                if !found.contains(&one) {
+                    found.push(one);
+                }
+            }
+        }
+        found
     }
 }
 
@@ -552,7 +618,8 @@ mod tests {
     }
 
     fn survey() -> Survey {
-        let options = Options { health: health::Options::default(), max_lag: None };
+        let health = health::Options::default();
+        let options = Options { health, max_lag: None, allowed: vec!["hstore".to_owned()] };
         Survey::new(&[FixedRole::Auto; 2], options, 1, ms(0))
     }
 
@@ -570,11 +637,11 @@ mod tests {
         survey
     }
 
-    fn features(collation: &str) -> Features {
+    fn features(collation: &str) -> FeaturesByDatabase {
         let mut features = Features::new();
         let row = [Some(&b"collation"[..]), Some(b"database default"), Some(collation.as_bytes())];
         features.add(&row).expect("a row");
-        features
+        FeaturesByDatabase::from([("app".into(), features)])
     }
 
     #[test]
@@ -607,11 +674,30 @@ mod tests {
         let mut survey = pair();
         survey.compared(A, features("2.36"));
         let news = survey.compared(B, features("2.31"));
-        assert!(matches!(&news[..], [News::Differs(B, _)]), "{news:?}");
+        assert!(matches!(&news[..], [News::Differs(B, _, false)]), "{news:?}");
         assert_eq!(survey.compared(B, features("2.31")), []);
         assert!(!survey.view(&PARTS, ms(4)).nodes[1].may_read);
         assert_eq!(survey.compared(B, features("2.36")), [News::Fits(B)]);
         assert!(survey.view(&PARTS, ms(4)).nodes[1].may_read);
+    }
+
+    #[test]
+    fn a_difference_that_is_allowed_is_named_and_forbids_nothing() {
+        let with = |version: &str| {
+            let mut features = Features::new();
+            let row = [Some(&b"extension"[..]), Some(b"hstore"), Some(version.as_bytes())];
+            features.add(&row).expect("a row");
+            FeaturesByDatabase::from([("app".into(), features), ("other".into(), Features::new())])
+        };
+        let mut survey = pair();
+        hear(&mut survey, B, 3, replica(Some(1), 100));
+        survey.compared(A, with("1.8"));
+        let news = survey.compared(B, with("1.7"));
+        let [News::Differs(B, found, true)] = &news[..] else { unreachable!("{news:?}") };
+        let said = "extension \"hstore\" in database app: the primary has 1.8, this node has 1.7";
+        assert_eq!(found.to_string(), said);
+        assert!(survey.view(&PARTS, ms(4)).nodes[1].may_read);
+        assert_eq!(survey.state(B, ms(4)).expect("a node").differences.len(), 1);
     }
 
     #[test]

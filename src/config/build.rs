@@ -284,6 +284,11 @@ fn routing(table: &Table<'_>) -> RoutingOptions {
         probe_password: table.secret("probe_password"),
         probe_dbname: table.text("probe_dbname").unwrap_or_default(),
         primary_wait: table.duration("primary_wait"),
+        role_hook: table.text("role_hook").map(Into::into),
+        role_hook_timeout: table.duration("role_hook_timeout"),
+        switchover_timeout: table.duration("switchover_timeout"),
+        allow_differences: table.names("allow_differences"),
+        primary_check: table.text("primary_check"),
     }
 }
 

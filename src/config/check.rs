@@ -9,6 +9,7 @@ use super::raw::{Raw, Scope};
 use super::redirect::mistakes;
 use super::value::Value;
 use crate::cluster::roles::FixedRole;
+use crate::net::HttpUrl;
 use crate::routing::is_primary_builtin;
 use std::net::SocketAddr;
 
@@ -43,6 +44,8 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.probes();
     rules.redirects();
     rules.functions();
+    rules.role_hook();
+    rules.primary_check();
     rules.users();
     rules.peers();
 }
@@ -369,6 +372,36 @@ impl<'a> Rules<'a> {
                     self.add(&scope, "read_only_functions", message);
                 }
             }
+        }
+    }
+
+    /// A name alone would be looked for in PATH, which is another for a service than for a shell.
+    fn role_hook(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        if let Some(Value::Text(path)) = self.value(&scope, "role_hook")
+            && !path.is_empty()
+            && !path.starts_with('/')
+        {
+            let message =
+                "is no absolute path; write \"/usr/local/bin/my-hook\", without arguments";
+            self.add(&scope, "role_hook", message);
+        }
+    }
+
+    /// It is asked of every node.
+    fn primary_check(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        let Some(Value::Text(url)) = self.value(&scope, "primary_check") else { return };
+        if url.is_empty() {
+            return;
+        }
+        let filled = url.replace("{host}", "10.0.0.1").replace("{port}", "5432");
+        if let Err(why) = HttpUrl::parse(&filled) {
+            let message = format!("cannot be asked: {why}; write \"http://{{host}}:8008/primary\"");
+            self.add(&scope, "primary_check", message);
+        } else if filled == *url {
+            let message = "is the same for every node; put {host} or {port} of the node into it";
+            self.add(&scope, "primary_check", message);
         }
     }
 

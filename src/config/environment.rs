@@ -10,7 +10,8 @@ use super::raw::{Loader, Scope, find, known_names};
 use super::tree::Entry;
 use super::value::Kind;
 
-const PREFIX: &str = "HOWDAH_";
+/// Our variables of the environment begin with this.
+pub const PREFIX: &str = "HOWDAH_";
 const SEPARATOR: &str = "__";
 
 /// The settings among the variables of this process.

@@ -36,7 +36,7 @@ pub use address::{DEFAULT_PORT, ListenAddress, NodeAddress, NodeHost};
 pub use change::Unchangeable;
 pub use difference::{Change, ShownSetting, difference};
 pub use effective::EffectiveOptions;
-pub use environment::process_environment;
+pub use environment::{PREFIX, process_environment};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use fraction::WHOLE;
 pub use keys::{Applies, DefaultValue, Key, Section};

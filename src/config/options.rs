@@ -185,6 +185,16 @@ pub struct RoutingOptions {
     pub probe_dbname: String,
     /// How long a write waits for a primary.
     pub primary_wait: Duration,
+    /// The program that is run on changes of roles.
+    pub role_hook: Option<PathBuf>,
+    /// Its longest run.
+    pub role_hook_timeout: Duration,
+    /// How long a switchover waits before its hook, and behind it.
+    pub switchover_timeout: Duration,
+    /// Differences in spite of which a node serves reads.
+    pub allow_differences: Vec<String>,
+    /// The address that says of a node whether it is the primary, with `{host}` and `{port}`.
+    pub primary_check: Option<String>,
 }
 
 /// `[auth]`.

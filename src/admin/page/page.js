@@ -6,6 +6,7 @@ const EVERY = 2000;
 const POINTS = 150;
 const COLUMNS = {
   pools: ["database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_login", "maxwait", "pool_mode"],
+  nodes: ["database", "node", "role", "state", "since", "lag_bytes", "lag_ms", "may_read", "weight", "share", "reads", "outstanding", "differs", "last_error", "last_error_time"],
   capacity: ["database", "user", "arrival_rate", "service_time_ms", "offered_load", "pool_size", "utilisation", "wait_p99_ms", "predicted_p99_ms", "recommended_size"],
   queries: ["database", "calls", "rows", "errors", "total_time_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "wait_time_ms", "query"],
   clients: ["id", "user", "database", "state", "addr", "port", "connect_time", "wait", "tls"],

@@ -3,6 +3,7 @@
 mod database;
 mod explain;
 mod orders;
+mod switchover;
 mod visit;
 mod waits;
 

@@ -1,6 +1,7 @@
 //! What the console's commands do.
 
 use super::explain::explain;
+use super::switchover;
 use super::waits::{self, check, refused};
 use crate::admin::{Command, Outcome, Shutdown, Value, View};
 use crate::app::cancel;
@@ -27,6 +28,9 @@ pub(super) async fn carry_out(
         Command::Show(view) => Ok(Outcome::Rows(rows(pooler, *view))),
         Command::Pause(database) => waits::pause(pooler, database.as_deref(), own).await,
         Command::Suspend => waits::suspend(pooler, own).await,
+        Command::SwitchOver { database, node } => {
+            switchover::switch_over(pooler, (database, node.as_deref()), own).await
+        }
         Command::WaitClose(database) => waits::wait_close(pooler, database.as_deref(), own).await,
         Command::Disable(database) => switch(pooler, database, false),
         Command::Enable(database) => switch(pooler, database, true),

@@ -38,7 +38,10 @@ pub(super) fn check(pooler: &Pooler, database: Option<&str>, command: &str) -> R
 }
 
 /// Answers when it is done; a cancel request ends the wait.
-async fn until(own: &ClientHandle, mut is_done: impl FnMut() -> bool) -> Result<(), Fault> {
+pub(super) async fn until(
+    own: &ClientHandle,
+    mut is_done: impl FnMut() -> bool,
+) -> Result<(), Fault> {
     let done = async {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -22,6 +22,7 @@ pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-sr
 const VIEWS: &[(&str, View, usize)] = &[
     ("pools", View::Pools, 200),
     ("capacity", View::Capacity, 200),
+    ("nodes", View::Nodes, 200),
     ("queries", View::Queries, 50),
     ("clients", View::Clients, 200),
     ("events", View::Events, 100),

@@ -7,7 +7,7 @@ use crate::admin::{Exposition, Label, Measure};
 use crate::app::known_pools::PoolView;
 use crate::app::pooler::Pooler;
 use crate::app::routes::is_named;
-use crate::app::show::{Node, handles, nodes, snapshots};
+use crate::app::show::{Node, decisions, handles, nodes, snapshots};
 use crate::metrics::{Distribution, Family, Reading, Registry, Totals};
 use crate::pool::{PoolId, PoolSnapshot};
 use crate::session::client_handle::ClientState;
@@ -308,6 +308,18 @@ fn of_nodes(text: &mut Exposition, pooler: &Pooler) {
     family("howdah_node_outstanding", "Statements that it runs for us.", |node| {
         Some(f64::from(node.outstanding))
     });
+    let help = "Reads that the node has got as a replica.";
+    text.family("howdah_node_reads_total", Measure::Counter, help);
+    for node in &nodes {
+        text.value(&[("database", &node.databases), ("node", &node.name)], node.reads);
+    }
+    let help =
+        "Where statements and batches of databases with several nodes went, as in SHOW ROUTES.";
+    text.family("howdah_routed_total", Measure::Counter, help);
+    for (database, decision, count) in decisions(pooler) {
+        let (target, reason) = (decision.target(), decision.word());
+        text.value(&[("database", &database), ("target", target), ("reason", reason)], count);
+    }
     text.family("howdah_node_role", Measure::Gauge, "What the node counts as; always 1.");
     for node in &nodes {
         let labels = [("database", &*node.databases), ("node", &*node.name), ("role", node.role)];

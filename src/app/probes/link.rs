@@ -35,8 +35,19 @@ pub(super) struct Trouble {
     pub(super) failure: Failure,
     /// What went wrong.
     pub(super) text: String,
-    /// The node does not let the probe user in.
-    pub(super) is_login_refused: bool,
+    /// What the operator has to do, if that is known.
+    pub(super) obstacle: Option<Obstacle>,
+}
+
+/// What keeps the probe user out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// There is no such role, it may not log in, or its password is another.
+    Login,
+    /// The database that it asks for is not there.
+    NoDatabase,
+    /// It may not connect to it.
+    Database,
 }
 
 /// A node's answer to a probe.
@@ -48,6 +59,8 @@ pub(super) struct Answer {
     pub(super) address: String,
     /// What the node says.
     pub(super) report: Report,
+    /// Whether the probe user may see what probes ask for.
+    pub(super) has_rights: bool,
 }
 
 /// The connection to a node, if there is one.
@@ -56,12 +69,14 @@ pub(super) struct Link {
     address: NodeAddress,
     neutral: Arc<Settings>,
     server: Option<Box<Server>>,
+    /// Asked for once on each connection.
+    has_rights: bool,
 }
 
 impl Link {
     pub(super) fn new(address: &NodeAddress, pooler: &Pooler) -> Self {
         let neutral = pooler.common.settings.intern([]);
-        Self { address: address.clone(), neutral, server: None }
+        Self { address: address.clone(), neutral, server: None, has_rights: true }
     }
 
     /// Closes the connection.
@@ -93,23 +108,38 @@ impl Link {
         let report = rows.first().map(|row| Report::parse(&columns(row)));
         let report = report.and_then(Result::ok).ok_or_else(|| Trouble::other("what it is"))?;
         let address = address.unwrap_or_else(|| self.address.to_string());
-        Ok(Answer { asked, address, report })
+        Ok(Answer { asked, address, report, has_rights: self.has_rights })
     }
 
-    /// Asks the node what its answers depend on beside its data.
+    /// Asks the node what its answers depend on beside its data: over the connection that is kept, or, if
+    /// `database` is another than that of probes, over one of its own.
     pub(super) async fn features(
         &mut self,
         current: &Current,
         version: u32,
+        database: &str,
     ) -> Result<Features, Trouble> {
         let limit = current.config.routing.probe_timeout;
         let sql = questions::features(version);
+        let is_kept = database == current.config.routing.probe_dbname;
         let asking = async {
-            let server = self.connected(current).await?;
-            server.table(&sql).await.map_err(Trouble::of_question)
+            if is_kept {
+                let server = self.connected(current).await?;
+                return server.table(&sql).await.map_err(Trouble::of_question);
+            }
+            let account = Account { dbname: database.into(), ..self.account(current) };
+            let parameters = [named("application_name", NAME)];
+            let opened = open(&account, &current.context, &parameters).await;
+            let mut server = opened.map_err(|failure| Trouble::of_login(&failure))?;
+            let answer = server.table(&sql).await;
+            server.terminate("the node was compared");
+            answer.map_err(Trouble::of_question)
         };
         let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
-        let (_, rows) = asked.inspect_err(|_| self.server = None)?;
+        if is_kept && asked.is_err() {
+            self.server = None;
+        }
+        let (_, rows) = asked?;
         let mut features = Features::new();
         for row in &rows {
             features.add(&columns(row)).map_err(|error| Trouble::other(&error.to_string()))?;
@@ -158,7 +188,11 @@ impl Link {
             let account = self.account(current);
             let parameters = [named("application_name", NAME)];
             let opened = open(&account, &current.context, &parameters).await;
-            self.server = Some(opened.map_err(|failure| Trouble::of_login(&failure))?);
+            let mut server = opened.map_err(|failure| Trouble::of_login(&failure))?;
+            let (_, rows) = server.table(questions::RIGHTS).await.map_err(Trouble::of_question)?;
+            let may_see = rows.first().and_then(|row| row.first()?.as_deref());
+            self.has_rights = may_see == Some(b"t");
+            self.server = Some(server);
         }
         self.server.as_mut().ok_or_else(|| Trouble::other("a connection"))
     }
@@ -210,24 +244,27 @@ pub(in crate::app) fn failure_of(failure: &LoginFailure) -> Failure {
 impl Trouble {
     fn late(limit: std::time::Duration) -> Self {
         let text = format!("no answer within {} ms (probe_timeout)", limit.as_millis());
-        Self { failure: Failure::TimedOut, text, is_login_refused: false }
+        Self { failure: Failure::TimedOut, text, obstacle: None }
     }
 
     fn other(what: &str) -> Self {
         let text = format!("its answer does not say {what}");
-        Self { failure: Failure::Other, text, is_login_refused: false }
+        Self { failure: Failure::Other, text, obstacle: None }
     }
 
     fn of_login(failure: &LoginFailure) -> Self {
-        let is_login_refused = match failure {
-            LoginFailure::Refused { code, .. } => code.starts_with("28"),
-            LoginFailure::Password(_) => true,
-            LoginFailure::Unreachable { .. }
+        let obstacle = match failure {
+            LoginFailure::Refused { code, .. } if code.starts_with("28") => Some(Obstacle::Login),
+            LoginFailure::Refused { code, .. } if code == "3D000" => Some(Obstacle::NoDatabase),
+            LoginFailure::Refused { code, .. } if code == "42501" => Some(Obstacle::Database),
+            LoginFailure::Password(_) => Some(Obstacle::Login),
+            LoginFailure::Refused { .. }
+            | LoginFailure::Unreachable { .. }
             | LoginFailure::TimedOut(_)
             | LoginFailure::Tls { .. }
-            | LoginFailure::Protocol { .. } => false,
+            | LoginFailure::Protocol { .. } => None,
         };
-        Self { failure: failure_of(failure), text: failure.to_string(), is_login_refused }
+        Self { failure: failure_of(failure), text: failure.to_string(), obstacle }
     }
 
     fn of_question(error: CleanError) -> Self {
@@ -244,6 +281,6 @@ impl Trouble {
         } else {
             error.to_string()
         };
-        Self { failure, text, is_login_refused: false }
+        Self { failure, text, obstacle: None }
     }
 }

@@ -1,5 +1,7 @@
 //! What an operator hears of nodes: lines of the log, and events.
 
+use super::hook;
+use super::link::{Obstacle, Trouble};
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
 use crate::cluster::NodeId;
@@ -9,6 +11,7 @@ use crate::cluster::held_up::HeldUp;
 use crate::cluster::roles::{Doubt, Event};
 use crate::cluster::shared::now;
 use crate::cluster::survey::News;
+use crate::config::Config;
 use crate::metrics::EventKind;
 
 /// Says what has changed.
@@ -17,13 +20,21 @@ pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
         let (level, text) = match one {
             News::Role(event) => of_role(watched, *event),
             News::Health(node, change) => of_health(watched, *node, *change),
-            News::Differs(node, difference) => {
-                ("warn", format!("node {} serves no reads: {difference}", watched.name(*node)))
+            News::Differs(node, difference, true) => {
+                let name = watched.name(*node);
+                (
+                    "info",
+                    format!("node {name} differs, which allow_differences allows: {difference}"),
+                )
+            }
+            News::Differs(node, difference, false) => {
+                let (name, remedy) = (watched.name(*node), difference.remedy());
+                ("warn", format!("node {name} serves no reads: {difference}; {remedy}"))
             }
             News::Fits(node) => (
                 "info",
                 format!(
-                    "node {} answers as the primary does and serves reads",
+                    "node {} serves reads: it answers as the primary does, or its differences are allowed",
                     watched.name(*node)
                 ),
             ),
@@ -31,17 +42,51 @@ pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
             News::Counted(account) => ("warn", of_statements(watched, account)),
         };
         say(pooler, watched, level, &text);
+        hook::call(pooler, watched, one, text);
     }
 }
 
+/// What to do about a probe user that is kept out.
+pub(super) fn remedy(config: &Config, obstacle: Obstacle) -> String {
+    let user = &config.routing.probe_user;
+    match obstacle {
+        Obstacle::Login => format!(
+            "on the primary: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; let it in \
+             by pg_hba.conf; and set routing.probe_password"
+        ),
+        Obstacle::NoDatabase | Obstacle::Database => format!(
+            "set routing.probe_dbname to a database that is there, and that {user} may connect to"
+        ),
+    }
+}
+
+/// What to do about a probe user that sees too little.
+pub(super) fn grant(config: &Config) -> String {
+    let user = &config.routing.probe_user;
+    format!("on the primary: GRANT pg_monitor TO {user}")
+}
+
 /// The node does not let the probe user in.
-pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
-    let user = &pooler.current().config.routing.probe_user;
+pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, trouble: &Trouble) {
+    let Some(obstacle) = trouble.obstacle else { return };
     let said = format!(
-        "node {} cannot be probed: {text}; reads and writes of its databases need that. On the primary: \
-         CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_monitor TO {user}; and set \
-         routing.probe_password",
-        watched.name(node)
+        "node {} cannot be probed: {}; reads and writes of its databases need that; {}",
+        watched.name(node),
+        trouble.text,
+        remedy(&pooler.current().config, obstacle)
+    );
+    say(pooler, watched, "error", &said);
+}
+
+/// The probe user sees too little.
+pub(super) fn lacks_rights(pooler: &Pooler, watched: &Watched, node: NodeId) {
+    let config = &pooler.current().config;
+    let said = format!(
+        "role {} does not have the rights of pg_monitor on node {}, so nobody knows which timeline \
+         replicas follow, and they serve reads only with consistency = \"eventual\"; {}",
+        config.routing.probe_user,
+        watched.name(node),
+        grant(config)
     );
     say(pooler, watched, "error", &said);
 }
@@ -68,16 +113,26 @@ pub(super) fn no_history(pooler: &Pooler, watched: &Watched, node: NodeId, text:
     say(pooler, watched, "warn", &said);
 }
 
-/// A node could not be compared with the primary.
-pub(super) fn not_compared(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
-    let said = format!(
-        "node {} cannot be compared with others and serves no reads: {text}",
-        watched.name(node)
+/// A node could not be compared with the primary in a database.
+pub(super) fn not_compared(
+    pooler: &Pooler,
+    watched: &Watched,
+    (node, database): (NodeId, &str),
+    trouble: &Trouble,
+) {
+    let user = &pooler.current().config.routing.probe_user;
+    let mut said = format!(
+        "node {} cannot be compared with others in database {database} and serves no reads: {}",
+        watched.name(node),
+        trouble.text
     );
+    if trouble.obstacle == Some(Obstacle::Database) {
+        said.push_str(&format!("; GRANT CONNECT ON DATABASE {database} TO {user}"));
+    }
     say(pooler, watched, "warn", &said);
 }
 
-fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
+pub(super) fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
     let databases = watched.databases(&pooler.current().config).join(",");
     match level {
         "error" => tracing::error!(database = %databases, "{text}"),

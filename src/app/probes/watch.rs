@@ -3,14 +3,16 @@
 //! Owns when a node is asked: when its health says so; soon when a session has written or wants to read;
 //! at once when the connection ends.
 
-use super::link::{Link, Trouble};
+use super::hook::run_hooks;
+use super::link::{Link, Obstacle, Trouble};
 use super::tell;
+use super::verdict::ask_whether_primary;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
 use crate::cluster::health::{Change, Condition, Failure};
 use crate::cluster::held_up::Look;
 use crate::cluster::shared::{Cluster, Requests, now};
-use crate::cluster::survey::News;
+use crate::cluster::survey::{FeaturesByDatabase, News};
 use crate::cluster::{Moment, NodeId};
 use crate::session::client_handle::Order;
 use std::rc::Rc;
@@ -29,8 +31,12 @@ pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
         for watched in pooler.probes.next().await {
             let hear = hear_sessions(Rc::clone(&pooler), Rc::clone(&watched));
             watched.keep(tokio::task::spawn_local(hear));
+            let hooks = run_hooks(Rc::clone(&pooler), Rc::clone(&watched));
+            watched.keep(tokio::task::spawn_local(hooks));
             for node in (0..).map(NodeId).take(watched.nodes.len()) {
                 let task = probe_node(Rc::clone(&pooler), Rc::clone(&watched), node);
+                watched.keep(tokio::task::spawn_local(task));
+                let task = ask_whether_primary(Rc::clone(&pooler), Rc::clone(&watched), node);
                 watched.keep(tokio::task::spawn_local(task));
             }
         }
@@ -47,11 +53,11 @@ async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
         if !news.is_empty() {
             watched.publish(&pooler.current().config);
         }
-        let view = watched.cluster.view();
+        let (view, primary) = (watched.cluster.view(), watched.survey.borrow().primary());
         let seen = (0..).map(NodeId).zip(&view.nodes);
         for ((node, seen), desk) in seen.zip(&watched.desks) {
             // Nobody waits for a node that serves nothing.
-            let is_useful = view.primary == Some(node) || seen.may_read;
+            let is_useful = primary == Some(node) || seen.may_read;
             desk.is_awaited.set(desk.is_awaited.get() || requests.is_awaited && is_useful);
             desk.has_written.set(desk.has_written.get() || requests.has_written && is_useful);
             desk.wake.notify_one();
@@ -126,8 +132,11 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
 }
 
 /// Says what has changed, and does what follows from it.
-fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
+pub(super) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
     tell::tell(pooler, watched, news);
+    if !news.is_empty() {
+        watched.desks.iter().for_each(|desk| desk.check.notify_one());
+    }
     let mut given_up = Vec::new();
     for one in news {
         match one {
@@ -188,6 +197,9 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
     watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
     let mut news = match answer {
         Ok(answer) => {
+            if !answer.has_rights && !watched.lacks_rights.replace(true) {
+                tell::lacks_rights(pooler, watched, node);
+            }
             desk.look_at(&answer.report);
             let place = (node, answer.address.as_str());
             let moments = (answer.asked, now());
@@ -234,8 +246,8 @@ async fn look_at_replay(
 /// Remembers an error, and says it if it is another one.
 fn note(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), trouble: Trouble) {
     let before = desk.last_error.borrow().as_ref().map(|error| error.text.clone());
-    if trouble.is_login_refused && !watched.is_locked_out.replace(true) {
-        tell::locked_out(pooler, watched, node, &trouble.text);
+    if trouble.obstacle.is_some() && !watched.is_locked_out.replace(true) {
+        tell::locked_out(pooler, watched, node, &trouble);
     } else if before.as_ref() != Some(&trouble.text) {
         tell::trouble(pooler, watched, node, &trouble.text);
     }
@@ -261,20 +273,35 @@ async fn ask_further(
     }
     let due = watched.survey.borrow_mut().take_features_due(node, now());
     if let Some(version) = due {
-        match link.features(&pooler.current(), version).await {
-            Ok(features) => {
-                desk.is_mute.set(false);
-                let news = watched.survey.borrow_mut().compared(node, features);
-                take_in(pooler, watched, &news);
-                watched.publish(&pooler.current().config);
-            }
-            // The next probe will tell more of a connection that is lost.
-            Err(trouble) if trouble.failure == Failure::Lost => {}
+        compare(pooler, watched, (node, desk), link, version).await;
+    }
+}
+
+/// Asks what the answers of a node depend on, in each database.
+async fn compare(
+    pooler: &Pooler,
+    watched: &Watched,
+    (node, desk): (NodeId, &Desk),
+    link: &mut Link,
+    version: u32,
+) {
+    let mut found = FeaturesByDatabase::new();
+    for database in watched.names_on_servers(&pooler.current().config) {
+        match link.features(&pooler.current(), version, &database).await {
+            Ok(features) => drop(found.insert(database.into(), features)),
+            // What is not there has no answers.
+            Err(trouble) if trouble.obstacle == Some(Obstacle::NoDatabase) => {}
             Err(trouble) => {
-                if !desk.is_mute.replace(true) {
-                    tell::not_compared(pooler, watched, node, &trouble.text);
+                // The next probe will tell more of a connection that is lost.
+                if trouble.failure != Failure::Lost && !desk.is_mute.replace(true) {
+                    tell::not_compared(pooler, watched, (node, &database), &trouble);
                 }
+                return;
             }
         }
     }
+    desk.is_mute.set(false);
+    let news = watched.survey.borrow_mut().compared(node, found);
+    take_in(pooler, watched, &news);
+    watched.publish(&pooler.current().config);
 }

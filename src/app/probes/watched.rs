@@ -3,14 +3,16 @@
 //! Owns the survey of its nodes, what wakes the task of each, and the last error of each, as text. Stops its
 //! tasks when nobody needs it any more.
 
+use super::hook::Calls;
 use crate::cluster::held_up::{HeldUp, Look, Standstill};
 use crate::cluster::report::Report;
 use crate::cluster::roles::FixedRole;
 use crate::cluster::shared::{Cluster, now};
-use crate::cluster::survey::{Options, Part, Survey};
+use crate::cluster::survey::{News, Options, Part, Survey};
 use crate::cluster::{Moment, NodeId};
 use crate::config::{Config, NodeOptions};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Notify;
@@ -27,8 +29,14 @@ pub(in crate::app) struct Watched {
     pub(in crate::app) survey: RefCell<Survey>,
     /// How each node stands with its task.
     pub(super) desks: Vec<Desk>,
+    /// What `role_hook` is still to be run for.
+    pub(super) calls: Calls,
+    /// Writes wait: sessions are told that there is no primary.
+    pub(super) is_held: Cell<bool>,
     /// The probe user could not log in, and the operator was told.
     pub(super) is_locked_out: Cell<bool>,
+    /// It sees too little, and the operator was told.
+    pub(super) lacks_rights: Cell<bool>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -42,6 +50,8 @@ pub(super) struct Desk {
     pub(super) has_written: Cell<bool>,
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
+    /// Something has changed: `primary_check` is asked again.
+    pub(super) check: Notify,
     pub(super) last_error: RefCell<Option<LastError>>,
     /// Whether its replay stands still.
     pub(super) standstill: Cell<Standstill>,
@@ -80,7 +90,10 @@ impl Watched {
             cluster: Cluster::new(nodes.len()),
             survey: RefCell::new(Survey::new(&fixed, options, seed, now())),
             desks: nodes.iter().map(|_| Desk::default()).collect(),
+            calls: Calls::default(),
+            is_held: Cell::new(false),
             is_locked_out: Cell::new(false),
+            lacks_rights: Cell::new(false),
             tasks: RefCell::default(),
         }
     }
@@ -106,6 +119,16 @@ impl Watched {
         own.map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// What databases of the configuration that have these nodes are called there. The one of probes is the
+    /// first.
+    pub(super) fn names_on_servers(&self, config: &Config) -> Vec<String> {
+        let own = config.databases.iter().filter(|(_, entry)| entry.nodes == self.nodes);
+        let own = own.map(|(name, entry)| entry.dbname.as_ref().unwrap_or(name).clone());
+        let probed = config.routing.probe_dbname.clone();
+        let others: BTreeSet<String> = own.filter(|name| *name != probed).collect();
+        std::iter::once(probed).chain(others).collect()
+    }
+
     /// The last error of a node, if there was one.
     pub(in crate::app) fn last_error(&self, node: NodeId) -> Option<LastError> {
         self.desk(node)?.last_error.borrow().clone()
@@ -124,8 +147,19 @@ impl Watched {
             is_near: zone.is_none() || zone == node.zone.as_deref(),
         };
         let parts: Vec<Part> = self.nodes.iter().map(part).collect();
-        let view = self.survey.borrow().view(&parts, now());
+        let mut view = self.survey.borrow().view(&parts, now());
+        if self.is_held.get() {
+            view.primary = None;
+        }
         self.cluster.set_view(view);
+    }
+
+    /// Has every node asked now.
+    pub(super) fn hurry(&self) {
+        for desk in &self.desks {
+            desk.is_awaited.set(true);
+            desk.wake.notify_one();
+        }
     }
 
     pub(super) fn keep(&self, task: JoinHandle<()>) {
@@ -137,13 +171,15 @@ impl Watched {
     }
 
     /// The configuration has changed.
-    pub(super) fn renew(&self, options: Options) {
-        self.survey.borrow_mut().set_options(options);
+    pub(super) fn renew(&self, options: Options) -> Vec<News> {
+        let news = self.survey.borrow_mut().set_options(options);
         self.is_locked_out.set(false);
+        self.lacks_rights.set(false);
         for desk in &self.desks {
             desk.is_stale.set(true);
             desk.wake.notify_one();
         }
+        news
     }
 }
 

@@ -12,5 +12,5 @@ mod sockets;
 mod view_rows;
 
 pub(super) use inputs::{Row, handles, snapshots};
-pub(super) use nodes::{Node, nodes};
+pub(super) use nodes::{Node, decisions, nodes};
 pub(super) use view_rows::rows;

@@ -36,6 +36,8 @@ pub(in crate::app) struct Node {
     pub(in crate::app) view: NodeView,
     /// What it runs for us.
     pub(in crate::app) outstanding: u32,
+    /// How many reads it has got as a replica.
+    pub(in crate::app) reads: u64,
 }
 
 fn role(standing: Standing) -> &'static str {
@@ -77,6 +79,7 @@ fn all<T>(pooler: &Pooler, with: impl Fn(&Watched, NodeId, &NodeState<'_>, Node)
                 lag_time: state.lag.and_then(|lag| lag.time),
                 view: view.clone(),
                 outstanding: watched.cluster.outstanding(node),
+                reads: watched.cluster.reads(node),
             };
             found.push(with(&watched, node, &state, one));
         }
@@ -123,6 +126,7 @@ pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
             Value::count(node.view.weight),
             Value::Float(f64::from(node.view.share) / 1000.0),
             Value::count(node.outstanding),
+            Value::count(node.reads),
             node.view.is_suspect.into(),
             Value::maybe(error.as_ref().map(|error| error.text.as_str())),
             Value::maybe(error.map(|error| moment(error.at))),
@@ -132,16 +136,21 @@ pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
     })
 }
 
-/// SHOW ROUTES: what has happened at all.
-pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
+/// Where units went, and why: what has happened at all, by database.
+pub(in crate::app) fn decisions(pooler: &Pooler) -> Vec<(String, Decision, u64)> {
     let routes = pooler.routes.borrow();
     let mut databases: Vec<_> = routes.decisions().collect();
     databases.sort_unstable();
     let counted = databases.iter().flat_map(|(database, totals)| {
         let counted = Decision::all().zip(totals).filter(|(_, count)| **count > 0);
-        counted.map(move |(decision, count)| (*database, decision, *count))
+        counted.map(move |(decision, count)| ((*database).to_owned(), decision, *count))
     });
-    let row = |(database, decision, count): (&str, Decision, u64)| {
+    counted.collect()
+}
+
+/// SHOW ROUTES.
+pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
+    let row = |(database, decision, count): (String, Decision, u64)| {
         vec![
             database.into(),
             decision.target().into(),
@@ -151,7 +160,7 @@ pub(super) fn routes(pooler: &Pooler) -> Vec<Row> {
             Value::maybe(decision.remedy()),
         ]
     };
-    counted.map(row).collect()
+    decisions(pooler).into_iter().map(row).collect()
 }
 
 /// SHOW FAILOVERS.

@@ -132,4 +132,37 @@ pub(super) const KEYS: &[Key] = &[
         "How long a write waits while there is no primary. 0 = not at all.",
     )
     .applies(NextTransaction),
+    text(
+        "role_hook",
+        "\"\"",
+        "A program that is run, without a shell, when a node's role changes, and by SWITCHOVER. What has \
+         happened is in its environment: HOWDAH_EVENT, HOWDAH_NODE and others. \"\" = none.",
+    ),
+    Key::new(
+        "role_hook_timeout",
+        Kind::Duration { min: Duration::from_millis(100), unit_required: false },
+        DefaultValue::Toml("\"30s\""),
+        "Longest run of role_hook; then it is killed, with all that it has started.",
+    ),
+    Key::new(
+        "switchover_timeout",
+        Kind::Duration { min: Duration::from_millis(100), unit_required: false },
+        DefaultValue::Toml("\"10s\""),
+        "How long SWITCHOVER waits for the transactions that run and for the replica, and behind role_hook \
+         for the new primary. Then all is as before.",
+    ),
+    Key::new(
+        "allow_differences",
+        Kind::Names,
+        DefaultValue::Toml("[]"),
+        "Differences from the primary in spite of which a node serves reads: names as SHOW NODES has them, such \
+         as \"TimeZone\", or the kinds setting, fixed, collation, extension, tablespace.",
+    ),
+    text(
+        "primary_check",
+        "\"\"",
+        "An address that says of each node whether it is the primary, such as Patroni's \
+         http://{host}:8008/primary: 200 = yes, another status = no, no answer = nothing. {host} and {port} are the \
+         node's. Who is the primary is decided by it then. \"\" = by the nodes alone.",
+    ),
 ];

@@ -62,6 +62,8 @@ fn another_value(key: &Key) -> &'static str {
         (Kind::Count { .. }, _) => "5432",
         (Kind::Duration { .. }, _) => "77s",
         (Kind::Size { .. }, _) => "64KiB",
+        (Kind::Text, _) if key.name == "role_hook" => "/bin/true",
+        (Kind::Text, _) if key.name == "primary_check" => "http://{host}:8008/primary",
         (Kind::Text, _) if key.name == "listen" => "127.0.0.1:9930",
         (Kind::Text | Kind::Secret | Kind::Names, _) => "something",
         (Kind::Word { words, .. }, DefaultValue::Toml(default)) => {
