@@ -4,6 +4,7 @@
 //! of the transaction is known, and are answered by made-up answers in their place. What must fail fails
 //! on the server too, where a transaction or a batch has to fail with it.
 
+use super::hinted::Group;
 use super::registry::{Message, already_exists, of_text};
 use super::statement::{Statement, may_be_own};
 use super::steps::steps;
@@ -12,6 +13,7 @@ use super::{Own, is_own_name};
 use crate::backend::note::Note;
 use crate::backend::state::{Kind, Reply, kind_of};
 use crate::fault::{Fault, Side};
+use crate::routing::hints;
 use crate::session::bound::Bound;
 use crate::session::client::Client;
 use crate::session::effects::Effects;
@@ -410,6 +412,44 @@ impl Client {
             found |= std::str::from_utf8(value).is_ok_and(is_own_name);
         });
         read.is_some() && found
+    }
+}
+
+impl Client {
+    /// A message is sent to a server: the transaction is in the groups that it names.
+    pub(super) fn join_hinted(&mut self, header: Header, body: &[u8]) {
+        if self.route.nodes.is_none() {
+            return;
+        }
+        match header.tag {
+            client::QUERY => {
+                if let Some(group) = hints(body).group {
+                    self.own_mut().scope.join(group);
+                }
+            }
+            client::PARSE => {
+                let Some((name, text)) = wire::cstring(body) else { return };
+                let group = hints(text).group;
+                if group.is_none() && self.state.own.is_none() {
+                    return;
+                }
+                let own = self.own_mut();
+                own.hinted.prepare(name, group);
+                if let Some(group) = group {
+                    own.scope.join(group);
+                }
+            }
+            client::BIND => {
+                let Some(own) = &mut self.state.own else { return };
+                let Some(bind) = client::read_bind(body) else { return };
+                match own.hinted.of(bind.statement) {
+                    Group::None => {}
+                    Group::One(group) => own.scope.join(group),
+                    Group::All => own.scope.join_all(),
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,11 +1,8 @@
 //! The groups that comments in front of a session's texts name: what the texts write, they have to see.
 //!
 //! Owns which prepared statements have such a comment, as their Bind does not show it. Bounded: beyond, every
-//! statement is taken to be in every group.
+//! statement is taken to be in every group. Pure.
 
-use crate::routing::hints;
-use crate::session::client::Client;
-use crate::wire::{self, Header, client};
 use std::collections::HashMap;
 
 /// Prepared statements with such a comment.
@@ -21,14 +18,18 @@ pub(super) struct Hinted {
 
 /// The groups of one statement.
 #[derive(Debug, PartialEq, Eq)]
-enum Group<'a> {
+pub(super) enum Group<'a> {
+    /// It is in none.
     None,
+    /// In this.
     One(&'a str),
+    /// In every.
     All,
 }
 
 impl Hinted {
-    fn prepare(&mut self, name: &[u8], group: Option<&str>) {
+    /// A statement has this name, and is in this group.
+    pub(super) fn prepare(&mut self, name: &[u8], group: Option<&str>) {
         match group {
             None => _ = self.groups.remove(name),
             Some(group) if self.groups.len() < MAX || self.groups.contains_key(name) => {
@@ -38,49 +39,12 @@ impl Hinted {
         }
     }
 
-    fn of(&self, name: &[u8]) -> Group<'_> {
+    /// The group of the statement of this name.
+    pub(super) fn of(&self, name: &[u8]) -> Group<'_> {
         match self.groups.get(name) {
             Some(group) => Group::One(group),
             None if self.has_more => Group::All,
             None => Group::None,
-        }
-    }
-}
-
-impl Client {
-    /// A message is sent to a server: the transaction is in the groups that it names.
-    pub(super) fn join_hinted(&mut self, header: Header, body: &[u8]) {
-        if self.route.nodes.is_none() {
-            return;
-        }
-        match header.tag {
-            client::QUERY => {
-                if let Some(group) = hints(body).group {
-                    self.own_mut().scope.join(group);
-                }
-            }
-            client::PARSE => {
-                let Some((name, text)) = wire::cstring(body) else { return };
-                let group = hints(text).group;
-                if group.is_none() && self.state.own.is_none() {
-                    return;
-                }
-                let own = self.own_mut();
-                own.hinted.prepare(name, group);
-                if let Some(group) = group {
-                    own.scope.join(group);
-                }
-            }
-            client::BIND => {
-                let Some(own) = &mut self.state.own else { return };
-                let Some(bind) = client::read_bind(body) else { return };
-                match own.hinted.of(bind.statement) {
-                    Group::None => {}
-                    Group::One(group) => own.scope.join(group),
-                    Group::All => own.scope.join_all(),
-                }
-            }
-            _ => {}
         }
     }
 }
