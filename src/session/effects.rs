@@ -53,7 +53,7 @@ bitflags::bitflags! {
         /// Change the catalog without showing it.
         const MAY_DEFINE = 1 << 18;
         /// Leave a transaction block open, as the last that it does with one.
-        const OPENS_BLOCK = 1 << 20;
+        const OPENS_BLOCK = 1 << 22;
         /// Leave none: it ends one.
         const CLOSES_BLOCK = 1 << 21;
 
