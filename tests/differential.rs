@@ -297,8 +297,8 @@ fn howdah_answers_like_postgresql_with_a_replica(mode: &str) {
     // What a script's setup and its other clients have done is there when its client reads.
     let mut admin = pair.primary.admin("app");
     admin.run("ALTER SYSTEM SET synchronous_standby_names = '*'");
-    admin.run("ALTER SYSTEM SET synchronous_commit = 'remote_apply'");
     admin.run("SELECT pg_reload_conf()");
+    admin.run("ALTER ROLE ALL SET synchronous_commit = 'remote_apply'");
     let applied = [["remote_apply"]];
     eventually("it is so", || pair.primary.admin("app").rows("SHOW synchronous_commit") == applied);
     let lanes = format!("pair_{mode}_");
