@@ -197,7 +197,9 @@ impl Bound {
     #[cold]
     fn release_if_answered(&mut self, data: &[u8], pieces: &mut Pieces<'_>) {
         let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
-        if !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
+        // PostgreSQL sends an error at once, and what ends the answer behind it.
+        let is_refused = self.held_read.as_ref().is_some_and(|held| held.is_refused());
+        if !is_refused && !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
             self.release_answer(pieces);
         }
     }
