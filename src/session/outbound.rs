@@ -199,7 +199,10 @@ impl Bound {
         let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
         // PostgreSQL sends an error at once, and what ends the answer behind it.
         let is_refused = self.held_read.as_ref().is_some_and(|held| held.is_refused());
-        if !is_refused && !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
+        // What is asked on our own account in front of the read, without a gate, is answered first.
+        let is_ours = self.server().replies.front_reply() == Reply::Swallow;
+        if !is_refused && !is_ours && !self.asks_on_own_account() && HeldRead::begins_answer(frames)
+        {
             self.release_answer(pieces);
         }
     }
