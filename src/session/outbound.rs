@@ -199,8 +199,12 @@ impl Bound {
     #[cold]
     fn release_if_answered(&mut self, data: &[u8], pieces: &mut Pieces<'_>) {
         let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
-        let begins = self.held_read.as_ref().is_some_and(|held| held.begins_answer(frames));
-        if begins && !self.asks_on_own_account() {
+        // What is asked on our own account in front of the read, without a gate, is answered first.
+        let is_ours = self.server().replies.front_reply() == Reply::Swallow;
+        // PostgreSQL sends an error at once, and what ends the answer behind it.
+        let begins = |held: &HeldRead| !held.is_refused() && held.begins_answer(frames);
+        let begins = self.held_read.as_deref().is_some_and(begins);
+        if begins && !is_ours && !self.asks_on_own_account() {
             self.release_answer(pieces);
         }
     }
