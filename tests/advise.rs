@@ -421,13 +421,18 @@ fn a_function_whose_volatility_lies_is_found_kept_off_the_replicas_and_reported(
     let read = "SELECT place(), honest(1) FROM counter";
     let explain =
         |client: &mut Wire, sql: &str| client.rows(&format!("EXPLAIN ROUTE {sql}")).remove(0);
-    assert_eq!(explain(&mut client, read)[..2], ["replica", "read"]);
+    let is_read = |client: &mut Wire, sql: &str| {
+        eventually(&format!("{sql} goes to the replica"), || {
+            explain(client, sql)[..2] == ["replica", "read"]
+        });
+    };
+    is_read(&mut client, read);
     await_distrusted(&howdah, "place", || drop(client.rows(read)));
     // Nobody can tell which of them it is.
     assert_eq!(distrusted(&howdah), ["honest", "place"]);
     assert_eq!(explain(&mut client, "SELECT place()")[..2], ["primary", "distrusted"]);
     assert_eq!(client.rows("SELECT place()"), [["false"]]);
-    assert_eq!(explain(&mut client, "SELECT value FROM counter")[..2], ["replica", "read"]);
+    is_read(&mut client, "SELECT value FROM counter");
     let event = the_row(&mut console(&howdah), "events", &[("kind", "check")]);
     let replica = pair.replica.address().to_string();
     for part in [&replica, "honest, place is kept off the replicas until RELOAD", "volatility"] {
@@ -435,13 +440,13 @@ fn a_function_whose_volatility_lies_is_found_kept_off_the_replicas_and_reported(
         assert!(howdah.log().contains(part), "{part}");
     }
     // A view hides its functions.
-    assert_eq!(explain(&mut client, "SELECT * FROM seen")[..2], ["replica", "read"]);
+    is_read(&mut client, "SELECT * FROM seen");
     await_distrusted(&howdah, "seen", || drop(client.rows("SELECT * FROM seen")));
     assert_eq!(explain(&mut client, "SELECT * FROM seen")[..2], ["primary", "distrusted"]);
     // After a reload it is looked for anew.
     console(&howdah).query("RELOAD");
     assert_eq!(distrusted(&howdah), Vec::<String>::new());
-    assert_eq!(explain(&mut client, "SELECT honest(1)")[..2], ["replica", "read"]);
+    is_read(&mut client, "SELECT honest(1)");
 }
 
 #[test]
@@ -470,7 +475,9 @@ fn a_read_that_writes_is_found_by_its_refusal() {
     let (pair, howdah) = compared();
     let mut client = client(&howdah, "app");
     await_distrusted(&howdah, "writer", || {
-        assert_eq!(client.rows("SELECT writer()"), [["1"]], "the primary has repeated it");
+        let frames = client.query("SELECT writer()");
+        let row = frames.iter().find(|frame| frame.tag == b'D');
+        assert!(row.is_some(), "the primary has repeated it: {}", lines(&frames));
     });
     let before = pair.primary.admin("app").rows("SELECT count(*) FROM noted");
     assert_ne!(

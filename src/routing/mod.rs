@@ -39,7 +39,7 @@ mod verdict;
 mod words;
 
 pub use functions::{FunctionPattern, Functions};
-pub use hint::hint;
+pub use hint::{CONSISTENCY_WORDS, Hints, hint, hints, is_group_name};
 pub use names::{Names, NoNames, Policy, Standing, is_primary_builtin, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

@@ -225,7 +225,7 @@ reasons! {
     Hint, "hint", "a comment in front of it keeps it on the primary", None;
     /// A comment in front of it speaks to the pooler and is not understood.
     UnknownHint, "unknown_hint", "the comment in front of it is not understood",
-        Some("write /* howdah: primary */");
+        Some("write /* howdah: primary */, group=NAME or consistency=LEVEL");
     /// A batch whose end cannot be waited for: Flush, FunctionCall, too long.
     Endless, "endless", "the client asks for answers before the end of its batch, which is not known then", None;
     /// A message that makes no sense.

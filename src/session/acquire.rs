@@ -69,7 +69,7 @@ impl Session {
                         return Ok(());
                     }
                     if self.client.target.read.is_some() {
-                        return self.acquire_of_primary(cx);
+                        return self.acquire_instead(cx);
                     }
                     if self.client.target.node.is_some()
                         && self.client.failed_tests > FAILED_TESTS_MAX
@@ -108,13 +108,18 @@ impl Session {
             return Ok(true);
         };
         match chosen {
-            Chosen::Target(target) => {
+            Chosen::Target(target) | Chosen::Unrepeated(target) => {
+                let is_repeated = target.read.is_some() && matches!(chosen, Chosen::Target(_));
                 self.client.target = target;
                 self.client.is_refused = false;
-                self.client.unit = target.read.and_then(|_| held_read(data));
+                self.client.unit = is_repeated.then(|| held_read(data)).flatten();
                 let unit = self.client.unit.as_ref();
                 self.client.sampled = unit.and_then(|held| self.client.draw_sample(held.unit()));
                 self.acquire(cx, data)?;
+                Ok(true)
+            }
+            Chosen::Refuse(fault) => {
+                self.refuse_front(cx, data, &fault)?;
                 Ok(true)
             }
             Chosen::Hold => Ok(false),
@@ -162,7 +167,7 @@ impl Session {
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
-                    self.acquire_of_primary(cx)?;
+                    self.acquire_instead(cx)?;
                 }
                 Ok(())
             }
@@ -207,6 +212,7 @@ impl Session {
         if let Some(advised) = &mut bound.advised {
             advised.begin();
         }
+        client.tell_route(&mut bound, cx)?;
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);
@@ -311,6 +317,8 @@ impl Session {
 
     /// The server connection ended while it was leased, or the kernel reports its end.
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
+        let (effects, status) = (bound.effects, bound.server().replies.status());
+        self.client.lose_own(effects, status);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         match verdict {
@@ -353,6 +361,18 @@ impl Session {
         self.answer_batch(cx, out)
     }
 
+    /// An error of ours in the place of the answer to what is in front of `data`, which no server gets.
+    fn refuse_front(&mut self, cx: &mut Context<'_>, data: &[u8], fault: &Fault) -> Flow {
+        let mut out = Vec::new();
+        wire::fault(&mut out, fault);
+        self.client.log_fault(fault);
+        let client = &mut self.client;
+        (client.is_refused, client.is_unserved) = (false, false);
+        let front = wire::header(data, client.options.max_packet_size).ok().flatten();
+        client.drop_batch(front, &mut out);
+        client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+    }
+
     /// Answers the message in front of what is held with the error in `out`, as PostgreSQL would:
     /// a Query gets ReadyForQuery as well, a batch is dropped until its Sync.
     fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
@@ -365,17 +385,8 @@ impl Session {
             let fault = Fault::session(Side::Proxy, "57P03", text);
             return Err(Stop::End(End::fault(fault.pgbouncer("query_wait_timeout"))));
         }
-        let pipe = &mut client.pipe;
-        match wire::header(&pipe.held, client.options.max_packet_size) {
-            Ok(Some(found))
-                if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) =>
-            {
-                pipe.passing = found.total();
-                pipe.pass = Passing::Drop;
-                server::ready(&mut out, wire::IDLE);
-            }
-            Ok(_) | Err(_) => pipe.skipping = true,
-        }
+        let front = wire::header(&client.pipe.held, client.options.max_packet_size).ok().flatten();
+        client.drop_batch(front, &mut out);
         client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 }
@@ -408,6 +419,31 @@ impl Client {
                 let reason = self.message_style().choose(failure.to_string(), said);
                 End::server_error(out, reason)
             }
+        }
+    }
+
+    /// The message in front has failed, without a server: a Query gets ReadyForQuery, and the rest of a
+    /// batch is dropped until its Sync.
+    fn drop_batch(&mut self, front: Option<wire::Header>, out: &mut Vec<u8>) {
+        if let Some(own) = &mut self.state.own {
+            own.failed();
+        }
+        let answers = [wire::client::QUERY, wire::client::FUNCTION_CALL];
+        match front.filter(|front| answers.contains(&front.tag)) {
+            Some(front) => {
+                (self.pipe.pass, self.pipe.passing) = (Passing::Drop, front.total());
+                self.end_own_unit();
+                server::ready(out, wire::IDLE);
+            }
+            None => self.pipe.skipping = true,
+        }
+    }
+
+    /// No server of the replica has suited a session that insists on one: it chooses again, some times.
+    pub(super) fn choose_again(&mut self) {
+        self.failed_tests += 1;
+        if self.failed_tests > FAILED_TESTS_MAX {
+            (self.failed_tests, self.is_unserved) = (0, true);
         }
     }
 

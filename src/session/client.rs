@@ -8,7 +8,9 @@ use super::checks::Sampled;
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
+use super::decision::Decision;
 use super::held_read::HeldRead;
+use super::own::Own;
 use super::read_rules::Redirected;
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
@@ -100,6 +102,8 @@ pub(super) struct State {
     pub(super) sequences: SequenceState,
     /// What it has done and seen.
     pub(super) floor: Floor,
+    /// What it has set of howdah's own settings.
+    pub(super) own: Option<Box<Own>>,
 }
 
 /// A client, logged in.
@@ -125,6 +129,10 @@ pub(super) struct Client {
     pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
+    /// No server of a replica has suited a session that insists on one.
+    pub(super) is_unserved: bool,
+    /// Why its server comes from its node, if that was chosen.
+    pub(super) routed: Cell<Option<Decision>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

@@ -8,9 +8,11 @@ use super::bound::Bound;
 use super::client::{Client, Passing};
 use super::decision::Decision;
 use super::forward::Taken;
+use super::node_choice::Chosen;
 use super::node_choice::ClientJudge;
+use super::own::{REFUSED, UnitTerms, Wish};
 use super::pieces::Pieces;
-use super::route::Mode;
+use super::route::{Mode, RouteNodes};
 use super::unit::{Plan, plan};
 use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
@@ -38,6 +40,7 @@ struct Answer {
     node: Option<String>,
     consistency: &'static str,
     fingerprint: u64,
+    route: &'static str,
 }
 
 impl Answer {
@@ -45,11 +48,13 @@ impl Answer {
         let quoted = |text: &str| format!("'{}'::pg_catalog.text", text.replace('\'', "''"));
         let node = self.node.as_deref().map_or("NULL::pg_catalog.text".to_owned(), quoted);
         format!(
-            "SELECT {} AS target, {} AS reason, {node} AS node, {} AS consistency, {} AS fingerprint",
+            "SELECT {} AS target, {} AS reason, {node} AS node, {} AS consistency, {} AS fingerprint, \
+             {} AS route",
             quoted(self.target),
             quoted(self.reason),
             quoted(self.consistency),
             quoted(&format!("{:016x}", self.fingerprint)),
+            quoted(self.route),
         )
     }
 }
@@ -80,11 +85,12 @@ impl Client {
 
     fn answer(&self, bound: &mut Bound, statement: &[u8]) -> Answer {
         let in_transaction = bound.server().replies.status() != wire::IDLE;
+        let mut terms = UnitTerms::default();
         let (target, reason, node) = if in_transaction {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
             (target, "transaction", self.name_of(self.target.node))
         } else {
-            self.destination(statement)
+            self.destination(statement, &mut terms)
         };
         let mut normal = Vec::new();
         sql::normalise(statement, true, &mut normal);
@@ -92,32 +98,42 @@ impl Client {
             target,
             reason,
             node,
-            consistency: self.options.routing.consistency.as_str(),
+            consistency: self.level(&terms).as_str(),
             fingerprint: fingerprint(&normal),
+            route: self.wish().as_str(),
         }
     }
 
-    fn destination(&self, statement: &[u8]) -> (&'static str, &'static str, Option<String>) {
+    fn destination(
+        &self,
+        statement: &[u8],
+        terms: &mut UnitTerms,
+    ) -> (&'static str, &'static str, Option<String>) {
         let Some(nodes) = &self.route.nodes else {
             return ("primary", "one_node", Some(self.route.account.address.to_string()));
         };
         let view = nodes.cluster.view();
         let primary = || self.name_of(view.primary);
+        let mut unit = Vec::new();
+        client::query(&mut unit, statement);
+        let mut judge = ClientJudge::new(self);
+        let planned = plan(&unit, self.transaction_defaults(), &mut judge);
+        *terms = judge.terms;
+        if self.wish() != Wish::Auto {
+            return self.wished_destination(nodes, planned, &unit);
+        }
         if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
         if self.options.mode == Mode::Session || self.is_dedicated() {
             return ("primary", "keeps_server", primary());
         }
-        let mut unit = Vec::new();
-        client::query(&mut unit, statement);
-        let defaults = self.transaction_defaults();
-        match plan(&unit, defaults, &mut ClientJudge(self)) {
+        match planned {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
             Plan::AnyNode if self.is_redirected() => {
                 ("primary", Decision::Redirected.word(), primary())
             }
-            Plan::AnyNode => match self.choose_replica(nodes, &view) {
+            Plan::AnyNode => match self.choose_replica(nodes, &view, terms) {
                 Some(target) => {
                     let (place, decision) = self.place_of_reads();
                     let node = if place == "primary" { view.primary } else { target.node };
@@ -128,7 +144,31 @@ impl Client {
         }
     }
 
-    fn name_of(&self, node: Option<crate::cluster::NodeId>) -> Option<String> {
+    /// Where it goes in a session that has said so itself.
+    fn wished_destination(
+        &self,
+        nodes: &RouteNodes,
+        planned: Plan,
+        unit: &[u8],
+    ) -> (&'static str, &'static str, Option<String>) {
+        let wish = self.wish();
+        let view = nodes.cluster.view();
+        match self.choose_as_wished(wish, nodes, &view, unit) {
+            Chosen::Target(target) | Chosen::Unrepeated(target) => {
+                let decision = self.wished_decision(&target);
+                (decision.target(), decision.word(), self.name_of(target.node))
+            }
+            Chosen::Refuse(fault) => match planned {
+                Plan::Primary(reason) if fault.code == REFUSED => ("replica", reason.word(), None),
+                Plan::Primary(_) | Plan::AnyNode => ("replica", Decision::NoReplica.word(), None),
+            },
+            Chosen::Hold | Chosen::AwaitPrimary => {
+                ("primary", Decision::WishedPrimary.word(), None)
+            }
+        }
+    }
+
+    pub(super) fn name_of(&self, node: Option<crate::cluster::NodeId>) -> Option<String> {
         let nodes = self.route.nodes.as_ref()?;
         let node = nodes.pools.get(usize::try_from(node?.0).ok()?)?;
         Some(node.account.address.to_string())
@@ -181,12 +221,14 @@ mod tests {
             node: Some("it's:5432".into()),
             consistency: "session",
             fingerprint: 0xab,
+            route: "auto",
         };
         assert_eq!(
             answer.select(),
             "SELECT 'primary'::pg_catalog.text AS target, 'lock'::pg_catalog.text AS reason, \
              'it''s:5432'::pg_catalog.text AS node, 'session'::pg_catalog.text AS consistency, \
-             '00000000000000ab'::pg_catalog.text AS fingerprint"
+             '00000000000000ab'::pg_catalog.text AS fingerprint, \
+             'auto'::pg_catalog.text AS route"
         );
         assert!(Answer { node: None, ..answer }.select().contains("NULL::pg_catalog.text AS node"));
     }

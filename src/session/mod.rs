@@ -32,6 +32,7 @@ mod held_read;
 mod inbound;
 mod node_choice;
 mod outbound;
+pub mod own;
 pub mod peers;
 mod pieces;
 mod query_stats;

@@ -7,6 +7,7 @@
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
+use super::own::{UnitTerms, Wish};
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
@@ -19,7 +20,8 @@ use crate::cluster::freshness::{Circumstances, Demand};
 use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
-use crate::routing::{Reason, Verdict};
+use crate::fault::Fault;
+use crate::routing::{Reason, Verdict, hints};
 use crate::sql::{self, Readable};
 use crate::wire;
 use smallvec::SmallVec;
@@ -30,10 +32,14 @@ use std::task::Context;
 const NODES_INLINE: usize = 8;
 
 /// What is to be done with what is in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chosen {
     /// Take a server of this.
     Target(Target),
+    /// The same of a replica, whose errors are the client's.
+    Unrepeated(Target),
+    /// It is refused.
+    Refuse(Box<Fault>),
     /// The rest of it is to come.
     Hold,
     /// There is no primary.
@@ -63,11 +69,20 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
 }
 
 /// What the session knows of its texts and statements.
-pub(super) struct ClientJudge<'a>(pub(super) &'a Client);
+pub(super) struct ClientJudge<'a> {
+    client: &'a Client,
+    /// What comments in front of the texts say that it was asked about.
+    pub(super) terms: UnitTerms,
+}
 
-impl ClientJudge<'_> {
-    fn of(&self, readable: &Readable<'_>) -> Rc<Verdict> {
-        let client = self.0;
+impl<'a> ClientJudge<'a> {
+    pub(super) fn new(client: &'a Client) -> Self {
+        Self { client, terms: UnitTerms::default() }
+    }
+
+    fn of(&mut self, readable: &Readable<'_>) -> Rc<Verdict> {
+        let client = self.client;
+        self.terms.add(&hints(&readable.text));
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         client.worker.texts.borrow_mut().judge(text, &client.options.routing.rules)
@@ -76,8 +91,8 @@ impl ClientJudge<'_> {
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
-        self.0.note_judged(sql);
-        match self.0.state.reading.read(sql) {
+        self.client.note_judged(sql);
+        match self.client.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
         }
@@ -85,10 +100,10 @@ impl Judge for ClientJudge<'_> {
 
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
         let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
-        let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
+        let Some((sql, rules)) = self.client.state.statements.text_and_rules_of(name) else {
             return unknown();
         };
-        self.0.note_judged(sql);
+        self.client.note_judged(sql);
         // Its bytes mean what they meant when it was prepared.
         match rules {
             Some(rules) => {
@@ -109,17 +124,28 @@ impl Client {
     }
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+        self.routed.set(None);
         let view = nodes.cluster.view();
+        let wish = self.wish();
+        if wish != Wish::Auto {
+            let chosen = self.choose_as_wished(wish, nodes, &view, data);
+            if let Chosen::Target(target) = &chosen
+                && target.read.is_none()
+            {
+                self.count(self.wished_decision(target));
+            }
+            return chosen;
+        }
         let reads =
             self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
             let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
-                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
-                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
-                Some(Plan::AnyNode) if self.is_redirected() => (Decision::Redirected, None),
-                Some(Plan::AnyNode) if self.is_withheld() => (Decision::Withheld, None),
-                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
+                Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
+                Some((Plan::AnyNode, _)) if self.is_refused => (Decision::Refused, None),
+                Some((Plan::AnyNode, _)) if self.is_redirected() => (Decision::Redirected, None),
+                Some((Plan::AnyNode, _)) if self.is_withheld() => (Decision::Withheld, None),
+                Some((Plan::AnyNode, terms)) => match self.choose_replica(nodes, &view, &terms) {
                     None => (Decision::NoReplica, None),
                     replica => (Decision::Replica, replica),
                 },
@@ -137,6 +163,7 @@ impl Client {
 
     /// One more unit went there.
     pub(super) fn count(&self, decision: Decision) {
+        self.routed.set(Some(decision));
         if let Some(nodes) = &self.route.nodes {
             nodes.decisions.count(usize::from(self.worker.id.0), decision.index());
         }
@@ -197,14 +224,15 @@ impl Client {
         false
     }
 
-    /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
-        let unit = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => unit,
+    /// What the unit in front asks for, and what it says for itself; `None` while it is not whole.
+    pub(super) fn plan_front(&self, data: &[u8]) -> Option<(Plan, UnitTerms)> {
+        let mut judge = ClientJudge::new(self);
+        let plan = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => plan(unit, self.transaction_defaults(), &mut judge),
             Front::Open => return None,
-            Front::Endless => return Some(Plan::Primary(Reason::Endless)),
+            Front::Endless => Plan::Primary(Reason::Endless),
         };
-        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+        Some((plan, judge.terms))
     }
 
     /// How its transactions begin.
@@ -213,11 +241,18 @@ impl Client {
     }
 
     /// A replica that is fresh enough now.
-    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    pub(super) fn choose_replica(
+        &self,
+        nodes: &RouteNodes,
+        view: &View,
+        terms: &UnitTerms,
+    ) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
-        let around = Circumstances { arrived: now, group: None, others: None };
-        let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let group = self.group_floor(nodes, terms);
+        let around = Circumstances { arrived: now, group, others: None };
+        let level = self.level(terms);
+        let demand = Demand::new(level, &self.state.floor, &around, routing.max_lag);
         let is_fresh = |node: NodeId, one: &NodeView| {
             demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
         };
@@ -251,7 +286,8 @@ impl Client {
     /// Counts a read on a replica, until its server is given back.
     pub(super) fn begin_read(&self) -> Option<RunningRead> {
         let node = self.target.node.filter(|_| self.target.read.is_some())?;
-        self.count(Decision::Replica);
+        let is_wished = self.wish().is_for_replicas();
+        self.count(if is_wished { Decision::WishedReplica } else { Decision::Replica });
         Some(self.route.nodes.as_ref()?.cluster.begin_read(node))
     }
 

@@ -37,6 +37,8 @@ const BETWEEN: Duration = Duration::from_millis(150);
 /// Pause behind a check: at least so long, and so many times as long as it took.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_TIMES: u32 = 10;
+/// The same where a node could not be asked.
+const PAUSE_FAILED: Duration = Duration::from_secs(5);
 
 /// Compares one sample after the other, for ever.
 pub(super) async fn verify_reads(pooler: Rc<Pooler>, checks: Arc<Checks>) {
@@ -45,9 +47,10 @@ pub(super) async fn verify_reads(pooler: Rc<Pooler>, checks: Arc<Checks>) {
         let begun = Instant::now();
         let outcome = verify(&pooler, &sample).await;
         counted::read_check(outcome);
-        let (database, outcome) = (&*sample.names.0, outcome.as_str());
-        tracing::debug!(database, "a read was compared with the primary: {outcome}");
-        sleep((begun.elapsed() * PAUSE_TIMES).max(PAUSE_MIN)).await;
+        let (database, word) = (&*sample.names.0, outcome.as_str());
+        tracing::debug!(database, "a read was compared with the primary: {word}");
+        let least = if outcome == ReadCheck::Failed { PAUSE_FAILED } else { PAUSE_MIN };
+        sleep((begun.elapsed() * PAUSE_TIMES).max(least)).await;
         checks.done();
     }
 }
