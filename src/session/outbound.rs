@@ -8,6 +8,7 @@ use super::bound::Bound;
 use super::client::{Client, Presence};
 use super::flow::{End, Flow, Leave, Stop};
 use super::gate::Gate;
+use super::held_read::HeldRead;
 use super::pieces::Pieces;
 use super::statements::opened_by_statements;
 use crate::backend::note::Note;
