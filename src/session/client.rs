@@ -7,6 +7,7 @@ use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
 use super::held_read::HeldRead;
+use super::read_transaction::{Move, ReadTransaction};
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
@@ -20,6 +21,7 @@ use crate::fault::{Fault, MessageStyle, Side};
 use crate::metrics::{EventKind, Traffic, counted};
 use crate::net::Stream;
 use crate::pool::{Extras, Place, SlotId};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,6 +117,10 @@ pub(super) struct Client {
     pub(super) unit: Option<Box<HeldRead>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
+    /// The transaction that it has on a replica.
+    pub(super) read_transaction: Cell<Option<ReadTransaction>>,
+    /// That transaction goes to the primary, where it has not begun yet.
+    pub(super) moving: Option<Box<Move>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

@@ -79,11 +79,17 @@ impl Client {
 
     fn answer(&self, bound: &mut Bound, statement: &[u8]) -> Answer {
         let in_transaction = bound.server().replies.status() != wire::IDLE;
-        let (target, reason, node) = if in_transaction {
+        let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();
+        let here = |reason: &'static str| {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
-            (target, "transaction", self.name_of(self.target.node))
-        } else {
-            self.destination(statement)
+            (target, reason, self.name_of(self.target.node))
+        };
+        let (target, reason, node) = match self.route.nodes {
+            Some(_) if in_transaction => {
+                self.destination_of_move(statement).unwrap_or_else(|| here("transaction"))
+            }
+            Some(_) if is_pinned => here("keeps_server"),
+            _ => self.destination(statement),
         };
         let mut normal = Vec::new();
         sql::normalise(statement, true, &mut normal);
@@ -94,6 +100,21 @@ impl Client {
             consistency: self.options.routing.consistency.as_str(),
             fingerprint: fingerprint(&normal),
         }
+    }
+
+    /// Where a statement takes the transaction that is on a replica, if anywhere.
+    fn destination_of_move(
+        &self,
+        statement: &[u8],
+    ) -> Option<(&'static str, &'static str, Option<String>)> {
+        let mut unit = Vec::new();
+        client::query(&mut unit, statement);
+        let before = self.read_transaction.get();
+        let planned = self.plan_inside(&unit);
+        self.read_transaction.set(before);
+        let moving = planned.flatten()?;
+        let primary = self.route.nodes.as_ref()?.cluster.view().primary;
+        Some(("primary", moving.reason.word(), self.name_of(primary)))
     }
 
     fn destination(&self, statement: &[u8]) -> (&'static str, &'static str, Option<String>) {
@@ -111,7 +132,7 @@ impl Client {
         let mut unit = Vec::new();
         client::query(&mut unit, statement);
         let defaults = self.transaction_defaults();
-        match plan(&unit, defaults, &mut ClientJudge(self)) {
+        match plan(&unit, defaults, &mut ClientJudge(self)).0 {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
             Plan::AnyNode => match self.choose_replica(nodes, &view) {
                 Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),

@@ -32,6 +32,7 @@ pub mod peers;
 mod pieces;
 mod query_stats;
 mod questions;
+mod read_transaction;
 mod reading;
 mod resetting;
 pub mod route;

@@ -11,7 +11,8 @@ use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
-use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
+use super::read_transaction::{Move, ReadTransaction};
+use super::unit::{Front, Judge, Plan, TransactionDefaults, begun, front, plan, plan_inside};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
@@ -20,7 +21,7 @@ use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
-use crate::wire;
+use crate::wire::{self, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::task::Context;
@@ -58,6 +59,7 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
     TransactionDefaults {
         is_read_only: is("default_transaction_read_only", &["on"]),
         is_serializable: is("default_transaction_isolation", &["serializable"]),
+        is_repeatable: is("default_transaction_isolation", &["repeatable read"]),
     }
 }
 
@@ -106,10 +108,16 @@ impl Client {
     }
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+        if let Some(moving) = &self.moving {
+            self.count(Decision::Primary(moving.reason));
+            return self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target);
+        }
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let (decision, replica) = match self.plan_front(data) {
+            let planned = self.plan_front(data);
+            let transaction = planned.and_then(|(_, transaction)| transaction);
+            let (decision, replica) = match planned.map(|(plan, _)| plan) {
                 None => return Chosen::Hold,
                 Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
                 Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
@@ -119,6 +127,7 @@ impl Client {
                 },
             };
             if let Some(replica) = replica {
+                self.read_transaction.set(transaction);
                 return Chosen::Target(replica);
             }
             self.count(decision);
@@ -189,13 +198,39 @@ impl Client {
     }
 
     /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8]) -> Option<Plan> {
+    fn plan_front(&self, data: &[u8]) -> Option<(Plan, Option<ReadTransaction>)> {
         let unit = match front(data, HOLD_MAX) {
             Front::Whole(unit) => unit,
             Front::Open => return None,
-            Front::Endless => return Some(Plan::Primary(Reason::Endless)),
+            Front::Endless => return Some((Plan::Primary(Reason::Endless), None)),
         };
         Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+    }
+
+    /// What is in front, inside of a transaction on a replica: the move to the primary that it needs, if that can
+    /// be; `None` while it is not whole.
+    pub(super) fn plan_inside(&self, data: &[u8]) -> Option<Option<Move>> {
+        let Some(transaction) = self.read_transaction.get() else { return Some(None) };
+        let unit = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => unit,
+            Front::Open => return None,
+            Front::Endless => begun(data),
+        };
+        let (defaults, judge) = (self.transaction_defaults(), &mut ClientJudge(self));
+        let (plan, after) = match data.first() {
+            // Nothing of it says what it does.
+            Some(&client::FUNCTION_CALL) => (Plan::Primary(Reason::Function), Some(transaction)),
+            _ => plan_inside(unit, transaction, defaults, judge),
+        };
+        Some(match plan {
+            Plan::Primary(reason) if transaction.may_move() => {
+                Some(Move { begin: transaction.statement(), reason })
+            }
+            Plan::Primary(_) | Plan::AnyNode => {
+                self.read_transaction.set(after);
+                None
+            }
+        })
     }
 
     /// How its transactions begin.

@@ -145,6 +145,8 @@ impl Session {
             target,
             unit: None,
             is_refused: false,
+            read_transaction: std::cell::Cell::new(None),
+            moving: None,
             route: session_start.route,
             options,
             options_version,

@@ -6,6 +6,7 @@
 //! message and every text of a unit has to be a read for a replica; whatever cannot be seen whole is the
 //! primary's.
 
+use super::read_transaction::{ReadTransaction, stays};
 use crate::routing::{Access, Isolation, Mode, Modes, Reason, Verdict};
 use crate::wire::{self, HEADER_LEN, client};
 use smallvec::SmallVec;
@@ -48,6 +49,22 @@ pub(super) fn front(data: &[u8], max: usize) -> Front<'_> {
     Front::Open
 }
 
+/// Finds what is there of the unit in front before its end, or before the client asks for an answer.
+pub(super) fn begun(data: &[u8]) -> &[u8] {
+    let mut at = 0;
+    while let Some(rest) = data.get(at..) {
+        let Ok(Some(header)) = wire::header(rest, usize::MAX) else { break };
+        if !is_of_unit(header.tag) || rest.len() < header.total() {
+            break;
+        }
+        at += header.total();
+        if matches!(header.tag, client::SYNC | client::QUERY) {
+            break;
+        }
+    }
+    data.get(..at).unwrap_or_default()
+}
+
 fn is_of_unit(tag: u8) -> bool {
     matches!(
         tag,
@@ -68,6 +85,8 @@ pub(super) struct TransactionDefaults {
     pub(super) is_read_only: bool,
     /// `default_transaction_isolation` is `serializable`, which no standby has.
     pub(super) is_serializable: bool,
+    /// `default_transaction_isolation` is `repeatable read`.
+    pub(super) is_repeatable: bool,
 }
 
 /// What is known of texts and statements.
@@ -91,25 +110,43 @@ pub(super) enum Plan {
 struct Reading<'a> {
     judge: &'a mut dyn Judge,
     defaults: TransactionDefaults,
-    /// It has begun a transaction that is read only.
-    in_transaction: bool,
+    /// A transaction that is read only has begun.
+    transaction: Option<ReadTransaction>,
+    /// It began before this unit, and runs on a replica.
+    is_continued: bool,
     /// What it has prepared by itself.
     parsed: SmallVec<[(&'a [u8], Rc<Verdict>); 4]>,
 }
 
-/// Says where a whole unit may run.
+/// Says where a whole unit may run, and which transaction it leaves behind on a replica.
 pub(super) fn plan<'a>(
     unit: &'a [u8],
     defaults: TransactionDefaults,
     judge: &'a mut dyn Judge,
-) -> Plan {
+) -> (Plan, Option<ReadTransaction>) {
     if defaults.is_serializable {
-        return Plan::Primary(Reason::Serializable);
+        return (Plan::Primary(Reason::Serializable), None);
     }
-    let mut reading = Reading { judge, defaults, in_transaction: false, parsed: SmallVec::new() };
+    let parsed = SmallVec::new();
+    let mut reading = Reading { judge, defaults, transaction: None, is_continued: false, parsed };
     match reading.unit(unit) {
-        Ok(()) => Plan::AnyNode,
-        Err(reason) => Plan::Primary(reason),
+        Ok(()) => (Plan::AnyNode, reading.transaction),
+        Err(reason) => (Plan::Primary(reason), None),
+    }
+}
+
+/// Says whether a unit may stay with its transaction on a replica, and what becomes of that there.
+pub(super) fn plan_inside<'a>(
+    unit: &'a [u8],
+    transaction: ReadTransaction,
+    defaults: TransactionDefaults,
+    judge: &'a mut dyn Judge,
+) -> (Plan, Option<ReadTransaction>) {
+    let (transaction, parsed) = (Some(transaction), SmallVec::new());
+    let mut reading = Reading { judge, defaults, transaction, is_continued: true, parsed };
+    match reading.unit(unit) {
+        Ok(()) => (Plan::AnyNode, reading.transaction),
+        Err(reason) => (Plan::Primary(reason), reading.transaction),
     }
 }
 
@@ -137,7 +174,7 @@ impl<'a> Reading<'a> {
                 let parse = client::read_parse(body).ok_or(Reason::Malformed)?;
                 let verdict = self.judge.text(parse.sql);
                 self.parsed.push((parse.name, Rc::clone(&verdict)));
-                look_at(&verdict)
+                self.look_at(&verdict)
             }
             client::BIND => {
                 let bind = client::read_bind(body).ok_or(Reason::Malformed)?;
@@ -146,7 +183,8 @@ impl<'a> Reading<'a> {
             }
             client::DESCRIBE => {
                 let target = client::read_target(body).ok_or(Reason::Malformed)?;
-                if target.kind == b'P' { Ok(()) } else { look_at(&self.statement(target.name)) }
+                let statement = (target.kind != b'P').then(|| self.statement(target.name));
+                statement.map_or(Ok(()), |statement| self.look_at(&statement))
             }
             // A portal is of this unit, or there is none. A statement that is closed runs nothing.
             client::EXECUTE | client::CLOSE | client::SYNC => Ok(()),
@@ -161,70 +199,118 @@ impl<'a> Reading<'a> {
 
     fn run(&mut self, verdict: &Verdict) -> Result<(), Reason> {
         match verdict {
-            Verdict::Read => Ok(()),
-            Verdict::Primary(reason) => Err(*reason),
+            Verdict::Read => {
+                self.transaction.iter_mut().for_each(ReadTransaction::record_read);
+                Ok(())
+            }
+            Verdict::Primary(_) => self.look_at(verdict),
             Verdict::Begin(modes) => self.begin(*modes),
             Verdict::Execute { name } => {
                 let statement = self.judge.statement(name);
                 // An EXECUTE of an EXECUTE is none.
-                look_at(&statement)?;
-                if *statement == Verdict::Read { Ok(()) } else { Err(Reason::UnknownPrepared) }
+                if !matches!(*statement, Verdict::Read | Verdict::Primary(_)) {
+                    return Err(Reason::UnknownPrepared);
+                }
+                self.run(&statement)
             }
-            _ if self.in_transaction => self.run_in_transaction(verdict),
-            Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => {
-                Err(Reason::Transaction)
-            }
-            Verdict::SetDefaults { .. }
-            | Verdict::Setting
-            | Verdict::Prepare { .. }
-            | Verdict::Deallocate => Err(Reason::Session),
-            Verdict::Declare { .. } | Verdict::Cursor { .. } => Err(Reason::Cursor),
+            _ => match self.transaction {
+                Some(transaction) => self.run_in_transaction(verdict, transaction),
+                None => Err(outside(verdict)),
+            },
         }
     }
 
     /// The transaction is read only, and runs on one replica whole.
-    fn run_in_transaction(&mut self, verdict: &Verdict) -> Result<(), Reason> {
+    fn run_in_transaction(
+        &mut self,
+        verdict: &Verdict,
+        mut transaction: ReadTransaction,
+    ) -> Result<(), Reason> {
         match verdict {
-            Verdict::SetTransaction(modes) if self.is_read_only(*modes) => Ok(()),
-            Verdict::SetTransaction(_) => Err(Reason::Transaction),
-            Verdict::Declare { query, .. } => *query,
-            Verdict::End(end) if end.chains => Err(Reason::Transaction),
-            Verdict::End(_) => {
-                self.in_transaction = false;
-                Ok(())
+            Verdict::SetTransaction(modes) if self.is_read_only(*modes) => {
+                transaction = transaction.with(*modes);
             }
-            Verdict::Savepoint | Verdict::Cursor { .. } | Verdict::Read => Ok(()),
-            Verdict::Begin(_)
+            // It fails behind a read, wherever that is.
+            Verdict::SetTransaction(_) if self.is_continued && transaction.has_read() => {}
+            Verdict::SetTransaction(_) => return Err(Reason::Transaction),
+            Verdict::End(end) if end.chains && self.is_continued => {
+                transaction = transaction.again();
+            }
+            Verdict::End(end) if end.chains => return Err(Reason::Transaction),
+            Verdict::End(_) => {
+                self.transaction = None;
+                return Ok(());
+            }
+            Verdict::Declare { query, .. } => {
+                (*query)?;
+                transaction.record_read();
+                transaction.record_left();
+            }
+            Verdict::Savepoint | Verdict::Cursor { .. } => transaction.record_left(),
+            Verdict::LockTable => {}
+            Verdict::SetDefaults { .. } | Verdict::Setting if self.is_continued => {
+                transaction.record_left();
+            }
+            Verdict::Prepare { .. } | Verdict::Deallocate if self.is_continued => {}
+            Verdict::Read
+            | Verdict::Begin(_)
             | Verdict::Primary(_)
             | Verdict::Execute { .. }
             | Verdict::SetDefaults { .. }
             | Verdict::Setting
             | Verdict::Prepare { .. }
-            | Verdict::Deallocate => Err(Reason::Session),
+            | Verdict::Deallocate => return Err(Reason::Session),
         }
+        self.transaction = Some(transaction);
+        Ok(())
     }
 
     fn begin(&mut self, modes: Modes) -> Result<(), Reason> {
         if !self.is_read_only(modes) {
             return Err(Reason::Transaction);
         }
-        self.in_transaction = true;
+        let is_repeatable = self.defaults.is_repeatable;
+        let begun = || ReadTransaction::begin(modes, is_repeatable);
+        let running = self.transaction.map(|transaction| transaction.with(modes));
+        self.transaction = Some(running.unwrap_or_else(begun));
         Ok(())
     }
 
     fn is_read_only(&self, modes: Modes) -> bool {
         let reads_only = match modes.access {
             Some(Mode::To(access)) => access == Access::ReadOnly,
-            Some(Mode::Default) | None => self.in_transaction || self.defaults.is_read_only,
+            Some(Mode::Default) | None => {
+                self.transaction.is_some() || self.defaults.is_read_only
+            }
         };
         let is_serializable = modes.isolation == Some(Mode::To(Isolation::Serializable));
         reads_only && !is_serializable
     }
+
+    /// Parsing and describing run nothing, but ask for what the statement names.
+    fn look_at(&self, verdict: &Verdict) -> Result<(), Reason> {
+        match verdict {
+            Verdict::Primary(reason) if !(self.is_continued && stays(*reason)) => Err(*reason),
+            _ => Ok(()),
+        }
+    }
 }
 
-/// Parsing and describing run nothing, but ask for what the statement names.
-fn look_at(verdict: &Verdict) -> Result<(), Reason> {
-    if let Verdict::Primary(reason) = verdict { Err(*reason) } else { Ok(()) }
+/// Why what belongs into a transaction needs the primary outside of one.
+fn outside(verdict: &Verdict) -> Reason {
+    match verdict {
+        Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => Reason::Transaction,
+        Verdict::Declare { .. } | Verdict::Cursor { .. } => Reason::Cursor,
+        Verdict::LockTable => Reason::Lock,
+        Verdict::Primary(reason) => *reason,
+        Verdict::SetDefaults { .. }
+        | Verdict::Setting
+        | Verdict::Prepare { .. }
+        | Verdict::Deallocate
+        | Verdict::Read
+        | Verdict::Begin(_)
+        | Verdict::Execute { .. } => Reason::Session,
+    }
 }
 
 #[cfg(test)]
@@ -297,7 +383,7 @@ mod tests {
     }
 
     fn of(unit: &[u8], defaults: TransactionDefaults) -> Plan {
-        plan(unit, defaults, &mut Words::new())
+        plan(unit, defaults, &mut Words::new()).0
     }
 
     #[test]
