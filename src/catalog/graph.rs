@@ -5,6 +5,7 @@
 //! list of work instead of the stack, in time linear in the graph. A function mentions names, not
 //! objects, because which of several it calls is decided when it runs: each counts.
 
+use super::extensions;
 use super::rows::{
     BuiltinRow, CATALOG_RELATION, EVERY_DEFINITION, EVERY_TEXT, EdgeRow, FunctionRow, NameRow,
     OPERATOR, Object, PROC, PartRow, RELATION, ROW_LOCK, TYPE,
@@ -167,6 +168,12 @@ impl Builder {
         }
     }
 
+    fn unmean(&mut self, node: Node, meaning: Meaning) {
+        if let Some(known) = self.meanings.get_mut(node as usize) {
+            known.remove(meaning);
+        }
+    }
+
     fn link(&mut self, from: Node, to: Node, way: Way) {
         // Each node has an edge, so that this bounds both.
         if self.edges.len() < self.graph_max {
@@ -252,6 +259,12 @@ impl Builder {
             source.meaning.contains(Meaning::LEAVES_STATE) || leaves_state(row.name),
         );
         let node = self.object(Object { class: PROC, oid: row.oid });
+        if row.language == b"c" && extensions::only_varies(row.extension, row.name) {
+            self.unmean(node, Meaning::VOLATILE);
+        }
+        if row.language == b"c" && extensions::runs_text(row.extension, row.name) {
+            source.meaning |= Meaning::VOLATILE;
+        }
         self.take(node, source);
     }
 

@@ -38,6 +38,6 @@ mod verdict;
 mod words;
 
 pub use hint::hint;
-pub use names::{Names, NoNames, Policy, Standing, is_read_builtin};
+pub use names::{Names, Policy, Standing, Unread, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

@@ -64,9 +64,7 @@ impl Reader<'_> {
             | b"union" | b"intersect" | b"except" => self.set_clause(Clause::Other),
             b"group" => return self.group_by(),
             b"lateral" => {}
-            b"only" if self.clause() == Clause::From(From::Item) => {
-                self.spelling.set(self.at, Spell::Nothing);
-            }
+            b"only" if self.clause() == Clause::From(From::Item) => return self.only(),
             b"rows" if self.next_is(b"from") && self.clause() == Clause::From(From::Item) => {
                 return self.rows_from();
             }
@@ -230,6 +228,7 @@ impl Reader<'_> {
                 return Ok(());
             }
             b"exclude" => return self.exclude(),
+            b"collation" if self.next_is(b"for") => return self.collation_for(),
             b"name" | b"document" | b"content" if self.begins_argument() => {
                 // XMLELEMENT(NAME …), XMLSERIALIZE(DOCUMENT …). XMLPARSE is the parser's too.
                 let call = self.at.checked_sub(2).unwrap_or(self.tokens.len());
@@ -253,6 +252,19 @@ impl Reader<'_> {
         let next = self.at.saturating_add(1);
         self.tokens.kind(self.previous()) == Some(Kind::OpenParen)
             && (self.tokens.is_name(next) || self.tokens.is_text(next))
+    }
+
+    /// `COLLATION FOR (…)`, which calls a function.
+    fn collation_for(&mut self) -> Result<(), Reason> {
+        if self.kind_behind(2) != Some(Kind::OpenParen) {
+            return Err(Reason::Unparsed);
+        }
+        self.judge.function(Qualified { schema: None, name: b"pg_collation_for" })?;
+        self.spelling.set(self.at, Spell::As("pg_collation_for"));
+        self.skip(1);
+        self.leave_out(1);
+        self.next_holds = Some(Holds::Arguments(Call::Function));
+        Ok(())
     }
 
     /// EXCLUDE of a window's frame.

@@ -7,11 +7,11 @@
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
+use super::read_transaction::{Move, ReadTransaction};
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
-use super::read_transaction::{Move, ReadTransaction};
 use super::unit::{Front, Judge, Plan, TransactionDefaults, begun, front, plan, plan_inside};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;

@@ -8,7 +8,7 @@
 use super::effects::{Effects, Found, effects_of};
 use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::routing::{NoNames, Policy, Reason, Verdict, hint, read_text};
+use crate::routing::{Policy, Reason, Unread, Verdict, hint, read_text};
 use crate::sql::{self, Lexer, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
@@ -84,7 +84,7 @@ impl Text<'_> {
     fn verdict(&self, policy: Policy) -> Verdict {
         match self.catalog.and_then(Catalog::snapshot) {
             Some(snapshot) => read_text(self.sql, self.rules, policy, &*snapshot),
-            None => read_text(self.sql, self.rules, policy, &NoNames),
+            None => read_text(self.sql, self.rules, policy, &Unread),
         }
     }
 

@@ -279,9 +279,7 @@ impl<'a> Reading<'a> {
     fn is_read_only(&self, modes: Modes) -> bool {
         let reads_only = match modes.access {
             Some(Mode::To(access)) => access == Access::ReadOnly,
-            Some(Mode::Default) | None => {
-                self.transaction.is_some() || self.defaults.is_read_only
-            }
+            Some(Mode::Default) | None => self.transaction.is_some() || self.defaults.is_read_only,
         };
         let is_serializable = modes.isolation == Some(Mode::To(Isolation::Serializable));
         reads_only && !is_serializable
