@@ -45,7 +45,8 @@ fn regress(below: &Path) -> Option<PathBuf> {
         return Some(below.to_owned());
     }
     let entries = std::fs::read_dir(below).ok()?;
-    let mut folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
+    let mut folders =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
     folders.find_map(|folder| regress(&folder))
 }
 

@@ -161,6 +161,10 @@ impl Statements {
             Some(resolved) => (&*resolved.sql, Some(Arc::clone(&resolved.original))),
             None => (view.sql, None),
         };
+        if let Some(original) = &original {
+            // The rows of EXECUTE are those that its statement has at this moment.
+            self.need_in_batch(link, original);
+        }
         if view.name.is_empty() {
             return self.parse_unnamed(link, (sql, view.types), original, context);
         }
