@@ -385,3 +385,40 @@ fn a_transaction_that_reads_goes_to_the_primary_when_it_needs_it() {
     let mut console = console(&apart.howdah);
     shows(&mut console, &[("reason", "function")], &[("routes.count", "2")]);
 }
+
+#[test]
+fn the_type_of_a_parameter_counts() {
+    let pair = with_table();
+    let mut admin = pair.primary.admin("app");
+    admin.run("CREATE FUNCTION public.busy(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(1) IS NULL OR true'");
+    admin.run("CREATE DOMAIN public.calm AS int CHECK (VALUE > 0)");
+    admin.run("CREATE DOMAIN public.busied AS int CHECK (public.busy(VALUE))");
+    let oid = |admin: &mut Wire, name: &str| -> u32 {
+        let row = admin.rows(&format!("SELECT 'public.{name}'::regtype::oid")).remove(0).remove(0);
+        row.parse().expect("a number")
+    };
+    let (calm, busied) = (oid(&mut admin, "calm"), oid(&mut admin, "busied"));
+    pair.await_replay();
+    let howdah = start(&pair, "eventual");
+    let mut client = client(&howdah, "app");
+    let mut run = |name: &str, oid: Option<u32>| {
+        let parse =
+            oid.map(|oid| messages::parse(name, "SELECT value, $1 IS NULL FROM counter", &[oid]));
+        let bind = messages::bind(&messages::Bind {
+            statement: name.into(),
+            values: vec![Some(b"1".to_vec())],
+            ..Default::default()
+        });
+        let rest = [bind, messages::execute("", 0), messages::sync()].concat();
+        client.send(&[parse.unwrap_or_default(), rest].concat());
+        let frames = client.until(b'Z');
+        assert!(frames.iter().any(|frame| frame.tag == b'D'), "{}", lines(&frames));
+    };
+    run("calm", Some(calm));
+    run("calm", None);
+    run("busied", Some(busied));
+    run("busied", None);
+    let mut console = console(&howdah);
+    shows(&mut console, &[("reason", "read")], &[("routes.count", "2")]);
+    shows(&mut console, &[("reason", "type")], &[("routes.count", "2")]);
+}

@@ -53,7 +53,8 @@ fn folder() -> PathBuf {
 }
 
 fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read_to_string(path)
+        .unwrap_or_else(|error| unreachable!("{}: {error}", path.display()))
 }
 
 /// The rows of a table, whose first line names the columns.
@@ -65,7 +66,7 @@ fn rows(path: &Path) -> Vec<Row> {
         let columns: Vec<&str> = line.split('\t').collect();
         let place = format!("{name}:{}", number + 1);
         let [sql, target, context, note, rest @ ..] = &columns[..] else {
-            panic!("{place}: no row: {line}");
+            unreachable!("{place}: no row: {line}");
         };
         Row {
             place,
@@ -169,7 +170,7 @@ impl Course {
         wire.send(&[question, run, messages::sync()].concat());
         let frames = until_ready(wire);
         let row = frames.iter().find(|frame| frame.tag == b'D').and_then(Frame::columns);
-        let row = row.unwrap_or_else(|| panic!("{sql}: {}", lines(&frames)));
+        let row = row.unwrap_or_else(|| unreachable!("{sql}: {}", lines(&frames)));
         let text = |value: &Option<Vec<u8>>| {
             String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
         };
@@ -180,7 +181,8 @@ impl Course {
     fn session(&self, row: &Row) -> Wire {
         let mut wire = self.client();
         let steps = self.contexts.get(&row.context);
-        let steps = steps.unwrap_or_else(|| panic!("{}: no context {}", row.place, row.context));
+        let steps =
+            steps.unwrap_or_else(|| unreachable!("{}: no context {}", row.place, row.context));
         for step in steps {
             let frames = match step.split_once(' ') {
                 Some(("!fails", sql)) => {
@@ -228,7 +230,9 @@ fn until_ready(wire: &mut Wire) -> Vec<Frame> {
     loop {
         let frame = match wire.next(support::deadline()) {
             support::wire::Received::Frame(frame) => frame,
-            other => panic!("{other:?} behind {}", lines(&frames)),
+            other @ (support::wire::Received::Closed | support::wire::Received::Silence) => {
+                unreachable!("{other:?} behind {}", lines(&frames))
+            }
         };
         let tag = frame.tag;
         frames.push(frame);

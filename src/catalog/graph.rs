@@ -373,6 +373,16 @@ impl Builder {
         Standings::new(all)
     }
 
+    /// OIDs of the types that mean some of this, sorted.
+    fn types_that(&self, meaning: Meaning) -> Box<[u32]> {
+        let is_it =
+            |object: &&Object| object.class == TYPE && self.of(**object).intersects(meaning);
+        let mut types: Vec<u32> =
+            self.objects.keys().filter(is_it).map(|object| object.oid).collect();
+        types.sort_unstable();
+        types.into()
+    }
+
     /// With room for so many edges only.
     #[cfg(test)]
     pub(super) fn with_room(graph_max: usize) -> Self {
@@ -409,18 +419,16 @@ impl Builder {
         for (symbol, meaning) in &operators {
             words.extend(keywords_of(symbol).iter().map(|word| (word.to_vec(), *meaning)));
         }
-        let is_type =
-            |object: &Object| object.class == TYPE && self.of(*object).contains(Meaning::TOUCHES);
-        let mut types: Vec<u32> =
-            self.objects.keys().filter(|object| is_type(object)).map(|object| object.oid).collect();
-        types.sort_unstable();
+        let (types, types_of_primary) =
+            (self.types_that(Meaning::TOUCHES), self.types_that(Meaning::OF_PRIMARY));
         let mut known = std::mem::take(&mut self.known);
         known.sort_unstable();
         known.dedup();
         Snapshot {
             known: known.into(),
             of_primary,
-            types: types.into(),
+            types,
+            types_of_primary,
             everything: self.of(EVERY_TEXT),
             definition: self.of(EVERY_DEFINITION),
             unreadable: self.names.unreadable.map_or(Meaning::empty(), meaning),

@@ -58,7 +58,10 @@ impl Reader<'_> {
             b"left" | b"right" if self.kind_behind(1) == Some(Kind::OpenParen) => {
                 return self.chain();
             }
-            b"left" | b"right" | b"natural" | b"full" | b"inner" | b"outer" | b"cross"
+            b"natural" if matches!(self.clause(), Clause::From(_)) => {
+                self.judge.operator(Qualified { schema: None, name: b"=" })?;
+            }
+            b"left" | b"right" | b"full" | b"inner" | b"outer" | b"cross"
                 if matches!(self.clause(), Clause::From(_)) => {}
             b"where" | b"having" | b"window" | b"order" | b"limit" | b"offset" | b"fetch"
             | b"union" | b"intersect" | b"except" => self.set_clause(Clause::Other),
@@ -160,6 +163,7 @@ impl Reader<'_> {
             if self.kind_behind(1) != Some(Kind::OpenParen) {
                 return Err(Reason::Unparsed);
             }
+            self.judge.operator(Qualified { schema: None, name: b"=" })?;
             self.set_clause(Clause::From(From::Behind));
             self.next_holds = Some(Holds::Columns);
             self.skip(1);
@@ -181,15 +185,12 @@ impl Reader<'_> {
             b"like" => operator(b"~~")?,
             b"ilike" => operator(b"~~*")?,
             b"in" => operator(b"=")?,
-            b"between" => {
-                operator(b">=")?;
-                operator(b"<=")?;
-                if self.next_is(b"symmetric") || self.next_is(b"asymmetric") {
-                    self.skip(1);
-                    self.leave_out(1);
-                    return Ok(());
-                }
+            // `CASE value WHEN` and NULLIF compare.
+            b"case" | b"nullif" if !self.next_is(b"when") => {
+                operator(b"=")?;
+                return self.chain();
             }
+            b"between" => return self.between(),
             b"similar" | b"escape" if self.group().holds == Holds::Arguments(Call::Words) => {
                 self.spelling.set(self.at, Spell::As(","));
             }
@@ -244,6 +245,18 @@ impl Reader<'_> {
             _ => return self.chain(),
         }
         self.skip(1);
+        Ok(())
+    }
+
+    /// BETWEEN, with or without SYMMETRIC.
+    fn between(&mut self) -> Result<(), Reason> {
+        for name in [&b">="[..], b"<="] {
+            self.judge.operator(Qualified { schema: None, name })?;
+        }
+        self.skip(1);
+        if self.tokens.is(self.at, b"symmetric") || self.tokens.is(self.at, b"asymmetric") {
+            self.leave_out(1);
+        }
         Ok(())
     }
 

@@ -12,7 +12,9 @@ use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
-use super::unit::{Front, Judge, Plan, TransactionDefaults, begun, front, plan, plan_inside};
+use super::unit::{
+    Front, Judge, Plan, TransactionDefaults, begun, front, parameters, plan, plan_inside,
+};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
@@ -20,7 +22,7 @@ use crate::cluster::freshness::{Circumstances, Demand};
 use crate::cluster::shared::{RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
-use crate::sql::{self, Readable};
+use crate::sql::{self, ReadUnder, Readable};
 use crate::wire::{self, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -75,6 +77,40 @@ impl ClientJudge<'_> {
     }
 }
 
+impl ClientJudge<'_> {
+    /// Of a text whose bytes mean what they meant when it was prepared.
+    fn read_under(&mut self, sql: &[u8], rules: Option<ReadUnder>) -> Rc<Verdict> {
+        let Some(rules) = rules else { return self.text(sql) };
+        let encoding = sql::Encoding::of(rules.encoding.as_bytes());
+        match sql::make_readable(sql, encoding, rules.rules.are_conforming()) {
+            Some(readable) => self.of(&readable),
+            None => Rc::new(Verdict::Primary(Reason::UnknownPrepared)),
+        }
+    }
+
+    /// Of the statement that a PREPARE names.
+    fn prepared(&mut self, prepare: &[u8], rules: Option<ReadUnder>) -> Rc<Verdict> {
+        let unknown = Err(Reason::UnknownPrepared);
+        let statement = match &*self.read_under(prepare, rules) {
+            Verdict::Prepare { statement, .. } => *statement,
+            Verdict::Primary(reason) => Err(*reason),
+            Verdict::Read
+            | Verdict::Begin(_)
+            | Verdict::End(_)
+            | Verdict::Savepoint
+            | Verdict::SetTransaction(_)
+            | Verdict::SetDefaults { .. }
+            | Verdict::Setting
+            | Verdict::Execute { .. }
+            | Verdict::Deallocate
+            | Verdict::Declare { .. }
+            | Verdict::LockTable
+            | Verdict::Cursor { .. } => unknown,
+        };
+        Rc::new(statement.map_or_else(Verdict::Primary, |()| Verdict::Read))
+    }
+}
+
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
         match self.0.state.reading.read(sql) {
@@ -83,20 +119,27 @@ impl Judge for ClientJudge<'_> {
         }
     }
 
+    fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
+        match self.0.route.catalog.snapshot() {
+            Some(snapshot) if snapshot.type_needs_primary(oid) => Err(Reason::Type),
+            Some(_) => Ok(()),
+            None => Err(Reason::UnknownType),
+        }
+    }
+
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
         let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
-        let Some((sql, rules)) = self.0.state.statements.text_and_rules_of(name) else {
-            return unknown();
-        };
-        // Its bytes mean what they meant when it was prepared.
-        match rules {
-            Some(rules) => {
-                let encoding = sql::Encoding::of(rules.encoding.as_bytes());
-                let readable = sql::make_readable(sql, encoding, rules.rules.are_conforming());
-                readable.map_or_else(unknown, |readable| self.of(&readable))
-            }
-            None => self.text(sql),
+        let statements = &self.0.state.statements;
+        let Some((sql, rules)) = statements.text_and_rules_of(name) else { return unknown() };
+        let (types, sql_types) = statements.types_of(name);
+        if let Err(reason) = parameters(types, &mut |oid| self.parameter(oid)) {
+            return Rc::new(Verdict::Primary(reason));
         }
+        if let Some(types) = sql_types {
+            // What is executed with casts to these types.
+            return self.prepared(&[b"PREPARE x ", types, b" AS ", sql].concat(), rules);
+        }
+        self.read_under(sql, rules)
     }
 }
 

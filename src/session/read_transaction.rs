@@ -61,7 +61,7 @@ impl ReadTransaction {
 
     /// Whether it can go on somewhere else.
     pub(super) fn may_move(self) -> bool {
-        !self.has_left && !(self.has_one_snapshot && self.has_read)
+        !(self.has_left || self.has_one_snapshot && self.has_read)
     }
 
     /// What begins it there.

@@ -12,6 +12,9 @@ use crate::wire::{self, HEADER_LEN, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
+/// Types below this number are PostgreSQL's own.
+const FIRST_USER_OID: u32 = 16_384;
+
 /// What is in front of what a client has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Front<'a> {
@@ -93,6 +96,8 @@ pub(super) struct TransactionDefaults {
 pub(super) trait Judge {
     /// Of a text.
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict>;
+    /// Whether values of the type with this OID may be read on a standby; it is none of PostgreSQL's own.
+    fn parameter(&mut self, oid: u32) -> Result<(), Reason>;
     /// Of a statement that the session has prepared. The empty name is the unnamed one.
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict>;
 }
@@ -173,6 +178,11 @@ impl<'a> Reading<'a> {
             client::PARSE => {
                 let parse = client::read_parse(body).ok_or(Reason::Malformed)?;
                 let verdict = self.judge.text(parse.sql);
+                let judge = &mut *self.judge;
+                let verdict = match parameters(parse.types, &mut |oid| judge.parameter(oid)) {
+                    Ok(()) => verdict,
+                    Err(reason) => Rc::new(Verdict::Primary(reason)),
+                };
                 self.parsed.push((parse.name, Rc::clone(&verdict)));
                 self.look_at(&verdict)
             }
@@ -213,7 +223,16 @@ impl<'a> Reading<'a> {
                 }
                 self.run(&statement)
             }
-            _ => match self.transaction {
+            Verdict::End(_)
+            | Verdict::Savepoint
+            | Verdict::SetTransaction(_)
+            | Verdict::SetDefaults { .. }
+            | Verdict::Setting
+            | Verdict::Prepare { .. }
+            | Verdict::Deallocate
+            | Verdict::Declare { .. }
+            | Verdict::LockTable
+            | Verdict::Cursor { .. } => match self.transaction {
                 Some(transaction) => self.run_in_transaction(verdict, transaction),
                 None => Err(outside(verdict)),
             },
@@ -287,11 +306,19 @@ impl<'a> Reading<'a> {
 
     /// Parsing and describing run nothing, but ask for what the statement names.
     fn look_at(&self, verdict: &Verdict) -> Result<(), Reason> {
-        match verdict {
-            Verdict::Primary(reason) if !(self.is_continued && stays(*reason)) => Err(*reason),
-            _ => Ok(()),
-        }
+        let Verdict::Primary(reason) = verdict else { return Ok(()) };
+        if self.is_continued && stays(*reason) { Ok(()) } else { Err(*reason) }
     }
+}
+
+/// The types that a Parse declares: their input runs with each Bind. `judge` is asked for a database's own.
+pub(super) fn parameters(
+    types: &[u8],
+    judge: &mut dyn FnMut(u32) -> Result<(), Reason>,
+) -> Result<(), Reason> {
+    let oids = types.get(2..).unwrap_or_default().as_chunks::<4>().0;
+    let mut oids = oids.iter().map(|oid| u32::from_be_bytes(*oid));
+    oids.try_for_each(|oid| if oid < FIRST_USER_OID { Ok(()) } else { judge(oid) })
 }
 
 /// Why what belongs into a transaction needs the primary outside of one.
@@ -345,6 +372,10 @@ mod tests {
     impl Judge for Words {
         fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
             Rc::new(self.0[std::str::from_utf8(sql).expect("a word")].clone())
+        }
+
+        fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
+            if oid == 20_000 { Ok(()) } else { Err(Reason::Type) }
         }
 
         fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
@@ -437,6 +468,20 @@ mod tests {
             (batch(&["=begin", "", "=read", ""]), default, Plan::Primary(Reason::Transaction)),
         ] {
             assert_eq!(of(&unit, defaults), expected, "{}", String::from_utf8_lossy(&unit));
+        }
+    }
+
+    #[test]
+    fn the_types_of_parameters_count() {
+        for (types, expected) in [
+            (&[0, 1, 0, 0, 0, 23][..], Plan::AnyNode),
+            (&[0, 2, 0, 0, 0, 23, 0, 0, 0x4e, 0x20], Plan::AnyNode),
+            (&[0, 2, 0, 0, 0, 23, 0, 0, 0x4e, 0x21], Plan::Primary(Reason::Type)),
+        ] {
+            let mut unit = Vec::new();
+            client::parse(&mut unit, b"", b"read", types);
+            client::bare(&mut unit, client::SYNC);
+            assert_eq!(of(&unit, TransactionDefaults::default()), expected, "{types:?}");
         }
     }
 

@@ -391,6 +391,17 @@ impl Statements {
         self.named.get(name).map(|named| &*named.statement.sql)
     }
 
+    /// The types of its parameters, as its Parse declares them or its PREPARE writes them in parentheses.
+    pub(super) fn types_of(&self, name: &[u8]) -> (&[u8], Option<&[u8]>) {
+        if name.is_empty() {
+            let view = self.unnamed.as_ref().and_then(|one| client::read_parse(&one.body));
+            return (view.map_or(&[], |view| view.types), None);
+        }
+        self.named.get(name).map_or((&[], None), |named| {
+            (&named.statement.types, named.statement.sql_types.as_deref())
+        })
+    }
+
     /// The same, and how its bytes are read, if that is known.
     pub(super) fn text_and_rules_of(&self, name: &[u8]) -> Option<(&[u8], Option<ReadUnder>)> {
         if name.is_empty() {
