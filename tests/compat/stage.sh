@@ -164,6 +164,10 @@ write_configuration() { # write_configuration PORT: $stage/howdah/howdah.toml
 		auth_type = "scram-sha-256"
 		auth_file = "userlist.txt"
 
+		[routing]
+		# A driver writes with one connection and looks with another.
+		consistency = "global"
+
 		[tls.client]
 		sslmode = "allow"
 		cert_file = "$stage/tls/howdah.crt"
