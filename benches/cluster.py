@@ -1,5 +1,5 @@
 """A PostgreSQL server of the benchmark's own, in a temporary folder, run by an unprivileged user."""
-import glob, os, pwd, random, re, shutil, socket, subprocess, time
+import glob, os, pwd, random, re, shutil, signal, socket, subprocess, time
 
 # One line for each choice: a disk that waits would measure the disk, and the measured programs do no I/O.
 SETTINGS = """
@@ -60,9 +60,9 @@ def free_port():
 class Cluster:
     """initdb, start, pgbench -i; stop() ends it and leaves the folder to its owner."""
 
-    def __init__(self, base, more_settings=""):
+    def __init__(self, base, more_settings="", name="postgresql"):
         self.bin = programs()
-        self.dir = os.path.join(base, "postgresql")
+        self.dir = os.path.join(base, name)
         self.data = os.path.join(self.dir, "data")
         self.port = free_port()
         os.mkdir(self.dir)
@@ -72,12 +72,29 @@ class Cluster:
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         with open(f"{self.data}/postgresql.conf", "a") as f:
             f.write(SETTINGS.format(dir=self.dir, port=self.port) + more_settings)
-        self.server = subprocess.Popen(
-            [f"{self.bin}/postgres", "-D", self.data], stderr=open(f"{base}/postgresql.log", "w"), cwd="/", **drop)
-        self.wait()
+        self.base, self.replicas = base, []
+        self.server = self.serve(self.data, self.port)
         self.run("pgbench", "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "postgres")
         self.sql("VACUUM ANALYZE")
         self.sql("CHECKPOINT")
+
+    def serve(self, data, port):
+        """Starts the server in the folder and waits until it answers."""
+        log = open(f"{self.base}/{os.path.basename(data)}.log", "w")
+        server = subprocess.Popen([f"{self.bin}/postgres", "-D", data, "-p", str(port)], stderr=log, cwd="/", **unprivileged())
+        end = time.monotonic() + 30
+        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]).returncode:
+            if server.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"PostgreSQL did not start: see {log.name}")
+            time.sleep(0.05)
+        return server
+
+    def add_replica(self):
+        """A streaming replica; returns its port."""
+        port, data = free_port(), os.path.join(self.dir, f"replica{len(self.replicas) + 1}")
+        self.run("pg_basebackup", "-D", data, "-R", "-c", "fast", "--no-sync", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        self.replicas.append(self.serve(data, port))
+        return port
 
     def run(self, program, *args):
         done = subprocess.run([f"{self.bin}/{program}", *args], capture_output=True, text=True, cwd="/", **unprivileged())
@@ -85,24 +102,18 @@ class Cluster:
             raise SystemExit(f"{program} failed: {(done.stderr or done.stdout)[-600:]}")
         return done.stdout
 
-    def sql(self, text):
-        return self.run("psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", text, "postgres")
-
-    def wait(self):
-        end = time.monotonic() + 30
-        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]).returncode:
-            if self.server.poll() is not None or time.monotonic() > end:
-                raise SystemExit("PostgreSQL did not start: see postgresql.log in the folder named above")
-            time.sleep(0.05)
+    def sql(self, text, port=None):
+        return self.run("psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(port or self.port), "-U", "postgres", "-c", text, "postgres")
 
     def version(self):
         return self.sql("SHOW server_version").strip()
 
     def stop(self):
-        self.server.terminate()
-        try:
-            self.server.wait(20)
-        except subprocess.TimeoutExpired:
-            self.server.kill()
-            self.server.wait()
+        for server in (*reversed(self.replicas), self.server):
+            server.send_signal(signal.SIGINT)  # a fast shutdown: a session of a proxy's may still be there
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -21,6 +21,9 @@ def howdah(binary, p):
     for key, value in {"port": p.port, "pgport": p.pgport, "dir": p.dir, "workers": p.workers,
                        "auth_type": p.auth}.items():
         text = text.replace("{%s}" % key, str(value))
+    if p.replicas:
+        nodes = ", ".join(f'"127.0.0.1:{port}"' for port in (p.pgport, *p.replicas))
+        text = text.replace(f'["127.0.0.1:{p.pgport}"]', f"[{nodes}]")
     if p.watched is False:
         text = text.replace("[howdah]", "[howdah]\nmax_tracked_queries = 0")
     elif p.watched:
@@ -80,6 +83,18 @@ database default {{ user default {{
 
 
 def pgpool(binary, p):
+    backends = f"""
+backend_hostname0 = '127.0.0.1'
+backend_port0 = {p.pgport}
+backend_flag0 = 'ALWAYS_PRIMARY'
+sr_check_period = {1 if p.replicas else 0}
+sr_check_user = 'postgres'
+sr_check_database = 'postgres'
+"""
+    for number, port in enumerate(p.replicas, 1):
+        backends += f"backend_hostname{number} = '127.0.0.1'\nbackend_port{number} = {port}\nbackend_weight{number} = 1\n"
+    if p.replicas:  # reads to the replicas only, as howdah's; and no replica that is far behind
+        backends += "backend_weight0 = 0\ndelay_threshold = 10000000\n"
     conf = write(f"{p.dir}/pgpool.conf", f"""
 backend_clustering_mode = 'streaming_replication'
 listen_addresses = '127.0.0.1'
@@ -88,16 +103,13 @@ socket_dir = '{p.dir}'
 unix_socket_directories = '{p.dir}'
 pcp_port = {p.extra_port}
 pcp_socket_dir = '{p.dir}'
-backend_hostname0 = '127.0.0.1'
-backend_port0 = {p.pgport}
-backend_flag0 = 'ALWAYS_PRIMARY'
+{backends}
 num_init_children = 80
 max_pool = 1
 enable_pool_hba = off
 pid_file_name = '{p.dir}/pgpool.pid'
 logdir = '{p.dir}'
 work_dir = '{p.dir}'
-sr_check_period = 0
 load_balance_mode = on
 """)
     write(f"{p.dir}/pcp.conf", "")
@@ -174,8 +186,8 @@ def too_old(name, row, numbers):
 class Proxy:
     """One running program in a folder of its own."""
 
-    def __init__(self, name, binary, base, ports, workers=1, auth="trust", watched=None):
-        self.name, self.workers, self.auth, self.watched = name, workers, auth, watched
+    def __init__(self, name, binary, base, ports, workers=1, auth="trust", watched=None, replicas=()):
+        self.name, self.workers, self.auth, self.watched, self.replicas = name, workers, auth, watched, replicas
         self.port, self.extra_port, self.pgport = ports
         self.dir = os.path.join(base, f"{name}-{self.port}")
         os.mkdir(self.dir)

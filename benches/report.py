@@ -2,7 +2,9 @@
 import statistics
 
 UNITS = {"tps": ("tps", 0), "us": ("CPU us/tx", 2), "ms": ("latency ms", 3), "gbps": ("GB/s", 2), "cpu_gb": ("CPU s/GB", 3),
-         "kib": ("KiB/client", 2), "cpu": ("idle CPU %", 2), "quiet": ("p99 ms alone", 3), "busy": ("p99 ms +logins", 3)}
+         "kib": ("KiB/client", 2), "cpu": ("idle CPU %", 2), "quiet": ("p99 ms alone", 3), "busy": ("p99 ms +logins", 3),
+         "primary": ("primary %", 1), "replica1": ("replica 1 %", 1), "replica2": ("replica 2 %", 1)}
+ROUTED = ("routed simple", "routed prepared", "routed mix simple", "routed mix prepared")
 POOLERS = ("pgbouncer", "odyssey", "pgpool")
 
 
@@ -89,6 +91,10 @@ class Budgets:
 
         for kind in ("simple", "prepared"):
             self.hold(f"watched {kind}: <= 1.03 x unwatched", self.pairs(f"watched {kind}", "unwatched"), 1.03, "x")
+
+        for row in ROUTED:
+            self.hold(f"{row}: <= 1.10 x without routing", self.pairs(row, "unrouted"), 1.10, "x")
+            self.hold(f"{row}: <= 0.40 x pgpool", self.pairs(row, "pgpool"), 0.40, "x")
 
     def show(self):
         print("\nBudgets")

@@ -6,9 +6,9 @@ so that a drift of the machine's speed meets all of them. Results go to the scre
 """
 import argparse, json, os, resource, shutil, statistics, subprocess, sys, tempfile, time, traceback
 
-import client, cluster, loads, peers, report
+import client, cluster, loads, peers, report, routing
 
-ROWS = ("simple", "extended", "prepared", "rate", "one", "tpcb", "connect", "copy", "wide", "idle", "logins", "watched")
+ROWS = ("simple", "extended", "prepared", "rate", "one", "tpcb", "connect", "copy", "wide", "idle", "logins", "watched", "routing")
 
 
 class Direct:
@@ -151,6 +151,13 @@ class Bench:
             for proxy in fresh.values():
                 proxy.stop()
 
+    def routing_rows(self):
+        rows = routing.Routing(self)
+        try:
+            rows.rows()
+        finally:
+            rows.stop()
+
     def show(self, row, title):
         for name in self.results.get(row, {}):
             rounds = self.results[row][name]
@@ -173,6 +180,8 @@ class Bench:
                 self.logins_row()
             elif row == "watched":
                 self.watched_row()
+            elif row == "routing":
+                self.routing_rows()
         print("\nmemory after the load (PSS): " + ", ".join(f"{n} {p.memory() / 1024:.1f} MiB" for n, p in self.running.items()))
 
     def stop(self):

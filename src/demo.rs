@@ -1,4 +1,4 @@
-//! `howdah demo`: a throw-away primary, a replica and a cascaded replica, howdah in front, and traffic.
+//! `howdah demo`: a throw-away primary, a replica and a cascaded replica, howdah in front, traffic, and a promotion.
 //!
 //! Owns every process and file of the demo, and removes them however it ends: by itself, by a failure, by
 //! Ctrl-C, SIGTERM or SIGHUP. Never touches a PostgreSQL server that it did not start. Each child runs in a
@@ -8,6 +8,7 @@ mod ports;
 mod programs;
 mod servers;
 mod traffic;
+mod writers;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -15,22 +16,29 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use self::programs::Programs;
 use self::servers::{DATABASE, Servers};
 use self::traffic::{Load, Totals};
+use self::writers::{Tally, Writers};
 
-/// Client connections of the load.
-const CLIENTS: u32 = 20;
-/// Server connections howdah may open: few, so that the summary shows what pooling does.
+/// Clients that read.
+const READERS: u32 = 20;
+/// Clients that write, and read what they have written.
+const WRITERS: u32 = 4;
+/// Server connections howdah may open on each node: few, so that the summary shows what pooling does.
 const POOL_SIZE: u32 = 5;
 const LOAD: Duration = Duration::from_secs(15);
+/// The second after which the primary stops.
+const PROMOTE_AT: f64 = 5.0;
+
 /// Runs the demo in a runtime of its own, hence must be called outside of one.
 ///
 /// With `once` it ends by itself when the load is done; otherwise everything stays up until Ctrl-C.
 ///
 /// # Errors
-/// PostgreSQL's programs are missing, a server does not start, a transaction failed, a replica fell behind for
+/// PostgreSQL's programs are missing, a server does not start, a read failed or was too old, a row was lost, a replica fell behind for
 /// good, or (with `once`) a signal came before the end. All processes and files are gone by then.
 pub fn run(once: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,13 +77,12 @@ async fn play(servers: &mut Servers, once: bool) -> Result<()> {
     say(&format!("  cascaded replica  127.0.0.1:{}  (of the replica)", servers.ports.cascade))?;
     servers.start_howdah(POOL_SIZE).await?;
     say(&format!(
-        "  howdah            127.0.0.1:{}  (transaction mode, {POOL_SIZE} server connections)",
+        "  howdah            127.0.0.1:{}  (transaction mode, {POOL_SIZE} server connections a node)",
         servers.ports.howdah
     ))?;
-    let (totals, most_servers) = traffic(servers).await?;
-    summary(servers, &totals, most_servers).await?;
-    ensure!(totals.failed == 0, "{} transactions failed", totals.failed);
-    ensure!(totals.transactions > 0, "no transaction ran");
+    servers.nodes_are_known().await?;
+    let seen = traffic(servers).await?;
+    summary(servers, &seen).await?;
     if !once {
         by_hand(servers)?;
         servers.until_one_ends().await?;
@@ -83,39 +90,122 @@ async fn play(servers: &mut Servers, once: bool) -> Result<()> {
     Ok(())
 }
 
-/// pgbench through howdah with a line a second; also how many server connections the primary saw at most.
-async fn traffic(servers: &mut Servers) -> Result<(Totals, u32)> {
-    say(&format!(
-        "\n{CLIENTS} clients for {} s: prepared statements, nine reads to one write",
-        LOAD.as_secs()
-    ))?;
-    let mut load = Load::start(servers, CLIENTS, LOAD)?;
-    let mut most = 0;
-    while let Some(line) = load.next_line().await? {
-        say(&format!("  {line}"))?;
-        most = most.max(servers.server_connections().await?);
-    }
-    Ok((load.finish().await?, most))
+/// What the clients have seen.
+struct Seen {
+    reads: Totals,
+    writes: Tally,
+    most_servers: u32,
 }
 
-async fn summary(servers: &mut Servers, totals: &Totals, most_servers: u32) -> Result<()> {
-    let lines = [
+/// Reads and writes through howdah with a line a second, and a promotion in the middle.
+async fn traffic(servers: &mut Servers) -> Result<Seen> {
+    say(&format!(
+        "\n{READERS} clients read, {WRITERS} write and read it back, for {} s\n\n\
+         {:>6}{:>12}{:>12}{:>12}",
+        LOAD.as_secs(),
+        "",
+        "reads/s",
+        "latency",
+        "writes/s"
+    ))?;
+    let mut load = Load::start(servers, READERS, LOAD)?;
+    let writers = Writers::start(servers, WRITERS, Instant::now() + LOAD);
+    let (mut most_servers, mut is_promoted) = (0, false);
+    while let Some(second) = load.next_second().await? {
+        say(&format!(
+            "{:4.0} s{:12.0}{:9.2} ms{:12}",
+            second.number,
+            second.reads,
+            second.latency_ms,
+            writers.take_count()
+        ))?;
+        most_servers = most_servers.max(servers.most_server_connections().await?);
+        if second.number >= PROMOTE_AT && !is_promoted {
+            is_promoted = true;
+            say("        the primary stops, and the replica is promoted")?;
+            servers.promote().await?;
+        }
+    }
+    ensure!(is_promoted, "the load ended before the promotion");
+    Ok(Seen { reads: load.finish().await?, writes: writers.finish().await?, most_servers })
+}
+
+async fn summary(servers: &mut Servers, seen: &Seen) -> Result<()> {
+    let Seen { reads, writes, most_servers } = seen;
+    let (primary, replica) = (servers.ports.replica, servers.ports.cascade);
+    let rows = servers.orders(primary, &writes.unknown).await?;
+    servers.caught_up(replica, primary).await?;
+    let copied = servers.orders(replica, &writes.unknown).await?;
+    let clients = READERS + WRITERS;
+    for line in [
         "\nWhat happened".to_owned(),
-        format!("  transactions        {} ({} failed)", totals.transactions, totals.failed),
-        format!("  a second            {:.0}", totals.per_second),
-        format!("  latency             {:.2} ms on average", totals.latency_ms),
-        format!("  connections         {CLIENTS} clients shared {most_servers} server connections"),
-    ];
-    for line in lines {
+        format!("  reads        {} ({} failed)", reads.transactions, reads.failed),
+        format!("  writes       {} acknowledged, and {rows} are there", writes.acknowledged),
+        format!("               {} not acknowledged{}", writes.unknown.len(), told(writes)),
+        format!("  read back    {} times, {} of them too old", writes.reads, writes.stale),
+        format!("  clients      {clients}, {} disconnected", writes.lost),
+        format!("  connections  at most {most_servers} to a node"),
+    ] {
         say(&line)?;
     }
-    let history = servers.rows_of_history(servers.ports.primary).await?;
-    say(&format!("  writes              {history} rows of pgbench_history on the primary"))?;
-    for (name, port) in [("replica", servers.ports.replica), ("cascaded", servers.ports.cascade)] {
-        let replayed = servers.caught_up(port).await?;
-        let rows = servers.rows_of_history(port).await?;
-        say(&format!("  {name:20}replayed up to {replayed}, {rows} rows"))?;
-        ensure!(rows == history, "the {name} has {rows} rows where the primary has {history}");
+    nodes(servers).await?;
+    account(servers).await?;
+    ensure!(reads.failed == 0 && writes.failed_reads == 0, "reads failed{}", told(writes));
+    ensure!(reads.transactions > 0 && writes.reads > 0, "nothing was read");
+    ensure!(writes.stale == 0, "{} reads did not show what their client had written", writes.stale);
+    ensure!(
+        rows == writes.acknowledged,
+        "{} rows were acknowledged, {rows} are there",
+        writes.acknowledged
+    );
+    ensure!(copied == rows, "the replica has {copied} rows where the primary has {rows}");
+    // Each of them had at most one on its way.
+    ensure!(writes.unknown.len() <= WRITERS as usize, "writes failed{}", told(writes));
+    Ok(())
+}
+
+/// What the writers were told of their errors.
+fn told(writes: &Tally) -> String {
+    if writes.complaints.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", writes.complaints.join("; "))
+}
+
+/// Where statements went, and what each node is now.
+async fn nodes(servers: &Servers) -> Result<()> {
+    say("\nWhere statements went (SHOW ROUTES)")?;
+    for row in servers.console("SHOW ROUTES").await? {
+        let of = |column| row.get(column);
+        say(&format!("  {:9}{:>10}  {}", of("target"), of("count"), of("explanation")))?;
+    }
+    say("\nNodes (SHOW NODES)")?;
+    for row in servers.console("SHOW NODES").await? {
+        let of = |column| row.get(column);
+        say(&format!("  {:17}{:9}{}", of("node"), of("role"), of("state")))?;
+    }
+    Ok(())
+}
+
+/// The fail-over account.
+async fn account(servers: &Servers) -> Result<()> {
+    say("\nThe fail-over (SHOW FAILOVERS)")?;
+    let accounts = servers.console("SHOW FAILOVERS").await?;
+    ensure!(
+        accounts.len() == 1,
+        "one primary followed another, and there are {} accounts",
+        accounts.len()
+    );
+    for row in accounts {
+        let of = |column| row.get(column);
+        let (from, to) = (of("from_node"), of("to_node"));
+        say(&format!("  {to} took over from {from} after {:.0} ms", of("gap_ms").parse::<f64>()?))?;
+        let (failed, waited, repeated) = (of("failed"), of("waited"), of("repeated"));
+        let doubt = of("in_doubt");
+        say(&format!(
+            "  statements: {failed} failed, {waited} waited, {repeated} repeated, {doubt} in doubt\n  {}",
+            of("loss")
+        ))?;
     }
     Ok(())
 }

@@ -199,7 +199,9 @@ fn a_promotion_is_found_with_its_history() {
     let sighting = |node, report, reach, history| Sighting {
         node,
         report: Some(report),
+        heard: Moment::default(),
         reach,
+        is_down_for: Duration::ZERO,
         history,
         fixed: FixedRole::Auto,
         verdict: None,

@@ -8,9 +8,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use support::behaviour::settings;
+use support::behaviour::eventually;
+use support::console::console;
 use support::free_port;
 use support::howdah::Howdah;
+use support::pair::{Pair, node_row};
 use support::postgres::RIDER;
 
 fn contrib(name: &str) -> String {
@@ -28,10 +30,16 @@ fn words(text: &str, start: &str) -> BTreeSet<String> {
 #[test]
 fn dashboards_and_alerts_ask_for_metrics_that_exist() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let set = settings("contrib", "transaction").set("http.listen", address.to_string());
+    let pair = Pair::start();
+    let set = pair.settings().set("http.listen", address.to_string());
     // A pool that is there before anybody comes: a family without samples is not written.
-    let set = set.set("databases.contrib.user", RIDER);
-    let _howdah = Howdah::start(&set);
+    let set = set.set("databases.app.user", RIDER);
+    let howdah = Howdah::start(&set);
+    // A node that nobody has asked yet has no lag.
+    let mut console = console(&howdah);
+    eventually("the lag is known", || {
+        !node_row(&mut console, &pair.replica).get("lag_ms").is_empty()
+    });
     let mut stream = TcpStream::connect(address).expect("a connection");
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a request");

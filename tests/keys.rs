@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "http.rs",
     "nodes.rs",
     "routing.rs",
+    "advise.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.
@@ -47,16 +48,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Keys that only sessions will use: their tests come with reads on replicas.
-const LATER: &[&str] = &[
-    "routing.max_lag",
-    "routing.catalog_reads",
-    "routing.primary_wait",
-    "databases.route",
-    "databases.consistency",
-    "databases.max_lag",
-    "users.route",
-    "users.consistency",
-];
+const LATER: &[&str] = &["routing.max_lag", "routing.primary_wait"];
 
 #[test]
 fn every_key_is_set_by_a_test_of_its_behaviour() {

@@ -422,3 +422,26 @@ fn the_type_of_a_parameter_counts() {
     shows(&mut console, &[("reason", "read")], &[("routes.count", "2")]);
     shows(&mut console, &[("reason", "type")], &[("routes.count", "2")]);
 }
+
+#[test]
+fn a_read_that_holds_up_the_replay_of_a_replica_is_shown() {
+    let pair = with_table();
+    let howdah = start(&pair, "session");
+    let mut console = console(&howdah);
+    let mut reader = pair.replica.admin("app");
+    reader.run("SET application_name = 'analyst'");
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    reader.run("SELECT value, 'secret' FROM counter");
+    let mut admin = pair.primary.admin("app");
+    admin.run("DELETE FROM counter");
+    admin.run("VACUUM counter");
+    let node = pair.replica.address().to_string();
+    // "nodes.held_up_by"
+    let mut held_up = || the_row(&mut console, "nodes", &[("node", &node)]).get("held_up_by");
+    eventually("the read is shown", || !held_up().is_empty());
+    let row = held_up();
+    assert!(row.contains("(analyst)"), "{row}");
+    assert!(row.ends_with(": select value, $1 from counter"), "{row}");
+    reader.run("ROLLBACK");
+    eventually("the replica replays again", || held_up().is_empty());
+}

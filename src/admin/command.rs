@@ -11,6 +11,8 @@ use crate::sql::{Kind, Lexer, Token};
 #[expect(missing_docs, reason = "each is the word of its SHOW command")]
 pub enum View {
     ActiveSockets,
+    Advice,
+    AdviceByCalls,
     Capacity,
     Clients,
     Config,
@@ -45,6 +47,14 @@ pub enum View {
 pub const HELP: &[(&str, &str)] = &[
     ("SHOW ACTIVE_SOCKETS", "every connection that has something to do"),
     (
+        "SHOW ADVICE",
+        "where route is advise: what could go to replicas, what cannot, and what to do",
+    ),
+    (
+        "SHOW ADVICE_BY_CALLS",
+        "the same, with the most frequent statements in the place of the costliest",
+    ),
+    (
         "SHOW CAPACITY",
         "load, waits and recommended size of each pool, over the last period of figures",
     ),
@@ -66,6 +76,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW QUERIES", "what each statement costs, those first that took longest in all"),
     ("RESET QUERIES", "begin those figures anew"),
     ("SHOW ROUTES", "where statements of databases with several nodes went, and why"),
+    ("EXPLAIN ROUTE [IN db] [AS user] sql", "where a statement would go now, and why"),
     ("SHOW SERVERS", "every connection to PostgreSQL"),
     ("SHOW SOCKETS", "every connection, of clients and to PostgreSQL"),
     ("SHOW STATE", "whether the pooler is paused or suspended"),
@@ -95,6 +106,8 @@ pub const HELP: &[(&str, &str)] = &[
 /// Every view and its word.
 pub const VIEWS: &[(&str, View)] = &[
     ("active_sockets", View::ActiveSockets),
+    ("advice", View::Advice),
+    ("advice_by_calls", View::AdviceByCalls),
     ("capacity", View::Capacity),
     ("clients", View::Clients),
     ("config", View::Config),
@@ -190,6 +203,15 @@ pub enum Command {
         /// `RELOAD CHECK`.
         check: bool,
     },
+    /// `EXPLAIN ROUTE`.
+    ExplainRoute {
+        /// `IN database`.
+        database: Option<String>,
+        /// `AS user`.
+        user: Option<String>,
+        /// The statement.
+        statement: Vec<u8>,
+    },
     /// `RESET QUERIES`.
     ResetQueries,
     /// What a driver says.
@@ -224,6 +246,7 @@ impl Command {
         };
         let keyword = words.keyword(0).ok_or_else(unknown)?;
         match keyword.as_str() {
+            "explain" if words.is(1, "route") => words.explain_route(text),
             "show" | "select" => Self::read_show(&words).ok_or_else(unknown),
             "set" => Self::read_set(text, &words).ok_or_else(unknown),
             "pause" => words.optional().map(Self::Pause),
@@ -297,13 +320,15 @@ impl Command {
     /// Whether who may only look may do this.
     pub fn only_looks(&self) -> bool {
         let gives_away = *self == Self::Show(View::Fds);
-        matches!(self, Self::Show(_) | Self::Harmless(_)) && !gives_away
+        let looks = matches!(self, Self::Show(_) | Self::ExplainRoute { .. } | Self::Harmless(_));
+        looks && !gives_away
     }
 
     /// What CommandComplete says of it.
     pub fn tag(&self) -> &'static str {
         match self {
             Self::Show(_) => "SHOW",
+            Self::ExplainRoute { .. } => "EXPLAIN",
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",
             Self::Reconnect(_) => "RECONNECT",
@@ -410,6 +435,26 @@ impl Words {
         Some(rest.trim().to_owned())
     }
 
+    /// `EXPLAIN ROUTE [IN database] [AS user] statement`.
+    fn explain_route(&self, text: &[u8]) -> Result<Command, Fault> {
+        let mut at = 2;
+        let mut named = |word: &str| {
+            let name = self.text(at + 1).filter(|_| self.is(at, word)).map(str::to_owned);
+            at += 2 * usize::from(name.is_some());
+            name
+        };
+        let (database, user) = (named("in"), named("as"));
+        if self.len() <= at {
+            let takes = "EXPLAIN ROUTE takes IN and a database, AS and a user, and a statement";
+            return Err(arguments(takes));
+        }
+        // A comment in front of the statement is a part of it.
+        let mut words = Lexer::new(text, true).filter(Token::is_significant);
+        let end = words.nth(at - 1).map_or(0, |word| word.start + word.bytes(text).len());
+        let statement = text.get(end..).unwrap_or_default().trim_ascii().to_vec();
+        Ok(Command::ExplainRoute { database, user, statement })
+    }
+
     /// A client's number.
     fn id(&self, index: usize) -> Result<u64, Fault> {
         let bad = || {
@@ -480,6 +525,37 @@ mod tests {
         ] {
             assert_eq!(read(text), command, "{text}");
         }
+    }
+
+    #[test]
+    fn explain_route_takes_a_statement_as_it_stands() {
+        for (text, database, user, statement) in [
+            ("EXPLAIN ROUTE SELECT 'a''b'", None, None, "SELECT 'a''b'"),
+            ("explain route in app SELECT 1", Some("app"), None, "SELECT 1"),
+            (
+                "EXPLAIN ROUTE IN \"My db\" AS bob (SELECT 1)",
+                Some("My db"),
+                Some("bob"),
+                "(SELECT 1)",
+            ),
+            (
+                "EXPLAIN ROUTE AS bob /* howdah: primary */ TABLE t",
+                None,
+                Some("bob"),
+                "/* howdah: primary */ TABLE t",
+            ),
+        ] {
+            let expected = Command::ExplainRoute {
+                database: database.map(str::to_owned),
+                user: user.map(str::to_owned),
+                statement: statement.into(),
+            };
+            assert_eq!(read(text), expected, "{text}");
+        }
+        for text in ["EXPLAIN ROUTE", "EXPLAIN ROUTE IN app", "EXPLAIN ROUTE IN app AS bob"] {
+            assert!(refused(text).contains("bad arguments"), "{text}");
+        }
+        assert!(refused("EXPLAIN SELECT 1").contains("invalid command"));
     }
 
     #[test]

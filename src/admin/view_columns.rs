@@ -99,6 +99,11 @@ impl View {
                 Text "database", Text "node", Text "role", Text "state", Text "since", Int8 "lag_bytes",
                 Float8 "lag_ms", Float8 "horizon_age_ms", Int4 "may_read", Int4 "near", Int4 "weight",
                 Float8 "share", Int4 "outstanding", Int4 "suspect", Text "last_error", Text "last_error_time", Text "differs",
+                Text "held_up_by",
+            ],
+            Self::Advice | Self::AdviceByCalls => columns![
+                Text "database", Text "target", Text "reason", Int8 "calls", Float8 "calls_percent",
+                Float8 "time_ms", Float8 "time_percent", Text "fingerprint", Text "query", Text "remedy",
             ],
             Self::Help => columns![Text "command", Text "description"],
             Self::Latency => columns![
@@ -142,6 +147,9 @@ impl Command {
             Self::Reload { .. } => {
                 Some(columns![Text "key", Text "old", Text "new", Text "applies"])
             }
+            Self::ExplainRoute { .. } => Some(columns![
+                Text "target", Text "reason", Text "node", Text "consistency", Text "fingerprint",
+            ]),
             Self::Harmless(Harmless::Number(_)) => Some(columns![Int4 "?column?"]),
             Self::Harmless(Harmless::Setting(name, _)) => Some(setting_column(name)),
             Self::Pause(_)

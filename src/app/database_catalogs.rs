@@ -90,6 +90,11 @@ impl DatabaseCatalogs {
         leads.iter().filter_map(move |lead| lead.get(primary?).copied())
     }
 
+    /// The catalog of a database, if a route leads to it.
+    pub(super) fn get(&self, database: &str) -> Option<Arc<Catalog>> {
+        self.entries.get(database)?.catalog.upgrade()
+    }
+
     /// Forgets what no route leads to.
     pub(super) fn prune(&mut self, is_kept: impl Fn(PoolId) -> bool) {
         self.entries.retain(|_, entry| {

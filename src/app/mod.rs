@@ -37,6 +37,7 @@ mod signals;
 mod start;
 mod stats_periods;
 mod upkeep;
+mod verify;
 mod version;
 mod watch;
 mod workers;

@@ -1,8 +1,11 @@
 //! From the configuration to pools: who logs in where, and how the sessions behave.
 
+mod about_reads;
 mod derived_options;
+mod reads;
 
 use self::derived_options::{pool_options, session_options};
+use self::reads::Reads;
 use super::database_catalogs::DatabaseCatalogs;
 use super::known_pools::{KnownPools, PoolView, PoolsByName};
 use super::numbers::Numbers;
@@ -13,11 +16,10 @@ use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
 use crate::config::{Config, EffectiveOptions};
-use crate::metrics::{KindCounts, PoolTraffic, Totals};
+use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
 use crate::pool::{DatabaseId, NodeId, PoolId, PoolKey, UserId};
 use crate::session::common::Common;
-use crate::session::decision::DECISIONS;
 use crate::session::route::{Mode, NodePool, Options, Route, RouteNodes};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -56,8 +58,8 @@ pub(super) struct Routes {
     verifiers: HashMap<Vec<u8>, KnownVerifier>,
     /// The pools that the console shows.
     known: KnownPools,
-    /// Where the units of each database with several nodes went.
-    decisions: HashMap<String, Arc<KindCounts>>,
+    /// What is said and counted of the reads of databases with several nodes.
+    reads: Reads,
     /// What is known of each database, as long as a route leads to it.
     catalogs: DatabaseCatalogs,
     /// Routes that were replaced while sessions still use them.
@@ -113,7 +115,7 @@ impl Routes {
             disabled: HashSet::new(),
             verifiers: HashMap::new(),
             known: KnownPools::default(),
-            decisions: HashMap::new(),
+            reads: Reads::default(),
             catalogs: DatabaseCatalogs::default(),
             retired: Vec::new(),
         }
@@ -174,11 +176,6 @@ impl Routes {
     /// What this process counts of a pool.
     pub(super) fn traffic(&self, pool: PoolId) -> Option<&Arc<PoolTraffic>> {
         self.known.traffic(pool)
-    }
-
-    /// Where the units of each database with several nodes went, by the database.
-    pub(super) fn decisions(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
-        self.decisions.iter().map(|(database, counts)| (database.as_str(), counts.totals()))
     }
 
     /// Which databases are paused.
@@ -411,6 +408,7 @@ impl Routes {
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
         self.invented.clear();
+        self.reads.renew(config);
         // One that comes back some day is as good as new.
         self.disabled.retain(|name| config.database(name).is_some());
         self.paused.databases.retain(|name| config.database(name).is_some());
@@ -459,7 +457,7 @@ impl Routes {
             |pool| self.accounts.contains_key(&pool),
             |database| config.databases.contains_key(database),
         );
-        self.decisions.retain(|_, counts| Arc::strong_count(counts) > 1);
+        self.reads.prune();
         self.catalogs.prune(|pool| self.accounts.contains_key(&pool));
     }
 
@@ -485,15 +483,19 @@ impl Routes {
         let cluster = cluster.map(|probes| probes.cluster(&options.nodes));
         let lead = pools.iter().map(|(node, _)| node.pool);
         let catalog = self.catalogs.of(names.0, lead, cluster.as_ref(), &account);
-        let session = Arc::new(session_options(config, options));
-        let route = Route::new(names, (pool, traffic), (account, catalog), session);
-        let Some(cluster) = cluster else { return Some(Arc::new(route)) };
-        let pools = pools.into_iter().map(|(node, _)| node).collect();
+        let mut session = session_options(config, options);
+        let Some(cluster) = cluster else {
+            let accounts = (account, catalog);
+            return Some(Arc::new(Route::new(names, (pool, traffic), accounts, Arc::new(session))));
+        };
         let threads = usize::from(self.workers) + 1;
-        let decisions = self.decisions.entry(names.0.to_owned());
-        let decisions =
-            Arc::clone(decisions.or_insert_with(|| Arc::new(KindCounts::new(DECISIONS, threads))));
-        Some(Arc::new(route.over(RouteNodes { cluster, pools, decisions })))
+        let reads = self.reads.of(config, names.0, &options.nodes, threads);
+        session.routing.rules = Arc::clone(&reads.rules);
+        let route = Route::new(names, (pool, traffic), (account, catalog), Arc::new(session));
+        let pools = pools.into_iter().map(|(node, _)| node).collect();
+        let (decisions, advice) = (Arc::clone(&reads.decisions), Arc::clone(&reads.advice));
+        let checks = self.reads.checks();
+        Some(Arc::new(route.over(RouteNodes { cluster, pools, decisions, advice, checks })))
     }
 
     /// A pool of one node, and what is counted of it.

@@ -21,6 +21,7 @@ use super::shutdown::{end_sessions, serve_until_end};
 use super::signals::{ProcessOrder, Signals};
 use super::start::{Prepared, Start, prepare};
 use super::upkeep::{maintain, report};
+use super::verify::verify_reads;
 use super::version;
 use super::watch::watch;
 use super::workers::Workers;
@@ -134,6 +135,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
     let http = figures_listener(&config)?;
     let entrance = Entrance::open(&pooler, listen(&config).await?);
     pooler.routes.borrow_mut().warm(&config, pooler.current().users.as_ref());
+    let checks = pooler.routes.borrow().checks();
     let tasks = [
         tokio::task::spawn_local(open_servers(Rc::clone(&pooler))),
         tokio::task::spawn_local(maintain(Rc::clone(&pooler))),
@@ -142,6 +144,7 @@ async fn control(config: Arc<Config>, logging: Logging, start: Start) -> Result<
         tokio::task::spawn_local(maintain_catalogs(Rc::clone(&pooler))),
         tokio::task::spawn_local(probe_clusters(Rc::clone(&pooler))),
         tokio::task::spawn_local(follow_names(Rc::clone(&pooler))),
+        tokio::task::spawn_local(verify_reads(Rc::clone(&pooler), checks)),
         tokio::task::spawn_local(service::notify_watchdog(Rc::clone(&pooler))),
     ];
     let http =

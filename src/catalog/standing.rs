@@ -14,14 +14,15 @@ static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::d
 /// The lowest bits of a number say why.
 const WHY: u64 = 0b111;
 
-/// Why a name needs the primary; the first that applies is told.
+/// Why a name needs the primary; the first that applies is told, those first that weigh most.
 pub(super) const CAUSES: [Meaning; 6] = [
     Meaning::READS_SEQUENCE_TABLE,
     Meaning::UNLOGGED,
-    Meaning::FOREIGN,
     Meaning::LOCKS_ROWS,
     Meaning::VOLATILE,
     Meaning::READS_CATALOG,
+    // The only one that a setting lifts: if it is told, there is no other.
+    Meaning::FOREIGN,
 ];
 
 /// The names that need the primary, sorted.

@@ -65,6 +65,9 @@ impl fmt::Display for Loss {
             Self::Nothing(Kept::SamePrimary) => {
                 f.write_str("only asynchronous writes may be lost: the primary is the same")
             }
+            Self::Possible { bytes: 0, .. } => f.write_str(
+                "nothing that the last probe saw is gone; writes acknowledged behind it may be lost",
+            ),
             Self::Possible { bytes, .. } => write!(
                 f,
                 "acknowledged writes may be lost: at least {bytes} byte(s) of the log are gone"

@@ -20,6 +20,7 @@ pub mod features;
 pub mod floors;
 pub mod freshness;
 pub mod health;
+pub mod held_up;
 pub mod history;
 pub mod lsn;
 mod moment;

@@ -7,6 +7,8 @@ word_enum! {
     pub RouteReads {
         /// Everything goes to the primary.
         Off = "off",
+        /// Everything goes to the primary, and what could have gone to a replica is counted.
+        Advise = "advise",
         /// Reads go to replicas that are fresh enough.
         On = "on",
     }
@@ -19,5 +21,25 @@ word_enum! {
         Primary = "primary",
         /// Where other reads go.
         Replica = "replica",
+    }
+}
+
+word_enum! {
+    /// Where reads of foreign tables go.
+    pub ForeignReads {
+        /// To the primary: a foreign server shows its own present.
+        Primary = "primary",
+        /// Where other reads go.
+        Replica = "replica",
+    }
+}
+
+word_enum! {
+    /// Where redirected reads go that none of the named nodes can take.
+    pub Otherwise {
+        /// To any replica.
+        Replica = "replica",
+        /// To the primary.
+        Primary = "primary",
     }
 }

@@ -108,3 +108,17 @@ pub fn timeline_history(timeline: u32) -> String {
 /// Gets everything that was inserted into the log written out soon, without a transaction id and
 /// without any right: for those who wait on a quiet primary with an open writer.
 pub const NUDGE: &str = "SELECT pg_catalog.pg_logical_emit_message(false, 'howdah', '')";
+
+/// Which session the replay of a replica waits for: a row for
+/// [`HeldUp::parse`](super::held_up::HeldUp::parse), or none. The role needs `pg_monitor` to see what others
+/// run. From PostgreSQL 14 on the replay says what it waits for; of those that may be meant, the one with the
+/// oldest transaction is told.
+pub const HELD_UP: &str = "\
+SELECT a.pid, a.usename, a.datname, a.application_name, \
+(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start) * 1000)::bigint, a.query \
+FROM pg_catalog.pg_stat_activity AS a \
+WHERE a.backend_type = 'client backend' AND a.xact_start IS NOT NULL \
+AND a.pid <> pg_catalog.pg_backend_pid() \
+AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS s WHERE s.backend_type = 'startup' \
+AND (s.wait_event LIKE 'RecoveryConflict%' OR s.wait_event_type IN ('Lock', 'BufferPin'))) \
+ORDER BY a.backend_xmin IS NULL, a.xact_start LIMIT 1";

@@ -1,9 +1,10 @@
 //! Rules that send clients to nodes of their own.
 //!
-//! Owns the patterns and the first rule that matches a client. A rule is looked up when a session
-//! begins, not for each statement.
+//! Owns the patterns and the first rule that matches a client. A rule is looked up when a session begins
+//! and when its `application_name` or the rules change, not for each statement.
 
 use super::NodeId;
+use super::policy::Otherwise;
 
 /// A name, or a part of one: `*` stands for any characters, also for none. Everything else, upper and
 /// lower case too, has to be the same.
@@ -35,7 +36,7 @@ impl Pattern {
     }
 }
 
-/// What a client said of itself at login.
+/// What a client says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     /// The database that it asked for.
@@ -53,8 +54,13 @@ pub enum Target {
     Primary,
     /// To any replica.
     Replica,
-    /// To these nodes, if they are replicas.
-    Nodes(Box<[NodeId]>),
+    /// To these nodes. To the primary only if it is one of them and no other can take them.
+    Nodes {
+        /// The nodes.
+        nodes: Box<[NodeId]>,
+        /// Where they go while none of the nodes can take them.
+        otherwise: Otherwise,
+    },
 }
 
 /// One rule. What it does not name, it does not look at.
@@ -83,11 +89,20 @@ impl Redirect {
     }
 }
 
-/// The target of the first rule that matches. `random` is drawn once for each client.
+/// A number for this rule out of that of the client: each rule draws for itself.
+fn draw(random: u64, place: usize) -> u64 {
+    let mixed =
+        (random ^ (random >> 29)).wrapping_add(place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 32
+}
+
+/// The place of the first rule that matches. `random` is drawn once for each client.
 #[must_use]
-pub fn target<'a>(rules: &'a [Redirect], client: &Client<'_>, random: u64) -> Option<&'a Target> {
-    let is_drawn = |rule: &&Redirect| random % 1000 < u64::from(rule.share);
-    rules.iter().filter(is_drawn).find(|rule| rule.is_match(client)).map(|rule| &rule.target)
+pub fn matching(rules: &[Redirect], client: &Client<'_>, random: u64) -> Option<usize> {
+    rules.iter().enumerate().position(|(place, rule)| {
+        let is_drawn = rule.share >= 1000 || draw(random, place) % 1000 < u64::from(rule.share);
+        is_drawn && rule.is_match(client)
+    })
 }
 
 #[cfg(test)]
@@ -125,30 +140,39 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let analysts = Target::Nodes([NodeId(3)].into());
+        let analysts = Target::Nodes { nodes: [NodeId(3)].into(), otherwise: Otherwise::Primary };
+        let target = |rules: &[Redirect], client: &Client<'_>| {
+            matching(rules, client, 999).map(|place| rules[place].target.clone())
+        };
         let rules = [
             rule(Some("admin"), Some("psql"), Target::Primary),
             rule(Some("analyst_*"), None, analysts.clone()),
             rule(None, Some("psql"), Target::Replica),
         ];
         for (user, application, expected) in [
-            ("admin", "psql", Some(&Target::Primary)),
+            ("admin", "psql", Some(Target::Primary)),
             ("admin", "pgbench", None),
-            ("analyst_7", "psql", Some(&analysts)),
-            ("bob", "psql", Some(&Target::Replica)),
+            ("analyst_7", "psql", Some(analysts.clone())),
+            ("bob", "psql", Some(Target::Replica)),
             ("bob", "", None),
         ] {
             let client = Client { database: "app", user, application };
-            assert_eq!(target(&rules, &client, 999), expected, "{user} {application}");
+            assert_eq!(target(&rules, &client), expected, "{user} {application}");
         }
     }
 
     #[test]
-    fn a_share_of_the_clients_is_redirected() {
-        let mut rules = [rule(None, None, Target::Replica)];
-        rules[0].share = 300;
+    fn each_rule_takes_its_share_of_the_clients_that_reach_it() {
+        let mut rules = [rule(None, None, Target::Replica), rule(None, None, Target::Primary)];
+        (rules[0].share, rules[1].share) = (300, 500);
         let client = Client { database: "app", user: "bob", application: "" };
-        let redirected = (0..5000).filter(|random| target(&rules, &client, *random).is_some());
-        assert_eq!(redirected.count(), 1500);
+        let random = |number: u64| number.wrapping_mul(0x2545_F491_4F6C_DD1D);
+        let mut counts = [0u32; 3];
+        for number in 0..10_000 {
+            counts[matching(&rules, &client, random(number)).unwrap_or(2)] += 1;
+        }
+        for (count, expected) in counts.iter().zip([3000u32, 3500, 3500]) {
+            assert!(count.abs_diff(expected) < 250, "{counts:?}");
+        }
     }
 }

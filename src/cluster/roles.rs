@@ -16,6 +16,7 @@ mod types;
 
 use super::NodeId;
 use super::health::Reach;
+use super::moment::Moment;
 use super::report::Stand;
 use rules::{Claim, Outcome, Scene, elect};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,16 @@ struct Member {
     followed: Option<u32>,
 }
 
+/// A claim against the last primary.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    timeline: u32,
+    /// When it was asked for first.
+    seen: Moment,
+    /// The primary has answered a later question as one.
+    is_fork: bool,
+}
+
 /// The roles of a cluster's nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
@@ -38,6 +49,7 @@ pub struct Roles {
     last: Option<Held>,
     is_in_office: bool,
     members: BTreeMap<NodeId, Member>,
+    rivals: BTreeMap<NodeId, Rival>,
     disputes: BTreeSet<(NodeId, Doubt)>,
 }
 
@@ -57,6 +69,7 @@ impl Roles {
         let system = self.system.or_else(|| system_of_most(sightings));
         self.check_systems(sightings, system, &mut events);
         self.remember_followers(sightings);
+        self.watch_rivals(sightings);
         let scene = self.scene(sightings);
         let (outcome, disputes) = elect(&scene);
         self.note_demotion(sightings, &mut events);
@@ -155,6 +168,30 @@ impl Roles {
         }
     }
 
+    /// Notes which claims were made while the primary went on.
+    fn watch_rivals(&mut self, sightings: &[Sighting<'_>]) {
+        let Some(last) = self.last else { return };
+        let claimed = |one: &Sighting<'_>| Some(one.report?.primary()?.timeline);
+        let incumbent = sightings.iter().find(|one| {
+            one.node == last.node
+                && one.reach == Reach::Answers
+                && claimed(one) == Some(last.timeline)
+        });
+        self.rivals.retain(|node, rival| {
+            let sighting = sightings.iter().find(|one| one.node == *node);
+            sighting.is_some_and(|one| claimed(one) == Some(rival.timeline))
+        });
+        for sighting in sightings.iter().filter(|one| one.reach == Reach::Answers) {
+            let Some(timeline) = claimed(sighting).filter(|timeline| *timeline > last.timeline)
+            else {
+                continue;
+            };
+            let new = Rival { timeline, seen: sighting.heard, is_fork: false };
+            let rival = self.rivals.entry(sighting.node).or_insert(new);
+            rival.is_fork |= incumbent.is_some_and(|primary| primary.heard > rival.seen);
+        }
+    }
+
     fn scene<'a>(&self, sightings: &[Sighting<'a>]) -> Scene<'a> {
         let mut scene = Scene::new(self.last, self.is_in_office);
         for sighting in sightings {
@@ -169,6 +206,8 @@ impl Roles {
                     timeline: stand.timeline,
                     flush: stand.flush,
                     reach: sighting.reach,
+                    is_down_for: sighting.is_down_for,
+                    is_fork: self.rivals.get(&sighting.node).is_some_and(|rival| rival.is_fork),
                     history: sighting.history,
                     followed: member.followed,
                     fixed: sighting.fixed,
@@ -176,7 +215,7 @@ impl Roles {
                 }),
                 Stand::Replica(stand) => {
                     if sighting.reach == Reach::Answers {
-                        scene.followed.push(stand.timeline);
+                        scene.followed.push((sighting.node, stand.timeline));
                     }
                     if sighting.fixed == FixedRole::Primary {
                         scene.fixed_in_recovery.push(sighting.node);

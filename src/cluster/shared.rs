@@ -5,6 +5,7 @@
 //! asks a node, never chooses one.
 
 use super::NodeId;
+use super::floors::Floors;
 use super::health::Failure;
 use super::moment::Moment;
 use super::progress::Sight;
@@ -71,7 +72,12 @@ pub struct Cluster {
     has_written: AtomicBool,
     incidents: Mutex<Requests>,
     wake: Notify,
+    /// The last writes of causal groups. Only who is in one takes the lock.
+    groups: Mutex<Floors<Box<str>>>,
 }
+
+/// Groups whose last writes are remembered by themselves.
+const GROUPS_MAX: usize = 8192;
 
 /// Failures that are kept until the prober takes them: the rest say nothing new.
 const FAILURES_MAX: usize = 64;
@@ -90,6 +96,7 @@ impl Cluster {
             has_written: AtomicBool::new(false),
             incidents: Mutex::default(),
             wake: Notify::new(),
+            groups: Mutex::new(Floors::new(GROUPS_MAX)),
         })
     }
 
@@ -149,6 +156,28 @@ impl Cluster {
     /// When the last write was acknowledged to a client; `None` if none was told.
     pub fn last_write(&self) -> Option<Moment> {
         Some(Moment(self.last_write.load(Ordering::SeqCst))).filter(|moment| moment.0 > 0)
+    }
+
+    /// The last write in any of these groups; `are_all`: in whichever.
+    pub fn group_floor<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        are_all: bool,
+    ) -> Option<Moment> {
+        let groups = self.groups.lock();
+        if are_all { groups.of_all() } else { groups.of(names) }
+    }
+
+    /// What these groups, or all, have to see from now on was acknowledged. To be told before the client is.
+    pub fn raise_groups(&self, names: &[Box<str>], are_all: bool, acknowledged: Moment) {
+        if names.is_empty() && !are_all {
+            return;
+        }
+        let mut groups = self.groups.lock();
+        if are_all {
+            groups.raise_all(acknowledged);
+        }
+        names.iter().for_each(|name| groups.raise(name.clone(), acknowledged));
     }
 
     /// A read finds no replica that is far enough: the nodes are asked soon. It is heard once until
@@ -283,6 +312,21 @@ mod tests {
         assert_eq!((cluster.outstanding(NodeId(0)), cluster.outstanding(NodeId(7))), (2, 0));
         drop((reads, elsewhere));
         assert_eq!(cluster.outstanding(NodeId(0)), 0);
+    }
+
+    #[test]
+    fn members_of_a_group_find_its_last_write() {
+        let cluster = Cluster::new(1);
+        let floor = |names: &[&str]| cluster.group_floor(names.iter().copied(), false);
+        assert_eq!(floor(&["a"]), None);
+        cluster.raise_groups(&["a".into(), "b".into()], false, Moment(7));
+        cluster.raise_groups(&["b".into()], false, Moment(9));
+        cluster.raise_groups(&[], false, Moment(20));
+        assert_eq!((floor(&["a"]), floor(&["a", "b"])), (Some(Moment(7)), Some(Moment(9))));
+        assert_eq!((floor(&["c"]), floor(&[])), (None, None));
+        cluster.raise_groups(&["a".into()], true, Moment(11));
+        assert_eq!(floor(&["c"]), Some(Moment(11)));
+        assert_eq!(cluster.group_floor(std::iter::empty(), true), Some(Moment(11)));
     }
 
     #[test]

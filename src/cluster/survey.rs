@@ -353,7 +353,9 @@ impl Survey {
             .map(|((node, reach), member)| Sighting {
                 node: *node,
                 report: member.report.as_ref(),
+                heard: member.heard.as_ref().map(|(_, asked)| *asked).unwrap_or_default(),
                 reach: *reach,
+                is_down_for: member.down_for(now),
                 history: member.history_of_report(),
                 fixed: member.fixed,
                 verdict: None,
@@ -506,6 +508,11 @@ fn forbidding(ours: Compared<'_>, theirs: Compared<'_>) -> Vec<Difference> {
 impl Member {
     fn timeline_of_primary(&self) -> Option<u32> {
         self.report.as_ref()?.primary().map(|stand| stand.timeline)
+    }
+
+    fn down_for(&self, now: Moment) -> Duration {
+        let is_down = self.health.condition() == Condition::Down;
+        if is_down { now.since(self.health.since()) } else { Duration::ZERO }
     }
 
     fn history_of_report(&self) -> Option<&History> {

@@ -17,8 +17,9 @@ use super::secret::{LoadedFile, Secret};
 use super::value::Value;
 use crate::auth::Method;
 use crate::cluster::freshness::Level;
-use crate::cluster::policy::{CatalogReads, RouteReads};
+use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
 use crate::net::{ClientSslMode, SslMode};
+use crate::routing::FunctionPattern;
 use crate::session::route::{Mode, StatePolicy};
 use crate::word::Word;
 
@@ -46,6 +47,14 @@ impl<'a> Table<'a> {
 
     fn names(&self, name: &'static str) -> Vec<String> {
         if let Some(Value::Names(names)) = self.get(name) { names.clone() } else { Vec::new() }
+    }
+
+    fn functions(&self, name: &'static str) -> Vec<FunctionPattern> {
+        if let Some(Value::Functions(list)) = self.get(name) { list.clone() } else { Vec::new() }
+    }
+
+    fn maybe_percent(&self, name: &'static str) -> Option<u8> {
+        self.maybe_count(name).and_then(|count| u8::try_from(count).ok())
     }
 
     fn flag(&self, name: &'static str) -> bool {
@@ -256,6 +265,18 @@ fn routing(table: &Table<'_>) -> RoutingOptions {
         consistency: table.word("consistency", Level::Session),
         max_lag: table.timeout("max_lag"),
         catalog_reads: table.word("catalog_reads", CatalogReads::Primary),
+        foreign_reads: table.word("foreign_reads", ForeignReads::Primary),
+        route_percent: table.maybe_percent("route_percent").unwrap_or(100),
+        read_only_functions: table.functions("read_only_functions"),
+        write_functions: table.functions("write_functions"),
+        verify_reads: match table.get("verify_reads") {
+            Some(Value::Fraction(share)) => *share,
+            _ => 0,
+        },
+        redirects: match table.get("redirects") {
+            Some(Value::Redirects(redirects)) => redirects.clone(),
+            _ => Vec::new(),
+        },
         zone: table.text("zone"),
         probe_interval: table.duration("probe_interval"),
         probe_timeout: table.duration("probe_timeout"),
@@ -320,6 +341,9 @@ fn database(table: &Table<'_>) -> DatabaseOptions {
         route: table.maybe_word("route"),
         consistency: table.maybe_word("consistency"),
         max_lag: table.maybe_timeout("max_lag"),
+        route_percent: table.maybe_percent("route_percent"),
+        read_only_functions: table.functions("read_only_functions"),
+        write_functions: table.functions("write_functions"),
         password: table.secret("password"),
         pool_mode: table.maybe_word("pool_mode"),
         pool_size: table.maybe_limit("pool_size"),
@@ -352,6 +376,7 @@ fn user(table: &Table<'_>) -> UserOptions {
     UserOptions {
         route: table.maybe_word("route"),
         consistency: table.maybe_word("consistency"),
+        max_lag: table.maybe_timeout("max_lag"),
         pool_mode: table.maybe_word("pool_mode"),
         pool_size: table.maybe_limit("pool_size"),
         reserve_pool_size: table.maybe_count("reserve_pool_size"),

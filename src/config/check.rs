@@ -6,8 +6,10 @@ use super::error::{Collector, Origin};
 use super::keys::Section;
 use super::node::NodeOptions;
 use super::raw::{Raw, Scope};
+use super::redirect::mistakes;
 use super::value::Value;
 use crate::cluster::roles::FixedRole;
+use crate::routing::is_primary_builtin;
 use std::net::SocketAddr;
 
 /// PostgreSQL cuts names to this many bytes (NAMEDATALEN - 1).
@@ -39,6 +41,8 @@ pub(super) fn check(raw: &Raw, errors: &mut Collector) {
     rules.http();
     rules.databases();
     rules.probes();
+    rules.redirects();
+    rules.functions();
     rules.users();
     rules.peers();
 }
@@ -326,6 +330,44 @@ impl<'a> Rules<'a> {
                 let message =
                     format!("is empty; databases with several nodes need it, such as {example:?}");
                 self.add(&scope, name, message);
+            }
+        }
+    }
+
+    fn redirects(&mut self) {
+        let scope = Scope::section(Section::Routing);
+        let Some(Value::Redirects(redirects)) = self.value(&scope, "redirects") else { return };
+        let scopes = self.scopes(Section::Database);
+        let databases: Vec<(&str, &[NodeOptions])> = scopes
+            .iter()
+            .filter_map(|scope| match self.value(scope, "nodes") {
+                Some(Value::Nodes(nodes)) => Some((scope.entry.as_deref()?, nodes.as_slice())),
+                _ => None,
+            })
+            .collect();
+        for (line, message) in mistakes(redirects, &databases) {
+            let mut origin = self.origin(&scope, "redirects");
+            if let Origin::Line(first) = &mut origin {
+                *first = line;
+            }
+            self.errors.add(&origin, scope.key("redirects"), message);
+        }
+    }
+
+    /// No list makes a read of what PostgreSQL's own functions do on the primary.
+    fn functions(&mut self) {
+        let sections = std::iter::once(Scope::section(Section::Routing));
+        for scope in sections.chain(self.scopes(Section::Database)) {
+            let Some(Value::Functions(list)) = self.value(&scope, "read_only_functions") else {
+                continue;
+            };
+            for function in list {
+                if function.own_name().is_some_and(is_primary_builtin) {
+                    let message = format!(
+                        "{function} is PostgreSQL's own and needs the primary; leave it out"
+                    );
+                    self.add(&scope, "read_only_functions", message);
+                }
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct EffectiveOptions {
     pub consistency: Level,
     /// How far behind a replica may be.
     pub max_lag: Timeout,
+    /// What share of its reads goes to replicas, of a hundred.
+    pub route_percent: u8,
     /// User that servers are logged in as: the forced one, or the client's.
     pub server_user: String,
     /// Whether that user is forced.
@@ -90,7 +92,8 @@ impl Config {
                 .consistency
                 .or(entry.consistency)
                 .unwrap_or(self.routing.consistency),
-            max_lag: entry.max_lag.unwrap_or(self.routing.max_lag),
+            max_lag: of_client.max_lag.or(entry.max_lag).unwrap_or(self.routing.max_lag),
+            route_percent: entry.route_percent.unwrap_or(self.routing.route_percent),
             server_user: server_user.to_owned(),
             forced_user: entry.user.is_some(),
             password: entry.password.clone(),

@@ -7,7 +7,7 @@ use crate::word::Word;
 use std::fmt;
 
 /// Largest weight of a node.
-const WEIGHT_MAX: u32 = 1_000;
+pub(super) const WEIGHT_MAX: u32 = 1_000;
 
 /// One PostgreSQL instance, and its part in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

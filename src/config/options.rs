@@ -10,12 +10,14 @@ use super::address::{ListenAddress, NodeAddress};
 use super::log_settings::{LogFormat, LogLevel};
 use super::node::NodeOptions;
 use super::raw::{Setting, SettingId};
+use super::redirect::RedirectOptions;
 use super::secret::{LoadedFile, Secret};
 use crate::auth::Method;
 use crate::cluster::freshness::Level;
-use crate::cluster::policy::{CatalogReads, RouteReads};
+use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
 pub use crate::net::TcpOptions;
 use crate::net::{ClientSslMode, SslMode};
+use crate::routing::FunctionPattern;
 use crate::session::route::{Mode, StatePolicy};
 
 /// A count that may be without limit (0 in the file).
@@ -157,6 +159,18 @@ pub struct RoutingOptions {
     pub max_lag: Timeout,
     /// Where reads of the catalog go.
     pub catalog_reads: CatalogReads,
+    /// Where reads of foreign tables go.
+    pub foreign_reads: ForeignReads,
+    /// What share of the reads goes to replicas, of a hundred.
+    pub route_percent: u8,
+    /// Functions that only read.
+    pub read_only_functions: Vec<FunctionPattern>,
+    /// Functions that write.
+    pub write_functions: Vec<FunctionPattern>,
+    /// What share of the reads on replicas is compared with the primary, in millionths.
+    pub verify_reads: u32,
+    /// Where the reads of some clients go; the first that matches counts.
+    pub redirects: Vec<RedirectOptions>,
     /// Where this process stands.
     pub zone: Option<String>,
     /// Between probes of a node.
@@ -256,6 +270,12 @@ pub struct DatabaseOptions {
     pub consistency: Option<Level>,
     /// Override.
     pub max_lag: Option<Timeout>,
+    /// Override.
+    pub route_percent: Option<u8>,
+    /// Beside those of `[routing]`.
+    pub read_only_functions: Vec<FunctionPattern>,
+    /// Beside those of `[routing]`.
+    pub write_functions: Vec<FunctionPattern>,
     /// Forced server user.
     pub user: Option<String>,
     /// Its password. Never without `user`.
@@ -316,6 +336,8 @@ pub struct UserOptions {
     pub route: Option<RouteReads>,
     /// Override.
     pub consistency: Option<Level>,
+    /// Override.
+    pub max_lag: Option<Timeout>,
     /// Override.
     pub pool_mode: Option<Mode>,
     /// Override.

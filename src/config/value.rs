@@ -4,10 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::address::{ListenAddress, NodeAddress, ReadNode};
+use super::fraction;
 use super::node::{NodeOptions, node_table};
+use super::redirect::{RedirectOptions, redirect};
 use super::secret::{HIDDEN, LoadedFile, Secret};
-use super::tree::{Given, Located};
+use super::tree::{self, Given, Located};
 use super::units;
+use crate::routing::FunctionPattern;
 
 /// What a key accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +61,12 @@ pub enum Kind {
     Listen,
     /// PostgreSQL instances.
     Nodes,
+    /// A share, from 0 to 1.
+    Fraction,
+    /// A list of names of functions, and patterns.
+    Functions,
+    /// A list of redirects.
+    Redirects,
 }
 
 impl Kind {
@@ -95,6 +104,13 @@ impl Kind {
             Self::Names => "a list of names, such as [\"a\", \"b\"]".to_owned(),
             Self::Listen => "a list of addresses, such as [\"127.0.0.1\"] or [\"*\"]".to_owned(),
             Self::Nodes => "a list of nodes, such as [\"10.0.0.1:5432\"]".to_owned(),
+            Self::Fraction => "a number from 0 to 1, such as 0.001".to_owned(),
+            Self::Functions => {
+                "a list of names of functions, such as [\"get_total\", \"reports.*\"]".to_owned()
+            }
+            Self::Redirects => {
+                "a list of redirects, such as [{ user = \"analyst\", to = \"replica\" }]".to_owned()
+            }
         }
     }
 
@@ -109,7 +125,13 @@ impl Kind {
             Self::Count { .. } => {
                 text.parse().map_or_else(|_| Given::Text(text.to_owned()), Given::Integer)
             }
-            Self::Names | Self::Listen | Self::Nodes => Given::List(
+            Self::Redirects => match tree::parse(&format!("v = {text}")) {
+                (tree, errors) if errors.is_empty() && tree.len() == 1 => {
+                    tree.into_iter().next().map_or(Given::Date, |entry| without_lines(entry.given))
+                }
+                _ => Given::Text(text.to_owned()),
+            },
+            Self::Names | Self::Listen | Self::Nodes | Self::Functions => Given::List(
                 text.split(',')
                     .map(str::trim)
                     .filter(|part| !part.is_empty())
@@ -118,6 +140,7 @@ impl Kind {
             ),
             Self::Duration { .. }
             | Self::Size { .. }
+            | Self::Fraction
             | Self::Text
             | Self::Word { .. }
             | Self::Secret
@@ -162,6 +185,15 @@ impl Kind {
             Self::Names => self.names(given),
             Self::Listen => self.each(given, ListenAddress::parse).map(Value::Listen),
             Self::Nodes => self.nodes(given),
+            Self::Fraction => number_text(given)
+                .and_then(|text| fraction::parse(&text))
+                .map(Value::Fraction)
+                .ok_or_else(|| self.refuse(given)),
+            Self::Functions => self.each(given, FunctionPattern::parse).map(Value::Functions),
+            Self::Redirects => {
+                let list = given.as_list().ok_or_else(|| self.refuse(given))?;
+                list.iter().map(redirect).collect::<Result<_, _>>().map(Value::Redirects)
+            }
         }
     }
 
@@ -252,6 +284,14 @@ impl Kind {
     }
 }
 
+/// What the environment says stands on no line.
+fn without_lines(mut given: Given) -> Given {
+    if let Given::List(values) = &mut given {
+        values.iter_mut().for_each(|value| value.line = 0);
+    }
+    given
+}
+
 /// The text of a number with or without its unit.
 fn number_text(given: &Given) -> Option<String> {
     match given {
@@ -290,6 +330,12 @@ pub enum Value {
     Listen(Vec<ListenAddress>),
     /// Of [`Kind::Nodes`].
     Nodes(Vec<NodeOptions>),
+    /// Of [`Kind::Fraction`], in millionths.
+    Fraction(u32),
+    /// Of [`Kind::Functions`].
+    Functions(Vec<FunctionPattern>),
+    /// Of [`Kind::Redirects`].
+    Redirects(Vec<RedirectOptions>),
 }
 
 fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, values: &[T]) -> fmt::Result {
@@ -318,6 +364,9 @@ impl fmt::Display for Value {
             Self::Names(names) => list(f, names),
             Self::Listen(addresses) => list(f, addresses),
             Self::Nodes(nodes) => list(f, nodes),
+            Self::Fraction(share) => f.write_str(&fraction::show(*share)),
+            Self::Functions(patterns) => list(f, patterns),
+            Self::Redirects(redirects) => list(f, redirects),
         }
     }
 }

@@ -38,6 +38,11 @@ impl Ports {
             Self { primary: port(0)?, replica: port(1)?, cascade: port(2)?, howdah: port(3)? };
         Ok((ports, Reserved(held.into())))
     }
+
+    /// PostgreSQL's, with the names of the servers.
+    pub(super) fn nodes(self) -> [(&'static str, u16); 3] {
+        [("primary", self.primary), ("replica", self.replica), ("cascade", self.cascade)]
+    }
 }
 
 impl Reserved {

@@ -23,7 +23,7 @@ pub(super) struct Account {
 }
 
 /// A folder that has every program the demo needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Programs {
     folder: PathBuf,
     version: Vec<u32>,

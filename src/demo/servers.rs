@@ -3,6 +3,7 @@
 //! Owns one temporary folder and every process that runs in it. `stop` ends them in order and removes the
 //! folder; dropping without it (a panic) kills them and removes the folder all the same.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,11 @@ const SCALE: u32 = 5;
 
 pub(super) const DATABASE: &str = "demo";
 pub(super) const USER: &str = "postgres";
+
+/// What the writers fill.
+const TABLE: &str = "CREATE TABLE orders (writer int, number int, PRIMARY KEY (writer, number))";
+/// Whom howdah asks the nodes as.
+const PROBE_USER: &str = "CREATE ROLE howdah LOGIN REPLICATION; GRANT pg_monitor TO howdah";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
@@ -46,6 +52,17 @@ const SETTINGS: [&str; 7] = [
 struct Server {
     name: &'static str,
     child: Child,
+}
+
+/// A row of the console's, by the names of its columns.
+#[derive(Debug)]
+pub(super) struct Row(HashMap<String, String>);
+
+impl Row {
+    /// A column as text; empty for NULL.
+    pub(super) fn get(&self, column: &str) -> &str {
+        self.0.get(column).map_or("", String::as_str)
+    }
 }
 
 /// Everything the demo has started.
@@ -77,6 +94,8 @@ impl Servers {
         self.run("initdb", &[&["-D", &data][..], &how[..]].concat()).await?;
         self.start_postgres("primary", self.ports.primary).await?;
         self.ask(self.ports.primary, "postgres", &format!("CREATE DATABASE {DATABASE}")).await?;
+        self.ask(self.ports.primary, DATABASE, TABLE).await?;
+        self.ask(self.ports.primary, "postgres", PROBE_USER).await?;
         let (port, scale) = (self.ports.primary.to_string(), SCALE.to_string());
         let to = ["-h", "127.0.0.1", "-p", &port, "-U", USER, DATABASE];
         self.run("pgbench", &[&["-i", "-q", "-s", &scale][..], &to[..]].concat()).await?;
@@ -111,31 +130,84 @@ impl Servers {
         Ok(())
     }
 
-    /// How many connections of clients the primary has in the demo's database.
-    pub(super) async fn server_connections(&self) -> Result<u32> {
+    /// Waits until howdah says of all three nodes that they serve, as what they are.
+    pub(super) async fn nodes_are_known(&mut self) -> Result<()> {
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let nodes = self.console("SHOW NODES").await?;
+            let up = |role| {
+                nodes
+                    .iter()
+                    .filter(|row| row.get("role") == role && row.get("state") == "up")
+                    .count()
+            };
+            if up("primary") == 1 && up("replica") == 2 {
+                return Ok(());
+            }
+            self.still_starting("howdah", until).await?;
+        }
+    }
+
+    /// The rows that howdah's console answers with.
+    pub(super) async fn console(&self, command: &str) -> Result<Vec<Row>> {
+        let port = self.ports.howdah.to_string();
+        let to = ["-h", "127.0.0.1", "-p", &port, "-U", USER, "-c", command, "howdah"];
+        let how = ["-X", "-q", "-A", "-P", "footer=off", "-v", "ON_ERROR_STOP=1"];
+        let text = self.run("psql", &[&how[..], &to[..]].concat()).await?;
+        let mut lines = text.lines().map(|line| line.split('|').map(str::to_owned));
+        let names: Vec<String> = lines.next().into_iter().flatten().collect();
+        Ok(lines.map(|cells| Row(names.iter().cloned().zip(cells).collect())).collect())
+    }
+
+    /// How many connections of clients the node with the most of them has in the demo's database.
+    pub(super) async fn most_server_connections(&self) -> Result<u32> {
         let sql = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}' AND backend_type = 'client backend'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         );
-        let count = self.ask(self.ports.primary, "postgres", &sql).await?;
+        let mut most = 0;
+        for (name, port) in self.ports.nodes() {
+            if self.running.iter().all(|server| server.name != name) {
+                continue;
+            }
+            let count = self.ask(port, "postgres", &sql).await?;
+            most = most.max(count.parse().with_context(|| format!("{count:?} is not a count"))?);
+        }
+        Ok(most)
+    }
+
+    /// Stops the primary as an administrator would, and promotes its replica. Everything that was
+    /// acknowledged has reached the replica by then: a primary waits for that when it stops.
+    pub(super) async fn promote(&mut self) -> Result<()> {
+        let place = self.running.iter().position(|server| server.name == "primary");
+        let mut primary = self.running.remove(place.context("the primary does not run")?);
+        primary.stop().await;
+        self.ask(self.ports.replica, "postgres", "SELECT pg_promote()").await?;
+        Ok(())
+    }
+
+    /// How many rows the writers have written, but for those in `except`, as the node at `port` shows it.
+    pub(super) async fn orders(&self, port: u16, except: &[(u32, u32)]) -> Result<u64> {
+        let pairs: Vec<String> =
+            except.iter().map(|(writer, number)| format!("({writer},{number})")).collect();
+        let filter = if pairs.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE (writer, number) NOT IN ({})", pairs.join(","))
+        };
+        let count =
+            self.ask(port, DATABASE, &format!("SELECT count(*) FROM orders{filter}")).await?;
         count.parse().with_context(|| format!("{count:?} is not a count"))
     }
 
-    pub(super) async fn rows_of_history(&self, port: u16) -> Result<u64> {
-        let count = self.ask(port, DATABASE, "SELECT count(*) FROM pgbench_history").await?;
-        count.parse().with_context(|| format!("{count:?} is not a count"))
-    }
-
-    /// Waits until the replica at `port` has replayed all that the primary has written by now; returns how far.
-    pub(super) async fn caught_up(&self, port: u16) -> Result<String> {
-        let written =
-            self.ask(self.ports.primary, "postgres", "SELECT pg_current_wal_lsn()").await?;
-        let sql =
-            format!("SELECT pg_last_wal_replay_lsn(), pg_last_wal_replay_lsn() >= '{written}'");
+    /// Waits until the replica at `port` has replayed all that the primary at `primary` has written by now.
+    pub(super) async fn caught_up(&self, port: u16, primary: u16) -> Result<()> {
+        let written = self.ask(primary, "postgres", "SELECT pg_current_wal_lsn()").await?;
+        let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
         let until = Instant::now() + CATCH_UP_LIMIT;
         loop {
             let answer = self.ask(port, "postgres", &sql).await?;
-            if let Some(replayed) = answer.strip_suffix("|t") {
-                return Ok(replayed.to_owned());
+            if answer == "t" {
+                return Ok(());
             }
             ensure!(
                 Instant::now() < until,
@@ -322,8 +394,9 @@ fn configuration(ports: Ports, pool_size: u32) -> String {
          [howdah]\nlisten_addr = [\"127.0.0.1\"]\nlisten_port = {}\nunix_socket_dir = \"\"\nmax_client_conn = 200\nstats_users = [\"{USER}\"]\n\n\
          [pool]\npool_mode = \"transaction\"\ndefault_pool_size = {pool_size}\n\n\
          [auth]\nauth_type = \"trust\"\n\n\
-         [databases.{DATABASE}]\nnodes = [\"127.0.0.1:{}\"]\n",
-        ports.howdah, ports.primary
+         [databases.{DATABASE}]\n\
+         nodes = [\"127.0.0.1:{}\", \"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n",
+        ports.howdah, ports.primary, ports.replica, ports.cascade
     )
 }
 
@@ -332,11 +405,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_is_toml_that_points_at_the_primary() {
+    fn the_configuration_is_toml_that_names_all_nodes() {
         let ports = Ports { primary: 1, replica: 2, cascade: 3, howdah: 4 };
         let table: toml::Table = configuration(ports, 5).parse().unwrap();
         assert_eq!(table["howdah"]["listen_port"].as_integer(), Some(4));
         assert_eq!(table["pool"]["default_pool_size"].as_integer(), Some(5));
-        assert_eq!(table["databases"][DATABASE]["nodes"][0].as_str(), Some("127.0.0.1:1"));
+        let nodes = table["databases"][DATABASE]["nodes"].as_array().unwrap();
+        let nodes: Vec<_> = nodes.iter().filter_map(toml::Value::as_str).collect();
+        assert_eq!(nodes, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
     }
 }

@@ -28,6 +28,7 @@ pub enum EventKind {
     Server,
     Timeout,
     Node,
+    Check,
 }
 
 impl EventKind {
@@ -42,6 +43,7 @@ impl EventKind {
         Self::Server,
         Self::Timeout,
         Self::Node,
+        Self::Check,
     ];
 
     /// Its word.
@@ -56,6 +58,7 @@ impl EventKind {
             Self::Server => "server",
             Self::Timeout => "timeout",
             Self::Node => "node",
+            Self::Check => "check",
         }
     }
 }

@@ -22,6 +22,7 @@
 
 mod clauses;
 mod commands;
+mod functions;
 mod group;
 mod hint;
 mod names;
@@ -37,7 +38,8 @@ mod tree;
 mod verdict;
 mod words;
 
-pub use hint::hint;
-pub use names::{Names, Policy, Standing, Unread, is_read_builtin};
+pub use functions::{FunctionPattern, Functions};
+pub use hint::{CONSISTENCY_WORDS, Hints, hint, hints, is_group_name};
+pub use names::{Names, Policy, Standing, Unread, is_primary_builtin, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

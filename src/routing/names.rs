@@ -3,6 +3,7 @@
 //! PostgreSQL's own names are in lists beside this file (`names/*.txt`, printed by `names/names.sql`).
 //! Of all others the caller knows: see [`Names`].
 
+use super::functions::Functions;
 use super::verdict::Reason;
 use crate::sql::{self, Words};
 
@@ -68,10 +69,14 @@ impl Names for Unread {
 
 /// What the operator of the pool has chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct Policy<'a> {
     /// Relations of `pg_catalog` and `information_schema` may be read on a standby, but for those that
     /// show the node itself.
     pub catalog_reads: bool,
+    /// Foreign tables may be read on a standby.
+    pub foreign_reads: bool,
+    /// What is said of functions beside the catalog.
+    pub functions: Option<&'a Functions>,
 }
 
 /// A name with its schema, if that is given.
@@ -85,7 +90,7 @@ pub(super) struct Qualified<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) names: &'a dyn Names,
-    pub(super) policy: Policy,
+    pub(super) policy: Policy<'a>,
 }
 
 fn is_temporary(schema: &[u8]) -> bool {
@@ -103,6 +108,11 @@ pub(super) fn is_own_primary_attribute(name: &[u8]) -> bool {
     PRIMARY.contains(name)
 }
 
+/// Whether PostgreSQL has a function of this name that needs the primary.
+pub fn is_primary_builtin(name: &[u8]) -> bool {
+    PRIMARY.contains(name)
+}
+
 /// Whether PostgreSQL has a function of this name that answers on a hot standby as on the primary.
 pub fn is_read_builtin(name: &[u8]) -> bool {
     READS.contains(name)
@@ -115,7 +125,7 @@ impl Judge<'_> {
             return Err(Reason::Temporary);
         }
         let may_be_own = schema.is_none_or(|schema| schema == b"pg_catalog");
-        match self.names.function(schema, name) {
+        match self.function_standing(called) {
             Standing::Primary(reason) => Err(reason),
             _ if may_be_own && is_read_builtin(name) => Ok(()),
             _ if may_be_own && (PRIMARY.contains(name) || name.starts_with(b"pg_")) => {
@@ -126,9 +136,38 @@ impl Judge<'_> {
         }
     }
 
+    /// What the catalog says of a function, and what is said beside it.
+    fn function_standing(self, called: Qualified<'_>) -> Standing {
+        let Qualified { schema, name } = called;
+        let standing = self.by_policy(self.names.function(schema, name));
+        let Some(functions) = self.policy.functions else { return standing };
+        if functions.is_distrusted(name) {
+            return Standing::Primary(Reason::Distrusted);
+        }
+        if functions.is_write(schema, name) {
+            return Standing::Primary(Reason::Listed);
+        }
+        match standing {
+            // Not where a standby could not run it: it locks, or reads what is not there.
+            Standing::Primary(Reason::Function | Reason::Catalog) | Standing::Unknown
+                if functions.is_read(schema, name) =>
+            {
+                Standing::Read
+            }
+            standing => standing,
+        }
+    }
+
+    fn by_policy(self, standing: Standing) -> Standing {
+        match standing {
+            Standing::Primary(Reason::Foreign) if self.policy.foreign_reads => Standing::Read,
+            standing => standing,
+        }
+    }
+
     /// A word before a parenthesis that the grammar itself has; a function may have the name too.
     pub(super) fn syntax(self, name: &[u8]) -> Result<(), Reason> {
-        match self.names.function(None, name) {
+        match self.function_standing(Qualified { schema: None, name }) {
             Standing::Primary(reason) => Err(reason),
             Standing::Read | Standing::Unknown => Ok(()),
         }
@@ -155,7 +194,10 @@ impl Judge<'_> {
             Some(schema) if schema.starts_with(b"pg_") => return Err(Reason::Catalog),
             _ => {}
         }
-        match self.names.relation(schema, name) {
+        if self.policy.functions.is_some_and(|functions| functions.is_distrusted(name)) {
+            return Err(Reason::Distrusted);
+        }
+        match self.by_policy(self.names.relation(schema, name)) {
             Standing::Primary(reason) => Err(reason),
             _ if schema.is_none() && sql::is_relation(name) => self.catalog(name),
             Standing::Read => Ok(()),
@@ -178,7 +220,7 @@ impl Judge<'_> {
             return Err(Reason::Temporary);
         }
         let may_be_own = schema.is_none_or(|schema| schema == b"pg_catalog");
-        match self.names.operator(schema, name) {
+        match self.by_policy(self.names.operator(schema, name)) {
             Standing::Primary(reason) => Err(reason),
             Standing::Read => Ok(()),
             Standing::Unknown if may_be_own && sql::is_operator(name) => Ok(()),
@@ -193,7 +235,7 @@ impl Judge<'_> {
             return Err(Reason::Temporary);
         }
         let may_be_own = schema.is_none_or(|schema| schema == b"pg_catalog");
-        match self.names.type_name(schema, name) {
+        match self.by_policy(self.names.type_name(schema, name)) {
             Standing::Primary(reason) => Err(reason),
             Standing::Read => Ok(()),
             Standing::Unknown if may_be_own && sql::is_type(name, is_bare) => Ok(()),

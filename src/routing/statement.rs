@@ -12,7 +12,7 @@ use crate::sql::{Kind, Rules};
 /// Where a text may run. `rules` are those of the session, and the text is one that can be read (see
 /// [`crate::sql::make_readable`]). Of several statements that are not all reads the first decides why
 /// they need the primary.
-pub fn read_text(text: &[u8], rules: Rules, policy: Policy, names: &dyn Names) -> Verdict {
+pub fn read_text(text: &[u8], rules: Rules, policy: Policy<'_>, names: &dyn Names) -> Verdict {
     if let Some(reason) = hint(text) {
         return Verdict::Primary(reason);
     }

@@ -179,7 +179,7 @@ reasons! {
     File, "file", "it reads or writes a file of the node that runs it", Some("COPY … TO STDOUT");
     /// A function that writes, or whose answer holds for one node only.
     Function, "function", "it calls a function that is volatile or that asks its own node",
-        Some("declare the function STABLE or IMMUTABLE if it neither writes nor asks its node");
+        Some("declare the function STABLE or IMMUTABLE, or name it in read_only_functions, if it neither writes nor asks its node");
     /// A function that neither PostgreSQL nor the catalog as it was read has.
     UnknownFunction, "unknown_function", "it calls a function that is not known here",
         Some("wait until the catalog has been read again");
@@ -205,12 +205,13 @@ reasons! {
     /// An unlogged table.
     Unlogged, "unlogged", "an unlogged table is on the primary only", None;
     /// A foreign table.
-    Foreign, "foreign", "it reads a foreign table, whose server may be asked by the primary only", None;
+    Foreign, "foreign", "it reads a foreign table, whose server may be asked by the primary only",
+        Some("foreign_reads = \"replica\" where the standbys reach that server too");
     /// A sequence.
     Sequence, "sequence", "sequences are ahead of their values on a standby", None;
     /// A relation of the catalog.
     Catalog, "catalog", "it reads the catalog, which follows changes late on a standby",
-        Some("allow reads of the catalog on standbys");
+        Some("catalog_reads = \"replica\" where no client looks there for what it has just made");
     /// A view or setting that shows the node it is read on.
     Node, "node", "it asks the node that runs it about itself", None;
     /// A write that is only planned.
@@ -226,7 +227,7 @@ reasons! {
     Hint, "hint", "a comment in front of it keeps it on the primary", None;
     /// A comment in front of it speaks to the pooler and is not understood.
     UnknownHint, "unknown_hint", "the comment in front of it is not understood",
-        Some("write /* howdah: primary */");
+        Some("write /* howdah: primary */, group=NAME or consistency=LEVEL");
     /// A batch whose end cannot be waited for: Flush, FunctionCall, too long.
     Endless, "endless", "the client asks for answers before the end of its batch, which is not known then", None;
     /// A message that makes no sense.
@@ -244,6 +245,12 @@ reasons! {
     /// Nested too deep, or too long a chain of operators.
     TooDeep, "too_deep", "it is nested too deep or has too long a chain of operators",
         Some("pass long lists as an array in a parameter");
+    /// A function that `write_functions` names.
+    Listed, "listed", "it calls a function that write_functions names",
+        Some("take the function out of write_functions if it only reads");
+    /// A function or relation that has answered otherwise on a replica.
+    Distrusted, "distrusted", "the self-check has seen a function or relation of it answer otherwise on a replica",
+        Some("correct the volatility of the function, then RELOAD");
 }
 
 #[cfg(test)]

@@ -58,9 +58,7 @@ impl Session {
     /// Takes a server for what is in front of `data`, or a place in line for one.
     pub(super) fn acquire(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow {
         let client = &mut self.client;
-        if !client.route.is_current(client.options_version) {
-            (client.options, client.options_version) = client.route.options();
-        }
+        client.renew_options();
         loop {
             let line = self.choose_line(data);
             let client = &mut self.client;
@@ -71,7 +69,7 @@ impl Session {
                         return Ok(());
                     }
                     if self.client.target.read.is_some() {
-                        return self.acquire_of_primary(cx);
+                        return self.acquire_instead(cx);
                     }
                     if self.client.target.node.is_some()
                         && self.client.failed_tests > FAILED_TESTS_MAX
@@ -102,16 +100,26 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
+        if self.client.route.nodes.is_some() {
+            self.client.renew_options();
+        }
         let Some(chosen) = self.client.choose_target(data) else {
             self.acquire(cx, data)?;
             return Ok(true);
         };
         match chosen {
-            Chosen::Target(target) => {
+            Chosen::Target(target) | Chosen::Unrepeated(target) => {
+                let is_repeated = target.read.is_some() && matches!(chosen, Chosen::Target(_));
                 self.client.target = target;
                 self.client.is_refused = false;
-                self.client.unit = target.read.and_then(|_| held_read(data));
+                self.client.unit = is_repeated.then(|| held_read(data)).flatten();
+                let unit = self.client.unit.as_ref();
+                self.client.sampled = unit.and_then(|held| self.client.draw_sample(held.unit()));
                 self.acquire(cx, data)?;
+                Ok(true)
+            }
+            Chosen::Refuse(fault) => {
+                self.refuse_front(cx, data, &fault)?;
                 Ok(true)
             }
             Chosen::Hold => Ok(false),
@@ -131,6 +139,7 @@ impl Session {
             Some(target) => {
                 self.client.target = target;
                 self.client.unit = None;
+                self.client.sampled = None;
                 self.acquire(cx, &[])
             }
             None => {
@@ -158,7 +167,7 @@ impl Session {
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
-                    self.acquire_of_primary(cx)?;
+                    self.acquire_instead(cx)?;
                 }
                 Ok(())
             }
@@ -198,6 +207,12 @@ impl Session {
         let mut bound = Box::new(Bound::new(lease));
         bound.reading = client.begin_read();
         bound.held_read = client.unit.take();
+        bound.sampled = client.sampled.take();
+        bound.advised = client.advised.take();
+        if let Some(advised) = &mut bound.advised {
+            advised.begin();
+        }
+        client.tell_route(&mut bound, cx)?;
         if client.is_dedicated() && bound.server().baseline.settings().is_empty() {
             // Its startup packet has given it everything, but connect_query came behind.
             bound.server().settings = Arc::clone(&client.state.settings);
@@ -266,6 +281,9 @@ impl Session {
         client.handle.clear_server();
         client.state.statements.forget_portals();
         if let Some(held) = bound.held_read.take() {
+            if held.is_refused() {
+                client.put_refused(held.unit());
+            }
             held.parsed().for_each(|name| client.state.statements.forget(name));
             client.pipe.held.splice(0..0, held.unit().iter().copied());
         }
@@ -281,7 +299,10 @@ impl Session {
         self.client.failed_tests = 0;
         self.client.handle.clear_server();
         self.client.state.statements.forget_portals();
-        let Bound { lease, moments, effects, pin, .. } = *bound;
+        let Bound { lease, moments, effects, pin, sampled, .. } = *bound;
+        if let Some(sampled) = sampled {
+            self.client.put_sample(*sampled);
+        }
         debug_assert!(pin.is_none() && !effects.intersects(Effects::CHECKED));
         let Err(mut lease) = lease.try_return_at(moments.known) else { return };
         // A cancel request began at the last moment.
@@ -297,6 +318,8 @@ impl Session {
 
     /// The server connection ended while it was leased, or the kernel reports its end.
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
+        let (effects, status) = (bound.effects, bound.server().replies.status());
+        self.client.lose_own(effects, status);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         match verdict {
@@ -339,6 +362,18 @@ impl Session {
         self.answer_batch(cx, out)
     }
 
+    /// An error of ours in the place of the answer to what is in front of `data`, which no server gets.
+    fn refuse_front(&mut self, cx: &mut Context<'_>, data: &[u8], fault: &Fault) -> Flow {
+        let mut out = Vec::new();
+        wire::fault(&mut out, fault);
+        self.client.log_fault(fault);
+        let client = &mut self.client;
+        (client.is_refused, client.is_unserved) = (false, false);
+        let front = wire::header(data, client.options.max_packet_size).ok().flatten();
+        client.drop_batch(front, &mut out);
+        client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
+    }
+
     /// Answers the message in front of what is held with the error in `out`, as PostgreSQL would:
     /// a Query gets ReadyForQuery as well, a batch is dropped until its Sync.
     fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
@@ -353,17 +388,8 @@ impl Session {
             let fault = Fault::session(Side::Proxy, "57P03", text);
             return Err(Stop::End(End::fault(fault.pgbouncer("query_wait_timeout"))));
         }
-        let pipe = &mut client.pipe;
-        match wire::header(&pipe.held, client.options.max_packet_size) {
-            Ok(Some(found))
-                if matches!(found.tag, wire::client::QUERY | wire::client::FUNCTION_CALL) =>
-            {
-                pipe.passing = found.total();
-                pipe.pass = Passing::Drop;
-                server::ready(&mut out, wire::IDLE);
-            }
-            Ok(_) | Err(_) => pipe.skipping = true,
-        }
+        let front = wire::header(&client.pipe.held, client.options.max_packet_size).ok().flatten();
+        client.drop_batch(front, &mut out);
         client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
     }
 }
@@ -405,6 +431,31 @@ impl Client {
         self.read_transaction.set(None);
         self.state.statements.forget_portals();
         self.release(bound);
+    }
+
+    /// The message in front has failed, without a server: a Query gets ReadyForQuery, and the rest of a
+    /// batch is dropped until its Sync.
+    fn drop_batch(&mut self, front: Option<wire::Header>, out: &mut Vec<u8>) {
+        if let Some(own) = &mut self.state.own {
+            own.failed();
+        }
+        let answers = [wire::client::QUERY, wire::client::FUNCTION_CALL];
+        match front.filter(|front| answers.contains(&front.tag)) {
+            Some(front) => {
+                (self.pipe.pass, self.pipe.passing) = (Passing::Drop, front.total());
+                self.end_own_unit();
+                server::ready(out, wire::IDLE);
+            }
+            None => self.pipe.skipping = true,
+        }
+    }
+
+    /// No server of the replica has suited a session that insists on one: it chooses again, some times.
+    pub(super) fn choose_again(&mut self) {
+        self.failed_tests += 1;
+        if self.failed_tests > FAILED_TESTS_MAX {
+            (self.failed_tests, self.is_unserved) = (0, true);
+        }
     }
 
     /// Closes the server, for this reason.

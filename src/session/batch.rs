@@ -5,6 +5,7 @@ use super::client::{Client, Passing};
 use super::effects::Effects;
 use super::forward::{ReadText, Taken};
 use super::gate::Gate;
+use super::own::not_alone;
 use super::pieces::Pieces;
 use super::route::StatePolicy;
 use super::statements::{Link, Outcome, ParseContext, Statements, ties_refused};
@@ -81,6 +82,10 @@ impl Client {
         let Ok(mut text) = self.read_text(bound, view.sql) else {
             return Self::wait_for_answers(bound, pieces);
         };
+        if text.effects.contains(Effects::NAMES_OWN) {
+            self.link(bound, pieces).refuse(not_alone());
+            return Taken::Bytes(header.total());
+        }
         if self.may_reach_session(view.types) {
             text.effects |= Effects::UNSEEN;
         }
@@ -203,6 +208,16 @@ impl Client {
             self.link(bound, pieces).refuse(ties_refused());
             (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
             return Taken::Bytes(0);
+        }
+        if effects.contains(Effects::NAMED_BY_PARAMETER) && Self::names_own_setting(body) {
+            self.link(bound, pieces).refuse(not_alone());
+            (self.pipe.pass, self.pipe.passing) = (Passing::Drop, header.total());
+            return Taken::Bytes(0);
+        }
+        if self.follows_steps(effects)
+            && let Some(taken) = self.follow_steps_of(bound, view.statement, pieces)
+        {
+            return taken;
         }
         if effects.contains(Effects::VACATES_DATABASE)
             && let Some(sql) = self.state.statements.text_of(view.statement)

@@ -4,6 +4,8 @@
 //! transaction may have done to the session. Keeps the invariant that none of it is left when the
 //! server is given back.
 
+use super::advice;
+use super::checks::Sampled;
 use super::clock::Moments;
 use super::effects::Effects;
 use super::gate::Gate;
@@ -35,6 +37,10 @@ pub(super) struct Bound {
     pub(super) reading: Option<RunningRead>,
     /// That read, as long as the primary can get it instead.
     pub(super) held_read: Option<Box<HeldRead>>,
+    /// It is to be compared with the primary's.
+    pub(super) sampled: Option<Box<Sampled>>,
+    /// What is counted of it where the route is `advise`.
+    pub(super) advised: Option<Box<advice::Running>>,
     /// What the server is asked on our own account.
     pub(super) gate: Option<Gate>,
     /// The server has been sent something of the client's, since the last transaction ended.
@@ -82,6 +88,8 @@ impl Bound {
             lease,
             reading: None,
             held_read: None,
+            sampled: None,
+            advised: None,
             gate: None,
             is_used: false,
             has_served: false,

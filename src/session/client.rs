@@ -3,10 +3,15 @@
 //! Owns the client's socket, what is known of its session, and under which options it runs. Never
 //! holds a server.
 
+use super::advice;
+use super::checks::Sampled;
 use super::client_handle::ClientHandle;
 use super::clock::Timer;
 use super::custom_settings::CustomSettings;
+use super::decision::Decision;
 use super::held_read::HeldRead;
+use super::own::Own;
+use super::read_rules::Redirected;
 use super::read_transaction::{Move, ReadTransaction};
 use super::reading::Reading;
 use super::route::{Mode, Options, Route};
@@ -98,6 +103,8 @@ pub(super) struct State {
     pub(super) sequences: SequenceState,
     /// What it has done and seen.
     pub(super) floor: Floor,
+    /// What it has set of howdah's own settings.
+    pub(super) own: Option<Box<Own>>,
 }
 
 /// A client, logged in.
@@ -115,12 +122,22 @@ pub(super) struct Client {
     pub(super) target: Target,
     /// A read for a replica, in front of what is held, until there is a server for it.
     pub(super) unit: Option<Box<HeldRead>>,
+    /// What is counted of what is in front, where the route is `advise`, until there is a server for it.
+    pub(super) advised: Cell<Option<Box<advice::Running>>>,
+    /// It is to be compared, until there is a server for it.
+    pub(super) sampled: Option<Box<Sampled>>,
+    /// Where its reads go, if there are redirects.
+    pub(super) redirected: Option<Box<Redirected>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
     /// The transaction that it has on a replica.
     pub(super) read_transaction: Cell<Option<ReadTransaction>>,
     /// That transaction goes to the primary, where it has not begun yet.
     pub(super) moving: Option<Box<Move>>,
+    /// No server of a replica has suited a session that insists on one.
+    pub(super) is_unserved: bool,
+    /// Why its server comes from its node, if that was chosen.
+    pub(super) routed: Cell<Option<Decision>>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

@@ -3,6 +3,7 @@
 //! PostgreSQL lists no setting that no extension has defined, so the session has to remember which to
 //! ask for. Bounded.
 
+use super::own::is_own_name;
 use crate::backend::settings::Settings;
 
 /// Custom settings that a session has named.
@@ -20,10 +21,11 @@ impl CustomSettings {
         custom
     }
 
-    /// Remembers a custom setting's name; others are listed by the server. False when there are too
+    /// Remembers a custom setting's name; others are listed by the server, and howdah's own are no
+    /// server's. False when there are too
     /// many to be remembered.
     pub(super) fn add(&mut self, name: &str) -> bool {
-        if !name.contains('.') || self.0.iter().any(|known| **known == *name) {
+        if !name.contains('.') || is_own_name(name) || self.0.iter().any(|known| **known == *name) {
             return true;
         }
         let fits = self.0.len() < Self::MAX;

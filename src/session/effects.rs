@@ -2,6 +2,7 @@
 //!
 //! Pure: the facts of a text come from `sql`, and what follows from them is said here.
 
+use super::own::mentions_own;
 use crate::sql::{self, PinSet, Rules, Vocabulary};
 
 bitflags::bitflags! {
@@ -45,6 +46,8 @@ bitflags::bitflags! {
         const NAMED_BY_PARAMETER = 1 << 16;
         /// Set a custom setting whose name it computes: nobody can ask for that.
         const COMPUTES_SETTING = 1 << 19;
+        /// Set one of howdah's own settings beside other things: the text is refused.
+        const NAMES_OWN = 1 << 20;
         /// Change the catalog.
         const DEFINES = 1 << 17;
         /// Take something out of the catalog.
@@ -115,9 +118,11 @@ pub(super) fn effects_of(
     effects.set(Effects::MAY_DEFINE, facts.may_hide_ddl);
     let vacated = sql::databases_vacated(text, rules.are_conforming());
     effects.set(Effects::VACATES_DATABASE, !vacated.is_empty());
+    let names_own = mentions_own(text);
+    effects.set(Effects::NAMES_OWN, names_own);
     let names = matches!(facts.settings, sql::Settings::Names(_));
     let by_name = names || !facts.custom_settings.is_empty();
-    Found { effects, by_name, by_value: facts.by_value }
+    Found { effects, by_name, by_value: facts.by_value || names_own }
 }
 
 fn of_settings(facts: &sql::Facts, custom: &mut dyn FnMut(&str) -> bool) -> Effects {

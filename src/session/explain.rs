@@ -8,10 +8,13 @@ use super::bound::Bound;
 use super::client::{Client, Passing};
 use super::decision::Decision;
 use super::forward::Taken;
+use super::node_choice::Chosen;
 use super::node_choice::ClientJudge;
+use super::own::{REFUSED, UnitTerms, Wish};
 use super::pieces::Pieces;
-use super::route::Mode;
+use super::route::{Mode, RouteNodes};
 use super::unit::{Plan, plan};
+use crate::cluster::policy::RouteReads;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -37,6 +40,7 @@ struct Answer {
     node: Option<String>,
     consistency: &'static str,
     fingerprint: u64,
+    route: &'static str,
 }
 
 impl Answer {
@@ -44,11 +48,13 @@ impl Answer {
         let quoted = |text: &str| format!("'{}'::pg_catalog.text", text.replace('\'', "''"));
         let node = self.node.as_deref().map_or("NULL::pg_catalog.text".to_owned(), quoted);
         format!(
-            "SELECT {} AS target, {} AS reason, {node} AS node, {} AS consistency, {} AS fingerprint",
+            "SELECT {} AS target, {} AS reason, {node} AS node, {} AS consistency, {} AS fingerprint, \
+             {} AS route",
             quoted(self.target),
             quoted(self.reason),
             quoted(self.consistency),
             quoted(&format!("{:016x}", self.fingerprint)),
+            quoted(self.route),
         )
     }
 }
@@ -84,12 +90,13 @@ impl Client {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
             (target, reason, self.name_of(self.target.node))
         };
+        let mut terms = UnitTerms::default();
         let (target, reason, node) = match self.route.nodes {
             Some(_) if in_transaction => {
                 self.destination_of_move(statement).unwrap_or_else(|| here("transaction"))
             }
             Some(_) if is_pinned => here("keeps_server"),
-            _ => self.destination(statement),
+            _ => self.destination(statement, &mut terms),
         };
         let mut normal = Vec::new();
         sql::normalise(statement, true, &mut normal);
@@ -97,8 +104,9 @@ impl Client {
             target,
             reason,
             node,
-            consistency: self.options.routing.consistency.as_str(),
+            consistency: self.level(&terms).as_str(),
             fingerprint: fingerprint(&normal),
+            route: self.wish().as_str(),
         }
     }
 
@@ -117,31 +125,71 @@ impl Client {
         Some(("primary", moving.reason.word(), self.name_of(primary)))
     }
 
-    fn destination(&self, statement: &[u8]) -> (&'static str, &'static str, Option<String>) {
+    fn destination(
+        &self,
+        statement: &[u8],
+        terms: &mut UnitTerms,
+    ) -> (&'static str, &'static str, Option<String>) {
         let Some(nodes) = &self.route.nodes else {
             return ("primary", "one_node", Some(self.route.account.address.to_string()));
         };
         let view = nodes.cluster.view();
         let primary = || self.name_of(view.primary);
-        if !self.options.routing.is_on {
+        let mut unit = Vec::new();
+        client::query(&mut unit, statement);
+        let mut judge = ClientJudge::new(self);
+        let planned = plan(&unit, self.transaction_defaults(), &mut judge);
+        *terms = judge.terms;
+        if self.wish() != Wish::Auto {
+            return self.wished_destination(nodes, planned, &unit);
+        }
+        if self.options.routing.route == RouteReads::Off {
             return ("primary", "route_off", primary());
         }
         if self.options.mode == Mode::Session || self.is_dedicated() {
             return ("primary", "keeps_server", primary());
         }
-        let mut unit = Vec::new();
-        client::query(&mut unit, statement);
-        let defaults = self.transaction_defaults();
-        match plan(&unit, defaults, &mut ClientJudge(self)).0 {
+        match planned {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
-            Plan::AnyNode => match self.choose_replica(nodes, &view) {
-                Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
+            Plan::AnyNode if self.is_redirected() => {
+                ("primary", Decision::Redirected.word(), primary())
+            }
+            Plan::AnyNode => match self.choose_replica(nodes, &view, terms) {
+                Some(target) => {
+                    let (place, decision) = self.place_of_reads();
+                    let node = if place == "primary" { view.primary } else { target.node };
+                    (place, decision.word(), self.name_of(node))
+                }
                 None => ("primary", Decision::NoReplica.word(), primary()),
             },
         }
     }
 
-    fn name_of(&self, node: Option<crate::cluster::NodeId>) -> Option<String> {
+    /// Where it goes in a session that has said so itself.
+    fn wished_destination(
+        &self,
+        nodes: &RouteNodes,
+        planned: Plan,
+        unit: &[u8],
+    ) -> (&'static str, &'static str, Option<String>) {
+        let wish = self.wish();
+        let view = nodes.cluster.view();
+        match self.choose_as_wished(wish, nodes, &view, unit) {
+            Chosen::Target(target) | Chosen::Unrepeated(target) => {
+                let decision = self.wished_decision(&target);
+                (decision.target(), decision.word(), self.name_of(target.node))
+            }
+            Chosen::Refuse(fault) => match planned {
+                Plan::Primary(reason) if fault.code == REFUSED => ("replica", reason.word(), None),
+                Plan::Primary(_) | Plan::AnyNode => ("replica", Decision::NoReplica.word(), None),
+            },
+            Chosen::Hold | Chosen::AwaitPrimary => {
+                ("primary", Decision::WishedPrimary.word(), None)
+            }
+        }
+    }
+
+    pub(super) fn name_of(&self, node: Option<crate::cluster::NodeId>) -> Option<String> {
         let nodes = self.route.nodes.as_ref()?;
         let node = nodes.pools.get(usize::try_from(node?.0).ok()?)?;
         Some(node.account.address.to_string())
@@ -194,12 +242,14 @@ mod tests {
             node: Some("it's:5432".into()),
             consistency: "session",
             fingerprint: 0xab,
+            route: "auto",
         };
         assert_eq!(
             answer.select(),
             "SELECT 'primary'::pg_catalog.text AS target, 'lock'::pg_catalog.text AS reason, \
              'it''s:5432'::pg_catalog.text AS node, 'session'::pg_catalog.text AS consistency, \
-             '00000000000000ab'::pg_catalog.text AS fingerprint"
+             '00000000000000ab'::pg_catalog.text AS fingerprint, \
+             'auto'::pg_catalog.text AS route"
         );
         assert!(Answer { node: None, ..answer }.select().contains("NULL::pg_catalog.text AS node"));
     }

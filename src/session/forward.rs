@@ -94,6 +94,11 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
+        if self.may_be_about_own(header, body)
+            && let Some(taken) = self.take_own(bound, header, body, pieces)
+        {
+            return taken;
+        }
         if may_ask_for_route(header, body)
             && let Some(own) = self.explain_route(bound, header, body)
         {
@@ -112,7 +117,7 @@ impl Client {
         pieces: &mut Pieces<'_>,
     ) -> Taken {
         if self.keeps_server() {
-            return self.take_any(bound, header, body);
+            return self.take_any(bound, header, body, pieces);
         }
         match header.tag {
             client::QUERY => self.take_query(bound, header, body, pieces),
@@ -162,8 +167,17 @@ impl Client {
     }
 
     /// A message of a session that keeps its server: nothing is translated.
-    fn take_any(&mut self, bound: &mut Bound, header: Header, body: &[u8]) -> Taken {
+    fn take_any(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Taken {
         let (run, effects) = self.inspect_passing(bound, header, body);
+        if let Some(taken) = self.follow_own(bound, (header, body), effects, pieces) {
+            return taken;
+        }
         if effects.contains(Effects::VACATES_DATABASE) {
             let view = client::read_parse(body).filter(|_| header.tag == client::PARSE);
             let query = body.strip_suffix(&[0]).unwrap_or(body);
@@ -178,7 +192,8 @@ impl Client {
         self.record_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
         Self::set_lasting_if_writing(bound, effects);
-        bound.effects |= effects & (Effects::REDEFINES | Effects::REMOVES | Effects::KEEPS_SERVER);
+        bound.effects |= effects
+            & (Effects::REDEFINES | Effects::REMOVES | Effects::KEEPS_SERVER | Effects::WRITES);
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);
@@ -345,6 +360,9 @@ impl Client {
         if text.effects.contains(Effects::TIES) && self.options.state_policy == StatePolicy::Error {
             self.link(bound, pieces).refuse_query(ties_refused());
             return Taken::Bytes(HEADER_LEN + body.len());
+        }
+        if let Some(taken) = self.follow_own(bound, (header, body), text.effects, pieces) {
+            return taken;
         }
         if text.effects.contains(Effects::VACATES_DATABASE) {
             self.vacate_databases(sql.unwrap_or_default());

@@ -10,6 +10,7 @@ use super::pieces::Pieces;
 use super::query_stats::run_of;
 use crate::backend::note::Note;
 use crate::backend::state::{Expected, OutOfStep, Reply};
+use crate::cluster::shared::now;
 use crate::fault::{Fault, Side};
 use crate::wire::{self, ErrorFields, Header, server};
 
@@ -87,6 +88,9 @@ impl Client {
             self.state.statements.commit(bound.lease.server(), note, (server::READY, body));
         }
         self.end_transaction(bound, status);
+        if let Some(own) = &mut self.state.own {
+            own.ready(status);
+        }
         let withheld = self.withhold_ready(bound, status);
         Ok(if withheld { Reply::Swallow } else { Reply::Forward })
     }
@@ -112,7 +116,11 @@ impl Client {
         if status != wire::IDLE {
             return;
         }
-        if bound.server().replies.outstanding() == 0 {
+        let is_over = bound.server().replies.outstanding() == 0;
+        if self.state.own.is_some() {
+            self.raise_groups(bound.effects, now(), is_over);
+        }
+        if is_over {
             self.tell_catalog(bound.effects);
             self.record_answer(bound.effects);
             bound.effects &= Effects::CHECKED | Effects::KEEPS_SERVER | Effects::COMPUTES_SETTING;
@@ -140,6 +148,9 @@ impl Client {
     fn completed(&mut self, bound: &mut Bound, body: &[u8]) {
         if bound.server().replies.front_reply() == Reply::Forward {
             self.count_rows(bound, body);
+            if let (Some(own), Some(tag)) = (&mut self.state.own, server::read_command_tag(body)) {
+                own.completed(tag);
+            }
         }
         if !self.keeps_server() {
             self.state.statements.completed(bound.lease.server(), body);
@@ -173,6 +184,9 @@ impl Client {
         }
         bound.has_sent_fatal |= is_fatal;
         let is_clients = bound.server().replies.front_reply() == Reply::Forward;
+        if let Some(own) = self.state.own.as_mut().filter(|_| is_clients) {
+            own.failed();
+        }
         self.traffic().errors.add(u64::from(is_clients));
         if self.worker.common.queries.is_on() {
             self.fail_statement(bound, is_fatal);

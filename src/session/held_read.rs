@@ -65,6 +65,12 @@ impl HeldRead {
         &mut self.answer
     }
 
+    /// Whether ReadyForQuery has come: all of it was made up.
+    pub(super) fn is_answered(&self) -> bool {
+        let ready = self.answer.last_chunk::<6>();
+        ready.is_some_and(|ready| ready.starts_with(&[server::READY, 0, 0, 0, 5]))
+    }
+
     /// The replica has refused it.
     pub(super) fn set_refused(&mut self) {
         self.is_refused = true;

@@ -111,7 +111,8 @@ impl Session {
                 Phase::Idle if !self.client.is_logging_in => match self.client.unbound(cx, rest)? {
                     Some(used) => used,
                     None => {
-                        if self.acquire_for(cx, rest)? && matches!(self.phase, Phase::Bound(_)) {
+                        let was_skipping = self.client.pipe.skipping;
+                        if self.acquire_for(cx, rest)? && self.is_served_or_refused(was_skipping) {
                             continue;
                         }
                         break;
@@ -132,6 +133,15 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether what was in front has got a server, or an error in the place of one.
+    fn is_served_or_refused(&self, was_skipping: bool) -> bool {
+        let pipe = &self.client.pipe;
+        let is_refused = pipe.passing > 0 || pipe.skipping && !was_skipping;
+        matches!(self.phase, Phase::Bound(_)) || is_refused
+    }
+}
+
 impl Client {
     /// One message without a server; `None` if it needs one.
     fn unbound(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<Option<usize>> {
@@ -141,12 +151,19 @@ impl Client {
             return Ok(Some(n));
         }
         let Some(header) = self.header(data)? else { return Ok(Some(0)) };
+        let body = data.get(wire::HEADER_LEN..).unwrap_or_default();
+        if self.may_be_about_own(header, body)
+            && let Some(used) = self.answer_own(cx, header, data)?
+        {
+            return Ok(Some(used));
+        }
         match unbound(header, data, self.pipe.skipping) {
             Step::Acquire => return Ok(None),
             Step::Hold => return Ok(Some(0)),
             Step::Drop => {}
             Step::AnswerReady => {
                 self.pipe.skipping = false;
+                self.end_own_unit();
                 let mut out = Vec::new();
                 server::ready(&mut out, wire::IDLE);
                 self.send_to_client(cx, &out).map_err(End::ClientLost)?;

@@ -7,21 +7,24 @@
 use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
-use super::read_transaction::{Move, ReadTransaction};
+use super::own::{UnitTerms, Wish};
+use super::read_transaction::Move;
 use super::route::{Mode, RouteNodes};
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
 use super::unit::{
-    Front, Judge, Plan, TransactionDefaults, begun, front, parameters, plan, plan_inside,
+    Front, Judge, Plan, TransactionDefaults, begun, front, parameters, plan_and_follow, plan_inside,
 };
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
 use crate::cluster::freshness::{Circumstances, Demand};
-use crate::cluster::shared::{RunningRead, View, now};
+use crate::cluster::policy::RouteReads;
+use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
-use crate::routing::{Reason, Verdict};
+use crate::fault::Fault;
+use crate::routing::{Reason, Verdict, hints};
 use crate::sql::{self, ReadUnder, Readable};
 use crate::wire::{self, client};
 use smallvec::SmallVec;
@@ -32,10 +35,14 @@ use std::task::Context;
 const NODES_INLINE: usize = 8;
 
 /// What is to be done with what is in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chosen {
     /// Take a server of this.
     Target(Target),
+    /// The same of a replica, whose errors are the client's.
+    Unrepeated(Target),
+    /// It is refused.
+    Refuse(Box<Fault>),
     /// The rest of it is to come.
     Hold,
     /// There is no primary.
@@ -66,14 +73,23 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
 }
 
 /// What the session knows of its texts and statements.
-pub(super) struct ClientJudge<'a>(pub(super) &'a Client);
+pub(super) struct ClientJudge<'a> {
+    client: &'a Client,
+    /// What comments in front of the texts say that it was asked about.
+    pub(super) terms: UnitTerms,
+}
 
-impl ClientJudge<'_> {
-    fn of(&self, readable: &Readable<'_>) -> Rc<Verdict> {
-        let client = self.0;
+impl<'a> ClientJudge<'a> {
+    pub(super) fn new(client: &'a Client) -> Self {
+        Self { client, terms: UnitTerms::default() }
+    }
+
+    fn of(&mut self, readable: &Readable<'_>) -> Rc<Verdict> {
+        let client = self.client;
+        self.terms.add(&hints(&readable.text));
         let (database, catalog) = (&*client.route.database, Some(&*client.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
-        client.worker.texts.borrow_mut().judge(text, client.options.routing.policy)
+        client.worker.texts.borrow_mut().judge(text, &client.options.routing.rules)
     }
 }
 
@@ -113,14 +129,15 @@ impl ClientJudge<'_> {
 
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
-        match self.0.state.reading.read(sql) {
+        self.client.note_judged(sql);
+        match self.client.state.reading.read(sql) {
             Some(readable) => self.of(&readable),
             None => Rc::new(Verdict::Primary(Reason::Unreadable)),
         }
     }
 
     fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
-        match self.0.route.catalog.snapshot() {
+        match self.client.route.catalog.snapshot() {
             Some(snapshot) if snapshot.type_needs_primary(oid) => Err(Reason::Type),
             Some(_) => Ok(()),
             None => Err(Reason::UnknownType),
@@ -129,8 +146,10 @@ impl Judge for ClientJudge<'_> {
 
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
         let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
-        let statements = &self.0.state.statements;
+        let client = self.client;
+        let statements = &client.state.statements;
         let Some((sql, rules)) = statements.text_and_rules_of(name) else { return unknown() };
+        client.note_judged(sql);
         let (types, sql_types) = statements.types_of(name);
         if let Err(reason) = parameters(types, &mut |oid| self.parameter(oid)) {
             return Rc::new(Verdict::Primary(reason));
@@ -155,24 +174,38 @@ impl Client {
             self.count(Decision::Primary(moving.reason));
             return self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target);
         }
+        self.routed.set(None);
         let view = nodes.cluster.view();
-        let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
+        let wish = self.wish();
+        if wish != Wish::Auto {
+            let chosen = self.choose_as_wished(wish, nodes, &view, data);
+            if let Chosen::Target(target) = &chosen
+                && target.read.is_none()
+            {
+                self.count(self.wished_decision(target));
+            }
+            return chosen;
+        }
+        let reads =
+            self.options.routing.route != RouteReads::Off && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
-            let planned = self.plan_front(data);
-            let transaction = planned.and_then(|(_, transaction)| transaction);
-            let (decision, replica) = match planned.map(|(plan, _)| plan) {
+            let (mut decision, replica) = match self.plan_front(data) {
                 None => return Chosen::Hold,
-                Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
-                Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
-                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
+                Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
+                Some((Plan::AnyNode, _)) if self.is_refused => (Decision::Refused, None),
+                Some((Plan::AnyNode, _)) if self.is_redirected() => (Decision::Redirected, None),
+                Some((Plan::AnyNode, _)) if self.is_withheld() => (Decision::Withheld, None),
+                Some((Plan::AnyNode, terms)) => match self.choose_replica(nodes, &view, &terms) {
                     None => (Decision::NoReplica, None),
                     replica => (Decision::Replica, replica),
                 },
             };
-            if let Some(replica) = replica {
-                self.read_transaction.set(transaction);
-                return Chosen::Target(replica);
+            match replica {
+                Some(_) if self.is_advising() => decision = Decision::Advised,
+                Some(replica) => return Chosen::Target(replica),
+                None => {}
             }
+            self.advise(nodes, decision);
             self.count(decision);
         }
         self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target)
@@ -180,6 +213,7 @@ impl Client {
 
     /// One more unit went there.
     pub(super) fn count(&self, decision: Decision) {
+        self.routed.set(Some(decision));
         if let Some(nodes) = &self.route.nodes {
             nodes.decisions.count(usize::from(self.worker.id.0), decision.index());
         }
@@ -240,14 +274,20 @@ impl Client {
         false
     }
 
-    /// What the unit in front asks for; `None` while it is not whole.
-    fn plan_front(&self, data: &[u8]) -> Option<(Plan, Option<ReadTransaction>)> {
-        let unit = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => unit,
+    /// What the unit in front asks for, and what it says for itself; `None` while it is not whole.
+    pub(super) fn plan_front(&self, data: &[u8]) -> Option<(Plan, UnitTerms)> {
+        let mut judge = ClientJudge::new(self);
+        let plan = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => {
+                let defaults = self.transaction_defaults();
+                let (plan, transaction) = plan_and_follow(unit, defaults, &mut judge);
+                self.read_transaction.set(transaction);
+                plan
+            }
             Front::Open => return None,
-            Front::Endless => return Some((Plan::Primary(Reason::Endless), None)),
+            Front::Endless => Plan::Primary(Reason::Endless),
         };
-        Some(plan(unit, self.transaction_defaults(), &mut ClientJudge(self)))
+        Some((plan, judge.terms))
     }
 
     /// What is in front, inside of a transaction on a replica: the move to the primary that it needs, if that can
@@ -259,7 +299,7 @@ impl Client {
             Front::Open => return None,
             Front::Endless => begun(data),
         };
-        let (defaults, judge) = (self.transaction_defaults(), &mut ClientJudge(self));
+        let (defaults, judge) = (self.transaction_defaults(), &mut ClientJudge::new(self));
         let (plan, after) = match data.first() {
             // Nothing of it says what it does.
             Some(&client::FUNCTION_CALL) => (Plan::Primary(Reason::Function), Some(transaction)),
@@ -282,24 +322,32 @@ impl Client {
     }
 
     /// A replica that is fresh enough now.
-    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    pub(super) fn choose_replica(
+        &self,
+        nodes: &RouteNodes,
+        view: &View,
+        terms: &UnitTerms,
+    ) -> Option<Target> {
         let routing = &self.options.routing;
         let now = now();
-        let around = Circumstances { arrived: now, group: None, others: None };
-        let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
+        let group = self.group_floor(nodes, terms);
+        let around = Circumstances { arrived: now, group, others: None };
+        let level = self.level(terms);
+        let demand = Demand::new(level, &self.state.floor, &around, routing.max_lag);
+        let is_fresh = |node: NodeId, one: &NodeView| {
+            demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
+        };
+        let allowed = self.allowed(view, is_fresh);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
-            let sight = one.sight.unwrap_or_default();
-            let is_eligible = one.is_replica
-                && one.may_read
-                && one.weight > 0
-                && demand.is_fresh(node, &sight.horizon, now);
+            let weight = allowed.weight(node, one);
+            let is_eligible = one.is_replica && one.may_read && weight > 0 && is_fresh(node, one);
             candidates.push(Candidate {
                 node,
                 is_eligible,
                 is_suspect: one.is_suspect,
                 is_near: one.is_near,
-                weight: one.weight,
+                weight,
                 share: one.share,
                 outstanding: nodes.cluster.outstanding(node),
             });
@@ -319,7 +367,8 @@ impl Client {
     /// Counts a read on a replica, until its server is given back.
     pub(super) fn begin_read(&self) -> Option<RunningRead> {
         let node = self.target.node.filter(|_| self.target.read.is_some())?;
-        self.count(Decision::Replica);
+        let is_wished = self.wish().is_for_replicas();
+        self.count(if is_wished { Decision::WishedReplica } else { Decision::Replica });
         Some(self.route.nodes.as_ref()?.cluster.begin_read(node))
     }
 

@@ -196,11 +196,15 @@ impl Bound {
     /// What was held back of a read's answer goes to the client before `data`, if that begins to answer.
     #[cold]
     fn release_if_answered(&mut self, data: &[u8], pieces: &mut Pieces<'_>) {
-        let is_ours = self.gate.as_ref().is_some_and(Gate::is_ours);
         let frames = data.get(self.server().rest_of_frame..).unwrap_or_default();
-        if !is_ours && HeldRead::begins_answer(frames) {
+        if !self.asks_on_own_account() && HeldRead::begins_answer(frames) {
             self.release_answer(pieces);
         }
+    }
+
+    /// What comes is no answer to the read, which has not been sent yet.
+    fn asks_on_own_account(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_ours)
     }
 
     fn release_answer(&mut self, pieces: &mut Pieces<'_>) {
@@ -212,10 +216,12 @@ impl Bound {
     /// The client does not get this yet, unless it is the whole answer or very long.
     #[cold]
     fn hold_back(&mut self, pieces: &mut Pieces<'_>) {
-        let is_answered = self.lease.server().replies.outstanding() == 0;
+        if self.asks_on_own_account() {
+            return;
+        }
         let Some(held) = &mut self.held_read else { return };
         held.answer().append(&mut pieces.take());
-        if !held.is_refused() && (is_answered || held.answer().len() > ANSWER_MAX) {
+        if !held.is_refused() && (held.is_answered() || held.answer().len() > ANSWER_MAX) {
             self.release_answer(pieces);
         }
     }

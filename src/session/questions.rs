@@ -95,10 +95,13 @@ impl Client {
         if !self.is_logging_in {
             return Ok(());
         }
-        if !self.is_dedicated() {
+        if !self.is_dedicated() && self.target.read.is_none() {
             self.route.account.reported_parameters.remember(bound.server());
         }
         let reported = Arc::clone(&bound.server().reported);
+        if let Some(fault) = self.login_refusal(&reported) {
+            return Err(Stop::End(End::fault(fault)));
+        }
         self.complete_login(cx, &reported)?;
         bound.settle_is_due = true;
         Ok(())
@@ -290,10 +293,19 @@ impl Session {
     /// Completes the login if the parameters are known; otherwise takes a server that reports them.
     pub(super) fn begin_login(&mut self, cx: &mut Context<'_>) -> Flow {
         let client = &mut self.client;
+        if client.logs_in_to_replica() {
+            return match self.phase {
+                Phase::Idle => self.acquire_for_login(cx),
+                Phase::Waiting(_) | Phase::Bound(_) => Ok(()),
+            };
+        }
         if !client.is_dedicated()
             && let Some(reported) =
                 client.route.account.reported_parameters.find(&client.state.settings)
         {
+            if let Some(fault) = client.login_refusal(&reported) {
+                return Err(Stop::End(End::fault(fault)));
+            }
             return client.complete_login(cx, &reported);
         }
         match self.phase {

@@ -1,12 +1,15 @@
 //! What the sessions of one database and user share.
 
+use super::advice::Advice;
+use super::checks::Checks;
+use super::read_rules::ReadRules;
 use crate::backend::login::Account;
 use crate::catalog::Catalog;
 use crate::cluster::freshness::Level;
+use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::Cluster;
 use crate::metrics::{KindCounts, PoolTraffic};
 use crate::pool::PoolId;
-use crate::routing::Policy;
 use crate::word::word_enum;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -79,16 +82,20 @@ pub struct Options {
 }
 
 /// How the reads of a session are routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingOptions {
     /// Whether they may go to replicas.
-    pub is_on: bool,
+    pub route: RouteReads,
+    /// What share of those that may go there does, of a hundred.
+    pub percent: u8,
+    /// What share of those is compared with the primary, in millionths.
+    pub verify: u32,
     /// What they have to show.
     pub consistency: Level,
     /// The oldest state that they may show.
     pub max_lag: Option<Duration>,
-    /// Which relations of the catalog replicas may be asked for.
-    pub policy: Policy,
+    /// Which texts are reads, and whose reads go elsewhere: the same of all routes of the database.
+    pub rules: Arc<ReadRules>,
     /// Longest wait of a statement while there is no primary.
     pub primary_wait: Option<Duration>,
 }
@@ -96,10 +103,12 @@ pub struct RoutingOptions {
 impl Default for RoutingOptions {
     fn default() -> Self {
         Self {
-            is_on: false,
+            route: RouteReads::Off,
+            percent: 100,
+            verify: 0,
             consistency: Level::Session,
             max_lag: None,
-            policy: Policy::default(),
+            rules: Arc::default(),
             primary_wait: None,
         }
     }
@@ -153,6 +162,10 @@ pub struct RouteNodes {
     pub pools: Box<[NodePool]>,
     /// How often each [`Decision`](super::decision::Decision) was taken in this database.
     pub decisions: Arc<KindCounts>,
+    /// What would go to replicas, where the route is `advise`.
+    pub advice: Arc<Advice>,
+    /// Reads that are to be compared: of all databases.
+    pub checks: Arc<Checks>,
 }
 
 /// One database and user.

@@ -10,6 +10,7 @@ use super::client_handle::{ClientHandle, Order};
 use super::clock::{Clock, Timer};
 use super::custom_settings::CustomSettings;
 use super::flow::{End, Flow, Leave, Stop};
+use super::own::{Own, Values};
 use super::reading::Reading;
 use super::route::Route;
 use super::state_check;
@@ -22,6 +23,7 @@ use crate::cluster::freshness::Floor;
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,6 +67,8 @@ pub struct SessionStart {
     pub route: Arc<Route>,
     /// The settings it asked for at startup.
     pub settings: Arc<Settings>,
+    /// Those of howdah's own.
+    pub own: Values,
     /// It came before anybody had asked the server for anything: it waits for a server that cannot be
     /// reached, where others that log in are refused at once.
     pub came_first: bool,
@@ -126,6 +130,7 @@ impl Session {
             reading: Reading::of(|_| None),
             sequences: SequenceState::default(),
             floor: Floor::default(),
+            own: Own::at_startup(session_start.own),
         };
         let pipe = Pipe {
             stream: session_start.stream,
@@ -144,9 +149,14 @@ impl Session {
             state,
             target,
             unit: None,
+            advised: Cell::default(),
+            sampled: None,
+            redirected: None,
             is_refused: false,
-            read_transaction: std::cell::Cell::new(None),
+            read_transaction: Cell::new(None),
             moving: None,
+            is_unserved: false,
+            routed: Cell::new(None),
             route: session_start.route,
             options,
             options_version,

@@ -4,6 +4,7 @@
 //! each server it uses; those that only a server's own startup can set make the server the
 //! session's own (manual, "Parameter Interaction via the Startup Message").
 
+use super::own::{SESSION_ATTRS, Values, is_own_name};
 use crate::fault::{Fault, Side};
 use crate::wire::StartupParameters;
 
@@ -20,6 +21,9 @@ const STARTUP_ONLY: &[&str] = &[
     "post_auth_delay",
 ];
 
+/// Settings of howdah's own, in order; names in lower case.
+type OwnPairs = Vec<(String, String)>;
+
 /// What a startup packet asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StartupRequest {
@@ -29,6 +33,8 @@ pub struct StartupRequest {
     pub database: String,
     /// Settings for the session, in order.
     pub settings: Vec<(String, String)>,
+    /// Settings of howdah's own, which no server gets.
+    pub own: Values,
     /// Parameters for a server of its own; empty when any server will do.
     pub extras: Vec<(String, String)>,
     /// Protocol options that are unknown here. The client is told so.
@@ -61,15 +67,16 @@ fn printable(bytes: &[u8]) -> String {
 /// Sorts the parameters of a startup packet; those in `ignored` (in lower case) are dropped.
 ///
 /// # Errors
-/// What PostgreSQL refuses too: no user, or text that is not UTF-8.
+/// What PostgreSQL refuses too: no user, text that is not UTF-8, or a wrong value of a setting of
+/// howdah's own.
 pub fn read_startup_request(
     parameters: StartupParameters<'_>,
     ignored: &[String],
 ) -> Result<StartupRequest, Fault> {
-    let mut startup = StartupRequest::default();
+    let (mut startup, mut own) = (StartupRequest::default(), OwnPairs::new());
     // Parameters stand behind the switches in `options`, whatever their order: they win.
     if let Some((_, options)) = parameters.filter(|(key, _)| *key == b"options").last() {
-        startup.apply_options(&text(options, "options")?, ignored);
+        startup.apply_options(&text(options, "options")?, ignored, &mut own);
     }
     for (key, value) in parameters {
         match key {
@@ -90,10 +97,11 @@ pub fn read_startup_request(
                     Err(_) if key.eq_ignore_ascii_case("application_name") => printable(value),
                     value => value?,
                 };
-                startup.set(key, value, ignored);
+                startup.set(key, value, ignored, &mut own);
             }
         }
     }
+    startup.own = Values::at_startup(&own)?;
     if startup.user.is_empty() {
         return Err(Fault::session(
             Side::Client,
@@ -115,12 +123,14 @@ fn is_off(value: &str) -> bool {
 }
 
 impl StartupRequest {
-    fn set(&mut self, key: String, value: String, ignored: &[String]) {
+    fn set(&mut self, key: String, value: String, ignored: &[String], own: &mut OwnPairs) {
         let folded = key.to_ascii_lowercase();
         if ignored.contains(&folded) {
             return;
         }
-        if STARTUP_ONLY.contains(&folded.as_str()) {
+        if is_own_name(&folded) || folded == SESSION_ATTRS {
+            own.push((folded, value));
+        } else if STARTUP_ONLY.contains(&folded.as_str()) {
             self.extras.push((key, value));
         } else {
             self.settings.push((folded, value));
@@ -129,11 +139,11 @@ impl StartupRequest {
 
     /// The switches in `options` that set something become settings; any other switch is for a
     /// server of its own.
-    fn apply_options(&mut self, options: &str, ignored: &[String]) {
+    fn apply_options(&mut self, options: &str, ignored: &[String], own: &mut OwnPairs) {
         let mut words = split(options).into_iter();
         let mut others = Vec::new();
         while let Some(word) = words.next() {
-            let (setting, own) = if let Some(rest) = word.strip_prefix("--") {
+            let (setting, taken) = if let Some(rest) = word.strip_prefix("--") {
                 (Some(rest.to_owned()), None)
             } else if word == "-c" {
                 let next = words.next();
@@ -142,9 +152,11 @@ impl StartupRequest {
                 (word.strip_prefix("-c").map(str::to_owned), None)
             };
             match setting.as_deref().and_then(|setting| setting.split_once('=')) {
-                Some((key, value)) => self.set(key.replace('-', "_"), value.to_owned(), ignored),
+                Some((key, value)) => {
+                    self.set(key.replace('-', "_"), value.to_owned(), ignored, own)
+                }
                 // The word itself, and the one that it took.
-                None => others.extend([word].into_iter().chain(own)),
+                None => others.extend([word].into_iter().chain(taken)),
             }
         }
         if !others.is_empty() {
@@ -188,6 +200,8 @@ fn escape(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::freshness::Level;
+    use crate::session::own::Wish;
     use crate::wire::{First, first, startup_message};
 
     fn sorted(pairs: &[(&str, &str)]) -> Result<StartupRequest, Fault> {
@@ -233,6 +247,22 @@ mod tests {
             [("a.b", "1"), ("work_mem", "4MB"), ("search_path", "x y"), ("datestyle", "ISO")];
         assert_eq!(startup.settings, owned(&expected));
         assert!(startup.extras.is_empty());
+    }
+
+    #[test]
+    fn settings_of_our_own_are_no_servers() {
+        let startup = sorted(&[
+            ("user", "u"),
+            ("Target_Session_Attrs", "read-only"),
+            ("options", "-c Howdah.Consistency=global --howdah.notice=on -c work_mem=4MB"),
+        ])
+        .unwrap();
+        assert_eq!(startup.own.route, Some(Wish::Standby));
+        assert_eq!(startup.own.consistency, Some(Level::Global));
+        assert_eq!(startup.own.notice, Some(true));
+        assert_eq!(startup.settings, owned(&[("work_mem", "4MB")]));
+        let wrong = sorted(&[("user", "u"), ("target_session_attrs", "primry")]).unwrap_err();
+        assert_eq!((wrong.code, wrong.severity()), ("22023", "FATAL"));
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //! is full it begins anew.
 
 use super::effects::{Effects, Found, effects_of};
+use super::read_rules::ReadRules;
 use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::routing::{Policy, Reason, Unread, Verdict, hint, read_text};
+use crate::routing::{Reason, Unread, Verdict, hint, read_text};
 use crate::sql::{self, Lexer, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
@@ -57,8 +58,8 @@ struct Known {
     /// What running it may do, once that was asked for, if that is all there is to say of every such
     /// text; and for which generation of the database's catalog that was said.
     effects: Option<(Effects, u64)>,
-    /// Where it may run, under the same conditions, and by which policy that was said.
-    verdict: Option<(Rc<Verdict>, u64, Policy)>,
+    /// Where it may run, under the same conditions, and by which rules that was said.
+    verdict: Option<(Rc<Verdict>, u64, Arc<ReadRules>)>,
     run: Option<Run>,
 }
 
@@ -81,7 +82,8 @@ impl Text<'_> {
         self.catalog.map_or(0, Catalog::generation)
     }
 
-    fn verdict(&self, policy: Policy) -> Verdict {
+    fn verdict(&self, rules: &ReadRules) -> Verdict {
+        let policy = rules.policy();
         match self.catalog.and_then(Catalog::snapshot) {
             Some(snapshot) => read_text(self.sql, self.rules, policy, &*snapshot),
             None => read_text(self.sql, self.rules, policy, &Unread),
@@ -118,6 +120,15 @@ pub struct TextCache {
     places: HashTable<usize>,
     bytes: usize,
     scratch: Vec<u8>,
+    judged: Judged,
+}
+
+/// The text that was judged last, which is mostly the next to be read.
+#[derive(Default)]
+struct Judged {
+    text: Vec<u8>,
+    is_conforming: bool,
+    place: Option<usize>,
 }
 
 impl std::fmt::Debug for TextCache {
@@ -138,6 +149,7 @@ impl TextCache {
             places: HashTable::new(),
             bytes: 0,
             scratch: Vec::new(),
+            judged: Judged::default(),
         }
     }
 
@@ -165,7 +177,7 @@ impl TextCache {
     }
 
     /// Where a text may run.
-    pub fn judge(&mut self, text: Text<'_>, policy: Policy) -> Rc<Verdict> {
+    pub fn judge(&mut self, text: Text<'_>, rules: &Arc<ReadRules>) -> Rc<Verdict> {
         if text.sql.len() > READ_MAX {
             return Rc::new(Verdict::Primary(Reason::TooLong));
         }
@@ -175,17 +187,21 @@ impl TextCache {
         }
         let generation = text.generation();
         let place = self.place_of_any(text);
+        self.judged.text.clear();
+        self.judged.text.extend_from_slice(text.sql);
+        (self.judged.is_conforming, self.judged.place) = (text.rules.are_conforming(), Some(place));
         let known = self.known.get(place);
         if let Some((verdict, known, by)) = known.and_then(|known| known.verdict.as_ref())
-            && (*known, *by) == (generation, policy)
+            && *known == generation
+            && Arc::ptr_eq(by, rules)
         {
             return Rc::clone(verdict);
         }
-        let verdict = Rc::new(text.verdict(policy));
+        let verdict = Rc::new(text.verdict(rules));
         if let Some(known) = self.known.get_mut(place)
             && (known.form != Form::Skeleton || !depends_on_values(text.sql))
         {
-            known.verdict = Some((Rc::clone(&verdict), generation, policy));
+            known.verdict = Some((Rc::clone(&verdict), generation, Arc::clone(rules)));
         }
         verdict
     }
@@ -198,7 +214,7 @@ impl TextCache {
         custom: &mut dyn FnMut(&str) -> bool,
     ) -> (Effects, Option<Run>) {
         if self.queries.is_on() && text.sql.len() <= READ_MAX {
-            let place = self.place_of_any(text);
+            let place = self.judged_place(text).unwrap_or_else(|| self.place_of_any(text));
             if let Some(&Known { effects: Some((effects, generation)), run: Some(run), .. }) =
                 self.known.get(place)
                 && generation == text.generation()
@@ -259,6 +275,16 @@ impl TextCache {
         hasher.finish()
     }
 
+    /// Where a text is known that was just judged. Told once.
+    #[inline]
+    fn judged_place(&mut self, text: Text<'_>) -> Option<usize> {
+        let place = self.judged.place.take()?;
+        let is_it = self.judged.text == text.sql
+            && self.judged.is_conforming == text.rules.are_conforming()
+            && self.known.get(place).is_some_and(|known| *known.database == *text.database);
+        is_it.then_some(place)
+    }
+
     /// Where a text is known, which is likely to come as it is; if it is new, from now on.
     fn place(&mut self, text: Text<'_>) -> usize {
         let hash = self.hash(text.database, text.sql);
@@ -299,6 +325,7 @@ impl TextCache {
             self.known.clear();
             self.places.clear();
             self.bytes = 0;
+            self.judged.place = None;
         }
         self.bytes += size;
         let place = self.known.len();
@@ -318,7 +345,7 @@ impl TextCache {
 }
 
 /// A normal form to be read by people, in one line.
-fn shown(normal: &[u8]) -> String {
+pub(super) fn shown(normal: &[u8]) -> String {
     let text = sql::readable(normal.get(..4 * SHOWN_MAX).unwrap_or(normal));
     let one_line = |sign: char| if sign.is_control() { ' ' } else { sign };
     text.chars().take(SHOWN_MAX).map(one_line).collect()
@@ -377,6 +404,25 @@ mod tests {
                 let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
                 assert_eq!(effects(&mut texts, sql), (expected, names), "{sql}");
             }
+        }
+    }
+
+    #[test]
+    fn other_rules_judge_anew() {
+        let mut texts = texts();
+        let reading = |name: &str| {
+            let pattern = crate::routing::FunctionPattern::parse(name).expect("a name");
+            let mut rules = ReadRules::default();
+            rules.functions.reads = [pattern].into();
+            Arc::new(rules)
+        };
+        let (without, with) = (Arc::new(ReadRules::default()), reading("f"));
+        for _ in 0..2 {
+            let judged = |texts: &mut TextCache, rules| texts.judge(text("SELECT f()"), rules);
+            let unknown = Verdict::Primary(Reason::UnknownFunction);
+            assert_eq!(*judged(&mut texts, &without), unknown);
+            assert_eq!(*judged(&mut texts, &with), Verdict::Read);
+            assert!(Rc::ptr_eq(&judged(&mut texts, &with), &judged(&mut texts, &with)));
         }
     }
 

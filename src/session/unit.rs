@@ -123,8 +123,17 @@ struct Reading<'a> {
     parsed: SmallVec<[(&'a [u8], Rc<Verdict>); 4]>,
 }
 
-/// Says where a whole unit may run, and which transaction it leaves behind on a replica.
+/// Says where a whole unit may run.
 pub(super) fn plan<'a>(
+    unit: &'a [u8],
+    defaults: TransactionDefaults,
+    judge: &'a mut dyn Judge,
+) -> Plan {
+    plan_and_follow(unit, defaults, judge).0
+}
+
+/// The same, and which transaction it leaves behind on a replica.
+pub(super) fn plan_and_follow<'a>(
     unit: &'a [u8],
     defaults: TransactionDefaults,
     judge: &'a mut dyn Judge,
@@ -412,7 +421,7 @@ mod tests {
     }
 
     fn of(unit: &[u8], defaults: TransactionDefaults) -> Plan {
-        plan(unit, defaults, &mut Words::new()).0
+        plan(unit, defaults, &mut Words::new())
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Worker {
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// The texts that its clients send.
     pub(super) texts: RefCell<TextCache>,
+    /// The text that was judged last, where the route is `advise`.
+    pub(super) judged: RefCell<Vec<u8>>,
     /// What is put together for one write.
     pub(super) assembly: RefCell<Vec<u8>>,
 }
@@ -65,6 +67,7 @@ impl Worker {
             random: Cell::new(RandomState::new().hash_one(id.0) | 1),
             texts,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            judged: RefCell::default(),
             assembly: RefCell::default(),
         }
     }

@@ -85,6 +85,11 @@ pub fn notice(out: &mut Vec<u8>, notice: &Fault) {
     response(out, super::server::NOTICE, "NOTICE", notice);
 }
 
+/// Appends NoticeResponse with severity WARNING.
+pub fn warning(out: &mut Vec<u8>, warning: &Fault) {
+    response(out, super::server::NOTICE, "WARNING", warning);
+}
+
 /// Appends the error in `body` with another message: for a statement that the client knows by
 /// another name. Other fields stay as the server sent them.
 pub fn with_message(out: &mut Vec<u8>, body: &[u8], message: &[u8]) {

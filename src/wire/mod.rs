@@ -11,8 +11,8 @@ pub mod server;
 mod startup;
 
 pub use error::{
-    ErrorFields, as_fatal, error_fields, fault, notice, with_fields, with_message, with_texts,
-    without_field,
+    ErrorFields, as_fatal, error_fields, fault, notice, warning, with_fields, with_message,
+    with_texts, without_field,
 };
 pub use frame::{HEADER_LEN, Header, MalformedFrame, header};
 pub use startup::{

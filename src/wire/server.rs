@@ -78,6 +78,44 @@ pub fn backend_key(out: &mut Vec<u8>, key: [u8; 8]) {
     sized(out, BACKEND_KEY, |out| out.extend_from_slice(&key));
 }
 
+/// Appends RowDescription of one column of type `text`, in the binary format or as text.
+pub fn text_column(out: &mut Vec<u8>, name: &[u8], is_binary: bool) {
+    const TEXT: u32 = 25;
+    sized(out, ROW_DESCRIPTION, |out| {
+        out.extend_from_slice(&1u16.to_be_bytes());
+        out.extend_from_slice(name);
+        // No table, and no column of it.
+        out.extend_from_slice(&[0; 1 + 4 + 2]);
+        out.extend_from_slice(&TEXT.to_be_bytes());
+        // Of any length, without a modifier.
+        out.extend_from_slice(&[0xff; 2 + 4]);
+        out.extend_from_slice(&u16::from(is_binary).to_be_bytes());
+    });
+}
+
+/// Appends DataRow with one value, which is text: it is the same in both formats.
+pub fn text_row(out: &mut Vec<u8>, value: &[u8]) {
+    sized(out, DATA_ROW, |out| {
+        out.extend_from_slice(&1u16.to_be_bytes());
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(value);
+    });
+}
+
+/// Appends CommandComplete with this tag.
+pub fn command_complete(out: &mut Vec<u8>, tag: &[u8]) {
+    sized(out, COMMAND_COMPLETE, |out| {
+        out.extend_from_slice(tag);
+        out.push(0);
+    });
+}
+
+/// Appends ParameterDescription of a statement without parameters.
+pub fn no_parameters(out: &mut Vec<u8>) {
+    sized(out, PARAMETER_DESCRIPTION, |out| out.extend_from_slice(&[0; 2]));
+}
+
 /// Appends an Authentication message of this kind (manual, "Message Formats") and its body.
 pub fn authentication(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
     sized(out, AUTHENTICATION, |out| {

@@ -294,6 +294,7 @@ impl Stage {
             handle,
             route: Arc::clone(&self.route),
             settings: Arc::clone(&self.route.account.neutral),
+            own: howdah::session::own::Values::default(),
             came_first: false,
             extras: None,
             guard: Box::new(guard),

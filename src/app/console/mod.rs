@@ -1,6 +1,7 @@
 //! The console: its clients' logins and messages, and what their commands do.
 
 mod database;
+mod explain;
 mod orders;
 mod visit;
 mod waits;

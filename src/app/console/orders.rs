@@ -1,5 +1,6 @@
 //! What the console's commands do.
 
+use super::explain::explain;
 use super::waits::{self, check, refused};
 use crate::admin::{Command, Outcome, Shutdown, Value, View};
 use crate::app::cancel;
@@ -48,6 +49,9 @@ pub(super) async fn carry_out(
         Command::Reload { check: false } => {
             tracing::info!("RELOAD command issued");
             changed(reload(pooler))
+        }
+        Command::ExplainRoute { database, user, statement } => {
+            explain(pooler, database.as_deref(), user.as_deref(), statement)
         }
         Command::ResetQueries => {
             pooler.common.queries.reset();

@@ -114,6 +114,7 @@ pub(in crate::app) async fn hand_over(
         handle,
         route: destination.route,
         settings,
+        own: startup.own,
         came_first,
         extras: (!extras.is_empty()).then(|| Arc::new(extras)),
         guard: Box::new((client, listed)),

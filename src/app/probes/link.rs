@@ -15,6 +15,7 @@ use crate::backend::settings::Settings;
 use crate::cluster::Moment;
 use crate::cluster::features::Features;
 use crate::cluster::health::Failure;
+use crate::cluster::held_up::HeldUp;
 use crate::cluster::history::History;
 use crate::cluster::questions;
 use crate::cluster::report::Report;
@@ -114,6 +115,19 @@ impl Link {
             features.add(&columns(row)).map_err(|error| Trouble::other(&error.to_string()))?;
         }
         Ok(features)
+    }
+
+    /// Asks a replica which session its replay waits for.
+    pub(super) async fn held_up(&mut self, current: &Current) -> Result<Option<HeldUp>, Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let asking = async {
+            let server = self.connected(current).await?;
+            server.table(questions::HELD_UP).await.map_err(Trouble::of_question)
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        let (_, rows) = asked.inspect_err(|_| self.server = None)?;
+        let read = rows.first().map(|row| HeldUp::parse(&columns(row)));
+        read.transpose().map_err(|_| Trouble::other("what holds up its replay"))
     }
 
     /// Asks the node for the history of a timeline, over a connection of its own.

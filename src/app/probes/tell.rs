@@ -5,6 +5,7 @@ use crate::app::pooler::Pooler;
 use crate::cluster::NodeId;
 use crate::cluster::failover::Account;
 use crate::cluster::health::{Change, Condition, Refusal};
+use crate::cluster::held_up::HeldUp;
 use crate::cluster::roles::{Doubt, Event};
 use crate::cluster::shared::now;
 use crate::cluster::survey::News;
@@ -42,6 +43,12 @@ pub(super) fn locked_out(pooler: &Pooler, watched: &Watched, node: NodeId, text:
         watched.name(node)
     );
     say(pooler, watched, "error", &said);
+}
+
+/// A read keeps a replica from replaying.
+pub(super) fn held_up(pooler: &Pooler, watched: &Watched, node: NodeId, read: &HeldUp) {
+    let said = format!("the replay of node {} is held up by {read}", watched.name(node));
+    say(pooler, watched, "warn", &said);
 }
 
 /// A probe has failed in another way than the last one.
@@ -130,6 +137,11 @@ fn of_doubt(doubt: Doubt) -> &'static str {
              REPLICATION"
         }
         Doubt::Contested => "takes writes, but so does the primary, which most replicas follow",
+        Doubt::Forked => {
+            "was promoted beside the primary, which wrote on and fails now: what it wrote would be lost. Start \
+             the old primary again, or set role = \"primary\" for the new one; where no replica follows the \
+             old one, the new one is believed when the old one is down for 20 s"
+        }
         Doubt::Several => "is one of several that should be the primary",
         Doubt::FixedReplica => "takes writes, and the configuration says role = \"replica\"",
         Doubt::FixedPrimary => "is in recovery, and the configuration says role = \"primary\"",

@@ -8,6 +8,7 @@ use super::tell;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
 use crate::cluster::health::Failure;
+use crate::cluster::held_up::Look;
 use crate::cluster::shared::{Cluster, Requests, now};
 use crate::cluster::survey::News;
 use crate::cluster::{Moment, NodeId};
@@ -117,6 +118,7 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
         }
         probe(&pooler, &watched, (node, desk), &mut link).await;
         watched.publish(&pooler.current().config);
+        look_at_replay(&pooler, &watched, (node, desk), &mut link).await;
         ask_further(&pooler, &watched, (node, desk), &mut link).await;
     }
 }
@@ -166,6 +168,7 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
     watched.survey.borrow_mut().set_last_write(watched.cluster.last_write());
     let news = match answer {
         Ok(answer) => {
+            desk.look_at(&answer.report);
             let place = (node, answer.address.as_str());
             let moments = (answer.asked, now());
             watched.survey.borrow_mut().answered(place, moments, answer.report)
@@ -184,6 +187,25 @@ async fn probe(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk)
         let requests = Requests { role_changes, ..Requests::default() };
         watched.survey.borrow_mut().told(&requests, now());
         watched.desks.iter().for_each(|desk| desk.wake.notify_one());
+    }
+}
+
+/// A replica whose replay stands still is asked which read holds it up.
+async fn look_at_replay(
+    pooler: &Pooler,
+    watched: &Watched,
+    (node, desk): (NodeId, &Desk),
+    link: &mut Link,
+) {
+    let found = match desk.look.replace(Look::Wait) {
+        Look::Wait => return,
+        Look::Moves => None,
+        // Whatever is wrong with the connection, the next probe will tell.
+        Look::Ask => link.held_up(&pooler.current()).await.ok().flatten(),
+    };
+    let before = desk.held_up.replace(found.clone());
+    if let Some(read) = found.filter(|read| before.is_none_or(|before| before.pid != read.pid)) {
+        tell::held_up(pooler, watched, node, &read);
     }
 }
 

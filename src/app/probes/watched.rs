@@ -3,6 +3,8 @@
 //! Owns the survey of its nodes, what wakes the task of each, and the last error of each, as text. Stops its
 //! tasks when nobody needs it any more.
 
+use crate::cluster::held_up::{HeldUp, Look, Standstill};
+use crate::cluster::report::Report;
 use crate::cluster::roles::FixedRole;
 use crate::cluster::shared::{Cluster, now};
 use crate::cluster::survey::{Options, Part, Survey};
@@ -41,6 +43,12 @@ pub(super) struct Desk {
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
     pub(super) last_error: RefCell<Option<LastError>>,
+    /// Whether its replay stands still.
+    pub(super) standstill: Cell<Standstill>,
+    /// What is to be done about that.
+    pub(super) look: Cell<Look>,
+    /// The session that its replay waits for.
+    pub(super) held_up: RefCell<Option<HeldUp>>,
     /// The node could not be compared, or would not tell a history, and that was said.
     pub(super) is_mute: Cell<bool>,
 }
@@ -52,6 +60,16 @@ pub(in crate::app) struct LastError {
     pub(in crate::app) text: String,
     /// When it did so last.
     pub(in crate::app) at: SystemTime,
+}
+
+impl Desk {
+    /// Its node has answered this.
+    pub(super) fn look_at(&self, report: &Report) {
+        let mut standstill = self.standstill.get();
+        let look = report.replica().map_or(Look::Moves, |stand| standstill.look(stand, now()));
+        self.standstill.set(standstill);
+        self.look.set(look);
+    }
 }
 
 impl Watched {
@@ -91,6 +109,11 @@ impl Watched {
     /// The last error of a node, if there was one.
     pub(in crate::app) fn last_error(&self, node: NodeId) -> Option<LastError> {
         self.desk(node)?.last_error.borrow().clone()
+    }
+
+    /// The session that a node's replay waits for.
+    pub(in crate::app) fn held_up(&self, node: NodeId) -> Option<HeldUp> {
+        self.desk(node)?.held_up.borrow().clone()
     }
 
     /// Lets sessions see what is known now.

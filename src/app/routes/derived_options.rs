@@ -1,10 +1,10 @@
 //! What pools and sessions get of the configuration. Pure.
 
-use crate::cluster::policy::{CatalogReads, RouteReads};
+use crate::cluster::policy::RouteReads;
 use crate::config::{CheckQuery, Config, EffectiveOptions};
 use crate::pool::PoolOptions;
-use crate::routing::Policy;
 use crate::session::route::{Options, RoutingOptions};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn count(limit: Option<std::num::NonZeroU32>) -> u32 {
@@ -58,10 +58,13 @@ pub(super) fn session_options(config: &Config, options: &EffectiveOptions) -> Op
         log_disconnections: config.log.log_disconnections,
         log_min_duration: config.log.log_min_duration,
         routing: RoutingOptions {
-            is_on: options.nodes.len() > 1 && options.route == RouteReads::On,
+            route: if options.nodes.len() > 1 { options.route } else { RouteReads::Off },
+            percent: options.route_percent,
+            verify: config.routing.verify_reads,
             consistency: options.consistency,
             max_lag: options.max_lag,
-            policy: Policy { catalog_reads: config.routing.catalog_reads == CatalogReads::Replica },
+            // Those of the database, where it has several nodes.
+            rules: Arc::default(),
             primary_wait: Some(config.routing.primary_wait),
         },
     }

@@ -1,6 +1,7 @@
 //! The rows of SHOW, from counters, handles and the pools' own counts. The page and `/metrics` read
 //! it too.
 
+mod advice;
 mod figures;
 mod inputs;
 mod lists;

@@ -6,12 +6,17 @@ use crate::app::pooler::Pooler;
 use crate::app::probes::{Watched, wall_time};
 use crate::cluster::failover::{Account, Loss};
 use crate::cluster::health::Condition;
+use crate::cluster::held_up::HeldUp;
 use crate::cluster::roles::Standing;
 use crate::cluster::shared::{NodeView, now};
 use crate::cluster::survey::NodeState;
 use crate::cluster::{Moment, NodeId};
 use crate::session::decision::Decision;
+use crate::sql;
 use std::time::Duration;
+
+/// Bytes of a read that are shown.
+const HELD_UP_MAX: usize = 200;
 
 /// One node of one cluster, for the console and for `/metrics`.
 pub(in crate::app) struct Node {
@@ -90,6 +95,14 @@ fn time(duration: Option<Duration>) -> Value {
     })
 }
 
+/// Who it is, and the normal form of what it runs.
+fn held_up(read: &HeldUp) -> String {
+    let mut normal = Vec::new();
+    sql::normalise(&read.query, true, &mut normal);
+    let text = sql::readable(normal.get(..HELD_UP_MAX).unwrap_or(&normal));
+    format!("{read}: {text}")
+}
+
 /// SHOW NODES.
 pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
     all(pooler, |watched, id, state, node| {
@@ -114,6 +127,7 @@ pub(super) fn rows(pooler: &Pooler) -> Vec<Row> {
             Value::maybe(error.as_ref().map(|error| error.text.as_str())),
             Value::maybe(error.map(|error| moment(error.at))),
             Value::maybe(Some(differences.join("; ")).filter(|text| !text.is_empty())),
+            Value::maybe(watched.held_up(id).map(|read| held_up(&read))),
         ]
     })
 }

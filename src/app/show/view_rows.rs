@@ -1,7 +1,7 @@
 //! The rows of each view.
 
 use super::inputs::Row;
-use super::{figures, lists, memory, nodes, queries_and_events, sockets};
+use super::{advice, figures, lists, memory, nodes, queries_and_events, sockets};
 use crate::admin::{HELP, View};
 use crate::app::pooler::Pooler;
 use crate::app::version;
@@ -11,6 +11,8 @@ use figures::{averages, stats, totals};
 pub(in crate::app) fn rows(pooler: &Pooler, view: View) -> Vec<Row> {
     match view {
         View::ActiveSockets => sockets::sockets(pooler, true),
+        View::Advice => advice::rows(pooler, false),
+        View::AdviceByCalls => advice::rows(pooler, true),
         View::Capacity => figures::capacity(pooler),
         View::Clients => sockets::clients(pooler),
         View::Config => lists::config(pooler),

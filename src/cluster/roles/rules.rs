@@ -6,6 +6,8 @@
 //! 2. What an external check says, if it names one node.
 //! 3. A claim against the last primary needs a higher timeline that comes from the primary's own, and
 //!    either a primary that fails its probes, or most replicas on the new timeline.
+//!    One that was made while the primary went on has to have all that the primary had on disk, or most
+//!    replicas; else the primary has to be down for [`FORK_PATIENCE`], and no replica may follow it.
 //! 4. A claim on the *same* timeline (the storage of the primary was given to another machine) needs a
 //!    primary that fails, and everything that the primary had on disk.
 //! 5. Where nobody was the primary yet, a single claim is believed; of several, one that wins against
@@ -16,6 +18,11 @@ use crate::cluster::NodeId;
 use crate::cluster::health::Reach;
 use crate::cluster::history::History;
 use crate::cluster::lsn::Lsn;
+use std::time::Duration;
+
+/// A primary that wrote on beside a node that was promoted is given up when it is down for so long: it may
+/// just be started again.
+const FORK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node that is not in recovery.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +31,9 @@ pub(super) struct Claim<'a> {
     pub(super) timeline: u32,
     pub(super) flush: Lsn,
     pub(super) reach: Reach,
+    pub(super) is_down_for: Duration,
+    /// It was made while the last primary went on.
+    pub(super) is_fork: bool,
     pub(super) history: Option<&'a History>,
     pub(super) followed: Option<u32>,
     pub(super) fixed: FixedRole,
@@ -36,8 +46,8 @@ pub(super) struct Scene<'a> {
     last: Option<Held>,
     is_in_office: bool,
     pub(super) claims: Vec<Claim<'a>>,
-    /// The timelines of all replicas that answer.
-    pub(super) followed: Vec<Option<u32>>,
+    /// All replicas that answer, with their timelines.
+    pub(super) followed: Vec<(NodeId, Option<u32>)>,
     /// Nodes in recovery that should be the primary.
     pub(super) fixed_in_recovery: Vec<NodeId>,
 }
@@ -75,9 +85,14 @@ impl Scene<'_> {
         }
     }
 
+    fn followers(&self, timeline: u32) -> impl Iterator<Item = NodeId> {
+        let on_it = move |(_, followed): &&(_, Option<u32>)| *followed == Some(timeline);
+        self.followed.iter().filter(on_it).map(|(node, _)| *node)
+    }
+
     /// Whether more than half of the replicas are on the claim's timeline.
     fn is_followed_by_most(&self, claim: &Claim<'_>) -> bool {
-        let followers = self.followed.iter().filter(|one| **one == Some(claim.timeline)).count();
+        let followers = self.followers(claim.timeline).count();
         followers * 2 > self.followed.len()
     }
 
@@ -96,7 +111,20 @@ impl Scene<'_> {
         if is_defended && !self.is_followed_by_most(rival) {
             return Err(Doubt::Contested);
         }
+        if rival.is_fork && !self.is_given_up(last, rival) {
+            return Err(Doubt::Forked);
+        }
         Ok(())
+    }
+
+    /// Whether the last primary is given up for a node that was promoted beside it.
+    fn is_given_up(&self, last: Held, rival: &Claim<'_>) -> bool {
+        let switch = rival.history.and_then(|history| history.switch_from(last.timeline));
+        let has_all = switch.is_some_and(|switch| switch >= last.flush);
+        let incumbent = self.claims.iter().find(|claim| claim.is_of(Some(last)));
+        let is_patient = incumbent.is_none_or(|claim| claim.is_down_for >= FORK_PATIENCE);
+        let is_alone = self.followers(last.timeline).all(|node| node == last.node);
+        has_all || self.is_followed_by_most(rival) || is_patient && is_alone
     }
 }
 

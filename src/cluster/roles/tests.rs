@@ -4,9 +4,11 @@ use super::*;
 use crate::cluster::NodeId;
 use crate::cluster::health::Reach;
 use crate::cluster::history::History;
+use crate::cluster::moment::Moment;
 use crate::cluster::report::Report;
 use crate::cluster::tests::{primary, replica};
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// A node as the tests set it up.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ struct Node {
     history: Option<History>,
     fixed: FixedRole,
     verdict: Option<bool>,
+    heard: Moment,
+    is_down_for: Duration,
 }
 
 const A: NodeId = NodeId(1);
@@ -26,7 +30,17 @@ const D: NodeId = NodeId(4);
 
 fn node(id: NodeId, report: Report) -> Node {
     let (reach, fixed) = (Reach::Answers, FixedRole::Auto);
-    Node { id, report: Some(report), reach, history: None, fixed, verdict: None }
+    let (heard, is_down_for) = (Moment(1), Duration::ZERO);
+    Node {
+        id,
+        report: Some(report),
+        reach,
+        history: None,
+        fixed,
+        verdict: None,
+        heard,
+        is_down_for,
+    }
 }
 
 /// A primary of `timeline`, with its history.
@@ -50,7 +64,9 @@ fn decide(roles: &mut Roles, nodes: &[Node]) -> Vec<Event> {
         .map(|node| Sighting {
             node: node.id,
             report: node.report.as_ref(),
+            heard: node.heard,
             reach: node.reach,
+            is_down_for: node.is_down_for,
             history: node.history.as_ref(),
             fixed: node.fixed,
             verdict: node.verdict,
@@ -167,6 +183,48 @@ fn a_claim_needs_a_reason() {
         let doubts: Vec<_> = roles.disputes().filter(|(node, _)| *node == B).collect();
         assert_eq!(doubts, Vec::from_iter(doubt.map(|doubt| (B, doubt))), "{what}");
         assert_eq!(decide(&mut roles, &nodes), [], "{what}: nothing is told twice");
+    }
+}
+
+/// B is promoted beside A, which writes on and then fails.
+#[test]
+fn a_node_that_was_promoted_beside_the_primary_does_not_get_its_place_at_once() {
+    let at = |moment, node: Node| Node { heard: Moment(moment), ..node };
+    let (well, fork) = (claims(A, 1, &[]), claims(B, 2, &[1]));
+    let down = |seconds| Node {
+        is_down_for: Duration::from_secs(seconds),
+        ..at(4, fails(claims(A, 1, &[])))
+    };
+    // It has all that A had on disk: B's timeline left A's at 0/100, which is 256.
+    let written = |flush| at(4, node(A, primary(1, flush, flush)));
+    let (old, new, lost) = (follows(C, 1), follows(C, 2), fails(follows(C, 1)));
+    for (what, answered, flush, a, c, primary, doubt) in [
+        ("A starts again", 4, 300, down(0), &old, None, Some(Doubt::Forked)),
+        ("a replica follows A", 4, 300, down(60), &old, None, Some(Doubt::Forked)),
+        (
+            "nobody follows A, which may come back",
+            4,
+            300,
+            down(19),
+            &lost,
+            None,
+            Some(Doubt::Forked),
+        ),
+        ("nobody follows A, which does not", 4, 300, down(20), &lost, Some(B), None),
+        ("the replica follows B", 4, 300, down(0), &new, Some(B), None),
+        ("A has written nothing more", 4, 256, down(0), &old, Some(B), None),
+        ("A is a replica", 4, 300, at(5, follows(A, 1)), &lost, Some(B), None),
+        ("A was not heard behind B's promotion", 2, 300, down(0), &old, Some(B), None),
+    ] {
+        let mut roles = settled();
+        decide(&mut roles, &[at(2, well.clone()), at(3, fork.clone()), old.clone()]);
+        let goes_on = Node { heard: Moment(answered), ..written(flush) };
+        decide(&mut roles, &[goes_on, at(3, fork.clone()), old.clone()]);
+        assert_eq!(roles.primary(), Some(A), "{what}");
+        decide(&mut roles, &[a, at(6, fork.clone()), c.clone()]);
+        assert_eq!(roles.primary(), primary, "{what}");
+        let doubts: Vec<_> = roles.disputes().filter(|(node, _)| *node == B).collect();
+        assert_eq!(doubts, Vec::from_iter(doubt.map(|doubt| (B, doubt))), "{what}");
     }
 }
 

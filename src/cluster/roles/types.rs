@@ -6,8 +6,10 @@ use crate::cluster::NodeId;
 use crate::cluster::health::Reach;
 use crate::cluster::history::History;
 use crate::cluster::lsn::Lsn;
+use crate::cluster::moment::Moment;
 use crate::cluster::report::Report;
 use crate::word::word_enum;
+use std::time::Duration;
 
 word_enum! {
     /// What the configuration says of a node's role.
@@ -28,8 +30,12 @@ pub struct Sighting<'a> {
     pub node: NodeId,
     /// Its last answer, however old.
     pub report: Option<&'a Report>,
+    /// When that was asked for.
+    pub heard: Moment,
     /// Whether it answers now.
     pub reach: Reach,
+    /// How long it has been down.
+    pub is_down_for: Duration,
     /// The history of the timeline of this report, if it could be asked for.
     pub history: Option<&'a History>,
     /// What the configuration says.
@@ -69,6 +75,9 @@ pub enum Doubt {
     Unproven,
     /// The last primary still answers, and most replicas do not follow the new one.
     Contested,
+    /// It was promoted while the primary went on. The primary fails now, and what it wrote meanwhile would be
+    /// lost.
+    Forked,
     /// More than one node is the primary by hand, or by `primary_check`.
     Several,
     /// The configuration says that it is a replica, but it is not in recovery.

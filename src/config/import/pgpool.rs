@@ -1,7 +1,4 @@
-//! Pgpool-II's file: its grammar, and the draft of ours.
-//!
-//! A line is `name = value` or `name value`; `#` begins a comment outside quotes; a text stands in
-//! single quotes, in which `''` or `\'` is one quote. Names have no case, and a later line wins.
+//! Pgpool-II's file as a draft of ours: every setting goes through its row of the table.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +6,21 @@ use super::super::keys::Section;
 use super::super::nearest::nearest;
 use super::super::raw::Scope;
 use super::convert::Converted;
-use super::draft::{Item, list};
+use super::draft::Item;
 use super::finding::{Fate, Source};
 use super::ini::Place;
 use super::pgbouncer::Import;
-use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group, REPLICAS};
+use super::pgpool_file::{Given, Settings, setting};
+use super::pgpool_nodes::Backends;
+use super::pgpool_routing::{Of, functions, redirects};
+use super::pgpool_table::{DEFAULTS, Fated, GROUPS, Group};
+use crate::routing::is_primary_builtin;
 
 /// Values that switch a setting off.
 const OFF: &[&str] = &["off", "false", "no", "0", "", "none", "0s"];
 
-/// Name and value of a line, if it is a setting. The error is about the quotes.
-fn setting(line: &str) -> Option<Result<(String, String), String>> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return None;
-    }
-    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
-    let (name, rest) = line.split_at(end);
-    let rest = rest.trim_start();
-    let value = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-    if name.is_empty() || (rest.is_empty()) {
-        return Some(Err("expected name = value".to_owned()));
-    }
-    let value = match value.strip_prefix('\'') {
-        Some(quoted) => unquote(quoted),
-        None => Some(value.split('#').next().unwrap_or_default().trim_end().to_owned()),
-    };
-    let value = value.ok_or_else(|| "the single quotes are not closed".to_owned());
-    Some(value.map(|value| (name.to_lowercase(), value)))
-}
-
-fn unquote(text: &str) -> Option<String> {
-    let mut string = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\'' if chars.next_if_eq(&'\'').is_some() => string.push('\''),
-            '\'' => return Some(string),
-            '\\' => string.push(chars.next()?),
-            c => string.push(c),
-        }
-    }
-    None
+fn is_off(value: &str) -> bool {
+    OFF.iter().any(|off| off.eq_ignore_ascii_case(value))
 }
 
 /// Whether a line may be one of Pgpool-II's.
@@ -78,41 +48,44 @@ fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// A setting with its place.
-struct Given {
-    value: String,
-    place: Place,
-}
-
 /// Adds what `source` says. Beside a file of PgBouncer's it counts only for databases that lead to
-/// Pgpool-II itself: they get its backend.
+/// Pgpool-II itself: they get its backends, and its routing.
 pub(super) fn import(import: &mut Import<'_>, source: &Source, beside: bool) {
     let settings = read(import, source);
-    let node = node(&settings);
-    if beside {
-        instead_of_itself(import, &settings, node.as_ref());
+    let mut backends = Backends::of(&settings);
+    let probe = std::mem::take(&mut backends.probe);
+    import.errors.append(&mut backends.errors);
+    let mut fates = std::mem::take(&mut backends.fates);
+    let is_used = !beside || instead_of_itself(import, &settings, &backends);
+    if is_used {
+        lists(import, &settings, &backends, &mut fates);
     }
     let mut listed: Vec<(&String, &Given)> = settings.iter().collect();
     listed.sort_by_key(|(_, given)| given.place.line);
     for (name, given) in listed {
         // Read by `read` only if there is a row.
         let Some(group) = find(name) else { continue };
-        if beside {
+        let is_of_routing =
+            fates.contains_key(name) || matches!(group.fate, Fated::Key(Section::Routing, ..));
+        if beside && !(is_used && is_of_routing) {
             let why = "PgBouncer's file counts".to_owned();
             import.find(&given.place, name, Fate::Needless(why));
-        } else if is_another_backend(name, node.as_ref()) {
-            import.find(&given.place, name, Fate::Missing(REPLICAS.to_owned()));
+        } else if let Some(fate) = fates.remove(name) {
+            import.find(&given.place, name, fate);
         } else {
             one(import, group, name, given);
         }
     }
+    if is_used {
+        routing(import, &settings, &backends, probe);
+    }
     if !beside {
-        together(import, &settings, source, node);
+        together(import, &settings, source, backends.nodes);
     }
 }
 
 /// Every setting, the later line of two; with errors for what is unknown.
-fn read(import: &mut Import<'_>, source: &Source) -> BTreeMap<String, Given> {
+fn read(import: &mut Import<'_>, source: &Source) -> Settings {
     let mut settings = BTreeMap::new();
     let text = String::from_utf8_lossy(&source.text);
     for (number, line) in (1..).zip(text.lines()) {
@@ -137,7 +110,7 @@ fn read(import: &mut Import<'_>, source: &Source) -> BTreeMap<String, Given> {
 
 fn one(import: &mut Import<'_>, group: &'static Group, name: &str, given: &Given) {
     let note = group.note.to_owned();
-    let off = OFF.iter().any(|off| off.eq_ignore_ascii_case(&given.value));
+    let off = is_off(&given.value);
     let fate = match group.fate {
         Fated::Key(section, key, convert) => {
             let scope = Scope::section(section);
@@ -167,47 +140,99 @@ fn one(import: &mut Import<'_>, group: &'static Group, name: &str, given: &Given
     import.find(&given.place, name, fate);
 }
 
-/// The backend that is taken for the primary: the one with ALWAYS_PRIMARY, or else the first.
-fn node(settings: &BTreeMap<String, Given>) -> Option<Item> {
-    let mut numbers: Vec<u32> = settings
-        .keys()
-        .filter_map(|name| name.strip_prefix("backend_hostname")?.parse().ok())
-        .collect();
-    numbers.sort_unstable();
-    let always = |number: &&u32| {
-        let flag = settings.get(&format!("backend_flag{number}"));
-        flag.is_some_and(|flag| flag.value.to_uppercase().contains("ALWAYS_PRIMARY"))
-    };
-    let number = numbers.iter().find(always).or(numbers.first())?;
-    let host = settings.get(&format!("backend_hostname{number}"))?;
-    let port = settings.get(&format!("backend_port{number}"));
-    let port = port.map_or("5432", |port| port.value.as_str());
-    let name = match host.value.as_str() {
-        "" => "/tmp".to_owned(),
-        name if name.contains(':') => format!("[{name}]"),
-        name => name.to_owned(),
-    };
-    let toml = list([format!("{name}:{port}").as_str()]);
-    let setting = format!("backend_hostname{number}");
-    Some(Item { toml, place: Some(host.place.clone()), setting })
-}
-
-/// Whether a setting is about another backend than `node`.
-fn is_another_backend(name: &str, node: Option<&Item>) -> bool {
-    let Some(chosen) = node.and_then(|item| item.setting.strip_prefix("backend_hostname")) else {
-        return false;
-    };
-    let stems = ["backend_hostname", "backend_port", "backend_flag"];
-    stems.iter().any(|stem| name.strip_prefix(stem).is_some_and(|number| number != chosen))
-}
-
-/// Databases of PgBouncer's file that lead to Pgpool-II's own port get its backend.
-fn instead_of_itself(
+/// Lists of functions and of redirects: each may hold something that has no equivalent.
+fn lists(
     import: &mut Import<'_>,
-    settings: &BTreeMap<String, Given>,
-    node: Option<&Item>,
+    settings: &Settings,
+    backends: &Backends,
+    fates: &mut BTreeMap<String, Fate>,
 ) {
-    let Some(node) = node else { return };
+    let scope = Scope::section(Section::Routing);
+    let left_out = |strange: &[String], key: &str, how: &str| match strange {
+        [] => Fate::Carried(scope.key(key), how.to_owned()),
+        strange => Fate::Missing(format!(
+            "names have only * for any characters: write what these mean into {}: {}",
+            scope.key(key),
+            strange.join(", ")
+        )),
+    };
+    for (names, key) in [
+        (["read_only_function_list", "white_function_list"], "read_only_functions"),
+        (["write_function_list", "black_function_list"], "write_functions"),
+    ] {
+        for name in names {
+            let Some(given) = settings.get(name).filter(|given| !given.value.is_empty()) else {
+                continue;
+            };
+            let (toml, strange) = functions(&given.value, |name| {
+                is_primary_builtin(name.rsplit('.').next().unwrap_or_default().as_bytes())
+            });
+            let how = "added to what the catalog says; others count by their volatility, and PostgreSQL's own \
+                       that need the primary are left out";
+            fates.insert(name.to_owned(), left_out(&strange, key, how));
+            set(import, key, toml, (name, given));
+        }
+    }
+    // As in Pgpool-II, an application's comes before a database's, and that before a user's.
+    let mut rules = Vec::new();
+    let mut first = None;
+    for (name, of) in [
+        ("app_name_redirect_preference_list", Of::Application),
+        ("database_redirect_preference_list", Of::Database),
+        ("user_redirect_preference_list", Of::User),
+    ] {
+        let Some(given) = settings.get(name).filter(|given| !given.value.is_empty()) else {
+            continue;
+        };
+        if backends.addresses.len() < 2 {
+            fates.insert(name.to_owned(), Fate::Needless("there is one node".to_owned()));
+            continue;
+        }
+        let address = |number| backends.addresses.get(&number).cloned();
+        match redirects(&given.value, of, address) {
+            Ok((mut more, strange)) => {
+                let how = "upper and lower case differ, unlike in Pgpool-II";
+                fates.insert(name.to_owned(), left_out(&strange, "redirects", how));
+                rules.append(&mut more);
+                first = first.or(Some((name, given)));
+            }
+            Err(message) => import.errors.push(given.place.error(name, message)),
+        }
+    }
+    if let Some(from) = first.filter(|_| !rules.is_empty()) {
+        set(import, "redirects", format!("[{}]", rules.join(", ")), from);
+    }
+}
+
+/// A key of `[routing]`.
+fn set(import: &mut Import<'_>, key: &'static str, toml: String, from: (&str, &Given)) {
+    let item = Item { toml, place: Some(from.1.place.clone()), setting: from.0.to_owned() };
+    import.draft.set(&Scope::section(Section::Routing), key, item);
+}
+
+/// Who asks the nodes, and Pgpool-II's defaults; without several nodes nothing of it is needed.
+fn routing(
+    import: &mut Import<'_>,
+    settings: &Settings,
+    backends: &Backends,
+    probe: Vec<(&'static str, Item)>,
+) {
+    let scope = Scope::section(Section::Routing);
+    for (key, item) in probe {
+        import.draft.set(&scope, key, item);
+    }
+    let has_limit = settings.get("delay_threshold").is_some_and(|given| !is_off(&given.value));
+    let is_set = import.draft.get(&scope, "max_lag").is_some();
+    if backends.addresses.len() > 1 && !has_limit && !is_set {
+        let setting = "Pgpool-II's default".to_owned();
+        import.draft.set(&scope, "max_lag", Item { toml: "0".to_owned(), place: None, setting });
+    }
+}
+
+/// Databases of PgBouncer's file that lead to Pgpool-II's own port get its backends. Whether there are
+/// any.
+fn instead_of_itself(import: &mut Import<'_>, settings: &Settings, backends: &Backends) -> bool {
+    let Some(node) = &backends.nodes else { return false };
     let port = settings.get("port").map_or("9999", |given| given.value.as_str());
     let end = format!(":{port}\"]");
     let scopes: Vec<(Scope, Place)> = import
@@ -218,21 +243,17 @@ fn instead_of_itself(
             import.draft.get(scope, "nodes").is_some_and(|item| item.toml.ends_with(&end))
         })
         .collect();
-    for (scope, place) in scopes {
+    for (scope, place) in &scopes {
         let (toml, setting) = (node.toml.clone(), node.setting.clone());
-        import.draft.set(&scope, "nodes", Item { toml, place: node.place.clone(), setting });
-        let how = "Pgpool-II's backend instead of Pgpool-II".to_owned();
-        import.find(&place, &scope.text(), Fate::Carried(scope.key("nodes"), how));
+        import.draft.set(scope, "nodes", Item { toml, place: node.place.clone(), setting });
+        let how = "Pgpool-II's backends instead of Pgpool-II".to_owned();
+        import.find(place, &scope.text(), Fate::Carried(scope.key("nodes"), how));
     }
+    !scopes.is_empty()
 }
 
 /// What several settings say together, and what is Pgpool-II's default.
-fn together(
-    import: &mut Import<'_>,
-    settings: &BTreeMap<String, Given>,
-    source: &Source,
-    node: Option<Item>,
-) {
+fn together(import: &mut Import<'_>, settings: &Settings, source: &Source, node: Option<Item>) {
     let number = |name: &str, default: u32| {
         settings.get(name).and_then(|given| given.value.parse().ok()).unwrap_or(default)
     };
@@ -289,28 +310,6 @@ fn together(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines() {
-        let read = |line| match setting(line) {
-            Some(Ok((name, value))) => format!("{name}={value}"),
-            Some(Err(_)) => "error".to_owned(),
-            None => "none".to_owned(),
-        };
-        for (line, expected) in [
-            ("port = 9999 # c", "port=9999"),
-            ("  PORT 9999", "port=9999"),
-            ("a = 'it''s # \\'x\\''  # c", "a=it's # 'x'"),
-            ("a = ''", "a="),
-            ("# a = 1", "none"),
-            ("", "none"),
-            ("a = 'x", "error"),
-            ("= 1", "error"),
-            ("a", "error"),
-        ] {
-            assert_eq!(read(line), expected, "{line}");
-        }
-    }
 
     #[test]
     fn numbered_names() {

@@ -4,7 +4,9 @@ use super::super::keys::Section;
 use super::convert::{Convert, Converted, Ground, count, duration, file, flag, listen, mode, text};
 use super::draft::quoted;
 
-use Section::{Auth, Howdah, Log, Pool, Timeouts, TlsClient};
+use super::pgpool_routing::{balance, consistency, interval};
+
+use Section::{Auth, Howdah, Log, Pool, Routing, Timeouts, TlsClient};
 
 /// What becomes of settings.
 #[derive(Clone, Copy)]
@@ -42,6 +44,15 @@ const fn group(names: &'static [&'static str], fate: Fated, note: &'static str) 
     Group { names, fate, note, sample: "on" }
 }
 
+const fn sampled(
+    names: &'static [&'static str],
+    fate: Fated,
+    note: &'static str,
+    sample: &'static str,
+) -> Group {
+    Group { names, fate, note, sample }
+}
+
 /// A time in a number of `base` microseconds, or with one of PostgreSQL's units.
 fn time(text: &str, base: u128) -> Result<Converted, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -69,6 +80,20 @@ fn seconds(text: &str, _: &Ground) -> Result<Converted, String> {
 
 fn milliseconds(text: &str, _: &Ground) -> Result<Converted, String> {
     time(text, 1000)
+}
+
+/// `health_check_timeout`.
+fn patience(text: &str, ground: &Ground) -> Result<Converted, String> {
+    let made = seconds(text, ground)?;
+    if made == Converted::Same("0".to_owned()) {
+        let why = "0, no limit: a probe has one, probe_timeout";
+        return Ok(Converted::Needless(why.to_owned()));
+    }
+    if let Converted::Same(toml) = made {
+        let how = "a node that does not answer a probe for so long is suspected";
+        return Ok(Converted::Near(toml, how.to_owned()));
+    }
+    Ok(made)
 }
 
 /// `log_min_messages`.
@@ -105,11 +130,17 @@ fn reset(text: &str, _: &Ground) -> Result<Converted, String> {
     }
 }
 
-/// Why other backends than one are not used.
-pub(super) const REPLICAS: &str =
-    "this version has one node for each database and sends everything there";
-const HEALTH: &str = "servers that cannot be reached are tried again after server_login_retry; \
-    promotion and failover are left to a tool such as Patroni";
+const LAG: &str = "each node is asked itself how far it is";
+const COPY: &str = "servers are not rebuilt here, and nothing needs to know their folders";
+const TABLES: &str = "what a session wrote counts for all tables, or with consistency = \"global\" by the \
+    tables that the catalog knows to depend on one another";
+const PATTERNS: &str = "texts are not compared with patterns: begin such a statement with \
+    /* howdah: primary */, list the functions it calls in write_functions, or give its user, \
+    database or application a rule in routing.redirects";
+const PROBES: &str = "every node is asked each probe_interval, suspects more often, and one that is well \
+    again serves again";
+const PROMOTION: &str = "promotion is left to a tool such as Patroni; howdah finds the new primary, and role_hook \
+    names a program that it runs then";
 const WATCHDOG: &str = "processes need not know each other: run several behind a load balancer or \
     under a service manager, with so_reuseport on one machine";
 const RECOVERY: &str = "servers are not rebuilt: use a tool such as Patroni or repmgr";
@@ -121,7 +152,8 @@ const LOGGING: &str = "the log goes to standard error: let the service manager w
 const STATEMENTS: &str = "statements and messages are not logged: PostgreSQL does that";
 const TLS: &str = "TLS is 1.2 or 1.3 with the cipher suites of rustls, all of them strong";
 const PCP: &str = "there is no port of its own for administration";
-const CATALOG: &str = "no catalogue is asked";
+const CATALOG: &str =
+    "each database's catalog is read and kept, and read again when it has changed";
 
 /// Every setting.
 pub(super) const GROUPS: &[Group] = &[
@@ -151,57 +183,115 @@ pub(super) const GROUPS: &[Group] = &[
         "max_client_conn, and as many servers, because each client of Pgpool-II has its own",
     ),
     group(
-        &["backend_hostnameN", "backend_portN", "backend_flagN"],
-        Fated::Together,
-        "the node of every database: the first backend, or the one with ALWAYS_PRIMARY",
-    ),
-    group(
         &["enable_pool_hba", "pool_passwd", "allow_clear_text_frontend_auth"],
         Fated::Missing,
         "write the users and their secrets into auth_file: a password, an MD5 hash or a SCRAM \
          verifier each; with a verifier howdah logs in to servers as the client did",
     ),
+    sampled(
+        &["backend_hostnameN", "backend_portN"],
+        Fated::Together,
+        "databases.*.nodes, the nodes of every database",
+        "5432",
+    ),
+    sampled(&["backend_weightN"], Fated::Together, "databases.*.nodes", "1"),
+    sampled(&["backend_flagN"], Fated::Needless, "its backend has no host", "ALLOW_TO_FAILOVER"),
+    sampled(
+        &["backend_clustering_mode", "master_slave_mode", "master_slave_sub_mode"],
+        Fated::Together,
+        "databases.*.nodes: which node is the primary is found out",
+        "streaming_replication",
+    ),
+    group(&["backend_data_directoryN"], Fated::Needless, COPY),
+    group(&["backend_application_nameN"], Fated::Needless, LAG),
+    key(&["load_balance_mode"], (Routing, "route", balance), "on"),
+    key(&["disable_load_balance_on_write"], (Routing, "consistency", consistency), "transaction"),
+    key(&["delay_threshold_by_time"], (Routing, "max_lag", milliseconds), "10000"),
+    sampled(
+        &["delay_threshold"],
+        Fated::Missing,
+        "a lag is a time here: set max_lag, such as \"10s\", beyond which a replica serves no reads",
+        "10000000",
+    ),
+    key(&["sr_check_period"], (Routing, "probe_interval", interval), "10"),
+    key(&["sr_check_database"], (Routing, "probe_dbname", text), "postgres"),
+    key(&["health_check_timeout[N]"], (Routing, "probe_timeout", patience), "20"),
+    sampled(
+        &["sr_check_user", "sr_check_password", "health_check_user[N]", "health_check_password[N]"],
+        Fated::Together,
+        "routing.probe_user and its password",
+        "u",
+    ),
     group(
+        &["health_check_database[N]"],
+        Fated::Needless,
+        "probes log in to one database, probe_dbname",
+    ),
+    sampled(
+        &["read_only_function_list", "white_function_list"],
+        Fated::Together,
+        "routing.read_only_functions",
+        "get_.*",
+    ),
+    sampled(
+        &["write_function_list", "black_function_list"],
+        Fated::Together,
+        "routing.write_functions",
+        "set_.*",
+    ),
+    sampled(
         &[
-            "backend_clustering_mode",
-            "master_slave_mode",
-            "master_slave_sub_mode",
-            "backend_weightN",
-            "backend_data_directoryN",
-            "backend_application_nameN",
-            "load_balance_mode",
-            "statement_level_load_balance",
-            "disable_load_balance_on_write",
-            "dml_adaptive_object_relationship_list",
-            "primary_routing_query_pattern_list",
-            "read_only_function_list",
-            "write_function_list",
-            "white_function_list",
-            "black_function_list",
-            "black_query_pattern_list",
-            "allow_sql_comments",
-            "ignore_leading_white_space",
             "user_redirect_preference_list",
             "database_redirect_preference_list",
             "app_name_redirect_preference_list",
-            "sr_check_period",
-            "sr_check_user",
-            "sr_check_password",
-            "sr_check_database",
-            "delay_threshold",
-            "delay_threshold_by_time",
-            "prefer_lower_delay_standby",
-            "replication_delay_source_cmd",
-            "replication_delay_source_timeout",
+        ],
+        Fated::Together,
+        "routing.redirects",
+        "postgres:primary",
+    ),
+    group(
+        &["primary_routing_query_pattern_list", "black_query_pattern_list"],
+        Fated::Missing,
+        PATTERNS,
+    ),
+    group(
+        &["statement_level_load_balance"],
+        Fated::Missing,
+        "with pool_mode = \"transaction\" a node is chosen for each transaction and each statement \
+         outside of one; with \"session\" a client keeps the replica it has",
+    ),
+    group(
+        &["allow_sql_comments", "ignore_leading_white_space"],
+        Fated::Needless,
+        "comments and blanks in front of a statement change nothing, but for hints such as \
+         /* howdah: primary */",
+    ),
+    group(
+        &["prefer_lower_delay_standby"],
+        Fated::Needless,
+        "a read goes to any replica that is fresh enough, and to the primary if there is none",
+    ),
+    group(&["dml_adaptive_object_relationship_list"], Fated::Needless, TABLES),
+    group(
+        &[
             "track_table_mutation_ttl_factor",
             "track_table_mutation_max_staleness",
             "track_table_mutation_cold_start_duration",
             "track_table_mutation_table_buckets",
             "track_table_mutation_table_size",
-            "log_standby_delay",
         ],
+        Fated::Needless,
+        TABLES,
+    ),
+    group(
+        &["replication_delay_source_cmd", "replication_delay_source_timeout"],
         Fated::Missing,
-        REPLICAS,
+        LAG,
+    ),
+    group(
+        &["log_standby_delay"],
+        Fated::Needless,
+        "SHOW NODES and /metrics have the lag of each node",
     ),
     group(
         &[
@@ -218,27 +308,33 @@ pub(super) const GROUPS: &[Group] = &[
     group(
         &[
             "health_check_period[N]",
-            "health_check_timeout[N]",
-            "health_check_user[N]",
-            "health_check_password[N]",
-            "health_check_database[N]",
             "health_check_max_retries[N]",
             "health_check_retry_delay[N]",
             "health_check_test",
-            "failover_command",
-            "failback_command",
-            "follow_primary_command",
-            "follow_master_command",
             "failover_on_backend_error",
             "fail_over_on_backend_error",
             "failover_on_backend_shutdown",
             "detach_false_primary",
-            "search_primary_node_timeout",
             "auto_failback",
             "auto_failback_interval",
         ],
+        Fated::Needless,
+        PROBES,
+    ),
+    group(
+        &["search_primary_node_timeout"],
+        Fated::Needless,
+        "a primary is looked for without end, and a write waits for it up to primary_wait",
+    ),
+    group(
+        &[
+            "failover_command",
+            "failback_command",
+            "follow_primary_command",
+            "follow_master_command",
+        ],
         Fated::Missing,
-        HEALTH,
+        PROMOTION,
     ),
     group(
         &[

@@ -27,6 +27,8 @@ use super::pgpool_table::{Fated, GROUPS};
 use super::translate::translate_with;
 use super::{Fate, Ground, Source, Translation};
 use crate::auth::Method;
+use crate::cluster::freshness::Level;
+use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
 
 /// Files that a configuration may name.
@@ -161,21 +163,21 @@ fn every_setting_of_pgpool_converts_and_the_result_loads() {
     for group in GROUPS {
         for pattern in group.names {
             let name = pattern.replace("[N]", "0").replace('N', "0");
-            let value = if name == "backend_port0"
-                || name == "num_init_children"
-                || name == "reserved_connections"
-                || name == "listen_backlog_multiplier"
-            {
-                "20"
-            } else {
-                group.sample
+            let value = match name.as_str() {
+                "backend_hostname0" => "g",
+                "num_init_children" | "reserved_connections" | "listen_backlog_multiplier" => "20",
+                _ => group.sample,
             };
             let pair = match name.as_str() {
                 "ssl_key" => "ssl_cert = '/etc/pgpool2/server.crt'\n",
                 "ssl_cert" => "ssl_key = '/etc/pgpool2/server.key'\n",
+                "sr_check_password" => "sr_check_user = 'u'\n",
+                "health_check_password0" => "health_check_user0 = 'u'\n",
                 _ => "",
             };
-            let text = format!("backend_hostname0 = 'h'\n{pair}{name} = '{value}'\n");
+            let text = format!(
+                "backend_hostname0 = 'h'\nbackend_hostname1 = 'i'\n{pair}{name} = '{value}'\n"
+            );
             let made = translated(&[source("pgpool.conf", &text)]);
             let found = made.findings.iter().find(|finding| finding.setting == name);
             let fate = &found.unwrap_or_else(|| panic!("{name}")).fate;
@@ -380,16 +382,18 @@ fn pgpool_alone_and_beside_pgbouncer() {
     let alone = loaded(&made.toml);
     assert_eq!(alone.howdah.max_client_conn.get(), 60);
     assert_eq!(alone.pool.pool_mode, Mode::Session);
-    assert_eq!(alone.wildcard.expect("*").nodes[0].to_string(), "b:5432");
+    let nodes: Vec<String> =
+        alone.wildcard.expect("*").nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(nodes, ["a:5433", "b:5432 role=primary"]);
     let fates: Vec<String> = made.findings.iter().map(ToString::to_string).collect();
-    assert!(fates[0].starts_with("pgpool.conf:1: backend_hostname0: no equivalent: "), "{fates:?}");
     assert!(fates[2].starts_with("pgpool.conf:3: backend_hostname1: carried over"), "{fates:?}");
     let ini = "[databases]\nthrough = host=localhost port=9999\ndirect = host=a\n[pgbouncer]\n\
         listen_addr = *\nauth_file = /etc/pgbouncer/userlist.txt\n";
     let both = translated(&[source("pgpool.conf", pool), source("pgbouncer.ini", ini)]);
     let both = loaded(&both.toml);
     assert_eq!(both.howdah.max_client_conn.get(), 100);
-    assert_eq!(both.databases["through"].nodes[0].to_string(), "b:5432");
+    assert_eq!(both.databases["through"].nodes.len(), 2);
+    assert_eq!(both.routing.route, RouteReads::On);
     assert_eq!(both.databases["direct"].nodes[0].to_string(), "a:5432");
 }
 
@@ -430,4 +434,20 @@ fn pgbouncers_file_is_known_by_name_or_content() {
     let is = |path: &str, text: &str| super::is_pgbouncer(Path::new(path), text.as_bytes());
     assert!(is("a.ini", "") && is("conf", "; c\n  [pgbouncer]\n"));
     assert!(!is("a.toml", "[pgbouncer]\n") && !is("conf", "# [pgbouncer]\n"));
+}
+
+/// A cluster of three as the manual of Pgpool-II has it, with every setting of load balancing.
+#[test]
+fn pgpools_load_balancing_becomes_routing() {
+    let text = include_str!("pgpool.conf");
+    let made = translated(&[source("pgpool.conf", text)]);
+    assert_eq!(made.toml.trim_end(), include_str!("pgpool.toml").trim_end(), "{}", made.toml);
+    assert!(made.secret);
+    let config = loaded(&made.toml);
+    assert_eq!(config.routing.consistency, Level::Global);
+    let nodes = &config.wildcard.expect("*").nodes;
+    assert_eq!(nodes.iter().map(|node| node.weight).collect::<Vec<_>>(), [0, 2, 1]);
+    let fates: Vec<String> = made.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(fates.len(), text.lines().filter(|line| line.contains('=')).count(), "{fates:#?}");
+    assert!(!fates.iter().any(|fate| fate.contains("secret")), "{fates:#?}");
 }

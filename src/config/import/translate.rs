@@ -164,6 +164,7 @@ fn finish(import: Import<'_>, sources: &[Source]) -> Result<Translation, ConfigE
         head.push("Not carried over:".to_owned());
         head.extend(left.iter().map(|finding| format!("  {finding}")));
     }
-    let secret = draft.entries().any(|(scope, _)| draft.get(scope, "password").is_some());
+    let secret = draft.entries().any(|(scope, _)| draft.get(scope, "password").is_some())
+        || draft.get(&Scope::section(Section::Routing), "probe_password").is_some();
     Ok(Translation { toml: draft.write(&head).text, findings, secret })
 }

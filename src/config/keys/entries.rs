@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::value::Kind;
+use super::routing::PERCENT;
 use super::row::Applies::{NextConnect, NextTransaction};
 use super::row::{Key, unset, word};
 use crate::cluster::freshness::Level;
@@ -29,7 +30,8 @@ pub(super) const DATABASE: &[Key] = &[
         "route",
         word(RouteReads::WORDS),
         "[routing] route",
-        "Where reads of this database go: on = to replicas, off = to the primary.",
+        "Where reads of this database go: on = to replicas, off = to the primary, advise = to the \
+         primary, with advice.",
     )
     .applies(NextTransaction)
     .example("\"off\""),
@@ -49,6 +51,30 @@ pub(super) const DATABASE: &[Key] = &[
     )
     .applies(NextTransaction)
     .example("\"1m\""),
+    unset(
+        "route_percent",
+        PERCENT,
+        "[routing] route_percent",
+        "What share of the reads of this database that a replica may have goes there, in percent.",
+    )
+    .applies(NextTransaction)
+    .example("10"),
+    unset(
+        "read_only_functions",
+        Kind::Functions,
+        "none",
+        "Functions of this database that only read, beside those of [routing].",
+    )
+    .applies(NextTransaction)
+    .example("[\"reports.*\"]"),
+    unset(
+        "write_functions",
+        Kind::Functions,
+        "none",
+        "Functions of this database that never run on a replica, beside those of [routing].",
+    )
+    .applies(NextTransaction)
+    .example("[\"audit.*\"]"),
     unset(
         "user",
         Kind::Text,
@@ -159,7 +185,8 @@ pub(super) const USER: &[Key] = &[
         "route",
         word(RouteReads::WORDS),
         "the database's route",
-        "Where reads of this user go: on = to replicas, off = to the primary.",
+        "Where reads of this user go: on = to replicas, off = to the primary, advise = to the \
+         primary, with advice.",
     )
     .applies(NextTransaction)
     .example("\"off\""),
@@ -171,6 +198,14 @@ pub(super) const USER: &[Key] = &[
     )
     .applies(NextTransaction)
     .example("\"eventual\""),
+    unset(
+        "max_lag",
+        Kind::DURATION,
+        "the database's max_lag",
+        "A replica that is further behind serves no reads of this user. 0 = no limit.",
+    )
+    .applies(NextTransaction)
+    .example("\"1h\""),
     unset(
         "pool_mode",
         word(Mode::WORDS),

@@ -6,7 +6,10 @@ use super::super::value::Kind;
 use super::row::Applies::NextTransaction;
 use super::row::{DefaultValue, Key, duration, text, unset, word};
 use crate::cluster::freshness::Level;
-use crate::cluster::policy::{CatalogReads, RouteReads};
+use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
+
+/// A share of a hundred.
+pub(super) const PERCENT: Kind = Kind::Count { min: 0, max: 100 };
 
 /// A probe takes a round trip.
 const PROBE: Kind = Kind::Duration { min: Duration::from_millis(10), unit_required: false };
@@ -18,7 +21,16 @@ pub(super) const KEYS: &[Key] = &[
         word(RouteReads::WORDS),
         DefaultValue::Toml("\"on\""),
         "Where reads go: on = to replicas that are fresh enough, off = to the primary, with \
-         everything else.",
+         everything else, advise = to the primary, and SHOW ADVICE says what could have gone to \
+         replicas.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "route_percent",
+        PERCENT,
+        DefaultValue::Toml("100"),
+        "What share of the reads that a replica may have goes there, in percent: for a careful \
+         beginning. It is drawn for each read; the others go to the primary.",
     )
     .applies(NextTransaction),
     Key::new(
@@ -43,6 +55,48 @@ pub(super) const KEYS: &[Key] = &[
         word(CatalogReads::WORDS),
         DefaultValue::Toml("\"primary\""),
         "Where reads of PostgreSQL's own catalog go: primary, or replica = where other reads go.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "foreign_reads",
+        word(ForeignReads::WORDS),
+        DefaultValue::Toml("\"primary\""),
+        "Where reads of foreign tables go: primary, or replica = where other reads go. Each node \
+         asks the foreign server for its present, however late the node is.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "read_only_functions",
+        Kind::Functions,
+        DefaultValue::Toml("[]"),
+        "Functions that only read although they are volatile: name, schema.name or a pattern with *. \
+         They add to what the catalog says.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "write_functions",
+        Kind::Functions,
+        DefaultValue::Toml("[]"),
+        "Functions that never run on a replica, whatever the catalog says: name, schema.name or a \
+         pattern with *.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "redirects",
+        Kind::Redirects,
+        DefaultValue::Toml("[]"),
+        "Where the reads of some clients go, as [[routing.redirects]] or a list: database, user, \
+         application = patterns with *, to = \"primary\", \"replica\" or a list of nodes, percent = \
+         the share of these clients, otherwise = \"replica\" or \"primary\" while no named node can \
+         take them. The first that matches counts.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "verify_reads",
+        Kind::Fraction,
+        DefaultValue::Toml("0"),
+        "What share of the reads on replicas is run again on both and compared, one at a time. \
+         Functions whose answers differ are kept off the replicas and reported.",
     )
     .applies(NextTransaction),
     text(

@@ -84,7 +84,7 @@ howdah => max_tracked_queries = 100001 => expected a whole number from 0 to 1000
 http => listen = "0.0.0.0:9930" => 0.0.0.0:9930 can be reached from elsewhere; set token_file, or listen on 127.0.0.1
 http => listen = "localhost" => "localhost" is not an address and a port, such as "127.0.0.1:9930" or "[::1]:9930"
 http => token_file = "/x.token" => cannot read /x.token: entity not found
-routing => route = "maybe" => expected one of off, on, found the text "maybe"
+routing => route = "maybe" => expected one of off, advise, on, found the text "maybe"
 routing => consistency = "strong" => expected one of eventual, bounded, session, monotonic, global, strict, primary, found the text "strong"
 routing => probe_interval = "1ms" => expected a duration of at least 10ms, such as "15s", "10m", "1h" or a number of seconds, found the text "1ms"
 routing => probe_password = "" => is empty; leave the key out instead

@@ -58,6 +58,7 @@ fn another_value(key: &Key) -> &'static str {
         (Kind::Flag, _) => "true",
         (Kind::Count { .. }, _) if key.name == "workers" => "63",
         (Kind::Count { .. }, _) if key.name == "min_pool_size" => "3",
+        (Kind::Count { max: 100, .. }, _) => "7",
         (Kind::Count { .. }, _) => "5432",
         (Kind::Duration { .. }, _) => "77s",
         (Kind::Size { .. }, _) => "64KiB",
@@ -73,6 +74,9 @@ fn another_value(key: &Key) -> &'static str {
         (Kind::Mode, _) => "0700",
         (Kind::Listen, _) => "10.1.1.1",
         (Kind::Nodes, _) => "other",
+        (Kind::Fraction, _) => "0.5",
+        (Kind::Functions, _) => "something",
+        (Kind::Redirects, _) => "[{ user = \"u\", to = \"primary\" }]",
     }
 }
 

@@ -293,7 +293,7 @@ fn explain_is_of_its_statement() {
 
 #[test]
 fn the_catalog_is_read_where_it_is_allowed() {
-    let allowed = Policy { catalog_reads: true };
+    let allowed = Policy { catalog_reads: true, ..Policy::default() };
     let read =
         |text: &str| read_text(text.as_bytes(), Rules::STANDARD, allowed, &Schema::default());
     for text in [

@@ -2,6 +2,7 @@
 
 mod cases;
 mod corners;
+mod lists;
 mod properties;
 mod schema;
 

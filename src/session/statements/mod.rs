@@ -402,6 +402,17 @@ impl Statements {
         })
     }
 
+    /// The same, with the types of its parameters as in Parse, if it was prepared by one.
+    pub(super) fn text_and_types_of(&self, name: &[u8]) -> Option<(&[u8], &[u8])> {
+        if name.is_empty() {
+            let view = client::read_parse(&self.unnamed.as_ref()?.body)?;
+            return Some((view.sql, view.types));
+        }
+        let named = self.named.get(name)?;
+        let is_of_parse = !named.is_of_sql && !named.statement.is_long;
+        is_of_parse.then(|| (&*named.statement.sql, named.statement.known_types()))
+    }
+
     /// The same, and how its bytes are read, if that is known.
     pub(super) fn text_and_rules_of(&self, name: &[u8]) -> Option<(&[u8], Option<ReadUnder>)> {
         if name.is_empty() {
