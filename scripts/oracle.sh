@@ -1,6 +1,7 @@
 #!/bin/sh
-# Compares howdah's lexer, statement boundaries, normal form and reads with PostgreSQL's own scanner and grammar (pg_query),
-# over PostgreSQL's regression tests, tests/scripts, and texts changed at random. Ends with 1 if they differ.
+# Compares howdah's lexer, statement boundaries, normal form and reads with PostgreSQL's own scanner and grammar (pg_query)
+# and its reads with squawk's parser, over PostgreSQL's regression tests, tests/scripts, and texts changed at random;
+# then runs what may run on a replica on a real one. Ends with 1 if they differ, or one is refused.
 #   ORACLE_RUNS=100000   changed texts
 #   ORACLE_SEED=1        where they begin
 #   ORACLE_CORPUS=DIR    .sql files below DIR in the place of those that are fetched
@@ -43,4 +44,7 @@ if [ -z "${ORACLE_CORPUS:-}" ]; then
     ORACLE_CORPUS=.cache/oracle/corpus
 fi
 cargo build --release --manifest-path oracle/Cargo.toml
-exec "${CARGO_TARGET_DIR:-oracle/target}/release/howdah-oracle" "$ORACLE_CORPUS" tests/scripts
+"${CARGO_TARGET_DIR:-oracle/target}/release/howdah-oracle" "$ORACLE_CORPUS" tests/scripts
+# What may run on a replica does, on a real one. A folder of other .sql files is not PostgreSQL's.
+[ "$ORACLE_CORPUS" != .cache/oracle/corpus ] ||
+    cargo test --locked --test routing_corpus -- --ignored --nocapture

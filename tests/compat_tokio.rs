@@ -342,7 +342,7 @@ fn a_cancel_hits_its_own_query_and_nobody_else_s() {
         let canceller = async {
             let (client, other) = (connect().await, connect().await);
             for turn in 0..CANCEL_TURNS {
-                let query = format!("SELECT pg_sleep(50) -- tokio {turn}");
+                let query = format!("SELECT pg_sleep(50), pg_backend_pid() -- tokio {turn}");
                 let token = client.cancel_token();
                 let sleep = client.batch_execute(&query);
                 let cancel = async {

@@ -329,6 +329,103 @@ fn explain_route_says_where_a_statement_would_go_and_why() {
 }
 
 #[test]
+fn execute_is_described_on_the_node_that_runs_it() {
+    let apart = Apart::start(|settings| settings);
+    let mut client = apart.client();
+    client.run(&format!("PREPARE one AS {READ}"));
+    let batch = [
+        messages::parse("", "EXECUTE one", &[]),
+        messages::describe(b'S', ""),
+        messages::bind(&messages::Bind::default()),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    client.send(&batch.concat());
+    let frames = client.until(b'Z');
+    let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
+    assert_eq!(tags, "1tT2DCZ", "{}", lines(&frames));
+    assert_eq!(frames[4].columns().expect("a row")[0].as_deref(), Some(ON_REPLICA.as_bytes()));
+}
+
+#[test]
+fn a_transaction_that_reads_goes_to_the_primary_when_it_needs_it() {
+    let apart = Apart::start(|settings| settings);
+    let mut client = apart.client();
+    let lock = "SELECT pg_try_advisory_xact_lock(7)";
+    let is_locked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let mut nodes = [&apart.pair.primary, &apart.pair.replica].map(|node| node.admin("app"));
+    client.run("BEGIN READ ONLY");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    assert_eq!(client.rows(lock), [["t"]]);
+    assert_eq!(nodes[0].rows(is_locked), [["1"]]);
+    assert_eq!(nodes[1].rows(is_locked), [["0"]]);
+    assert_eq!(value(&mut client), ON_PRIMARY, "the rest of it is there too");
+    assert_eq!(client.rows("SHOW transaction_read_only"), [["on"]]);
+    client.run("COMMIT");
+    assert_eq!(nodes[0].rows(is_locked), [["0"]], "it ended with its transaction");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    // By the extended protocol, and with one snapshot that nothing has been read with.
+    client.run("BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ");
+    let batch = [
+        messages::parse("", lock, &[]),
+        messages::bind(&messages::Bind::default()),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    client.send(&batch.concat());
+    let frames = client.until(b'Z');
+    assert_eq!(frames.last().expect("ready").body, b"T", "{}", lines(&frames));
+    assert_eq!(nodes[0].rows(is_locked), [["1"]]);
+    assert_eq!(client.rows("SHOW transaction_isolation"), [["repeatable read"]]);
+    client.run("ROLLBACK");
+    // With one that has been read with it stays.
+    client.run("BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    client.run("SELECT pg_current_snapshot()");
+    assert_eq!(value(&mut client), ON_REPLICA);
+    client.run("COMMIT");
+    let mut console = console(&apart.howdah);
+    shows(&mut console, &[("reason", "function")], &[("routes.count", "2")]);
+}
+
+#[test]
+fn the_type_of_a_parameter_counts() {
+    let pair = with_table();
+    let mut admin = pair.primary.admin("app");
+    admin.run("CREATE FUNCTION public.busy(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(1) IS NULL OR true'");
+    admin.run("CREATE DOMAIN public.calm AS int CHECK (VALUE > 0)");
+    admin.run("CREATE DOMAIN public.busied AS int CHECK (public.busy(VALUE))");
+    let oid = |admin: &mut Wire, name: &str| -> u32 {
+        let row = admin.rows(&format!("SELECT 'public.{name}'::regtype::oid")).remove(0).remove(0);
+        row.parse().expect("a number")
+    };
+    let (calm, busied) = (oid(&mut admin, "calm"), oid(&mut admin, "busied"));
+    pair.await_replay();
+    let howdah = start(&pair, "eventual");
+    let mut client = client(&howdah, "app");
+    let mut run = |name: &str, oid: Option<u32>| {
+        let parse =
+            oid.map(|oid| messages::parse(name, "SELECT value, $1 IS NULL FROM counter", &[oid]));
+        let bind = messages::bind(&messages::Bind {
+            statement: name.into(),
+            values: vec![Some(b"1".to_vec())],
+            ..Default::default()
+        });
+        let rest = [bind, messages::execute("", 0), messages::sync()].concat();
+        client.send(&[parse.unwrap_or_default(), rest].concat());
+        let frames = client.until(b'Z');
+        assert!(frames.iter().any(|frame| frame.tag == b'D'), "{}", lines(&frames));
+    };
+    run("calm", Some(calm));
+    run("calm", None);
+    run("busied", Some(busied));
+    run("busied", None);
+    let mut console = console(&howdah);
+    shows(&mut console, &[("reason", "read")], &[("routes.count", "2")]);
+    shows(&mut console, &[("reason", "type")], &[("routes.count", "2")]);
+}
+
+#[test]
 fn a_read_that_holds_up_the_replay_of_a_replica_is_shown() {
     let pair = with_table();
     let howdah = start(&pair, "session");

@@ -19,6 +19,7 @@ mod routing;
 #[path = "../../src/sql/mod.rs"]
 #[allow(dead_code, unused_imports, unfulfilled_lint_expectations, reason = "howdah uses all of it")]
 mod sql;
+mod squawk;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -43,6 +44,8 @@ struct Oracle {
     differences: usize,
     /// Texts that may run on a standby.
     reads: usize,
+    /// Of them those that squawk takes too.
+    seen_by_squawk: usize,
 }
 
 impl Oracle {
@@ -57,7 +60,10 @@ impl Oracle {
     fn judge(&mut self, text: &str) -> Result<Verdict, Difference> {
         let random = &mut self.random;
         let verdict = compare(text, &mut |bound| random.below(bound))?;
-        self.reads += usize::from(route::check(text)?);
+        if route::check(text)? {
+            self.reads += 1;
+            self.seen_by_squawk += usize::from(squawk::check(text)?);
+        }
         if let Some((bones, form)) = skeleton_and_form(text) {
             let is_room = self.forms.len() < SKELETONS;
             if let Some(known) = self.forms.get(&bones) {
@@ -110,10 +116,11 @@ impl Oracle {
         let verdicts: Vec<_> =
             self.verdicts.iter().map(|(verdict, count)| format!("{verdict:?} {count}")).collect();
         println!(
-            "{what}: {} texts so far ({}; {} reads), {} differences",
+            "{what}: {} texts so far ({}; {} reads, {} of them by squawk), {} differences",
             self.texts,
             verdicts.join(", "),
             self.reads,
+            self.seen_by_squawk,
             self.differences
         );
     }
@@ -150,6 +157,7 @@ fn main() -> anyhow::Result<ExitCode> {
         texts: 0,
         differences: 0,
         reads: 0,
+        seen_by_squawk: 0,
     };
     for (what, texts) in
         [("files", &corpus.files), ("pieces", &corpus.pieces), ("statements", &corpus.statements)]

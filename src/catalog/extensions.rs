@@ -123,6 +123,26 @@ pub(super) fn is_harmless(extension: &[u8], name: &[u8], symbol: &[u8]) -> bool 
         && (!extension.starts_with(b"postgis") || is_postgis(name))
 }
 
+/// Whether a volatile function in C only gives another value each time, so that it may run anywhere.
+pub(super) fn only_varies(extension: &[u8], name: &[u8]) -> bool {
+    match extension {
+        // Keys, salts and random bytes.
+        b"pgcrypto" | b"uuid-ossp" => true,
+        b"tablefunc" => name == b"normal_rand",
+        _ => false,
+    }
+}
+
+/// Whether a function in C runs a text that it is given, whatever it is declared as.
+pub(super) fn runs_text(extension: &[u8], name: &[u8]) -> bool {
+    match extension {
+        b"tablefunc" => name != b"normal_rand",
+        b"xml2" => name == b"xpath_table",
+        b"dblink" => true,
+        _ => false,
+    }
+}
+
 /// Whether a trigger function in C moves a sequence.
 pub(super) fn moves_sequence(extension: &[u8]) -> bool {
     extension == b"autoinc"

@@ -5,6 +5,7 @@
 //! list of work instead of the stack, in time linear in the graph. A function mentions names, not
 //! objects, because which of several it calls is decided when it runs: each counts.
 
+use super::extensions;
 use super::rows::{
     BuiltinRow, CATALOG_RELATION, EVERY_DEFINITION, EVERY_TEXT, EdgeRow, FunctionRow, NameRow,
     OPERATOR, Object, PROC, PartRow, RELATION, ROW_LOCK, TYPE,
@@ -167,6 +168,12 @@ impl Builder {
         }
     }
 
+    fn unmean(&mut self, node: Node, meaning: Meaning) {
+        if let Some(known) = self.meanings.get_mut(node as usize) {
+            known.remove(meaning);
+        }
+    }
+
     fn link(&mut self, from: Node, to: Node, way: Way) {
         // Each node has an edge, so that this bounds both.
         if self.edges.len() < self.graph_max {
@@ -252,6 +259,12 @@ impl Builder {
             source.meaning.contains(Meaning::LEAVES_STATE) || leaves_state(row.name),
         );
         let node = self.object(Object { class: PROC, oid: row.oid });
+        if row.language == b"c" && extensions::only_varies(row.extension, row.name) {
+            self.unmean(node, Meaning::VOLATILE);
+        }
+        if row.language == b"c" && extensions::runs_text(row.extension, row.name) {
+            source.meaning |= Meaning::VOLATILE;
+        }
         self.take(node, source);
     }
 
@@ -360,6 +373,16 @@ impl Builder {
         Standings::new(all)
     }
 
+    /// OIDs of the types that mean some of this, sorted.
+    fn types_that(&self, meaning: Meaning) -> Box<[u32]> {
+        let is_it =
+            |object: &&Object| object.class == TYPE && self.of(**object).intersects(meaning);
+        let mut types: Vec<u32> =
+            self.objects.keys().filter(is_it).map(|object| object.oid).collect();
+        types.sort_unstable();
+        types.into()
+    }
+
     /// With room for so many edges only.
     #[cfg(test)]
     pub(super) fn with_room(graph_max: usize) -> Self {
@@ -396,18 +419,16 @@ impl Builder {
         for (symbol, meaning) in &operators {
             words.extend(keywords_of(symbol).iter().map(|word| (word.to_vec(), *meaning)));
         }
-        let is_type =
-            |object: &Object| object.class == TYPE && self.of(*object).contains(Meaning::TOUCHES);
-        let mut types: Vec<u32> =
-            self.objects.keys().filter(|object| is_type(object)).map(|object| object.oid).collect();
-        types.sort_unstable();
+        let (types, types_of_primary) =
+            (self.types_that(Meaning::TOUCHES), self.types_that(Meaning::OF_PRIMARY));
         let mut known = std::mem::take(&mut self.known);
         known.sort_unstable();
         known.dedup();
         Snapshot {
             known: known.into(),
             of_primary,
-            types: types.into(),
+            types,
+            types_of_primary,
             everything: self.of(EVERY_TEXT),
             definition: self.of(EVERY_DEFINITION),
             unreadable: self.names.unreadable.map_or(Meaning::empty(), meaning),

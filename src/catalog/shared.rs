@@ -162,6 +162,17 @@ impl Catalog {
         self.want_care();
     }
 
+    /// A session has taken something out of the catalog. What is known still holds for every other name, and
+    /// no name means more than before: only prepared statements may mean something else. It is read again
+    /// all the same.
+    pub fn record_removal(&self) {
+        let mut kept = self.kept();
+        kept.is_requested = true;
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        drop(kept);
+        self.want_care();
+    }
+
     /// A session has run something that may have changed the catalog without showing it: it is asked about
     /// soon.
     pub fn record_possible_ddl(&self) {

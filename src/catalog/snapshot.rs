@@ -139,6 +139,8 @@ pub struct Snapshot {
     pub(super) of_primary: Standings,
     /// OIDs of types whose use may touch the session, sorted.
     pub(super) types: Box<[u32]>,
+    /// OIDs of types whose values may need the primary, sorted.
+    pub(super) types_of_primary: Box<[u32]>,
     /// What every text may do.
     pub(super) everything: Meaning,
     /// What names may do that are not ASCII: their bytes depend on the client's encoding.
@@ -185,6 +187,12 @@ impl Snapshot {
         self.everything.contains(Meaning::TOUCHES) || self.types.binary_search(&oid).is_ok()
     }
 
+    /// Whether a value of the type with this OID has to be read on the primary: its check may write.
+    pub fn type_needs_primary(&self, oid: u32) -> bool {
+        self.everything.intersects(Meaning::OF_PRIMARY)
+            || self.types_of_primary.binary_search(&oid).is_ok()
+    }
+
     /// The names of custom settings that functions, defaults and the like set, sorted.
     pub fn custom_settings(&self) -> &[Box<str>] {
         &self.custom
@@ -217,6 +225,7 @@ impl Snapshot {
             + size_of_val(&*self.known)
             + self.of_primary.size()
             + size_of_val(&*self.types)
+            + size_of_val(&*self.types_of_primary)
             + custom
     }
 

@@ -150,7 +150,7 @@ impl Source {
             (facts.currval, Meaning::READS_SEQUENCE),
             (facts.pins.contains(PinSet::STATE), Meaning::LEAVES_STATE),
             (facts.local_settings, Meaning::SETS_LOCAL),
-            (facts.ddl, Meaning::CHANGES_CATALOG),
+            (facts.ddl || facts.removes, Meaning::CHANGES_CATALOG),
         ] {
             self.meaning.set(meaning, is_so || self.meaning.contains(meaning));
         }

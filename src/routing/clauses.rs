@@ -53,6 +53,24 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// `ONLY relation`, which may stand in parentheses.
+    pub(super) fn only(&mut self) -> Result<(), Reason> {
+        self.leave_out(1);
+        if self.kind_behind(0) != Some(Kind::OpenParen) {
+            return Ok(());
+        }
+        let last = self.end_of_chain(self.at.saturating_add(1));
+        if !self.tokens.is_name(self.at.saturating_add(1))
+            || self.tokens.kind(last.saturating_add(1)) != Some(Kind::CloseParen)
+        {
+            return Err(Reason::Unparsed);
+        }
+        self.leave_out(1);
+        self.item(last)?;
+        self.leave_out(1);
+        Ok(())
+    }
+
     /// `ROWS FROM (f(…), g(…))`.
     pub(super) fn rows_from(&mut self) -> Result<(), Reason> {
         if self.kind_behind(2) != Some(Kind::OpenParen) {

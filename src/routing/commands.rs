@@ -119,6 +119,23 @@ pub(super) fn cursor(tokens: Tokens<'_>) -> Verdict {
     Verdict::Cursor { name: (!is_all).then(|| boxed(&tokens.name(last))) }
 }
 
+/// Behind LOCK: a standby gives only what reads and writes of rows take (manual, "Hot Standby").
+pub(super) fn lock(tokens: Tokens<'_>) -> Verdict {
+    const MODES: [&[&[u8]]; 3] = [
+        &[b"in", b"access", b"share", b"mode"],
+        &[b"in", b"row", b"share", b"mode"],
+        &[b"in", b"row", b"exclusive", b"mode"],
+    ];
+    let last = tokens.len().saturating_sub(1);
+    let end = tokens.len().saturating_sub(usize::from(tokens.is(last, b"nowait")));
+    let mode = tokens.to(end).from(end.saturating_sub(4));
+    if MODES.iter().any(|words| mode.are(0, words)) {
+        Verdict::LockTable
+    } else {
+        Verdict::Primary(Reason::Lock)
+    }
+}
+
 /// Behind EXPLAIN.
 pub(super) fn explain(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
     if tokens.is(0, b"route") {

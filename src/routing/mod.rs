@@ -40,6 +40,6 @@ mod words;
 
 pub use functions::{FunctionPattern, Functions};
 pub use hint::{CONSISTENCY_WORDS, Hints, hint, hints, is_group_name};
-pub use names::{Names, NoNames, Policy, Standing, is_primary_builtin, is_read_builtin};
+pub use names::{Names, Policy, Standing, Unread, is_primary_builtin, is_read_builtin};
 pub use statement::read_text;
 pub use verdict::{Access, End, Isolation, Mode, Modes, Reason, Verdict};

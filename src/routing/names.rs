@@ -44,13 +44,14 @@ pub trait Names {
     fn type_name(&self, schema: Option<&[u8]>, name: &[u8]) -> Standing;
 }
 
-/// Nothing is known of the database.
+/// Of a database whose catalog is not known now: any function or operator may be one of its own that has the name
+/// of one of PostgreSQL's.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoNames;
+pub struct Unread;
 
-impl Names for NoNames {
+impl Names for Unread {
     fn function(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
-        Standing::Unknown
+        Standing::Primary(Reason::UnknownFunction)
     }
 
     fn relation(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
@@ -58,7 +59,7 @@ impl Names for NoNames {
     }
 
     fn operator(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {
-        Standing::Unknown
+        Standing::Primary(Reason::UnknownOperator)
     }
 
     fn type_name(&self, _: Option<&[u8]>, _: &[u8]) -> Standing {

@@ -63,6 +63,7 @@ fn statement(tokens: Tokens<'_>, judge: Judge<'_>) -> Verdict {
         b"close" => commands::cursor(rest),
         b"explain" => commands::explain(rest, judge),
         b"copy" => commands::copy(rest, judge),
+        b"lock" => commands::lock(rest),
         word => Verdict::Primary(reason_of(word)),
     }
 }

@@ -47,6 +47,8 @@ pub enum Verdict {
         /// Whether its query is a read.
         query: Result<(), Reason>,
     },
+    /// `LOCK` in a mode that a standby gives too: where the transaction is.
+    LockTable,
     /// `FETCH`, `MOVE` or `CLOSE`: where the cursor is.
     Cursor {
         /// Of the cursor; `None` for all of them.

@@ -58,15 +58,16 @@ impl Reader<'_> {
             b"left" | b"right" if self.kind_behind(1) == Some(Kind::OpenParen) => {
                 return self.chain();
             }
-            b"left" | b"right" | b"natural" | b"full" | b"inner" | b"outer" | b"cross"
+            b"natural" if matches!(self.clause(), Clause::From(_)) => {
+                self.judge.operator(Qualified { schema: None, name: b"=" })?;
+            }
+            b"left" | b"right" | b"full" | b"inner" | b"outer" | b"cross"
                 if matches!(self.clause(), Clause::From(_)) => {}
             b"where" | b"having" | b"window" | b"order" | b"limit" | b"offset" | b"fetch"
             | b"union" | b"intersect" | b"except" => self.set_clause(Clause::Other),
             b"group" => return self.group_by(),
             b"lateral" => {}
-            b"only" if self.clause() == Clause::From(From::Item) => {
-                self.spelling.set(self.at, Spell::Nothing);
-            }
+            b"only" if self.clause() == Clause::From(From::Item) => return self.only(),
             b"rows" if self.next_is(b"from") && self.clause() == Clause::From(From::Item) => {
                 return self.rows_from();
             }
@@ -162,6 +163,7 @@ impl Reader<'_> {
             if self.kind_behind(1) != Some(Kind::OpenParen) {
                 return Err(Reason::Unparsed);
             }
+            self.judge.operator(Qualified { schema: None, name: b"=" })?;
             self.set_clause(Clause::From(From::Behind));
             self.next_holds = Some(Holds::Columns);
             self.skip(1);
@@ -183,15 +185,12 @@ impl Reader<'_> {
             b"like" => operator(b"~~")?,
             b"ilike" => operator(b"~~*")?,
             b"in" => operator(b"=")?,
-            b"between" => {
-                operator(b">=")?;
-                operator(b"<=")?;
-                if self.next_is(b"symmetric") || self.next_is(b"asymmetric") {
-                    self.skip(1);
-                    self.leave_out(1);
-                    return Ok(());
-                }
+            // `CASE value WHEN` and NULLIF compare.
+            b"case" | b"nullif" if !self.next_is(b"when") => {
+                operator(b"=")?;
+                return self.chain();
             }
+            b"between" => return self.between(),
             b"similar" | b"escape" if self.group().holds == Holds::Arguments(Call::Words) => {
                 self.spelling.set(self.at, Spell::As(","));
             }
@@ -230,6 +229,7 @@ impl Reader<'_> {
                 return Ok(());
             }
             b"exclude" => return self.exclude(),
+            b"collation" if self.next_is(b"for") => return self.collation_for(),
             b"name" | b"document" | b"content" if self.begins_argument() => {
                 // XMLELEMENT(NAME …), XMLSERIALIZE(DOCUMENT …). XMLPARSE is the parser's too.
                 let call = self.at.checked_sub(2).unwrap_or(self.tokens.len());
@@ -248,11 +248,36 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// BETWEEN, with or without SYMMETRIC.
+    fn between(&mut self) -> Result<(), Reason> {
+        for name in [&b">="[..], b"<="] {
+            self.judge.operator(Qualified { schema: None, name })?;
+        }
+        self.skip(1);
+        if self.tokens.is(self.at, b"symmetric") || self.tokens.is(self.at, b"asymmetric") {
+            self.leave_out(1);
+        }
+        Ok(())
+    }
+
     /// Whether the word here is right behind a parenthesis, and an argument follows it.
     fn begins_argument(&self) -> bool {
         let next = self.at.saturating_add(1);
         self.tokens.kind(self.previous()) == Some(Kind::OpenParen)
             && (self.tokens.is_name(next) || self.tokens.is_text(next))
+    }
+
+    /// `COLLATION FOR (…)`, which calls a function.
+    fn collation_for(&mut self) -> Result<(), Reason> {
+        if self.kind_behind(2) != Some(Kind::OpenParen) {
+            return Err(Reason::Unparsed);
+        }
+        self.judge.function(Qualified { schema: None, name: b"pg_collation_for" })?;
+        self.spelling.set(self.at, Spell::As("pg_collation_for"));
+        self.skip(1);
+        self.leave_out(1);
+        self.next_holds = Some(Holds::Arguments(Call::Function));
+        Ok(())
     }
 
     /// EXCLUDE of a window's frame.

@@ -287,6 +287,7 @@ impl Session {
             }
             Leave::Lost => return self.server_lost(cx, bound),
             Leave::Repeat => self.repeat_on_primary(bound),
+            Leave::Move => self.client.move_to_primary(*bound),
             Leave::TryAnother(reason) => {
                 self.client.place = Some(bound.lease.place());
                 self.client.close_server(bound, reason);
@@ -441,6 +442,8 @@ impl Session {
         let client = &mut self.client;
         (client.place, client.awaits_primary) = (None, false);
         client.handle.clear_server();
+        // Its transaction is over: the client is told so.
+        client.moving = None;
         client.set_clock(Clock::Off, None);
         if client.is_logging_in {
             let text = "no server connection available for login";
@@ -484,6 +487,14 @@ impl Client {
                 End::server_error(out, reason)
             }
         }
+    }
+
+    /// The transaction on a replica ends there, and what is in front comes behind another one on the primary.
+    fn move_to_primary(&mut self, bound: Bound) {
+        self.handle.clear_server();
+        self.read_transaction.set(None);
+        self.state.statements.forget_portals();
+        self.release(bound);
     }
 
     /// The message in front has failed, without a server: a Query gets ReadyForQuery, and the rest of a
@@ -540,6 +551,9 @@ impl Client {
 
     /// Gives the server back if nothing holds it, and sets the clock.
     fn settle(&mut self, bound: &mut Bound, cx: &mut Context<'_>) -> Flow {
+        if self.moving.is_some() && bound.reading.is_some() {
+            return Err(Stop::Leave(Leave::Move));
+        }
         match settle(self.situation(bound)) {
             Settle::Stay => {}
             Settle::StayInTransaction => self.set_transaction_clock(),
@@ -593,7 +607,7 @@ impl Client {
             None => Asked::Nothing,
             Some(Gate::Check(_)) => Asked::Check,
             Some(Gate::Shape | Gate::Answers) => Asked::Client,
-            Some(Gate::Alive(_) | Gate::Align(_)) => Asked::Other,
+            Some(Gate::Alive(_) | Gate::Align(_) | Gate::Begin(_)) => Asked::Other,
         };
         let checked = bound.effects.intersects(Effects::CHECKED);
         let has_pin = bound.pin.is_some() || self.state.statements.pin().is_some();

@@ -151,7 +151,7 @@ impl Bound {
 
     /// Whether a question of ours is all that the server was ever asked for this client.
     pub(super) fn only_we_ask(&self) -> bool {
-        let ours = matches!(self.gate, Some(Gate::Alive(_) | Gate::Align(_)));
+        let ours = matches!(self.gate, Some(Gate::Alive(_) | Gate::Align(_) | Gate::Begin(_)));
         ours && !self.owes_ready && !self.is_used
     }
 }

@@ -15,6 +15,7 @@ use super::kept::Keeping;
 use super::lost_block::LostBlock;
 use super::own::Own;
 use super::read_rules::Redirected;
+use super::read_transaction::{Move, ReadTransaction};
 use super::reading::Reading;
 use super::route::{Mode, Options, Route, StatePolicy};
 use super::state_check;
@@ -144,6 +145,10 @@ pub(super) struct Client {
     pub(super) in_flight: Option<Box<InFlight>>,
     /// Its transaction block, which was lost with its server.
     pub(super) lost_block: Option<Box<LostBlock>>,
+    /// The transaction that it has on a replica.
+    pub(super) read_transaction: Cell<Option<ReadTransaction>>,
+    /// That transaction goes to the primary, where it has not begun yet.
+    pub(super) moving: Option<Box<Move>>,
     /// No server of a replica has suited a session that insists on one.
     pub(super) is_unserved: bool,
     /// Why its server comes from its node, if that was chosen.

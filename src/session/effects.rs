@@ -50,6 +50,8 @@ bitflags::bitflags! {
         const NAMES_OWN = 1 << 20;
         /// Change the catalog.
         const DEFINES = 1 << 17;
+        /// Take something out of the catalog.
+        const REMOVES = 1 << 20;
         /// Change the catalog without showing it.
         const MAY_DEFINE = 1 << 18;
         /// Leave a transaction block open, as the last that it does with one.
@@ -118,6 +120,7 @@ pub(super) fn effects_of(
         effects -= Effects::MOVES_SEQUENCES | Effects::READS_SEQUENCES;
     }
     effects.set(Effects::DEFINES, facts.ddl);
+    effects.set(Effects::REMOVES, facts.removes);
     effects.set(Effects::MAY_DEFINE, facts.may_hide_ddl);
     let vacated = sql::databases_vacated(text, rules.are_conforming());
     effects.set(Effects::VACATES_DATABASE, !vacated.is_empty());

@@ -160,7 +160,7 @@ impl Client {
 
     /// Gives the server back, at once if it is at rest and clean, else by a task that cleans it first.
     /// Whatever cannot be cleaned is closed.
-    fn release(&self, bound: Bound) {
+    pub(super) fn release(&self, bound: Bound) {
         let options = &self.options;
         let checked = bound.effects.intersects(Effects::CHECKED | Effects::KEEPS_SERVER);
         let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();

@@ -85,14 +85,18 @@ impl Client {
 
     fn answer(&self, bound: &mut Bound, statement: &[u8]) -> Answer {
         let in_transaction = bound.server().replies.status() != wire::IDLE;
-        let mut terms = UnitTerms::default();
-        let (target, reason, node) = if in_transaction {
+        let is_pinned = bound.pin.is_some() || self.state.statements.pin().is_some();
+        let here = |reason: &'static str| {
             let target = if bound.reading.is_some() { "replica" } else { "primary" };
-            (target, "transaction", self.name_of(self.target.node))
-        } else if bound.pin.or(self.state.statements.pin()).is_some() {
-            ("primary", "keeps_server", self.name_of(self.target.node))
-        } else {
-            self.destination(statement, &mut terms)
+            (target, reason, self.name_of(self.target.node))
+        };
+        let mut terms = UnitTerms::default();
+        let (target, reason, node) = match self.route.nodes {
+            Some(_) if in_transaction => {
+                self.destination_of_move(statement).unwrap_or_else(|| here("transaction"))
+            }
+            Some(_) if is_pinned => here("keeps_server"),
+            _ => self.destination(statement, &mut terms),
         };
         let mut normal = Vec::new();
         sql::normalise(statement, true, &mut normal);
@@ -104,6 +108,21 @@ impl Client {
             fingerprint: fingerprint(&normal),
             route: self.wish().as_str(),
         }
+    }
+
+    /// Where a statement takes the transaction that is on a replica, if anywhere.
+    fn destination_of_move(
+        &self,
+        statement: &[u8],
+    ) -> Option<(&'static str, &'static str, Option<String>)> {
+        let mut unit = Vec::new();
+        client::query(&mut unit, statement);
+        let before = self.read_transaction.get();
+        let planned = self.plan_inside(&unit);
+        self.read_transaction.set(before);
+        let moving = planned.flatten()?;
+        let primary = self.route.nodes.as_ref()?.cluster.view().primary;
+        Some(("primary", moving.reason.word(), self.name_of(primary)))
     }
 
     fn destination(

@@ -15,7 +15,7 @@ use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::{Cluster, NodeView, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::metrics::fingerprint;
-use crate::routing::{NoNames, Reason, Verdict, read_text};
+use crate::routing::{Reason, Unread, Verdict, read_text};
 use crate::sql::{self, Rules};
 use crate::wire::client;
 use std::rc::Rc;
@@ -58,8 +58,16 @@ impl Judge for AloneJudge<'_> {
         let policy = self.0.options.routing.rules.policy();
         Rc::new(match self.0.snapshot {
             Some(snapshot) => read_text(sql, Rules::STANDARD, policy, snapshot),
-            None => read_text(sql, Rules::STANDARD, policy, &NoNames),
+            None => read_text(sql, Rules::STANDARD, policy, &Unread),
         })
+    }
+
+    fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
+        match self.0.snapshot {
+            Some(snapshot) if snapshot.type_needs_primary(oid) => Err(Reason::Type),
+            Some(_) => Ok(()),
+            None => Err(Reason::UnknownType),
+        }
     }
 
     fn statement(&mut self, _: &[u8]) -> Rc<Verdict> {

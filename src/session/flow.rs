@@ -55,6 +55,8 @@ pub(super) enum Leave {
     NotAligned(Box<[u8]>),
     /// It is a replica and has refused a read, or was lost in it; the primary gets the read.
     Repeat,
+    /// It is a replica with a transaction that goes on on the primary.
+    Move,
     /// A cancel request came before it got anything of the client's.
     Cancelled,
 }

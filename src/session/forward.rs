@@ -205,7 +205,8 @@ impl Client {
         self.record_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
         Self::set_lasting_if_writing(bound, effects);
-        bound.effects |= effects & (Effects::REDEFINES | Effects::KEEPS_SERVER | Effects::WRITES);
+        bound.effects |= effects
+            & (Effects::REDEFINES | Effects::REMOVES | Effects::KEEPS_SERVER | Effects::WRITES);
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);

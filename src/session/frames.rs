@@ -138,8 +138,13 @@ impl Client {
     fn tell_catalog(&self, effects: Effects) {
         if effects.contains(Effects::DEFINES) {
             self.route.catalog.record_ddl();
-        } else if effects.contains(Effects::MAY_DEFINE) {
-            self.route.catalog.record_possible_ddl();
+        } else {
+            if effects.contains(Effects::REMOVES) {
+                self.route.catalog.record_removal();
+            }
+            if effects.contains(Effects::MAY_DEFINE) {
+                self.route.catalog.record_possible_ddl();
+            }
         }
     }
 

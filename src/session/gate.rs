@@ -7,6 +7,8 @@ pub(super) enum Gate {
     Alive(Answer),
     /// Be given the session's settings.
     Align(Answer),
+    /// Begin the transaction that was on a replica.
+    Begin(Answer),
     /// Which settings and objects does the session have there now?
     Check(Answer),
     /// What do a statement's rows look like? The answer goes to the statements.
@@ -19,7 +21,10 @@ impl Gate {
     /// Where the answer to a question of ours goes.
     pub(super) fn answer(&mut self) -> Option<&mut Answer> {
         match self {
-            Self::Alive(answer) | Self::Align(answer) | Self::Check(answer) => Some(answer),
+            Self::Alive(answer)
+            | Self::Align(answer)
+            | Self::Begin(answer)
+            | Self::Check(answer) => Some(answer),
             Self::Shape | Self::Answers => None,
         }
     }

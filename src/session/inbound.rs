@@ -286,6 +286,9 @@ impl Client {
                 break;
             }
             let rest = data.get(at..).unwrap_or_default();
+            if bound.reading.is_some() && !self.stays_on_replica(bound, rest) {
+                break;
+            }
             let header = match self.header(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -301,6 +304,28 @@ impl Client {
             }
         }
         Ok(at)
+    }
+
+    /// Whether what is in front is whole and may run in the transaction that a replica has. What may not goes to
+    /// the primary with the transaction.
+    fn stays_on_replica(&mut self, bound: &mut Bound, data: &[u8]) -> bool {
+        if self.moving.is_some() {
+            return false;
+        }
+        let replies = &bound.server().replies;
+        let is_between = replies.outstanding() == 0 && !replies.has_open_batch();
+        if !is_between || replies.status() != wire::IN_TRANSACTION {
+            return true;
+        }
+        match self.plan_inside(data) {
+            None => false,
+            Some(None) => true,
+            Some(Some(moving)) => {
+                self.moving = Some(Box::new(moving));
+                bound.settle_is_due = true;
+                false
+            }
+        }
     }
 
     /// A frame that no client may send. Inside of a copy PostgreSQL says more than one thing about it

@@ -117,7 +117,11 @@ mod tests {
         let mut replica =
             NodeView { is_replica: true, may_read: true, weight: 1, ..NodeView::default() };
         change(&mut replica);
-        View { primary: Some(NodeId(0)), timeline: Some(1), nodes: [NodeView::default(), replica].into() }
+        View {
+            primary: Some(NodeId(0)),
+            timeline: Some(1),
+            nodes: [NodeView::default(), replica].into(),
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod pieces;
 mod query_stats;
 mod questions;
 pub mod read_rules;
+mod read_transaction;
 mod reading;
 mod redirecting;
 mod resetting;

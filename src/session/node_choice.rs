@@ -8,12 +8,16 @@ use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
 use super::own::{UnitTerms, Wish};
+use super::read_transaction::Move;
 use super::route::RouteNodes;
 use super::run::Waiting;
 use super::target::{ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
-use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
+use super::unit::{
+    Front, Judge, Plan, TransactionDefaults, begun, front, parameters, plan, plan_and_follow,
+    plan_inside,
+};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
@@ -22,8 +26,8 @@ use crate::cluster::shared::{NodeView, RunningRead, View, now};
 use crate::cluster::{Moment, NodeId};
 use crate::fault::Fault;
 use crate::routing::{Reason, Verdict, hints};
-use crate::sql::{self, Readable};
-use crate::wire;
+use crate::sql::{self, ReadUnder, Readable};
+use crate::wire::{self, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -68,6 +72,7 @@ pub(super) fn transaction_defaults(settings: &Settings) -> TransactionDefaults {
     TransactionDefaults {
         is_read_only: is("default_transaction_read_only", &["on"]),
         is_serializable: is("default_transaction_isolation", &["serializable"]),
+        is_repeatable: is("default_transaction_isolation", &["repeatable read"]),
     }
 }
 
@@ -92,6 +97,40 @@ impl<'a> ClientJudge<'a> {
     }
 }
 
+impl ClientJudge<'_> {
+    /// Of a text whose bytes mean what they meant when it was prepared.
+    fn read_under(&mut self, sql: &[u8], rules: Option<ReadUnder>) -> Rc<Verdict> {
+        let Some(rules) = rules else { return self.text(sql) };
+        let encoding = sql::Encoding::of(rules.encoding.as_bytes());
+        match sql::make_readable(sql, encoding, rules.rules.are_conforming()) {
+            Some(readable) => self.of(&readable),
+            None => Rc::new(Verdict::Primary(Reason::UnknownPrepared)),
+        }
+    }
+
+    /// Of the statement that a PREPARE names.
+    fn prepared(&mut self, prepare: &[u8], rules: Option<ReadUnder>) -> Rc<Verdict> {
+        let unknown = Err(Reason::UnknownPrepared);
+        let statement = match &*self.read_under(prepare, rules) {
+            Verdict::Prepare { statement, .. } => *statement,
+            Verdict::Primary(reason) => Err(*reason),
+            Verdict::Read
+            | Verdict::Begin(_)
+            | Verdict::End(_)
+            | Verdict::Savepoint
+            | Verdict::SetTransaction(_)
+            | Verdict::SetDefaults { .. }
+            | Verdict::Setting
+            | Verdict::Execute { .. }
+            | Verdict::Deallocate
+            | Verdict::Declare { .. }
+            | Verdict::LockTable
+            | Verdict::Cursor { .. } => unknown,
+        };
+        Rc::new(statement.map_or_else(Verdict::Primary, |()| Verdict::Read))
+    }
+}
+
 impl Judge for ClientJudge<'_> {
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
         self.client.note_judged(sql);
@@ -101,21 +140,29 @@ impl Judge for ClientJudge<'_> {
         }
     }
 
+    fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
+        match self.client.route.catalog.snapshot() {
+            Some(snapshot) if snapshot.type_needs_primary(oid) => Err(Reason::Type),
+            Some(_) => Ok(()),
+            None => Err(Reason::UnknownType),
+        }
+    }
+
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
         let unknown = || Rc::new(Verdict::Primary(Reason::UnknownPrepared));
-        let Some((sql, rules)) = self.client.state.statements.text_and_rules_of(name) else {
-            return unknown();
-        };
-        self.client.note_judged(sql);
-        // Its bytes mean what they meant when it was prepared.
-        match rules {
-            Some(rules) => {
-                let encoding = sql::Encoding::of(rules.encoding.as_bytes());
-                let readable = sql::make_readable(sql, encoding, rules.rules.are_conforming());
-                readable.map_or_else(unknown, |readable| self.of(&readable))
-            }
-            None => self.text(sql),
+        let client = self.client;
+        let statements = &client.state.statements;
+        let Some((sql, rules)) = statements.text_and_rules_of(name) else { return unknown() };
+        client.note_judged(sql);
+        let (types, sql_types) = statements.types_of(name);
+        if let Err(reason) = parameters(types, &mut |oid| self.parameter(oid)) {
+            return Rc::new(Verdict::Primary(reason));
         }
+        if let Some(types) = sql_types {
+            // What is executed with casts to these types.
+            return self.prepared(&[b"PREPARE x ", types, b" AS ", sql].concat(), rules);
+        }
+        self.read_under(sql, rules)
     }
 }
 
@@ -127,6 +174,10 @@ impl Client {
     }
 
     fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+        if let Some(moving) = &self.moving {
+            self.count(Decision::Primary(moving.reason));
+            return self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target);
+        }
         let mut is_read = false;
         self.routed.set(None);
         let view = nodes.cluster.view();
@@ -243,12 +294,43 @@ impl Client {
         let defaults = self.transaction_defaults();
         let mut judge = ClientJudge::new(self);
         let plan = match front(data, HOLD_MAX) {
-            Front::Whole(unit) => plan(unit, defaults, &mut judge),
+            Front::Whole(unit) => {
+                let (plan, transaction) = plan_and_follow(unit, defaults, &mut judge);
+                self.read_transaction.set(transaction);
+                plan
+            }
             Front::Open(part) => Some(plan(part, defaults, &mut judge))
                 .filter(|plan| !part.is_empty() && *plan != Plan::AnyNode)?,
             Front::Endless => Plan::Primary(Reason::Endless),
         };
         Some((plan, judge.terms))
+    }
+
+    /// What is in front, inside of a transaction on a replica: the move to the primary that it needs, if that can
+    /// be; `None` while that depends on what is still to come.
+    pub(super) fn plan_inside(&self, data: &[u8]) -> Option<Option<Move>> {
+        let Some(transaction) = self.read_transaction.get() else { return Some(None) };
+        let (unit, is_open) = match front(data, HOLD_MAX) {
+            Front::Whole(unit) => (unit, false),
+            Front::Open(part) => (part, true),
+            Front::Endless => (begun(data), false),
+        };
+        let (defaults, judge) = (self.transaction_defaults(), &mut ClientJudge::new(self));
+        let (plan, after) = match data.first() {
+            // Nothing of it says what it does.
+            Some(&client::FUNCTION_CALL) => (Plan::Primary(Reason::Function), Some(transaction)),
+            _ => plan_inside(unit, transaction, defaults, judge),
+        };
+        Some(match plan {
+            Plan::AnyNode if is_open => return None,
+            Plan::Primary(reason) if transaction.may_move() => {
+                Some(Move { begin: transaction.statement(), reason })
+            }
+            Plan::Primary(_) | Plan::AnyNode => {
+                self.read_transaction.set(after);
+                None
+            }
+        })
     }
 
     /// How its transactions begin.

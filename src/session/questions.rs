@@ -87,6 +87,11 @@ impl Client {
             self.send_to_client(cx, &out).map_err(End::ClientLost)?;
             bound.settle_is_due = true;
         }
+        if let Some(moving) = &self.moving {
+            let begin = moving.begin.as_bytes().to_vec();
+            self.ask(bound, cx, Gate::Begin(Answer::default()), &[begin]);
+            return Ok(());
+        }
         if !self.is_logging_in {
             return Ok(());
         }
@@ -165,6 +170,10 @@ impl Client {
                 return Err(Stop::Leave(Leave::TryAnother("test query failed")));
             }
             Some(Gate::Alive(_)) => self.align(bound, cx)?,
+            Some(Gate::Begin(answer)) if answer.error.is_some() => {
+                return Err(Stop::Leave(Leave::TryAnother("a transaction could not be begun")));
+            }
+            Some(Gate::Begin(_)) => self.moving = None,
             Some(Gate::Align(answer)) => {
                 if let Some(error) = answer.error {
                     return self.not_aligned(bound, cx, error);

@@ -164,6 +164,8 @@ impl Session {
             awaits_primary: false,
             in_flight,
             lost_block: None,
+            read_transaction: Cell::new(None),
+            moving: None,
             is_unserved: false,
             routed: Cell::new(None),
             route: session_start.route,

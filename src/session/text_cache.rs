@@ -9,7 +9,7 @@ use super::effects::{Effects, Found, effects_of};
 use super::read_rules::ReadRules;
 use crate::catalog::Catalog;
 use crate::metrics::{Cost, Queries, Recorder, Run};
-use crate::routing::{NoNames, Reason, Verdict, hint, read_text};
+use crate::routing::{Reason, Unread, Verdict, hint, read_text};
 use crate::sql::{self, Lexer, NoVocabulary, Rules};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
@@ -86,7 +86,7 @@ impl Text<'_> {
         let policy = rules.policy();
         match self.catalog.and_then(Catalog::snapshot) {
             Some(snapshot) => read_text(self.sql, self.rules, policy, &*snapshot),
-            None => read_text(self.sql, self.rules, policy, &NoNames),
+            None => read_text(self.sql, self.rules, policy, &Unread),
         }
     }
 

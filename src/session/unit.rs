@@ -6,10 +6,14 @@
 //! message and every text of a unit has to be a read for a replica; whatever cannot be seen whole is the
 //! primary's.
 
+use super::read_transaction::{ReadTransaction, stays};
 use crate::routing::{Access, Isolation, Mode, Modes, Reason, Verdict};
 use crate::wire::{self, HEADER_LEN, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
+
+/// Types below this number are PostgreSQL's own.
+const FIRST_USER_OID: u32 = 16_384;
 
 /// What is in front of what a client has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,22 @@ pub(super) fn front(data: &[u8], max: usize) -> Front<'_> {
     Front::Open(data)
 }
 
+/// Finds what is there of the unit in front before its end, or before the client asks for an answer.
+pub(super) fn begun(data: &[u8]) -> &[u8] {
+    let mut at = 0;
+    while let Some(rest) = data.get(at..) {
+        let Ok(Some(header)) = wire::header(rest, usize::MAX) else { break };
+        if !is_of_unit(header.tag) || rest.len() < header.total() {
+            break;
+        }
+        at += header.total();
+        if matches!(header.tag, client::SYNC | client::QUERY) {
+            break;
+        }
+    }
+    data.get(..at).unwrap_or_default()
+}
+
 fn is_of_unit(tag: u8) -> bool {
     matches!(
         tag,
@@ -70,12 +90,16 @@ pub(super) struct TransactionDefaults {
     pub(super) is_read_only: bool,
     /// `default_transaction_isolation` is `serializable`, which no standby has.
     pub(super) is_serializable: bool,
+    /// `default_transaction_isolation` is `repeatable read`.
+    pub(super) is_repeatable: bool,
 }
 
 /// What is known of texts and statements.
 pub(super) trait Judge {
     /// Of a text.
     fn text(&mut self, sql: &[u8]) -> Rc<Verdict>;
+    /// Whether values of the type with this OID may be read on a standby; it is none of PostgreSQL's own.
+    fn parameter(&mut self, oid: u32) -> Result<(), Reason>;
     /// Of a statement that the session has prepared. The empty name is the unnamed one.
     fn statement(&mut self, name: &[u8]) -> Rc<Verdict>;
 }
@@ -93,8 +117,10 @@ pub(super) enum Plan {
 struct Reading<'a> {
     judge: &'a mut dyn Judge,
     defaults: TransactionDefaults,
-    /// It has begun a transaction that is read only.
-    in_transaction: bool,
+    /// A transaction that is read only has begun.
+    transaction: Option<ReadTransaction>,
+    /// It began before this unit, and runs on a replica.
+    is_continued: bool,
     /// What it has prepared by itself.
     parsed: SmallVec<[(&'a [u8], Rc<Verdict>); 4]>,
 }
@@ -105,13 +131,38 @@ pub(super) fn plan<'a>(
     defaults: TransactionDefaults,
     judge: &'a mut dyn Judge,
 ) -> Plan {
+    plan_and_follow(unit, defaults, judge).0
+}
+
+/// The same, and which transaction it leaves behind on a replica.
+pub(super) fn plan_and_follow<'a>(
+    unit: &'a [u8],
+    defaults: TransactionDefaults,
+    judge: &'a mut dyn Judge,
+) -> (Plan, Option<ReadTransaction>) {
     if defaults.is_serializable {
-        return Plan::Primary(Reason::Serializable);
+        return (Plan::Primary(Reason::Serializable), None);
     }
-    let mut reading = Reading { judge, defaults, in_transaction: false, parsed: SmallVec::new() };
+    let parsed = SmallVec::new();
+    let mut reading = Reading { judge, defaults, transaction: None, is_continued: false, parsed };
     match reading.unit(unit) {
-        Ok(()) => Plan::AnyNode,
-        Err(reason) => Plan::Primary(reason),
+        Ok(()) => (Plan::AnyNode, reading.transaction),
+        Err(reason) => (Plan::Primary(reason), None),
+    }
+}
+
+/// Says whether a unit may stay with its transaction on a replica, and what becomes of that there.
+pub(super) fn plan_inside<'a>(
+    unit: &'a [u8],
+    transaction: ReadTransaction,
+    defaults: TransactionDefaults,
+    judge: &'a mut dyn Judge,
+) -> (Plan, Option<ReadTransaction>) {
+    let (transaction, parsed) = (Some(transaction), SmallVec::new());
+    let mut reading = Reading { judge, defaults, transaction, is_continued: true, parsed };
+    match reading.unit(unit) {
+        Ok(()) => (Plan::AnyNode, reading.transaction),
+        Err(reason) => (Plan::Primary(reason), reading.transaction),
     }
 }
 
@@ -138,8 +189,13 @@ impl<'a> Reading<'a> {
             client::PARSE => {
                 let parse = client::read_parse(body).ok_or(Reason::Malformed)?;
                 let verdict = self.judge.text(parse.sql);
+                let judge = &mut *self.judge;
+                let verdict = match parameters(parse.types, &mut |oid| judge.parameter(oid)) {
+                    Ok(()) => verdict,
+                    Err(reason) => Rc::new(Verdict::Primary(reason)),
+                };
                 self.parsed.push((parse.name, Rc::clone(&verdict)));
-                look_at(&verdict)
+                self.look_at(&verdict)
             }
             client::BIND => {
                 let bind = client::read_bind(body).ok_or(Reason::Malformed)?;
@@ -153,7 +209,10 @@ impl<'a> Reading<'a> {
                 let target = client::read_target(body).ok_or(Reason::Malformed)?;
                 match target.kind {
                     b'P' => Ok(()),
-                    b'S' => look_at(&self.statement(target.name)),
+                    b'S' => {
+                        let statement = self.statement(target.name);
+                        self.look_at(&statement)
+                    }
                     _ => Err(Reason::Malformed),
                 }
             }
@@ -179,64 +238,105 @@ impl<'a> Reading<'a> {
 
     fn run(&mut self, verdict: &Verdict) -> Result<(), Reason> {
         match verdict {
-            Verdict::Read => Ok(()),
-            Verdict::Primary(reason) => Err(*reason),
+            Verdict::Read => {
+                self.transaction.iter_mut().for_each(ReadTransaction::record_read);
+                Ok(())
+            }
+            Verdict::Primary(_) => self.look_at(verdict),
             Verdict::Begin(modes) => self.begin(*modes),
             Verdict::Execute { name } => {
                 let statement = self.judge.statement(name);
                 // An EXECUTE of an EXECUTE is none.
-                look_at(&statement)?;
-                if *statement == Verdict::Read { Ok(()) } else { Err(Reason::UnknownPrepared) }
+                if !matches!(*statement, Verdict::Read | Verdict::Primary(_)) {
+                    return Err(Reason::UnknownPrepared);
+                }
+                self.run(&statement)
             }
-            _ if self.in_transaction => self.run_in_transaction(verdict),
-            Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => {
-                Err(Reason::Transaction)
-            }
-            Verdict::SetDefaults { .. }
+            Verdict::End(_)
+            | Verdict::Savepoint
+            | Verdict::SetTransaction(_)
+            | Verdict::SetDefaults { .. }
             | Verdict::Setting
             | Verdict::Prepare { .. }
-            | Verdict::Deallocate => Err(Reason::Session),
-            Verdict::Declare { .. } | Verdict::Cursor { .. } => Err(Reason::Cursor),
+            | Verdict::Deallocate
+            | Verdict::Declare { .. }
+            | Verdict::LockTable
+            | Verdict::Cursor { .. } => match self.transaction {
+                Some(transaction) => self.run_in_transaction(verdict, transaction),
+                None => Err(outside(verdict)),
+            },
         }
     }
 
     /// The transaction is read only, and runs on one replica whole.
-    fn run_in_transaction(&mut self, verdict: &Verdict) -> Result<(), Reason> {
+    fn run_in_transaction(
+        &mut self,
+        verdict: &Verdict,
+        mut transaction: ReadTransaction,
+    ) -> Result<(), Reason> {
         match verdict {
-            Verdict::SetTransaction(modes) if self.is_read_only(*modes) => Ok(()),
-            Verdict::SetTransaction(_) => Err(Reason::Transaction),
-            Verdict::Declare { query, .. } => *query,
-            Verdict::End(end) if end.chains => Err(Reason::Transaction),
-            Verdict::End(_) => {
-                self.in_transaction = false;
-                Ok(())
+            Verdict::SetTransaction(modes) if self.is_read_only(*modes) => {
+                transaction = transaction.with(*modes);
             }
-            Verdict::Savepoint | Verdict::Cursor { .. } | Verdict::Read => Ok(()),
-            Verdict::Begin(_)
+            // It fails behind a read, wherever that is.
+            Verdict::SetTransaction(_) if self.is_continued && transaction.has_read() => {}
+            Verdict::SetTransaction(_) => return Err(Reason::Transaction),
+            Verdict::End(end) if end.chains && self.is_continued => {
+                transaction = transaction.again();
+            }
+            Verdict::End(end) if end.chains => return Err(Reason::Transaction),
+            Verdict::End(_) => {
+                self.transaction = None;
+                return Ok(());
+            }
+            Verdict::Declare { query, .. } => {
+                (*query)?;
+                transaction.record_read();
+                transaction.record_left();
+            }
+            Verdict::Savepoint | Verdict::Cursor { .. } => transaction.record_left(),
+            Verdict::LockTable => {}
+            Verdict::SetDefaults { .. } | Verdict::Setting if self.is_continued => {
+                transaction.record_left();
+            }
+            Verdict::Prepare { .. } | Verdict::Deallocate if self.is_continued => {}
+            Verdict::Read
+            | Verdict::Begin(_)
             | Verdict::Primary(_)
             | Verdict::Execute { .. }
             | Verdict::SetDefaults { .. }
             | Verdict::Setting
             | Verdict::Prepare { .. }
-            | Verdict::Deallocate => Err(Reason::Session),
+            | Verdict::Deallocate => return Err(Reason::Session),
         }
+        self.transaction = Some(transaction);
+        Ok(())
     }
 
     fn begin(&mut self, modes: Modes) -> Result<(), Reason> {
         if !self.is_read_only(modes) {
             return Err(Reason::Transaction);
         }
-        self.in_transaction = true;
+        let is_repeatable = self.defaults.is_repeatable;
+        let begun = || ReadTransaction::begin(modes, is_repeatable);
+        let running = self.transaction.map(|transaction| transaction.with(modes));
+        self.transaction = Some(running.unwrap_or_else(begun));
         Ok(())
     }
 
     fn is_read_only(&self, modes: Modes) -> bool {
         let reads_only = match modes.access {
             Some(Mode::To(access)) => access == Access::ReadOnly,
-            Some(Mode::Default) | None => self.in_transaction || self.defaults.is_read_only,
+            Some(Mode::Default) | None => self.transaction.is_some() || self.defaults.is_read_only,
         };
         let is_serializable = modes.isolation == Some(Mode::To(Isolation::Serializable));
         reads_only && !is_serializable
+    }
+
+    /// Parsing and describing run nothing, but ask for what the statement names.
+    fn look_at(&self, verdict: &Verdict) -> Result<(), Reason> {
+        let Verdict::Primary(reason) = verdict else { return Ok(()) };
+        if self.is_continued && stays(*reason) { Ok(()) } else { Err(*reason) }
     }
 }
 
@@ -251,9 +351,31 @@ fn has_sound_parameters(body: &[u8], names_len: usize) -> bool {
     client::parameters(body, |_| {}).is_some() && (formats <= 1 || count == Some(formats))
 }
 
-/// Parsing and describing run nothing, but ask for what the statement names.
-fn look_at(verdict: &Verdict) -> Result<(), Reason> {
-    if let Verdict::Primary(reason) = verdict { Err(*reason) } else { Ok(()) }
+/// The types that a Parse declares: their input runs with each Bind. `judge` is asked for a database's own.
+pub(super) fn parameters(
+    types: &[u8],
+    judge: &mut dyn FnMut(u32) -> Result<(), Reason>,
+) -> Result<(), Reason> {
+    let oids = types.get(2..).unwrap_or_default().as_chunks::<4>().0;
+    let mut oids = oids.iter().map(|oid| u32::from_be_bytes(*oid));
+    oids.try_for_each(|oid| if oid < FIRST_USER_OID { Ok(()) } else { judge(oid) })
+}
+
+/// Why what belongs into a transaction needs the primary outside of one.
+fn outside(verdict: &Verdict) -> Reason {
+    match verdict {
+        Verdict::End(_) | Verdict::Savepoint | Verdict::SetTransaction(_) => Reason::Transaction,
+        Verdict::Declare { .. } | Verdict::Cursor { .. } => Reason::Cursor,
+        Verdict::LockTable => Reason::Lock,
+        Verdict::Primary(reason) => *reason,
+        Verdict::SetDefaults { .. }
+        | Verdict::Setting
+        | Verdict::Prepare { .. }
+        | Verdict::Deallocate
+        | Verdict::Read
+        | Verdict::Begin(_)
+        | Verdict::Execute { .. } => Reason::Session,
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +412,10 @@ mod tests {
     impl Judge for Words {
         fn text(&mut self, sql: &[u8]) -> Rc<Verdict> {
             Rc::new(self.0[std::str::from_utf8(sql).expect("a word")].clone())
+        }
+
+        fn parameter(&mut self, oid: u32) -> Result<(), Reason> {
+            if oid == 20_000 { Ok(()) } else { Err(Reason::Type) }
         }
 
         fn statement(&mut self, name: &[u8]) -> Rc<Verdict> {
@@ -382,6 +508,20 @@ mod tests {
             (batch(&["=begin", "", "=read", ""]), default, Plan::Primary(Reason::Transaction)),
         ] {
             assert_eq!(of(&unit, defaults), expected, "{}", String::from_utf8_lossy(&unit));
+        }
+    }
+
+    #[test]
+    fn the_types_of_parameters_count() {
+        for (types, expected) in [
+            (&[0, 1, 0, 0, 0, 23][..], Plan::AnyNode),
+            (&[0, 2, 0, 0, 0, 23, 0, 0, 0x4e, 0x20], Plan::AnyNode),
+            (&[0, 2, 0, 0, 0, 23, 0, 0, 0x4e, 0x21], Plan::Primary(Reason::Type)),
+        ] {
+            let mut unit = Vec::new();
+            client::parse(&mut unit, b"", b"read", types);
+            client::bare(&mut unit, client::SYNC);
+            assert_eq!(of(&unit, TransactionDefaults::default()), expected, "{types:?}");
         }
     }
 

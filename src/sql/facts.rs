@@ -83,6 +83,8 @@ pub struct Facts {
     pub executes: bool,
     /// It changes the catalog. A temporary table of its own does not count.
     pub ddl: bool,
+    /// It takes something out of the catalog: no name means more than before.
+    pub removes: bool,
     /// It runs something that may change the catalog without showing it: DO and functions with
     /// EXECUTE, functions that are not known.
     pub may_hide_ddl: bool,

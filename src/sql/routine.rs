@@ -152,6 +152,7 @@ impl Scan<'_> {
         facts.currval |= found.currval;
         facts.taint |= found.taint || found.broken || found.discard_all || found.executes;
         facts.ddl |= found.ddl;
+        facts.removes |= found.removes;
         facts.may_hide_ddl |= found.may_hide_ddl;
         facts.runs_text |= found.runs_text;
         facts.may_move_sequence |= found.may_move_sequence;

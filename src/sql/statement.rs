@@ -155,7 +155,9 @@ impl Scan<'_> {
                 | Command::Reindex
                 | Command::Security
         );
-        self.facts.ddl |= defines && !keeps_meanings;
+        let removes = command == Command::Drop;
+        self.facts.removes |= removes;
+        self.facts.ddl |= defines && !keeps_meanings && !removes;
         if matches!(
             command,
             Command::Vacuum | Command::Analyze | Command::Cluster | Command::Reindex

@@ -9,7 +9,7 @@ driver_environment() { # driver_environment VERSION: the variables every driver 
     export COMPAT_VERSION=$1 COMPAT_ROOT=$root COMPAT_CACHE=$cache COMPAT_STAGE=$stage COMPAT_HOWDAH=$howdah
     export COMPAT_POOL_SIZE=$POOL_SIZE COMPAT_BENCH_POOL_SIZE=$BENCH_POOL_SIZE
     export COMPAT_DIRECT_PORT=$postgres_port COMPAT_DIRECT_SOCKET=$stage/postgres COMPAT_POSTGRES_BIN=$postgres_bin
-    export COMPAT_TOKIO_TEST=$tokio_test
+    export COMPAT_TOKIO_TEST=$tokio_test COMPAT_REPLICAS=$replicas COMPAT_REPLICA_PORTS=$replica_ports
     export LC_ALL=C.UTF-8 PSQL_HISTORY=/dev/null
 }
 
@@ -36,4 +36,8 @@ driver_tokio() {
 driver_tls() { bash "$COMPAT_ROOT/tests/compat/tls/run.sh"; }
 
 # PostgreSQL's own regression suite, with clusters of its own; HOWDAH_BIN names another howdah.
-driver_regress() { "$COMPAT_ROOT/tests/compat/regress/run.py"; }
+driver_regress() {
+    local ways=direct,session,transaction
+    [ "$COMPAT_REPLICAS" = 0 ] || ways=direct,replicas
+    "$COMPAT_ROOT/tests/compat/regress/run.py" --ways "$ways"
+}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs real drivers against howdah in transaction mode, in front of PostgreSQL 15 and 18; see README.md beside it.
-#   tests/compat/run.sh [--verbose] [--pg 15|18] [--howdah FILE] [DRIVER…]
+#   tests/compat/run.sh [--verbose] [--replicas N] [--pg 15|18] [--howdah FILE] [DRIVER…]
+# With --replicas reads go to so many replicas; SHOW ROUTES behind each driver says where its statements went, and why.
 # Prints what a driver says only if it fails (--verbose: always), then a table of drivers and servers, and as its last
 # line the number of checks that passed and of drivers that failed.
 set -euo pipefail
@@ -18,14 +19,15 @@ REGRESS_SECONDS=1800 # PostgreSQL's whole suite three times: four minutes on two
 . "$here/stage.sh"
 . "$here/drivers.sh"
 
-usage() { echo "usage: tests/compat/run.sh [--verbose] [--pg 15|18] [--howdah FILE] [DRIVER…], DRIVER one of: $ALL_DRIVERS" >&2; exit 2; }
+usage() { echo "usage: tests/compat/run.sh [--verbose] [--replicas N] [--pg 15|18] [--howdah FILE] [DRIVER…], DRIVER one of: $ALL_DRIVERS" >&2; exit 2; }
 
-servers= drivers= howdah= verbose=
+servers= drivers= howdah= verbose= replicas=0
 while [ $# -gt 0 ]; do
     case $1 in
     --pg) [ $# -ge 2 ] || usage; servers="$servers $2"; shift ;;
     --howdah) [ $# -ge 2 ] || usage; howdah=$(realpath "$2"); shift ;;
     --verbose) verbose=yes ;;
+    --replicas) [ $# -ge 2 ] || usage; replicas=$2; shift ;;
     -*) usage ;;
     *)
         case " $ALL_DRIVERS " in *" $1 "*) drivers="$drivers $1" ;; *) usage ;; esac
@@ -78,6 +80,7 @@ run_driver() { # run_driver DRIVER VERSION
         status=1
     fi
     if [ "$status" != 0 ] || [ -n "$verbose" ]; then cat "$log"; fi
+    if [ "$replicas" -gt 0 ] && [ "$1" != regress ]; then show_routes; fi
     passed=$((passed + checks))
     if [ "$status" = 0 ]; then
         result[$1,$2]="$checks passed, $((SECONDS - began)) s"
@@ -96,6 +99,7 @@ for version in $servers; do
     if [ "$version" = 15 ]; then server_sslmode=verify-full; fi
     make_certificates
     start_postgres "$version"
+    start_replicas
     start_howdah
     for driver in $drivers; do
         # Its source is that of the installed PostgreSQL.

@@ -2,7 +2,7 @@
 # Owns $stage (a temporary folder), $postgres_port, $howdah_port and the process ids.
 
 password='p4ss w0rd;='
-stage= postgres_bin= howdah_pid= postgres_port= howdah_port=
+stage= postgres_bin= howdah_pid= postgres_port= howdah_port= replica_ports=
 
 unprivileged() { # PostgreSQL refuses to run as root
     if [ "$(id -u)" = 0 ]; then
@@ -84,7 +84,7 @@ start_postgres() { # start_postgres VERSION
         if [ "$(id -u)" = 0 ]; then chown postgres: "$folder"/postgres.*; fi
         chmod 600 "$folder/postgres.key"
     fi
-    printf '%s\n' 'local all postgres trust' 'host all all 127.0.0.1/32 scram-sha-256' > "$folder/data/pg_hba.conf"
+    printf '%s\n' 'local all,replication postgres trust' 'host all all 127.0.0.1/32 scram-sha-256' > "$folder/data/pg_hba.conf"
     cat >> "$folder/data/postgresql.conf" <<-EOF
 		listen_addresses = '127.0.0.1'
 		unix_socket_directories = '$folder'
@@ -116,6 +116,37 @@ start_postgres() { # start_postgres VERSION
 	EOF
 }
 
+# $replicas of them, which stream from the server and listen beside it.
+start_replicas() {
+    replica_ports=
+    [ "$replicas" -gt 0 ] || return 0
+    sql -d postgres -v password="$password" <<-'EOF'
+		CREATE ROLE howdah LOGIN PASSWORD :'password';
+		GRANT pg_monitor TO howdah;
+	EOF
+    local folder=$stage/postgres number port
+    for number in $(seq "$replicas"); do
+        port=$(free_port)
+        unprivileged "$postgres_bin/pg_basebackup" -h "$folder" -p "$postgres_port" -U postgres -R --checkpoint=fast \
+            --no-sync -D "$folder/replica-$number"
+        unprivileged "$postgres_bin/pg_ctl" start -s -w -t 60 -D "$folder/replica-$number" -l "$folder/log-$number" \
+            -o "-p $port -c wal_retrieve_retry_interval=100ms"
+        replica_ports="$replica_ports $port"
+    done
+}
+
+# Where the statements of all drivers so far went, and why.
+show_routes() {
+    PGSSLMODE=disable PGPASSWORD=$password psql -X -A -t -F ' ' -h "$stage/howdah" -p "$howdah_port" -U app -d pgbouncer \
+        -c 'SHOW ROUTES' | cut -d ' ' -f 1-4 | sed 's/^/    /'
+}
+
+nodes() { # the addresses of all nodes, as TOML writes a list
+    local port
+    printf '"127.0.0.1:%s"' "$postgres_port"
+    for port in $replica_ports; do printf ', "127.0.0.1:%s"' "$port"; done
+}
+
 write_configuration() { # write_configuration PORT: $stage/howdah/howdah.toml
     local folder=$stage/howdah
     cat > "$folder/howdah.toml" <<-EOF
@@ -133,6 +164,10 @@ write_configuration() { # write_configuration PORT: $stage/howdah/howdah.toml
 		auth_type = "scram-sha-256"
 		auth_file = "userlist.txt"
 
+		[routing]
+		# A driver writes with one connection and looks with another.
+		consistency = "global"
+
 		[tls.client]
 		sslmode = "allow"
 		cert_file = "$stage/tls/howdah.crt"
@@ -143,13 +178,13 @@ write_configuration() { # write_configuration PORT: $stage/howdah/howdah.toml
 		ca_file = "$stage/tls/ca.crt"
 
 		[databases.app]
-		nodes = ["127.0.0.1:$postgres_port"]
+		nodes = [$(nodes)]
 
 		[databases.bench]
-		nodes = ["127.0.0.1:$postgres_port"]
+		nodes = [$(nodes)]
 		pool_size = $BENCH_POOL_SIZE
 	EOF
-    printf '"%s" "%s"\n' app "$password" bench "$password" > "$folder/userlist.txt"
+    printf '"%s" "%s"\n' app "$password" bench "$password" howdah "$password" > "$folder/userlist.txt"
 }
 
 start_howdah() {
@@ -179,7 +214,10 @@ stop_stage() {
         howdah_pid=
     fi
     if [ -n "$postgres_bin" ] && [ -d "$stage/postgres/data" ]; then
-        unprivileged "$postgres_bin/pg_ctl" stop -s -m immediate -D "$stage/postgres/data" || true
+        local data
+        for data in "$stage"/postgres/replica-* "$stage/postgres/data"; do
+            [ ! -d "$data" ] || unprivileged "$postgres_bin/pg_ctl" stop -s -m immediate -D "$data" || true
+        done
         postgres_bin=
     fi
     if [ -n "$stage" ]; then rm -rf "$stage"; stage=; fi

@@ -36,6 +36,7 @@ fn word(verdict: &Verdict) -> &'static str {
         Verdict::Declare { query: Ok(()), .. } => "declare_read",
         Verdict::Declare { query: Err(reason), .. } => reason.word(),
         Verdict::Cursor { .. } => "cursor",
+        Verdict::LockTable => "lock_table",
     }
 }
 

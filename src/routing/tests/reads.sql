@@ -211,3 +211,6 @@ EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM t
 SHOW search_path
 SELECT emp.name, dept.name FROM emp JOIN dept ON emp.id = dept.id WHERE dept.name IN ('a', 'b') GROUP BY emp.name, dept.name
 SELECT * FROM t FOR READ ONLY
+SELECT * FROM ONLY (t)
+SELECT * FROM ONLY (public.t) AS z, ONLY (u) JOIN a ON true
+SELECT COLLATION FOR (v), collation for ('x' COLLATE "C") FROM t

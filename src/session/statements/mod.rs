@@ -161,6 +161,10 @@ impl Statements {
             Some(resolved) => (&*resolved.sql, Some(Arc::clone(&resolved.original))),
             None => (view.sql, None),
         };
+        if let Some(original) = &original {
+            // The rows of EXECUTE are those that its statement has at this moment.
+            self.need_in_batch(link, original);
+        }
         if view.name.is_empty() {
             return self.parse_unnamed(link, (sql, view.types), original, context);
         }
@@ -385,6 +389,17 @@ impl Statements {
             return client::read_parse(&unnamed.body).map(|view| view.sql);
         }
         self.named.get(name).map(|named| &*named.statement.sql)
+    }
+
+    /// The types of its parameters, as its Parse declares them or its PREPARE writes them in parentheses.
+    pub(super) fn types_of(&self, name: &[u8]) -> (&[u8], Option<&[u8]>) {
+        if name.is_empty() {
+            let view = self.unnamed.as_ref().and_then(|one| client::read_parse(&one.body));
+            return (view.map_or(&[], |view| view.types), None);
+        }
+        self.named.get(name).map_or((&[], None), |named| {
+            (&named.statement.types, named.statement.sql_types.as_deref())
+        })
     }
 
     /// The same, with the types of its parameters as in Parse, if it was prepared by one.

@@ -445,7 +445,7 @@ public final class Driver {
                         });
                         canceller.start();
                         long began = System.nanoTime();
-                        equal("a cancelled query", "57014", stateOf(() -> sleeper.execute("SELECT pg_sleep(60) -- " + mark)));
+                        equal("a cancelled query", "57014", stateOf(() -> sleeper.execute("SELECT pg_sleep(60), pg_backend_pid() -- " + mark)));
                         equal("in time", true, System.nanoTime() - began < 20_000_000_000L);
                         canceller.join();
                     }

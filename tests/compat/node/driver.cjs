@@ -228,7 +228,7 @@ async function cancels() {
     const client = await connect()
     const mark = `-- node ${turn}`
     const began = Date.now()
-    const query = errorOf(client.query(`SELECT pg_sleep(60) ${mark}`))
+    const query = errorOf(client.query(`SELECT pg_sleep(60), pg_backend_pid() ${mark}`))
     await asleep(mark)
     await cancel(client)
     if ((await query).code !== '57014') fail('cancel', (await query).message)

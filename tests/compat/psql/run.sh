@@ -10,6 +10,14 @@ fail() { echo "FAILED - $*"; exit 1; }
 ok() { echo "ok - $*"; }
 through() { psql -X "$@"; }
 direct() { PGPORT=$COMPAT_DIRECT_PORT psql -X "$@"; }
+# The sum of what each node says.
+everywhere() {
+    local port sum=0
+    for port in $COMPAT_DIRECT_PORT $COMPAT_REPLICA_PORTS; do
+        sum=$((sum + $(PGPORT=$port psql -X -A -t -c "$1")))
+    done
+    echo "$sum"
+}
 same() { # same NAME EXPECTED GOT
     [ "$2" = "$3" ] || fail "$1: expected: $2, got: $3"
     ok "$1"
@@ -65,7 +73,7 @@ exec 7> "$work/in"
 echo "SELECT 'begun'; SELECT pg_sleep(60) /* cancel me */; SELECT 'alive';" >&7
 sleeping="SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%cancel me%'"
 began=$SECONDS
-until [ "$(direct -A -t -c "$sleeping")" = 1 ]; do
+until [ "$(everywhere "$sleeping")" = 1 ]; do
     [ $((SECONDS - began)) -lt 20 ] || fail "the query to cancel did not begin"
 done
 kill -INT "$client"
@@ -75,7 +83,7 @@ wait "$client" || code=$?
 grep -q 'canceling statement due to user request' "$work/out" || { cat "$work/out"; fail "SIGINT did not cancel"; }
 [ $((SECONDS - began)) -lt 30 ] || fail "SIGINT did not cancel in time"
 ok "SIGINT cancels the query"
-same "nothing sleeps on" 0 "$(direct -A -t -c "$sleeping")"
+same "nothing sleeps on" 0 "$(everywhere "$sleeping")"
 
 # Eight at once on four servers: each keeps what it has set, and its own answers.
 for client in 1 2 3 4 5 6 7 8; do

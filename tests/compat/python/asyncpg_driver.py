@@ -204,13 +204,13 @@ async def cancels():
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     with quick("a time limit"):
         try:
-            await conn.fetch("SELECT pg_sleep(60)", timeout=1)
+            await conn.fetch("SELECT pg_sleep(60), pg_backend_pid()", timeout=1)
             fail("a time limit", "ended normally")
         except asyncio.TimeoutError:
             ok("a time limit")
         same("its session goes on", 1, await conn.fetchval("SELECT 1"))
     same("its query is cancelled", 0, await other.fetchval(sleeping))
-    task = asyncio.create_task(conn.fetch("SELECT pg_sleep(60) -- a task"))
+    task = asyncio.create_task(conn.fetch("SELECT pg_sleep(60), pg_backend_pid() -- a task"))
     await asleep(other, "-- a task")
     with quick("a cancelled task"):
         task.cancel()
@@ -229,7 +229,7 @@ async def cancels():
         for turn in range(15):
             if number == 0:
                 mark = f"-- round {turn}"
-                task = asyncio.create_task(mine.fetch(f"SELECT pg_sleep(60) {mark}"))
+                task = asyncio.create_task(mine.fetch(f"SELECT pg_sleep(60), pg_backend_pid() {mark}"))
                 await asleep(other, mark)
                 with quick("cancel among others"):
                     task.cancel()

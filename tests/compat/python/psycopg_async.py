@@ -144,7 +144,7 @@ async def cancels():
                     if await value(other, count, [f"%{mark}"]):
                         return
         # psycopg turns the task's cancellation into a cancel request.
-        task = asyncio.create_task(error_of(conn, "SELECT pg_sleep(60) -- cancel the task"))
+        task = asyncio.create_task(error_of(conn, "SELECT pg_sleep(60), pg_backend_pid() -- cancel the task"))
         await asleep("-- cancel the task")
         with quick("a cancelled task"):
             task.cancel()
@@ -155,7 +155,7 @@ async def cancels():
                 ok("a cancelled task")
         same("its session goes on", 1, await value(conn, "SELECT 1"))
         same("nothing sleeps on", 0, await value(other, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
-        task = asyncio.create_task(error_of(conn, "SELECT pg_sleep(60) -- cancel_safe"))
+        task = asyncio.create_task(error_of(conn, "SELECT pg_sleep(60), pg_backend_pid() -- cancel_safe"))
         await asleep("-- cancel_safe")
         with quick("cancel_safe()"):
             await conn.cancel_safe(timeout=10)

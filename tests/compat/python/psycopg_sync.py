@@ -322,7 +322,7 @@ def cancels():
             timer = threading.Thread(target=cancel_when_asleep, args=(other, f"-- {name}", cancel))
             timer.start()
             with quick(name):
-                state = error_of(conn, f"SELECT pg_sleep(60) -- {name}").sqlstate
+                state = error_of(conn, f"SELECT pg_sleep(60), pg_backend_pid() -- {name}").sqlstate
             timer.join()
             same(f"{name}: SQLSTATE", "57014", state)
             same(f"{name}: the session goes on", 1, conn.execute("SELECT 1").fetchone()[0])
@@ -341,7 +341,7 @@ def cancels():
                         mark = f"-- round {turn}"
                         thread = threading.Thread(target=cancel_when_asleep, args=(other, mark, conn.cancel))
                         thread.start()
-                        if error_of(conn, f"SELECT pg_sleep(60) {mark}").sqlstate != "57014":
+                        if error_of(conn, f"SELECT pg_sleep(60), pg_backend_pid() {mark}").sqlstate != "57014":
                             fail("cancel among others", "another error")
                         thread.join()
                 stop.set()

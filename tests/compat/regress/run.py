@@ -17,6 +17,8 @@ TEST_SECONDS = 300
 GROUP_MAX = 20  # pg_regress runs at most 20 at a time in this schedule
 # In transaction mode fewer servers than tests at a time, so that tests move between servers.
 POOL_SIZES = {"session": GROUP_MAX + 5, "transaction": 5}
+# The same with reads on replicas: so many of them.
+REPLICAS = 2
 POSTGRES = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '{stage}'
@@ -33,6 +35,7 @@ HOWDAH = """
 listen_addr = ["127.0.0.1"]
 listen_port = {port}
 unix_socket_dir = ""
+admin_users = ["postgres"]
 [pool]
 pool_mode = "{mode}"
 default_pool_size = {size}
@@ -43,7 +46,12 @@ query_wait_timeout = "{wait}s"
 [tls.server]
 sslmode = "disable"
 [databases."*"]
-nodes = ["127.0.0.1:{server}"]
+nodes = [{nodes}]
+"""
+# In front of the other settings of a replica, which come from its primary.
+REPLICA = """
+port = {port}
+wal_retrieve_retry_interval = 100ms
 """
 
 
@@ -86,10 +94,11 @@ class Way:
 
     def __init__(self, name, suite, stage, binaries):
         self.name, self.suite, self.stage, self.binaries = name, suite, stage, binaries
-        self.mode = None if name.startswith("direct") else name
+        self.mode = None if name.startswith("direct") else "transaction" if name == "replicas" else name
         self.results = stage / "results"
         self.data = stage / "data"
         self.server = self.howdah = None
+        self.replicas = []
 
     def __enter__(self):
         drop = unprivileged()
@@ -100,31 +109,68 @@ class Way:
         self.tool("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale")
         with open(self.data / "postgresql.conf", "a") as file:
             file.write(POSTGRES.format(stage=self.stage, port=self.server_port))
-        log = open(self.stage / "postgresql.log", "a")
-        self.server = subprocess.Popen(
-            [self.binaries["postgres"] / "postgres", "-D", self.data], stdout=log, stderr=log, cwd="/",
-            env=dict(os.environ, LC_ALL="C"), **drop)
+        self.server = self.start_postgres(self.data)
         self.until_ready(self.server, self.server_port, "PostgreSQL")
         self.tool("psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(self.server_port), "-U", "postgres", "-c",
                   "CREATE DATABASE regression TEMPLATE template0", "-c", "ALTER SYSTEM SET lc_messages TO 'C'",
                   "-c", "".join(f"ALTER DATABASE regression SET {setting};" for setting in (
                       "lc_messages TO 'C'", "lc_monetary TO 'C'", "lc_numeric TO 'C'", "lc_time TO 'C'",
                       "bytea_output TO 'hex'", "timezone_abbreviations TO 'Default'")))
+        if self.name == "replicas":
+            self.psql(self.server_port, "CREATE ROLE howdah LOGIN; GRANT pg_monitor TO howdah")
+            for number in range(REPLICAS):
+                self.start_replica(self.stage / f"replica-{number}")
         if self.mode:
             self.start_howdah()
         return self
 
+    def start_postgres(self, data):
+        log = open(self.stage / "postgresql.log", "a")
+        return subprocess.Popen(
+            [self.binaries["postgres"] / "postgres", "-D", data], stdout=log, stderr=log, cwd="/",
+            env=dict(os.environ, LC_ALL="C"), **unprivileged())
+
+    def start_replica(self, data):
+        port = free_port()
+        self.tool("pg_basebackup", "-h", "127.0.0.1", "-p", str(self.server_port), "-U", "postgres", "-R", "-D", data,
+                  "--checkpoint=fast", "--no-sync")
+        with open(data / "postgresql.conf", "a") as file:
+            file.write(REPLICA.format(port=port))
+        replica = self.start_postgres(data)
+        self.replicas.append((replica, port, data))
+        self.until_ready(replica, port, "a replica")
+
+    def psql(self, port, sql):
+        done = subprocess.run(
+            [self.binaries["postgres"] / "psql", "-XAtq", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-d",
+             "postgres", "-c", sql], capture_output=True, text=True, env=dict(os.environ, PGOPTIONS=""))
+        if done.returncode:
+            raise SystemExit(f"{sql}: {done.stderr}")
+        return done.stdout
+
     def start_howdah(self):
         self.port = free_port()
         file = self.stage / "howdah.toml"
+        ports = [self.server_port, *(port for _, port, _ in self.replicas)]
+        nodes = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
         file.write_text(HOWDAH.format(
-            port=self.port, mode=self.mode, size=POOL_SIZES[self.mode], server=self.server_port, wait=TEST_SECONDS))
+            port=self.port, mode=self.mode, size=POOL_SIZES[self.mode], nodes=nodes, wait=TEST_SECONDS))
         log = open(self.stage / f"howdah-{self.name}.log", "w")
         self.howdah = subprocess.Popen([self.binaries["howdah"], "run", file], stdout=log, stderr=log)
         self.until_ready(self.howdah, self.port, "howdah")
 
+    def routes(self):
+        """What howdah says of where statements went, and why: [database, target, reason, count]."""
+        done = subprocess.run(
+            [self.binaries["postgres"] / "psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres",
+             "-d", "pgbouncer", "-c", "SHOW ROUTES"], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"SHOW ROUTES: {done.stderr}")
+        return [line.split("|")[:4] for line in done.stdout.splitlines() if "|" in line]
+
     def __exit__(self, *_):
-        for process, end in ((self.howdah, signal.SIGTERM), (self.server, signal.SIGINT)):
+        replicas = [(process, signal.SIGINT) for process, _, _ in self.replicas]
+        for process, end in ((self.howdah, signal.SIGTERM), *replicas, (self.server, signal.SIGINT)):
             if process and process.poll() is None:
                 process.send_signal(end)
                 try:
@@ -132,7 +178,8 @@ class Way:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        shutil.rmtree(self.data, ignore_errors=True)
+        for data in (self.data, *(data for _, _, data in self.replicas)):
+            shutil.rmtree(data, ignore_errors=True)
         if self.results.exists():
             self.results.rename(self.stage / f"results-{self.name}")
 
@@ -189,7 +236,10 @@ def read_exceptions():
         parts = [part.strip() for part in line.split(" | ")]
         if len(parts) != 4 or not all(parts):
             raise SystemExit(f"exceptions.txt, line {number}: not “test | ways | pattern | reason”")
-        for way in parts[1].split(","):
+        ways = set(parts[1].split(","))
+        # With replicas a session is also in transaction mode.
+        ways |= {"replicas"} if "transaction" in ways else set()
+        for way in ways:
             found.setdefault((parts[0], way), []).append(re.compile(parts[2], re.MULTILINE))
     return found
 
@@ -260,6 +310,8 @@ def main():
             with Way(name, suite, stage, {"postgres": postgres, "howdah": howdah.resolve()}) as way:
                 way.run_all()
                 ports[name] = way.port
+                for route in way.routes() if way.replicas else ():
+                    print("    " + " ".join(route))
             print(f"{name}: {len(suite.tests())} tests in {time.monotonic() - began:.0f} s", flush=True)
         usable = is_the_suite(stage, suite, next(iter(ports)))
         same, different = compare(stage, ports, suite.tests(), read_exceptions())
