@@ -7,6 +7,7 @@
 
 mod link;
 mod tell;
+mod urges;
 pub(super) mod watch;
 mod watched;
 

@@ -12,6 +12,7 @@ use crate::backend::login::Account;
 use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
+use crate::cluster::shared::now;
 use crate::config::{Config, EffectiveOptions};
 use crate::metrics::{KindCounts, PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
@@ -486,7 +487,9 @@ impl Routes {
         let lead = pools.iter().map(|(node, _)| node.pool);
         let catalog = self.catalogs.of(names.0, lead, cluster.as_ref(), &account);
         let session = Arc::new(session_options(config, options));
+        let writes = self.common.last_writes.of(&options.dbname, cluster.is_some(), now());
         let route = Route::new(names, (pool, traffic), (account, catalog), session);
+        let route = route.sharing(writes);
         let Some(cluster) = cluster else { return Some(Arc::new(route)) };
         let pools = pools.into_iter().map(|(node, _)| node).collect();
         let threads = usize::from(self.workers) + 1;

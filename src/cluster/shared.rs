@@ -8,12 +8,14 @@ use super::NodeId;
 use super::health::Failure;
 use super::moment::Moment;
 use super::progress::Sight;
+use super::waiters::{Waiters, Wanted, Wish};
 use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -43,6 +45,41 @@ pub struct View {
     pub primary: Option<NodeId>,
     /// All of them.
     pub nodes: Box<[NodeView]>,
+    /// What replicas need to catch up, if that is known.
+    pub catch_up: Option<Duration>,
+}
+
+impl NodeView {
+    /// Whether it may serve reads if it is fresh enough.
+    #[must_use]
+    pub fn serves_reads(&self) -> bool {
+        self.is_replica && self.may_read && self.weight > 0
+    }
+
+    /// All but how far it is.
+    fn is_as(&self, other: &Self) -> bool {
+        self.serves_reads() == other.serves_reads() && self.sight.is_some() == other.sight.is_some()
+    }
+}
+
+impl View {
+    /// Whether some replica may serve reads.
+    #[must_use]
+    pub fn has_replica(&self) -> bool {
+        self.nodes.iter().any(NodeView::serves_reads)
+    }
+
+    /// How far the best replica is.
+    fn reached(&self) -> Option<Moment> {
+        let replicas = self.nodes.iter().filter(|node| node.serves_reads());
+        replicas.filter_map(|node| node.sight?.horizon.insert).max()
+    }
+
+    fn has_nodes_of(&self, other: &Self) -> bool {
+        self.primary == other.primary
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(|(one, other)| one.is_as(other))
+    }
 }
 
 /// What sessions ask of the prober.
@@ -67,6 +104,8 @@ pub struct Cluster {
     changed: Notify,
     /// Sessions that wait for a primary, or in line at one.
     waiting: Mutex<Vec<Waker>>,
+    /// Sessions that wait for a replica.
+    waiters: Waiters,
     is_awaited: AtomicBool,
     has_written: AtomicBool,
     incidents: Mutex<Requests>,
@@ -79,13 +118,15 @@ const FAILURES_MAX: usize = 64;
 impl Cluster {
     /// Of so many nodes, of which nothing is known.
     pub fn new(nodes: usize) -> Arc<Self> {
-        let view = View { primary: None, nodes: vec![NodeView::default(); nodes].into() };
+        let nodes_view = vec![NodeView::default(); nodes].into();
+        let view = View { primary: None, nodes: nodes_view, catch_up: None };
         Arc::new(Self {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
             last_write: AtomicU64::new(0),
             changed: Notify::new(),
             waiting: Mutex::default(),
+            waiters: Waiters::default(),
             is_awaited: AtomicBool::new(false),
             has_written: AtomicBool::new(false),
             incidents: Mutex::default(),
@@ -100,13 +141,33 @@ impl Cluster {
 
     /// The nodes are this now. Wakes everybody who waits for [`Self::changed`].
     pub fn set_view(&self, view: View) {
-        let primary = view.primary;
-        let before = self.view.swap(Arc::new(view)).primary;
+        let view = Arc::new(view);
+        let before = self.view.swap(Arc::clone(&view));
         self.changed.notify_waiters();
-        if primary != before {
+        if view.primary != before.primary {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(Waker::wake);
         }
+        self.waiters.wake(view.reached(), !view.has_nodes_of(&before), now());
+    }
+
+    /// A session waits for a replica: it is woken when it should look again, which it has to do once
+    /// at once, in case that was so already. The nodes are asked all the while.
+    pub fn wake_for(self: &Arc<Self>, wish: Wish, waker: &Waker) -> WaitingRead {
+        let number = self.waiters.add(wish, waker);
+        // Each has a moment of its own, for which a probe that is under way may have begun too early.
+        self.wake.notify_one();
+        WaitingRead { cluster: Arc::clone(self), number }
+    }
+
+    /// What sessions wait for.
+    pub fn wanted(&self) -> Option<Wanted> {
+        self.waiters.wanted()
+    }
+
+    /// Whether sessions wait for a replica.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
     }
 
     /// Wakes this when another node becomes the primary. Look at the view behind it.
@@ -210,6 +271,19 @@ impl Cluster {
     /// Waits until something is asked. Cancel safe; one task at a time.
     pub async fn requested(&self) {
         self.wake.notified().await;
+    }
+}
+
+/// A read that waits for a replica, until this is dropped.
+#[derive(Debug)]
+pub struct WaitingRead {
+    cluster: Arc<Cluster>,
+    number: u64,
+}
+
+impl Drop for WaitingRead {
+    fn drop(&mut self) {
+        self.cluster.waiters.remove(self.number);
     }
 }
 

@@ -7,18 +7,22 @@
 //!
 //! Never asks anybody. Pure: moments are passed in.
 
+mod wants;
+
 use super::NodeId;
 use super::difference::{Compared, Difference, Effect, differences, is_fit};
 use super::failover::{Account, Failovers, OldPrimary};
 use super::features::Features;
 use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
 use super::history::History;
+use super::lsn::Lsn;
 use super::moment::Moment;
 use super::primary_log::{Horizon, PrimaryLog};
 use super::progress::{Lag, Progress};
 use super::report::Report;
 use super::roles::{self, FixedRole, Roles, Sighting, Standing};
 use super::shared::{NodeView, Requests, View};
+use super::waiting::CatchUp;
 use std::time::Duration;
 
 /// How often a node is asked what its answers depend on, and for a history that it did not give.
@@ -106,6 +110,10 @@ pub struct Survey {
     /// When the last write was acknowledged to a client of ours.
     last_write: Option<Moment>,
     has_begun: bool,
+    catch_up: CatchUp,
+    /// The end of the log that was not on disk, and when that was seen first.
+    unwritten: Option<(Lsn, Moment)>,
+    nudged: Option<Moment>,
 }
 
 impl Survey {
@@ -134,6 +142,9 @@ impl Survey {
             is_synchronous: false,
             last_write: None,
             has_begun: false,
+            catch_up: CatchUp::default(),
+            unwritten: None,
+            nudged: None,
         }
     }
 
@@ -184,6 +195,7 @@ impl Survey {
         if self.roles.primary() == Some(node) {
             self.record_primary();
         }
+        self.follow_catch_up(now);
         news
     }
 
@@ -208,6 +220,9 @@ impl Survey {
 
     /// Sessions have met this.
     pub fn told(&mut self, requests: &Requests, now: Moment) -> Vec<News> {
+        if requests.is_awaited {
+            self.catch_up.asked(now);
+        }
         let failed = requests.failures.iter().filter(|(_, failure)| failure.is_suspicious());
         let lost = failed.map(|(node, _)| (*node, health::Event::ServerLost));
         let flipped = requests.role_changes.iter().map(|node| (*node, health::Event::RoleFlipped));
@@ -305,7 +320,11 @@ impl Survey {
                 sight: member.progress.sight().copied(),
             }
         };
-        View { primary: self.roles.primary(), nodes: self.nodes().zip(parts).map(of).collect() }
+        View {
+            primary: self.roles.primary(),
+            nodes: self.nodes().zip(parts).map(of).collect(),
+            catch_up: self.catch_up.expected(now),
+        }
     }
 
     /// One node, to be shown.
@@ -506,6 +525,11 @@ fn forbidding(ours: Compared<'_>, theirs: Compared<'_>) -> Vec<Difference> {
 }
 
 impl Member {
+    fn is_on_timeline_of(&self, log: &PrimaryLog) -> bool {
+        let timeline = self.report.as_ref().and_then(Report::timeline);
+        timeline.is_some() && timeline == log.timeline()
+    }
+
     fn timeline_of_primary(&self) -> Option<u32> {
         self.report.as_ref()?.primary().map(|stand| stand.timeline)
     }

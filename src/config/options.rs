@@ -12,6 +12,7 @@ use super::node::NodeOptions;
 use super::raw::{Setting, SettingId};
 use super::secret::{LoadedFile, Secret};
 use crate::auth::Method;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::{CatalogReads, RouteReads};
 pub use crate::net::TcpOptions;
@@ -155,6 +156,10 @@ pub struct RoutingOptions {
     pub consistency: Level,
     /// How far behind a replica may be.
     pub max_lag: Timeout,
+    /// What happens to a read for which no replica is eligible.
+    pub no_replica: Fallback,
+    /// Longest wait of a read for a replica.
+    pub replica_wait: Duration,
     /// Where reads of the catalog go.
     pub catalog_reads: CatalogReads,
     /// Where this process stands.
@@ -256,6 +261,10 @@ pub struct DatabaseOptions {
     pub consistency: Option<Level>,
     /// Override.
     pub max_lag: Option<Timeout>,
+    /// Override.
+    pub no_replica: Option<Fallback>,
+    /// Override.
+    pub replica_wait: Option<Duration>,
     /// Forced server user.
     pub user: Option<String>,
     /// Its password. Never without `user`.

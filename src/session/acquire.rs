@@ -14,10 +14,13 @@ use super::run::{Phase, Session, Waiting};
 use super::server_lost::{Asked, LostServer, Verdict};
 use super::settle::{Settle, Situation, settle};
 use super::state_check::Pin;
+use super::target::AwaitedRead;
 use super::timing::cancelled;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
+use crate::cluster::shared::{View, now};
+use crate::cluster::waiters::Wish;
 use crate::fault::{Fault, MessageStyle, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
 use crate::wire::{self, server};
@@ -71,7 +74,7 @@ impl Session {
                         return Ok(());
                     }
                     if self.client.target.read.is_some() {
-                        return self.acquire_of_primary(cx);
+                        return self.acquire_instead(cx);
                     }
                     if self.client.target.node.is_some()
                         && self.client.failed_tests > FAILED_TESTS_MAX
@@ -119,6 +122,47 @@ impl Session {
                 self.await_primary(cx);
                 Ok(true)
             }
+            Chosen::AwaitReplica(read, wish, view) => {
+                self.await_replica(cx, (read, wish), view);
+                Ok(true)
+            }
+            Chosen::Refuse => {
+                self.client.count(Decision::NoReplica);
+                // What is in front is being looked at: it is answered when it is held again.
+                self.phase = Phase::Waiting(Waiting::Refusal);
+                cx.waker().wake_by_ref();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits until a replica may be fresh enough. What is in front stays there, and is chosen for again.
+    fn await_replica(
+        &mut self,
+        cx: &Context<'_>,
+        (read, wish): (AwaitedRead, Wish),
+        seen: Arc<View>,
+    ) {
+        let client = &mut self.client;
+        let Some(nodes) = &client.route.nodes else { return };
+        let place = nodes.cluster.wake_for(wish, cx.waker());
+        client.handle.set_waiting();
+        if client.must_look_again(&read, &seen) {
+            cx.waker().wake_by_ref();
+        }
+        client.set_clock(Clock::Wait, Some(wish.until.since(now())));
+        self.phase = Phase::Waiting(Waiting::Replica { read, seen, _place: place });
+    }
+
+    /// The server of a replica is of no use: the read waits for another, or goes to the primary.
+    fn acquire_instead(&mut self, cx: &mut Context<'_>) -> Flow {
+        match self.client.wait_for_server() {
+            Some((read, wish, seen)) => {
+                self.client.unit = None;
+                self.await_replica(cx, (read, wish), seen);
+                Ok(())
+            }
+            None => self.acquire_of_primary(cx),
         }
     }
 
@@ -158,7 +202,7 @@ impl Session {
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),
             Ok(lease) => {
                 if !self.attach(cx, lease)? {
-                    self.acquire_of_primary(cx)?;
+                    self.acquire_instead(cx)?;
                 }
                 Ok(())
             }
@@ -296,6 +340,7 @@ impl Session {
 
     /// The server connection ended while it was leased, or the kernel reports its end.
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
+        self.client.record_loss(bound.effects);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         match verdict {

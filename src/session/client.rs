@@ -11,7 +11,7 @@ use super::reading::Reading;
 use super::route::{Mode, Options, Route};
 use super::state_check;
 use super::statements::Statements;
-use super::target::Target;
+use super::target::{AwaitedRead, Target};
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
@@ -115,6 +115,8 @@ pub(super) struct Client {
     pub(super) unit: Option<Box<HeldRead>>,
     /// What is in front goes to the primary: a replica has refused it.
     pub(super) is_refused: bool,
+    /// What is in front has waited for a replica, and goes on now.
+    pub(super) awaited: Option<AwaitedRead>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

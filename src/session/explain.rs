@@ -12,6 +12,9 @@ use super::node_choice::ClientJudge;
 use super::pieces::Pieces;
 use super::route::Mode;
 use super::unit::{Plan, plan};
+use crate::cluster::Moment;
+use crate::cluster::freshness::Level;
+use crate::cluster::shared::now;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -113,10 +116,16 @@ impl Client {
         let defaults = self.transaction_defaults();
         match plan(&unit, defaults, &mut ClientJudge(self)) {
             Plan::Primary(reason) => ("primary", reason.word(), primary()),
-            Plan::AnyNode => match self.choose_replica(nodes, &view) {
-                Some(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
-                None => ("primary", Decision::NoReplica.word(), primary()),
-            },
+            Plan::AnyNode => {
+                let now = now();
+                // A strict read is told where it goes when it has waited.
+                let is_strict = self.options.routing.consistency == Level::Strict;
+                let arrived = if is_strict { Moment::default() } else { now };
+                match self.choose_replica(nodes, &view, (arrived, now)) {
+                    Ok(target) => ("replica", Decision::Replica.word(), self.name_of(target.node)),
+                    Err(_) => ("primary", Decision::NoReplica.word(), primary()),
+                }
+            }
         }
     }
 

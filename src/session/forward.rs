@@ -178,7 +178,8 @@ impl Client {
         self.record_resets(bound, (header.tag, body), effects);
         self.state.reading.sent(effects);
         Self::set_lasting_if_writing(bound, effects);
-        bound.effects |= effects & (Effects::REDEFINES | Effects::KEEPS_SERVER);
+        let kept = Effects::REDEFINES | Effects::KEEPS_SERVER | Effects::WRITES;
+        bound.effects |= effects & kept;
         let is_whole = body.len() == header.body;
         if is_whole && matches!(header.tag, client::QUERY | client::SYNC) {
             self.hold_what_follows(bound);
@@ -235,7 +236,8 @@ impl Client {
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
         let (effects, run) = texts.read(text, &mut |name| custom.add(name));
-        (run, effects)
+        drop(texts);
+        (run, self.with_hidden_writes(effects, Some(&readable)))
     }
 
     /// Reads a text. `Err`: what is on its way decides how.
@@ -272,6 +274,8 @@ impl Client {
                 (Effects::UNSEEN, texts.run_unread(database))
             }
         };
+        drop(texts);
+        let effects = self.with_hidden_writes(effects, readable.as_ref());
         Ok(ReadText { effects, run, readable })
     }
 

@@ -46,8 +46,10 @@ mod statements;
 mod target;
 pub mod text_cache;
 mod timing;
+mod told_writes;
 pub mod unbound;
 mod unit;
+mod usual_time;
 pub mod worker;
 
 pub use run::{SESSION_BYTES, SessionStart, run};

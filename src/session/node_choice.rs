@@ -8,28 +8,32 @@ use super::client::Client;
 use super::decision::Decision;
 use super::effects::Effects;
 use super::route::{Mode, RouteNodes};
-use super::target::{ReadTerms, Target};
+use super::target::{AwaitedRead, ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
 use super::unit::{Front, Judge, Plan, TransactionDefaults, front, plan};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::cluster::choice::{Candidate, choose};
-use crate::cluster::freshness::{Circumstances, Demand};
+use crate::cluster::choice::{Candidate, Fallback, choose};
+use crate::cluster::freshness::{Circumstances, Demand, Level};
 use crate::cluster::shared::{RunningRead, View, now};
+use crate::cluster::waiters::Wish;
+use crate::cluster::waiting::{Lack, Resort};
 use crate::cluster::{Moment, NodeId};
 use crate::routing::{Reason, Verdict};
 use crate::sql::{self, Readable};
 use crate::wire;
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
 
 /// What is to be done with what is in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Chosen {
     /// Take a server of this.
     Target(Target),
@@ -37,6 +41,10 @@ pub(super) enum Chosen {
     Hold,
     /// There is no primary.
     AwaitPrimary,
+    /// No replica is fresh enough yet.
+    AwaitReplica(AwaitedRead, Wish, Arc<View>),
+    /// No replica is, and nobody else may serve it.
+    Refuse,
 }
 
 /// Whom a server suits.
@@ -48,6 +56,13 @@ pub(super) enum Suits {
     Others,
     /// Nobody: what its node is has changed since it was opened.
     Nobody,
+}
+
+/// A read for which no replica is fresh enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Later than this a replica's horizon has to be, if it is a moment that is missing.
+    pub(super) beyond: Option<Moment>,
 }
 
 /// How transactions begin under these settings.
@@ -101,11 +116,19 @@ impl Judge for ClientJudge<'_> {
 impl Client {
     /// Where what is in front of `data` goes; `None` with a single node.
     #[inline]
-    pub(super) fn choose_target(&self, data: &[u8]) -> Option<Chosen> {
-        self.route.nodes.as_ref().map(|nodes| self.choose_among(nodes, data))
+    pub(super) fn choose_target(&mut self, data: &[u8]) -> Option<Chosen> {
+        self.route.nodes.as_ref()?;
+        let awaited = self.awaited.take();
+        self.route.nodes.as_ref().map(|nodes| self.choose_among(nodes, data, awaited))
     }
 
-    fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+    /// `awaited`: it has waited for a replica.
+    fn choose_among(
+        &self,
+        nodes: &RouteNodes,
+        data: &[u8],
+        awaited: Option<AwaitedRead>,
+    ) -> Chosen {
         let view = nodes.cluster.view();
         let reads = self.options.routing.is_on && self.options.mode != Mode::Session;
         if reads && !self.is_dedicated() {
@@ -113,10 +136,27 @@ impl Client {
                 None => return Chosen::Hold,
                 Some(Plan::Primary(reason)) => (Decision::Primary(reason), None),
                 Some(Plan::AnyNode) if self.is_refused => (Decision::Refused, None),
-                Some(Plan::AnyNode) => match self.choose_replica(nodes, &view) {
-                    None => (Decision::NoReplica, None),
-                    replica => (Decision::Replica, replica),
-                },
+                Some(Plan::AnyNode) => {
+                    let now = now();
+                    let arrived = awaited.map_or(now, |awaited| awaited.arrived);
+                    match self.choose_replica(nodes, &view, (arrived, now)) {
+                        Ok(replica) => {
+                            let until = awaited.map(|awaited| awaited.until);
+                            (Decision::Replica, Some(replica.waiting_until(until)))
+                        }
+                        Err(missing) => match self.resort(data, &view, (arrived, now), awaited) {
+                            Resort::Wait(until) => {
+                                return Chosen::AwaitReplica(
+                                    AwaitedRead { arrived, until },
+                                    Wish { beyond: missing.beyond, until },
+                                    view,
+                                );
+                            }
+                            Resort::Primary => (Decision::NoReplica, None),
+                            Resort::Refuse => return Chosen::Refuse,
+                        },
+                    }
+                }
             };
             if let Some(replica) = replica {
                 return Chosen::Target(replica);
@@ -188,6 +228,13 @@ impl Client {
         false
     }
 
+    /// Whether a session that waits for a replica, and was woken, has to choose again: the view is another,
+    /// or its time is over.
+    pub(super) fn must_look_again(&self, read: &AwaitedRead, seen: &Arc<View>) -> bool {
+        let nodes = self.route.nodes.as_ref();
+        nodes.is_none_or(|nodes| !Arc::ptr_eq(&nodes.cluster.view(), seen)) || now() >= read.until
+    }
+
     /// What the unit in front asks for; `None` while it is not whole.
     fn plan_front(&self, data: &[u8]) -> Option<Plan> {
         let unit = match front(data, HOLD_MAX) {
@@ -203,22 +250,26 @@ impl Client {
         transaction_defaults(&self.state.settings)
     }
 
-    /// A replica that is fresh enough now.
-    pub(super) fn choose_replica(&self, nodes: &RouteNodes, view: &View) -> Option<Target> {
+    /// A replica that is fresh enough now, for a read that came at `arrived`.
+    pub(super) fn choose_replica(
+        &self,
+        nodes: &RouteNodes,
+        view: &View,
+        (arrived, now): (Moment, Moment),
+    ) -> Result<Target, Missing> {
         let routing = &self.options.routing;
-        let now = now();
-        let around = Circumstances { arrived: now, group: None, others: None };
+        let is_global = routing.consistency == Level::Global;
+        // A write that was told later than the read came is not waited for: that might have no end.
+        let others = is_global.then(|| self.route.writes.last()).flatten();
+        let others = others.map(|others| others.min(arrived));
+        let around = Circumstances { arrived, group: None, others };
         let demand = Demand::new(routing.consistency, &self.state.floor, &around, routing.max_lag);
         let mut candidates = SmallVec::<[Candidate; NODES_INLINE]>::new();
         for (node, one) in (0u32..).map(NodeId).zip(&view.nodes) {
             let sight = one.sight.unwrap_or_default();
-            let is_eligible = one.is_replica
-                && one.may_read
-                && one.weight > 0
-                && demand.is_fresh(node, &sight.horizon, now);
             candidates.push(Candidate {
                 node,
-                is_eligible,
+                is_eligible: one.serves_reads() && demand.is_fresh(node, &sight.horizon, now),
                 is_suspect: one.is_suspect,
                 is_near: one.is_near,
                 weight: one.weight,
@@ -227,15 +278,57 @@ impl Client {
             });
         }
         let random = [self.worker.random(), self.worker.random()];
-        let Some(node) = choose(&candidates, random) else {
-            if view.nodes.iter().any(|node| node.is_replica && node.may_read) {
+        let place = choose(&candidates, random).and_then(|node| {
+            let at = node.0 as usize;
+            Some((node, nodes.pools.get(at)?.pool, view.nodes.get(at)?.sight.unwrap_or_default()))
+        });
+        let Some((node, pool, sight)) = place else {
+            if view.has_replica() {
                 nodes.cluster.request_probe();
             }
-            return None;
+            return Err(Missing { beyond: demand.moment() });
         };
-        let sight = view.nodes.get(node.0 as usize)?.sight.unwrap_or_default();
-        let pool = nodes.pools.get(node.0 as usize)?.pool;
-        Some(Target { pool, node: Some(node), read: Some(ReadTerms { demand, sight }) })
+        Ok(Target {
+            pool,
+            node: Some(node),
+            read: Some(ReadTerms { demand, sight, arrived, until: None }),
+        })
+    }
+
+    /// What a read does for which no replica is fresh enough.
+    fn resort(
+        &self,
+        data: &[u8],
+        view: &View,
+        moments: (Moment, Moment),
+        awaited: Option<AwaitedRead>,
+    ) -> Resort {
+        let routing = &self.options.routing;
+        let lack = Lack {
+            level: routing.consistency,
+            fallback: routing.no_replica,
+            replica_wait: routing.replica_wait,
+            has_replica: view.has_replica(),
+            catch_up: view.catch_up,
+        };
+        lack.resort(moments, awaited.map(|awaited| awaited.until), || self.usual_time(data))
+    }
+
+    /// The replica's server is not known to show enough: whether the read waits until one is, which the next
+    /// probe will tell.
+    pub(super) fn wait_for_server(&self) -> Option<(AwaitedRead, Wish, Arc<View>)> {
+        let nodes = self.route.nodes.as_ref()?;
+        let routing = &self.options.routing;
+        let terms = self.target.read?;
+        let now = now();
+        let is_patient = routing.no_replica != Fallback::Primary;
+        let limit = if is_patient { routing.replica_wait } else { Duration::ZERO };
+        let arrived = terms.arrived;
+        let until = terms.until.unwrap_or(arrived.after(limit));
+        let view = nodes.cluster.view();
+        let may_wait = now < until && view.has_replica();
+        let wish = Wish { beyond: None, until };
+        may_wait.then_some((AwaitedRead { arrived, until }, wish, view))
     }
 
     /// Counts a read on a replica, until its server is given back.

@@ -2,7 +2,9 @@
 
 use crate::backend::login::Account;
 use crate::catalog::Catalog;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
+use crate::cluster::last_writes::LastWrite;
 use crate::cluster::shared::Cluster;
 use crate::metrics::{KindCounts, PoolTraffic};
 use crate::pool::PoolId;
@@ -87,6 +89,10 @@ pub struct RoutingOptions {
     pub consistency: Level,
     /// The oldest state that they may show.
     pub max_lag: Option<Duration>,
+    /// What happens to a read for which no replica is eligible.
+    pub no_replica: Fallback,
+    /// Longest wait of a read for a replica.
+    pub replica_wait: Duration,
     /// Which relations of the catalog replicas may be asked for.
     pub policy: Policy,
     /// Longest wait of a statement while there is no primary.
@@ -99,6 +105,8 @@ impl Default for RoutingOptions {
             is_on: false,
             consistency: Level::Session,
             max_lag: None,
+            no_replica: Fallback::Primary,
+            replica_wait: Duration::ZERO,
             policy: Policy::default(),
             primary_wait: None,
         }
@@ -172,6 +180,8 @@ pub struct Route {
     pub sequences: SequenceUse,
     /// What the database's names mean.
     pub catalog: Arc<Catalog>,
+    /// The last write to the database.
+    pub writes: Arc<LastWrite>,
     /// Its nodes, if there are several; `pool` and `account` are then those of the first.
     pub nodes: Option<RouteNodes>,
     options: ArcSwap<Options>,
@@ -195,6 +205,7 @@ impl Route {
             account,
             sequences: SequenceUse::default(),
             catalog,
+            writes: Arc::default(),
             nodes: None,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
@@ -205,6 +216,12 @@ impl Route {
     #[must_use]
     pub fn over(self, nodes: RouteNodes) -> Self {
         Self { nodes: Some(nodes), ..self }
+    }
+
+    /// The same, whose last write is shared with others.
+    #[must_use]
+    pub fn sharing(self, writes: Arc<LastWrite>) -> Self {
+        Self { writes, ..self }
     }
 
     /// Where and as whom servers of its pools log in.

@@ -14,11 +14,12 @@ use super::reading::Reading;
 use super::route::Route;
 use super::state_check;
 use super::statements::Statements;
-use super::target::Target;
+use super::target::{AwaitedRead, Target};
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
 use crate::cluster::freshness::Floor;
+use crate::cluster::shared::{View, WaitingRead};
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
@@ -50,6 +51,15 @@ pub(super) enum Waiting {
     Server(Waiter),
     /// A primary.
     Primary,
+    /// A replica that is fresh enough.
+    Replica {
+        read: AwaitedRead,
+        /// What it has chosen by in vain.
+        seen: Arc<View>,
+        _place: WaitingRead,
+    },
+    /// Nothing: it is told that there is no replica.
+    Refusal,
 }
 
 /// Everything that a session is started with.
@@ -145,6 +155,7 @@ impl Session {
             target,
             unit: None,
             is_refused: false,
+            awaited: None,
             route: session_start.route,
             options,
             options_version,
@@ -240,9 +251,11 @@ impl Session {
         if self.client.suspended {
             return Ok(());
         }
-        let moved = self.client.has_other_primary(cx);
+        let waits = matches!(self.phase, Phase::Waiting(Waiting::Server(_) | Waiting::Primary));
+        let moved = waits && self.client.has_other_primary(cx);
         match &mut self.phase {
-            Phase::Waiting(_) if moved => {
+            Phase::Waiting(Waiting::Refusal) => self.refuse_read(cx),
+            Phase::Waiting(Waiting::Server(_) | Waiting::Primary) if moved => {
                 // It chooses again; what it has waited for is still in front.
                 self.phase = Phase::Idle;
                 self.client.set_clock(Clock::Off, None);
@@ -255,6 +268,14 @@ impl Session {
                 }
                 Poll::Pending => Ok(()),
             },
+            Phase::Waiting(Waiting::Replica { read, seen, .. }) => {
+                if self.client.must_look_again(read, seen) {
+                    self.client.awaited = Some(*read);
+                    self.phase = Phase::Idle;
+                    self.client.set_clock(Clock::Off, None);
+                }
+                Ok(())
+            }
             Phase::Waiting(Waiting::Primary) | Phase::Idle | Phase::Bound(_) => Ok(()),
         }
     }

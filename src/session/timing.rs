@@ -144,6 +144,11 @@ impl Session {
         }
     }
 
+    /// No replica is there for what is in front, and the primary is no resort.
+    pub(super) fn refuse_read(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.refuse_batch(cx, &no_replica())
+    }
+
     /// No server came in time. A client that is gone leaves without a word.
     fn waited_too_long(&mut self, cx: &mut Context<'_>) -> Flow {
         if self.client.pipe.presence == Presence::Gone {
@@ -152,6 +157,12 @@ impl Session {
         let failure = match &self.phase {
             Phase::Waiting(Waiting::Server(waiter)) => waiter.last_failure(),
             Phase::Waiting(Waiting::Primary) => return self.refuse_batch(cx, &no_primary()),
+            Phase::Waiting(Waiting::Replica { read, .. }) => {
+                self.client.awaited = Some(*read);
+                self.phase = Phase::Idle;
+                return Ok(());
+            }
+            Phase::Waiting(Waiting::Refusal) => return Ok(()),
             Phase::Idle | Phase::Bound(_) => None,
         };
         let mut fault = query_wait_timeout();
@@ -192,6 +203,14 @@ fn no_primary() -> Fault {
     let text = "no node of the database is the primary";
     Fault::query(Side::Server, "57P03", text)
         .hint("The statement waited for primary_wait; SHOW NODES says how each node is.")
+}
+
+/// Of a read for which the primary is no resort.
+fn no_replica() -> Fault {
+    Fault::query(Side::Server, "57P03", "no replica is fresh enough and well").hint(
+        "The read waited for replica_wait; SHOW NODES says how far each node is. no_replica = \
+         \"primary\" lets the primary serve such reads.",
+    )
 }
 
 fn transaction_timeout() -> Fault {

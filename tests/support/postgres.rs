@@ -180,13 +180,23 @@ impl Postgres {
     }
 }
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
+impl Postgres {
+    /// Stops it at once, as if its machine were gone.
+    pub(crate) fn stop(&mut self) {
         // SIGQUIT is "immediate shutdown": the children go too and shared memory is freed.
         if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+            // A child that was waited for has no process any more.
+            if self.child.try_wait().is_ok_and(|end| end.is_none()) {
+                rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+            }
         }
         self.child.wait().ok();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -270,7 +280,7 @@ fn initdb(folder: &Path, identity: Option<Identity>) {
 /// Another process may take the port between choosing and binding it, hence the attempts.
 fn launch(folder: TempDir, identity: Option<Identity>, options: &Options) -> Postgres {
     for _ in 0..5 {
-        let port = free_port();
+        let port = chosen_port(options).unwrap_or_else(free_port);
         let mut command = Command::new(bin_dir().join("postgres"));
         command.arg("-D").arg(folder.path().join("data"));
         command.arg("-p").arg(port.to_string()).arg("-k").arg(folder.path());
@@ -297,6 +307,12 @@ fn launch(folder: TempDir, identity: Option<Identity>, options: &Options) -> Pos
         assert!(log.contains("Address already in use"), "PostgreSQL did not start:\n{log}");
     }
     unreachable!("five free ports in a row were taken by others")
+}
+
+/// The port that the settings choose.
+fn chosen_port(options: &Options) -> Option<u16> {
+    let chosen = options.settings.iter().find(|(name, _)| name == "port");
+    chosen.map(|(_, port)| port.parse().expect("a port"))
 }
 
 /// Waits for the line that says the server is ready (or the end of its log), while a thread keeps

@@ -29,6 +29,8 @@ pub(in crate::app) struct Watched {
     pub(super) desks: Vec<Desk>,
     /// The probe user could not log in, and the operator was told.
     pub(super) is_locked_out: Cell<bool>,
+    /// When a read missed a replica last.
+    pub(super) missed: Cell<Option<Moment>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -36,10 +38,14 @@ pub(in crate::app) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) wake: Notify,
-    /// Somebody waits for an answer.
-    pub(super) is_awaited: Cell<bool>,
+    /// A read has missed a replica since its last probe began.
+    pub(super) is_missed: Cell<bool>,
     /// Somebody has written since its last probe began.
     pub(super) has_written: Cell<bool>,
+    /// Probes since somebody asked for one.
+    pub(super) tries: Cell<u32>,
+    /// It cannot be made to write its log out.
+    pub(super) is_unmoved: Cell<bool>,
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
     pub(super) last_error: RefCell<Option<LastError>>,
@@ -81,6 +87,7 @@ impl Watched {
             survey: RefCell::new(Survey::new(&fixed, options, seed, now())),
             desks: nodes.iter().map(|_| Desk::default()).collect(),
             is_locked_out: Cell::new(false),
+            missed: Cell::new(None),
             tasks: RefCell::default(),
         }
     }
@@ -142,6 +149,7 @@ impl Watched {
         self.is_locked_out.set(false);
         for desk in &self.desks {
             desk.is_stale.set(true);
+            desk.is_unmoved.set(false);
             desk.wake.notify_one();
         }
     }

@@ -61,6 +61,8 @@ pub(super) fn session_options(config: &Config, options: &EffectiveOptions) -> Op
             is_on: options.nodes.len() > 1 && options.route == RouteReads::On,
             consistency: options.consistency,
             max_lag: options.max_lag,
+            no_replica: options.no_replica,
+            replica_wait: options.replica_wait,
             policy: Policy { catalog_reads: config.routing.catalog_reads == CatalogReads::Replica },
             primary_wait: Some(config.routing.primary_wait),
         },
