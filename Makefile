@@ -22,7 +22,7 @@ test: postgresql     ## every test, with PostgreSQL servers that they start them
 	cargo test --locked --doc
 
 soak: postgresql     ## the long tests at their full counts
-	HOWDAH_SOAK=full cargo test --locked --release --test soak -- --nocapture
+	HOWDAH_SOAK=full cargo test --locked --release --test soak --test freshness -- --nocapture
 
 fuzz:                ## a smoke run of every fuzz target (FUZZ_RUNS=20000)
 	scripts/fuzz.sh

@@ -182,7 +182,7 @@ fn a_replica_that_is_called_fresh_shows_the_write() {
     // An open writer on a quiet primary.
     writer.run("BEGIN; INSERT INTO written SELECT generate_series(1000, 2000)");
     let mut other = pair.primary.admin("app");
-    other.run(questions::NUDGE);
+    other.run(questions::nudge(150_000));
     floor.wrote(now(begin));
     wait(&floor);
 }

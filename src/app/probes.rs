@@ -10,6 +10,7 @@ mod hook;
 mod link;
 mod switchover;
 mod tell;
+mod urges;
 mod verdict;
 pub(super) mod watch;
 mod watched;

@@ -17,6 +17,7 @@ use crate::backend::login::Account;
 use crate::backend::reported_parameters::ReportedParameters;
 use crate::backend::settings::Settings;
 use crate::catalog::Newcomers;
+use crate::cluster::shared::now;
 use crate::config::{Config, EffectiveOptions};
 use crate::metrics::{PoolTraffic, Totals};
 use crate::net::{NodeAddress, NodeHost};
@@ -486,14 +487,17 @@ impl Routes {
         let lead = pools.iter().map(|(node, _)| node.pool);
         let catalog = self.catalogs.of(names.0, lead, cluster.as_ref(), &account);
         let mut session = session_options(config, options);
+        let writes = self.common.last_writes.of(&options.dbname, cluster.is_some(), now());
         let Some(cluster) = cluster else {
             let accounts = (account, catalog);
-            return Some(Arc::new(Route::new(names, (pool, traffic), accounts, Arc::new(session))));
+            let route = Route::new(names, (pool, traffic), accounts, Arc::new(session));
+            return Some(Arc::new(route.sharing(writes)));
         };
         let threads = usize::from(self.workers) + 1;
         let reads = self.reads.of(config, names.0, &options.nodes, threads);
         session.routing.rules = Arc::clone(&reads.rules);
         let route = Route::new(names, (pool, traffic), (account, catalog), Arc::new(session));
+        let route = route.sharing(writes);
         let pools = pools.into_iter().map(|(node, _)| node).collect();
         let (decisions, advice) = (Arc::clone(&reads.decisions), Arc::clone(&reads.advice));
         let checks = self.reads.checks();

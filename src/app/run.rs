@@ -28,6 +28,7 @@ use super::workers::Workers;
 use crate::auth::MockKey;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::cluster::last_writes::LastWrites;
 use crate::config::Config;
 use crate::fault::MessageStyle;
 use crate::metrics::{EventKind, Events, Queries, Registry, counted};
@@ -84,6 +85,7 @@ fn pooler(
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
+        last_writes: LastWrites::default(),
         message_style: if config.process.is_pgbouncer {
             MessageStyle::PgBouncer
         } else {

@@ -64,19 +64,6 @@ impl Candidate {
     }
 }
 
-/// Where a read goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// To this replica.
-    Replica(NodeId),
-    /// To the primary.
-    Primary(NodeId),
-    /// It waits: for a replica, or for a primary.
-    Wait,
-    /// It fails.
-    Refuse,
-}
-
 /// The candidate that serves a read; `None` if no one is eligible. `random`: two numbers of all 64
 /// bits.
 #[must_use]
@@ -86,22 +73,6 @@ pub fn choose(candidates: &[Candidate], random: [u64; 2]) -> Option<NodeId> {
     let first = draw(candidates, rank, None, random[0])?;
     let second = draw(candidates, rank, Some(first.node), random[1]);
     Some(second.filter(|second| second.has_less_to_do(first)).unwrap_or(first).node)
-}
-
-/// Where a read goes for which `candidates` are the replicas.
-#[must_use]
-pub fn decide(
-    candidates: &[Candidate],
-    primary: Option<NodeId>,
-    fallback: Fallback,
-    random: [u64; 2],
-) -> Choice {
-    match (choose(candidates, random), fallback, primary) {
-        (Some(node), _, _) => Choice::Replica(node),
-        (None, Fallback::Primary, Some(node)) => Choice::Primary(node),
-        (None, Fallback::Primary, None) | (None, Fallback::Wait, _) => Choice::Wait,
-        (None, Fallback::Error, _) => Choice::Refuse,
-    }
 }
 
 /// One of this rank by weight, but not `except`.
@@ -216,21 +187,6 @@ mod tests {
         assert_eq!(choose(&[suspect, far, near], [7, 7]), Some(NodeId(2)));
         assert_eq!(choose(&[suspect, near], [7, 7]), Some(NodeId(1)));
         assert_eq!(choose(&[near, candidate(4, 0)], [7, 7]), None);
-    }
-
-    #[test]
-    fn the_fallback_says_where_a_read_goes_that_no_replica_takes() {
-        let primary = Some(NodeId(9));
-        for (fallback, primary, choice) in [
-            (Fallback::Primary, primary, Choice::Primary(NodeId(9))),
-            (Fallback::Primary, None, Choice::Wait),
-            (Fallback::Wait, primary, Choice::Wait),
-            (Fallback::Error, primary, Choice::Refuse),
-        ] {
-            assert_eq!(decide(&[candidate(1, 0)], primary, fallback, [0, 0]), choice);
-            let chosen = decide(&[candidate(1, 1)], primary, fallback, [0, 0]);
-            assert_eq!(chosen, Choice::Replica(NodeId(1)));
-        }
     }
 
     fn any_candidate() -> impl Strategy<Value = Candidate> {

@@ -22,6 +22,7 @@ pub mod freshness;
 pub mod health;
 pub mod held_up;
 pub mod history;
+pub mod last_writes;
 pub mod lsn;
 mod moment;
 mod pace;
@@ -38,6 +39,9 @@ mod simulation;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+pub mod urgency;
+pub mod waiters;
+pub mod waiting;
 
 pub use moment::Moment;
 

@@ -3,6 +3,9 @@
 //! Owns the texts. Each is one round trip, is answered in recovery as well as out of it, and needs no
 //! more than `pg_monitor`. [`report`](super::report) and [`features`](super::features) read the answers.
 
+use super::lsn::Lsn;
+use std::time::Duration;
+
 /// What a node is and how far it is: one row for [`Report::parse`](super::report::Report::parse).
 ///
 /// Whether the node is in recovery is asked once, so that a promotion in the middle makes no row that
@@ -110,9 +113,25 @@ pub fn timeline_history(timeline: u32) -> String {
     format!("TIMELINE_HISTORY {timeline}")
 }
 
-/// Gets everything that was inserted into the log written out soon, without a transaction id and
-/// without any right: for those who wait on a quiet primary with an open writer.
-pub const NUDGE: &str = "SELECT pg_catalog.pg_logical_emit_message(false, 'howdah', '')";
+/// Gets everything that was inserted into the log written out, without a transaction id and without
+/// any right: for those who wait on a quiet primary with an open writer. Before 17, which has an
+/// argument for that, it takes up to `wal_writer_delay`.
+pub fn nudge(version: u32) -> &'static str {
+    if version >= 170_000 {
+        "SELECT pg_catalog.pg_logical_emit_message(false, 'howdah', '', true)"
+    } else {
+        "SELECT pg_catalog.pg_logical_emit_message(false, 'howdah', '')"
+    }
+}
+
+/// Waits on a replica of 19 or later until it has replayed a position, at most this long: without an error
+/// and without any right. Older ones cannot be asked to wait.
+pub fn wait_for(lsn: Lsn, limit: Duration, version: u32) -> Option<String> {
+    let millis = limit.as_millis();
+    (version >= 190_000).then(|| {
+        format!("WAIT FOR LSN '{lsn}' WITH (MODE 'standby_replay', TIMEOUT '{millis}ms', NO_THROW)")
+    })
+}
 
 /// Which session the replay of a replica waits for: a row for
 /// [`HeldUp::parse`](super::held_up::HeldUp::parse), or none. The role needs `pg_monitor` to see what others

@@ -10,6 +10,7 @@ use super::floors::Floors;
 use super::health::Failure;
 use super::moment::Moment;
 use super::progress::Sight;
+use super::waiters::{Waiters, Wanted, Wish};
 use crate::backend::login::boot_nanos;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -50,6 +52,41 @@ pub struct View {
     pub timeline: Option<u32>,
     /// All of them.
     pub nodes: Box<[NodeView]>,
+    /// What replicas need to catch up, if that is known.
+    pub catch_up: Option<Duration>,
+}
+
+impl NodeView {
+    /// Whether it may serve reads if it is fresh enough.
+    #[must_use]
+    pub fn serves_reads(&self) -> bool {
+        self.is_replica && self.may_read && self.weight > 0
+    }
+
+    /// All but how far it is.
+    fn is_as(&self, other: &Self) -> bool {
+        self.serves_reads() == other.serves_reads() && self.sight.is_some() == other.sight.is_some()
+    }
+}
+
+impl View {
+    /// Whether some replica may serve reads.
+    #[must_use]
+    pub fn has_replica(&self) -> bool {
+        self.nodes.iter().any(NodeView::serves_reads)
+    }
+
+    /// How far the best replica is.
+    fn reached(&self) -> Option<Moment> {
+        let replicas = self.nodes.iter().filter(|node| node.serves_reads());
+        replicas.filter_map(|node| node.sight?.horizon.insert).max()
+    }
+
+    fn has_nodes_of(&self, other: &Self) -> bool {
+        self.primary == other.primary
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(|(one, other)| one.is_as(other))
+    }
 }
 
 /// What sessions ask of the prober.
@@ -79,6 +116,8 @@ pub struct Cluster {
     waiting: Mutex<HashMap<u64, Waker>>,
     /// Of each kind, in the order of [`StatementKind`].
     statements: [AtomicU64; 4],
+    /// Sessions that wait for a replica.
+    waiters: Waiters,
     is_awaited: AtomicBool,
     has_written: AtomicBool,
     incidents: Mutex<Requests>,
@@ -97,7 +136,7 @@ impl Cluster {
     /// Of so many nodes, of which nothing is known.
     pub fn new(nodes: usize) -> Arc<Self> {
         let nodes_unknown = vec![NodeView::default(); nodes].into();
-        let view = View { primary: None, timeline: None, nodes: nodes_unknown };
+        let view = View { primary: None, timeline: None, nodes: nodes_unknown, catch_up: None };
         Arc::new(Self {
             view: ArcSwap::from_pointee(view),
             outstanding: (0..nodes).map(|_| AtomicU32::new(0)).collect(),
@@ -107,6 +146,7 @@ impl Cluster {
             timeline: AtomicU32::new(0),
             waiting: Mutex::default(),
             statements: Default::default(),
+            waiters: Waiters::default(),
             is_awaited: AtomicBool::new(false),
             has_written: AtomicBool::new(false),
             incidents: Mutex::default(),
@@ -134,6 +174,26 @@ impl Cluster {
         if view.primary != before.primary || nodes.any(is_lost) {
             self.waiting.lock().values().for_each(Waker::wake_by_ref);
         }
+        self.waiters.wake(view.reached(), !view.has_nodes_of(&before), now());
+    }
+
+    /// A session waits for a replica: it is woken when it should look again, which it has to do once
+    /// at once, in case that was so already. The nodes are asked all the while.
+    pub fn wake_for(self: &Arc<Self>, wish: Wish, waker: &Waker) -> WaitingRead {
+        let number = self.waiters.add(wish, waker);
+        // Each has a moment of its own, for which a probe that is under way may have begun too early.
+        self.wake.notify_one();
+        WaitingRead { cluster: Arc::clone(self), number }
+    }
+
+    /// What sessions wait for.
+    pub fn wanted(&self) -> Option<Wanted> {
+        self.waiters.wanted()
+    }
+
+    /// Whether sessions wait for a replica.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
     }
 
     /// The timeline of the primary, or of the last one; zero while none was seen. A server of a lower one
@@ -321,6 +381,19 @@ impl Drop for Watch {
     }
 }
 
+/// A read that waits for a replica, until this is dropped.
+#[derive(Debug)]
+pub struct WaitingRead {
+    cluster: Arc<Cluster>,
+    number: u64,
+}
+
+impl Drop for WaitingRead {
+    fn drop(&mut self) {
+        self.cluster.waiters.remove(self.number);
+    }
+}
+
 /// A read that a node runs.
 #[derive(Debug)]
 pub struct RunningRead {
@@ -399,7 +472,12 @@ mod tests {
         let show = |primary: Option<u32>, may_read: bool| {
             let node = NodeView { may_read, ..NodeView::default() };
             let nodes = vec![node.clone(), node].into();
-            cluster.set_view(View { primary: primary.map(NodeId), timeline: Some(3), nodes });
+            cluster.set_view(View {
+                primary: primary.map(NodeId),
+                timeline: Some(3),
+                nodes,
+                catch_up: None,
+            });
             wakes.0.load(Ordering::SeqCst)
         };
         assert_eq!(show(Some(0), true), 1, "there is a primary");

@@ -7,18 +7,22 @@
 //!
 //! Never asks anybody. Pure: moments are passed in.
 
+mod wants;
+
 use super::NodeId;
 use super::difference::{Compared, Difference, Kind, differences, is_fit};
 use super::failover::{Account, Failovers, OldPrimary, Statements};
 use super::features::Features;
 use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
 use super::history::History;
+use super::lsn::Lsn;
 use super::moment::Moment;
 use super::primary_log::{Horizon, PrimaryLog};
 use super::progress::{Lag, Progress};
 use super::report::Report;
 use super::roles::{self, FixedRole, Roles, Sighting, Standing};
 use super::shared::{NodeView, Requests, View};
+use super::waiting::CatchUp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -121,6 +125,10 @@ pub struct Survey {
     has_begun: bool,
     /// The node that an operator has made the primary just now.
     successor: Option<NodeId>,
+    catch_up: CatchUp,
+    /// The end of the log that was not on disk, and when that was seen first.
+    unwritten: Option<(Lsn, Moment)>,
+    nudged: Option<Moment>,
 }
 
 impl Survey {
@@ -152,6 +160,9 @@ impl Survey {
             last_write: None,
             has_begun: false,
             successor: None,
+            catch_up: CatchUp::default(),
+            unwritten: None,
+            nudged: None,
         }
     }
 
@@ -232,6 +243,7 @@ impl Survey {
         if self.roles.primary() == Some(node) {
             self.record_primary();
         }
+        self.follow_catch_up(now);
         news
     }
 
@@ -261,6 +273,9 @@ impl Survey {
 
     /// Sessions have met this.
     pub fn told(&mut self, requests: &Requests, now: Moment) -> Vec<News> {
+        if requests.is_awaited {
+            self.catch_up.asked(now);
+        }
         let failed = requests.failures.iter().filter(|(_, failure)| failure.is_suspicious());
         let lost = failed.map(|(node, _)| (*node, health::Event::ServerLost));
         let flipped = requests.role_changes.iter().map(|node| (*node, health::Event::RoleFlipped));
@@ -366,6 +381,7 @@ impl Survey {
             primary: self.roles.primary(),
             timeline: self.roles.last_primary().map(|(_, timeline)| timeline),
             nodes: self.nodes().zip(parts).map(of).collect(),
+            catch_up: self.catch_up.expected(now),
         }
     }
 
@@ -564,6 +580,11 @@ impl Survey {
 }
 
 impl Member {
+    fn is_on_timeline_of(&self, log: &PrimaryLog) -> bool {
+        let timeline = self.report.as_ref().and_then(Report::timeline);
+        timeline.is_some() && timeline == log.timeline()
+    }
+
     fn timeline_of_primary(&self) -> Option<u32> {
         self.report.as_ref()?.primary().map(|stand| stand.timeline)
     }

@@ -16,6 +16,7 @@ use super::raw::{Raw, Scope};
 use super::secret::{LoadedFile, Secret};
 use super::value::Value;
 use crate::auth::Method;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
 use crate::net::{ClientSslMode, SslMode};
@@ -264,6 +265,8 @@ fn routing(table: &Table<'_>) -> RoutingOptions {
         route: table.word("route", RouteReads::On),
         consistency: table.word("consistency", Level::Session),
         max_lag: table.timeout("max_lag"),
+        no_replica: table.word("no_replica", Fallback::Primary),
+        replica_wait: table.duration("replica_wait"),
         catalog_reads: table.word("catalog_reads", CatalogReads::Primary),
         foreign_reads: table.word("foreign_reads", ForeignReads::Primary),
         route_percent: table.maybe_percent("route_percent").unwrap_or(100),
@@ -349,6 +352,8 @@ fn database(table: &Table<'_>) -> DatabaseOptions {
         route_percent: table.maybe_percent("route_percent"),
         read_only_functions: table.functions("read_only_functions"),
         write_functions: table.functions("write_functions"),
+        no_replica: table.maybe_word("no_replica"),
+        replica_wait: table.maybe_duration("replica_wait"),
         password: table.secret("password"),
         pool_mode: table.maybe_word("pool_mode"),
         pool_size: table.maybe_limit("pool_size"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::node::NodeOptions;
 use super::options::{Config, DatabaseOptions, Limit, SessionSettings, Timeout, UserOptions};
 use super::secret::Secret;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
@@ -24,6 +25,10 @@ pub struct EffectiveOptions {
     pub max_lag: Timeout,
     /// What share of its reads goes to replicas, of a hundred.
     pub route_percent: u8,
+    /// What happens to a read for which no replica is eligible.
+    pub no_replica: Fallback,
+    /// Longest wait of a read for a replica.
+    pub replica_wait: Duration,
     /// User that servers are logged in as: the forced one, or the client's.
     pub server_user: String,
     /// Whether that user is forced.
@@ -94,6 +99,8 @@ impl Config {
                 .unwrap_or(self.routing.consistency),
             max_lag: of_client.max_lag.or(entry.max_lag).unwrap_or(self.routing.max_lag),
             route_percent: entry.route_percent.unwrap_or(self.routing.route_percent),
+            no_replica: entry.no_replica.unwrap_or(self.routing.no_replica),
+            replica_wait: entry.replica_wait.unwrap_or(self.routing.replica_wait),
             server_user: server_user.to_owned(),
             forced_user: entry.user.is_some(),
             password: entry.password.clone(),

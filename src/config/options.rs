@@ -13,6 +13,7 @@ use super::raw::{Setting, SettingId};
 use super::redirect::RedirectOptions;
 use super::secret::{LoadedFile, Secret};
 use crate::auth::Method;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
 pub use crate::net::TcpOptions;
@@ -157,6 +158,10 @@ pub struct RoutingOptions {
     pub consistency: Level,
     /// How far behind a replica may be.
     pub max_lag: Timeout,
+    /// What happens to a read for which no replica is eligible.
+    pub no_replica: Fallback,
+    /// Longest wait of a read for a replica.
+    pub replica_wait: Duration,
     /// Where reads of the catalog go.
     pub catalog_reads: CatalogReads,
     /// Where reads of foreign tables go.
@@ -286,6 +291,10 @@ pub struct DatabaseOptions {
     pub read_only_functions: Vec<FunctionPattern>,
     /// Beside those of `[routing]`.
     pub write_functions: Vec<FunctionPattern>,
+    /// Override.
+    pub no_replica: Option<Fallback>,
+    /// Override.
+    pub replica_wait: Option<Duration>,
     /// Forced server user.
     pub user: Option<String>,
     /// Its password. Never without `user`.

@@ -62,6 +62,11 @@ impl Histogram {
         self.max.raise(micros);
     }
 
+    /// All durations together, in microseconds.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
     /// Adds what was counted to a distribution.
     pub fn add_to(&self, distribution: &mut Distribution) {
         let Some(counts) = self.counts.get() else { return };

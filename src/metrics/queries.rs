@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The part of the statements that makes room at a time.
 const EVICTED_PART: usize = 16;
@@ -316,6 +317,13 @@ impl Recorder {
         entry.time.record(cost.micros);
     }
 
+    /// What the statement took on the average, if it has run.
+    pub fn usual_time(&mut self, run: Run) -> Option<Duration> {
+        let entry = &self.slot(run)?.entry;
+        let micros = entry.time.sum().checked_div(entry.calls.get())?;
+        Some(Duration::from_micros(micros))
+    }
+
     /// The statement's text for people.
     pub fn text(&mut self, run: Run) -> Option<&str> {
         self.slot(run).map(|slot| &*slot.entry.text)
@@ -406,6 +414,21 @@ mod tests {
         one.record(a, &COST);
         assert_eq!((one.has(a), one.has(b), one.text(a)), (false, true, None));
         assert_eq!(queries.totals(), []);
+    }
+
+    #[test]
+    fn what_a_statement_usually_takes() {
+        let queries = Arc::new(Queries::new(1, 10));
+        let mut one = Recorder::new(&queries, 0);
+        let a = add(&mut one, "a");
+        assert_eq!(one.usual_time(a), None);
+        for micros in [100, 200, 600] {
+            one.record(a, &Cost { micros, ..COST });
+        }
+        assert_eq!(one.usual_time(a), Some(Duration::from_micros(300)));
+        queries.reset();
+        assert!(!one.has(a));
+        assert_eq!(one.usual_time(a), None);
     }
 
     #[test]

@@ -253,6 +253,60 @@ reasons! {
         Some("correct the volatility of the function, then RELOAD");
 }
 
+impl Reason {
+    /// Whether a text that has to run on the primary for this reason may write although no word of it says
+    /// so: it runs what is not seen, or it is not understood.
+    pub fn may_hide_write(self) -> bool {
+        match self {
+            Self::Write
+            | Self::Into
+            | Self::Definition
+            | Self::Maintenance
+            | Self::Procedure
+            | Self::TwoPhase
+            | Self::Function
+            | Self::UnknownFunction
+            | Self::Operator
+            | Self::UnknownOperator
+            | Self::Type
+            | Self::UnknownType
+            | Self::Relation
+            | Self::UnknownRelation
+            | Self::Several
+            | Self::UnknownStatement
+            | Self::Endless
+            | Self::Malformed
+            | Self::Unreadable
+            | Self::UnknownPrepared
+            | Self::Unparsed
+            | Self::EscapedName
+            | Self::TooLong
+            | Self::TooDeep
+            | Self::Listed
+            | Self::Distrusted
+            | Self::Hint
+            | Self::UnknownHint => true,
+            Self::Lock
+            | Self::Notification
+            | Self::Session
+            | Self::Snapshot
+            | Self::Transaction
+            | Self::Serializable
+            | Self::Cursor
+            | Self::Hold
+            | Self::File
+            | Self::Temporary
+            | Self::Unlogged
+            | Self::Foreign
+            | Self::Sequence
+            | Self::Catalog
+            | Self::Node
+            | Self::PlanOfWrite
+            | Self::Value => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

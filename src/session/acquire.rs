@@ -129,7 +129,8 @@ impl Session {
                     Chosen::Unrepeated(_)
                     | Chosen::Refuse(_)
                     | Chosen::Hold
-                    | Chosen::AwaitPrimary => false,
+                    | Chosen::AwaitPrimary
+                    | Chosen::AwaitReplica(..) => false,
                 };
                 let client = &mut self.client;
                 client.target = target;
@@ -150,6 +151,10 @@ impl Session {
             Chosen::Hold => Ok(false),
             Chosen::AwaitPrimary => {
                 self.await_primary(cx);
+                Ok(true)
+            }
+            Chosen::AwaitReplica(read, wish, view) => {
+                self.await_replica(cx, (read, wish), view);
                 Ok(true)
             }
         }
@@ -372,6 +377,7 @@ impl Session {
     fn server_lost(&mut self, cx: &mut Context<'_>, mut bound: Box<Bound>) -> Flow {
         let (effects, status) = (bound.effects, bound.server().replies.status());
         self.client.lose_own(effects, status);
+        self.client.record_loss(effects);
         let verdict = self.client.lost_server(&mut bound).verdict();
         self.client.handle.clear_server();
         self.client.note_lost_server();

@@ -20,7 +20,7 @@ use super::reading::Reading;
 use super::route::{Mode, Options, Route, StatePolicy};
 use super::state_check;
 use super::statements::Statements;
-use super::target::Target;
+use super::target::{AwaitedRead, Target};
 use super::worker::Worker;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
@@ -153,6 +153,8 @@ pub(super) struct Client {
     pub(super) is_unserved: bool,
     /// Why its server comes from its node, if that was chosen.
     pub(super) routed: Cell<Option<Decision>>,
+    /// What is in front has waited for a replica, and goes on now.
+    pub(super) awaited: Option<AwaitedRead>,
     /// The client is still logging in.
     pub(super) is_logging_in: bool,
     /// It waits for a server that cannot be reached, even while it logs in.

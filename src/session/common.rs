@@ -3,6 +3,7 @@
 use super::client_handle::Clients;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::cluster::last_writes::LastWrites;
 use crate::fault::MessageStyle;
 use crate::metrics::{Events, Queries};
 use crate::pool::Pools;
@@ -24,6 +25,8 @@ pub struct Common {
     pub events: Events,
     /// All clients.
     pub clients: Clients,
+    /// The last write to each database.
+    pub last_writes: LastWrites,
     /// The style of error messages.
     pub message_style: MessageStyle,
     /// Sessions read nothing while it is set. The thread that changes it gives every session

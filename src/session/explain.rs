@@ -14,7 +14,10 @@ use super::own::{REFUSED, UnitTerms, Wish};
 use super::pieces::Pieces;
 use super::route::RouteNodes;
 use super::unit::{Plan, plan};
+use crate::cluster::Moment;
+use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
+use crate::cluster::shared::now;
 use crate::metrics::fingerprint;
 use crate::sql;
 use crate::wire::{self, HEADER_LEN, Header, client};
@@ -154,14 +157,20 @@ impl Client {
             Plan::AnyNode if self.is_redirected() => {
                 ("primary", Decision::Redirected.word(), primary())
             }
-            Plan::AnyNode => match self.choose_replica(nodes, &view, terms) {
-                Some(target) => {
-                    let (place, decision) = self.place_of_reads();
-                    let node = if place == "primary" { view.primary } else { target.node };
-                    (place, decision.word(), self.name_of(node))
+            Plan::AnyNode => {
+                let now = now();
+                // A strict read is told where it goes when it has waited.
+                let is_strict = self.level(terms) == Level::Strict;
+                let arrived = if is_strict { Moment::default() } else { now };
+                match self.choose_replica(nodes, &view, (arrived, now), terms) {
+                    Ok(target) => {
+                        let (place, decision) = self.place_of_reads();
+                        let node = if place == "primary" { view.primary } else { target.node };
+                        (place, decision.word(), self.name_of(node))
+                    }
+                    Err(_) => ("primary", Decision::NoReplica.word(), primary()),
                 }
-                None => ("primary", Decision::NoReplica.word(), primary()),
-            },
+            }
         }
     }
 
@@ -174,7 +183,7 @@ impl Client {
     ) -> (&'static str, &'static str, Option<String>) {
         let wish = self.wish();
         let view = nodes.cluster.view();
-        match self.choose_as_wished(wish, nodes, &view, unit) {
+        match self.choose_as_wished(wish, nodes, &view, (unit, None)) {
             Chosen::Target(target) | Chosen::PrimaryRead(target) | Chosen::Unrepeated(target) => {
                 let decision = self.wished_decision(&target);
                 (decision.target(), decision.word(), self.name_of(target.node))
@@ -183,6 +192,7 @@ impl Client {
                 Plan::Primary(reason) if fault.code == REFUSED => ("replica", reason.word(), None),
                 Plan::Primary(_) | Plan::AnyNode => ("replica", Decision::NoReplica.word(), None),
             },
+            Chosen::AwaitReplica(..) => ("replica", Decision::WishedReplica.word(), None),
             Chosen::Hold | Chosen::AwaitPrimary => {
                 ("primary", Decision::WishedPrimary.word(), None)
             }

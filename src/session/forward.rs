@@ -263,7 +263,8 @@ impl Client {
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
         let custom = &mut self.state.custom;
         let (effects, run) = texts.read(text, &mut |name| custom.add(name));
-        (run, effects)
+        drop(texts);
+        (run, self.with_hidden_writes(effects, Some(&readable)))
     }
 
     /// Reads a text. `Err`: what is on its way decides how.
@@ -300,6 +301,8 @@ impl Client {
                 (Effects::UNSEEN, texts.run_unread(database))
             }
         };
+        drop(texts);
+        let effects = self.with_hidden_writes(effects, readable.as_ref());
         Ok(ReadText { effects, run, readable })
     }
 

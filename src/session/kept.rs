@@ -120,6 +120,7 @@ mod tests {
         View {
             primary: Some(NodeId(0)),
             timeline: Some(1),
+            catch_up: None,
             nodes: [NodeView::default(), replica].into(),
         }
     }

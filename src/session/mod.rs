@@ -51,6 +51,7 @@ pub mod route;
 mod run;
 mod running;
 mod sampling;
+mod seeking;
 mod sequences;
 mod server_lost;
 mod settle;
@@ -60,8 +61,10 @@ mod statements;
 mod target;
 pub mod text_cache;
 mod timing;
+mod told_writes;
 pub mod unbound;
 mod unit;
+mod usual_time;
 mod waiting;
 pub mod worker;
 

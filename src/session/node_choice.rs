@@ -11,7 +11,7 @@ use super::own::{UnitTerms, Wish};
 use super::read_transaction::Move;
 use super::route::RouteNodes;
 use super::run::Waiting;
-use super::target::{ReadTerms, Target};
+use super::target::{AwaitedRead, ReadTerms, Target};
 use super::text_cache::Text;
 use super::unbound::HOLD_MAX;
 use super::unit::{
@@ -21,8 +21,9 @@ use super::unit::{
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::cluster::choice::{Candidate, choose};
-use crate::cluster::freshness::{Circumstances, Demand};
+use crate::cluster::freshness::{Circumstances, Demand, Level};
 use crate::cluster::shared::{NodeView, RunningRead, View, now};
+use crate::cluster::waiters;
 use crate::cluster::{Moment, NodeId};
 use crate::fault::Fault;
 use crate::routing::{Reason, Verdict, hints};
@@ -30,12 +31,13 @@ use crate::sql::{self, ReadUnder, Readable};
 use crate::wire::{self, client};
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Nodes that are looked at without an allocation.
 const NODES_INLINE: usize = 8;
 
 /// What is to be done with what is in front.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Chosen {
     /// Take a server of this.
     Target(Target),
@@ -49,6 +51,26 @@ pub(super) enum Chosen {
     Hold,
     /// There is no primary.
     AwaitPrimary,
+    /// No replica is fresh enough yet.
+    AwaitReplica(AwaitedRead, waiters::Wish, Arc<View>),
+}
+
+/// What becomes of a read that would like to go to a replica.
+#[derive(Clone, Debug)]
+pub(super) enum Sought {
+    /// It goes to this one.
+    Found(Target),
+    /// It goes to the primary.
+    Primary,
+    /// It waits, or is refused.
+    Otherwise(Chosen),
+}
+
+/// A read for which no replica is fresh enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Later than this a replica's horizon has to be, if it is a moment that is missing.
+    pub(super) beyond: Option<Moment>,
 }
 
 /// Whom a server suits.
@@ -86,6 +108,11 @@ pub(super) struct ClientJudge<'a> {
 impl<'a> ClientJudge<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
         Self { client, terms: UnitTerms::default() }
+    }
+
+    /// Whose texts they are.
+    pub(super) fn client(&self) -> &'a Client {
+        self.client
     }
 
     fn of(&mut self, readable: &Readable<'_>) -> Rc<Verdict> {
@@ -169,11 +196,19 @@ impl Judge for ClientJudge<'_> {
 impl Client {
     /// Where what is in front of `data` goes; `None` with a single node.
     #[inline]
-    pub(super) fn choose_target(&self, data: &[u8]) -> Option<Chosen> {
-        self.route.nodes.as_ref().map(|nodes| self.choose_among(nodes, data))
+    pub(super) fn choose_target(&mut self, data: &[u8]) -> Option<Chosen> {
+        self.route.nodes.as_ref()?;
+        let awaited = self.awaited.take();
+        self.route.nodes.as_ref().map(|nodes| self.choose_among(nodes, data, awaited))
     }
 
-    fn choose_among(&self, nodes: &RouteNodes, data: &[u8]) -> Chosen {
+    /// `awaited`: it has waited for a replica.
+    fn choose_among(
+        &self,
+        nodes: &RouteNodes,
+        data: &[u8],
+        awaited: Option<AwaitedRead>,
+    ) -> Chosen {
         if let Some(moving) = &self.moving {
             self.count(Decision::Primary(moving.reason));
             return self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target);
@@ -183,7 +218,7 @@ impl Client {
         let view = nodes.cluster.view();
         let wish = self.wish();
         if wish != Wish::Auto {
-            let chosen = self.choose_as_wished(wish, nodes, &view, data);
+            let chosen = self.choose_as_wished(wish, nodes, &view, (data, awaited));
             if let Chosen::Target(target) = &chosen
                 && target.read.is_none()
             {
@@ -197,11 +232,17 @@ impl Client {
                 Some((Plan::Primary(reason), _)) => (Decision::Primary(reason), None),
                 Some((Plan::AnyNode, _)) if self.is_refused => (Decision::Refused, None),
                 Some((Plan::AnyNode, _)) if self.is_redirected() => (Decision::Redirected, None),
-                Some((Plan::AnyNode, _)) if self.is_withheld() => (Decision::Withheld, None),
-                Some((Plan::AnyNode, terms)) => match self.choose_replica(nodes, &view, &terms) {
-                    None => (Decision::NoReplica, None),
-                    replica => (Decision::Replica, replica),
-                },
+                Some((Plan::AnyNode, _)) if awaited.is_none() && self.is_withheld() => {
+                    (Decision::Withheld, None)
+                }
+                Some((Plan::AnyNode, terms)) => {
+                    let fallback = self.options.routing.no_replica;
+                    match self.seek_replica(nodes, &view, (data, awaited), (&terms, fallback)) {
+                        Sought::Found(replica) => (Decision::Replica, Some(replica)),
+                        Sought::Primary => (Decision::NoReplica, None),
+                        Sought::Otherwise(chosen) => return chosen,
+                    }
+                }
             };
             match replica {
                 Some(_) if self.is_advising() => decision = Decision::Advised,
@@ -274,7 +315,7 @@ impl Client {
                 !view.nodes.get(node.0 as usize).is_some_and(|node| node.may_read)
             }
             (Waiting::Server(..), Some(node)) => view.primary != Some(node),
-            (Waiting::Server(..), None) => false,
+            (Waiting::Server(..), None) | (Waiting::Replica { .. }, _) => false,
         }
     }
 
@@ -338,18 +379,21 @@ impl Client {
         transaction_defaults(&self.state.settings)
     }
 
-    /// A replica that is fresh enough now.
+    /// A replica that is fresh enough now, for a read that came at `arrived`.
     pub(super) fn choose_replica(
         &self,
         nodes: &RouteNodes,
         view: &View,
+        (arrived, now): (Moment, Moment),
         terms: &UnitTerms,
-    ) -> Option<Target> {
+    ) -> Result<Target, Missing> {
         let routing = &self.options.routing;
-        let now = now();
-        let group = self.group_floor(nodes, terms);
-        let around = Circumstances { arrived: now, group, others: None };
         let level = self.level(terms);
+        // A write that was told later than the read came is not waited for: that might have no end.
+        let others = (level == Level::Global).then(|| self.route.writes.last()).flatten();
+        let others = others.map(|others| others.min(arrived));
+        let group = self.group_floor(nodes, terms);
+        let around = Circumstances { arrived, group, others };
         let demand = Demand::new(level, &self.state.floor, &around, routing.max_lag);
         let is_fresh = |node: NodeId, one: &NodeView| {
             demand.is_fresh(node, &one.sight.unwrap_or_default().horizon, now)
@@ -378,15 +422,21 @@ impl Client {
             });
         }
         let random = [self.worker.random(), self.worker.random()];
-        let Some(node) = choose(&candidates, random) else {
-            if view.nodes.iter().any(|node| node.is_replica && node.may_read) {
+        let place = choose(&candidates, random).and_then(|node| {
+            let at = node.0 as usize;
+            Some((node, nodes.pools.get(at)?.pool, view.nodes.get(at)?.sight.unwrap_or_default()))
+        });
+        let Some((node, pool, sight)) = place else {
+            if view.has_replica() {
                 nodes.cluster.request_probe();
             }
-            return None;
+            return Err(Missing { beyond: demand.moment() });
         };
-        let sight = view.nodes.get(node.0 as usize)?.sight.unwrap_or_default();
-        let pool = nodes.pools.get(node.0 as usize)?.pool;
-        Some(Target { pool, node: Some(node), read: Some(ReadTerms { demand, sight }) })
+        Ok(Target {
+            pool,
+            node: Some(node),
+            read: Some(ReadTerms { demand, sight, arrived, until: None }),
+        })
     }
 
     /// Counts a read on a replica, until its server is given back.

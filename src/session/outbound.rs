@@ -38,6 +38,7 @@ impl Client {
         match server.stream.poll_read(cx, &mut scratch) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(n)) if n > 0 => {
+                self.tell_others(bound.effects);
                 let data = scratch.get(..n).unwrap_or_default();
                 if server.held.is_empty() {
                     self.relay(bound, cx, data)?;

@@ -5,7 +5,9 @@ use super::checks::Checks;
 use super::read_rules::ReadRules;
 use crate::backend::login::Account;
 use crate::catalog::Catalog;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
+use crate::cluster::last_writes::LastWrite;
 use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::Cluster;
 use crate::metrics::{KindCounts, PoolTraffic};
@@ -102,6 +104,10 @@ pub struct RoutingOptions {
     pub consistency: Level,
     /// The oldest state that they may show.
     pub max_lag: Option<Duration>,
+    /// What happens to a read for which no replica is eligible.
+    pub no_replica: Fallback,
+    /// Longest wait of a read for a replica.
+    pub replica_wait: Duration,
     /// Which texts are reads, and whose reads go elsewhere: the same of all routes of the database.
     pub rules: Arc<ReadRules>,
     /// Longest wait of a statement while there is no primary.
@@ -123,6 +129,8 @@ impl Default for RoutingOptions {
             verify: 0,
             consistency: Level::Session,
             max_lag: None,
+            no_replica: Fallback::Primary,
+            replica_wait: Duration::ZERO,
             rules: Arc::default(),
             primary_wait: None,
         }
@@ -200,6 +208,8 @@ pub struct Route {
     pub sequences: SequenceUse,
     /// What the database's names mean.
     pub catalog: Arc<Catalog>,
+    /// The last write to the database.
+    pub writes: Arc<LastWrite>,
     /// Its nodes, if there are several; `pool` and `account` are then those of the first.
     pub nodes: Option<RouteNodes>,
     options: ArcSwap<Options>,
@@ -223,6 +233,7 @@ impl Route {
             account,
             sequences: SequenceUse::default(),
             catalog,
+            writes: Arc::default(),
             nodes: None,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
@@ -233,6 +244,12 @@ impl Route {
     #[must_use]
     pub fn over(self, nodes: RouteNodes) -> Self {
         Self { nodes: Some(nodes), ..self }
+    }
+
+    /// The same, whose last write is shared with others.
+    #[must_use]
+    pub fn sharing(self, writes: Arc<LastWrite>) -> Self {
+        Self { writes, ..self }
     }
 
     /// Where and as whom servers of its pools log in.

@@ -16,12 +16,12 @@ use super::reading::Reading;
 use super::route::Route;
 use super::state_check;
 use super::statements::Statements;
-use super::target::Target;
+use super::target::{AwaitedRead, Target};
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::backend::state::Rest;
 use crate::cluster::freshness::Floor;
-use crate::cluster::shared::Watch;
+use crate::cluster::shared::{View, WaitingRead, Watch};
 use crate::fault::{Fault, Side};
 use crate::net::Stream;
 use crate::pool::{Extras, Waiter};
@@ -54,6 +54,13 @@ pub(super) enum Waiting {
     Server(Waiter, #[expect(dead_code, reason = "it ends with the wait")] Option<Watch>),
     /// A primary.
     Primary(#[expect(dead_code, reason = "it ends with the wait")] Option<Watch>),
+    /// A replica that is fresh enough.
+    Replica {
+        read: AwaitedRead,
+        /// What it has chosen by in vain.
+        seen: Arc<View>,
+        _place: WaitingRead,
+    },
 }
 
 /// Everything that a session is started with.
@@ -168,6 +175,7 @@ impl Session {
             moving: None,
             is_unserved: false,
             routed: Cell::new(None),
+            awaited: None,
             route: session_start.route,
             options,
             options_version,
@@ -277,6 +285,14 @@ impl Session {
                 }
                 Poll::Pending => Ok(()),
             },
+            Phase::Waiting(Waiting::Replica { read, seen, .. }) => {
+                if self.client.must_look_again(read, seen) {
+                    self.client.awaited = Some(*read);
+                    self.phase = Phase::Idle;
+                    self.client.set_clock(Clock::Off, None);
+                }
+                Ok(())
+            }
             Phase::Waiting(Waiting::Primary(_)) | Phase::Idle | Phase::Bound(_) => Ok(()),
         }
     }

@@ -37,6 +37,26 @@ impl Target {
 pub(super) struct ReadTerms {
     pub(super) demand: Demand,
     pub(super) sight: Sight,
+    /// When the read came.
+    pub(super) arrived: Moment,
+    /// It waits for a server no longer than until then, if it has waited.
+    pub(super) until: Option<Moment>,
+}
+
+/// A read that waits for a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AwaitedRead {
+    /// When it came.
+    pub(super) arrived: Moment,
+    /// It waits no longer than until then.
+    pub(super) until: Moment,
+}
+
+impl Target {
+    /// The same of a read that waits for a replica no longer than until then.
+    pub(super) fn waiting_until(self, until: Option<Moment>) -> Self {
+        Self { read: self.read.map(|read| ReadTerms { until, ..read }), ..self }
+    }
 }
 
 impl ReadTerms {

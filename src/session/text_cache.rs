@@ -15,6 +15,7 @@ use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a text that tell statements apart.
 const READ_MAX: usize = 64 * 1024;
@@ -244,6 +245,12 @@ impl TextCache {
             known.run = run;
         }
         run
+    }
+
+    /// What running a text usually takes, if that was counted.
+    pub(super) fn usual_time(&mut self, text: Text<'_>) -> Option<Duration> {
+        let run = self.run(text)?;
+        self.recorder.usual_time(run)
     }
 
     /// Whether this is still the number of a statement.

@@ -160,6 +160,11 @@ impl Session {
                 self.client.count_lost(StatementKind::Failed);
                 return self.refuse_batch(cx, &no_primary());
             }
+            Phase::Waiting(Waiting::Replica { read, .. }) => {
+                self.client.awaited = Some(*read);
+                self.phase = Phase::Idle;
+                return Ok(());
+            }
             Phase::Idle | Phase::Bound(_) => None,
         };
         let mut fault = query_wait_timeout();

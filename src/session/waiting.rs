@@ -7,7 +7,10 @@ use super::client::Client;
 use super::clock::Clock;
 use super::flow::{Flow, Leave, Stop};
 use super::run::{Phase, Session, Waiting};
-use crate::cluster::shared::Watch;
+use super::target::AwaitedRead;
+use crate::cluster::shared::{View, Watch, now};
+use crate::cluster::waiters::Wish;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -26,6 +29,52 @@ impl Session {
         let limit = client.options.routing.primary_wait;
         client.set_clock(Clock::Wait, limit.map(|limit| limit.saturating_sub(waited)));
         self.wait(cx, Waiting::Primary);
+    }
+
+    /// Waits until a replica may be fresh enough. What is in front stays there, and is chosen for again.
+    pub(super) fn await_replica(
+        &mut self,
+        cx: &Context<'_>,
+        (read, wish): (AwaitedRead, Wish),
+        seen: Arc<View>,
+    ) {
+        let client = &mut self.client;
+        let Some(nodes) = &client.route.nodes else { return };
+        let place = nodes.cluster.wake_for(wish, cx.waker());
+        client.handle.set_waiting();
+        if client.must_look_again(&read, &seen) {
+            cx.waker().wake_by_ref();
+        }
+        client.set_clock(Clock::Wait, Some(wish.until.since(now())));
+        self.phase = Phase::Waiting(Waiting::Replica { read, seen, _place: place });
+    }
+
+    /// The server of a replica is of no use: the read waits for another, or goes to the primary. Who insists on
+    /// a replica and cannot wait is refused.
+    pub(super) fn acquire_instead(&mut self, cx: &mut Context<'_>) -> Flow {
+        let insists = self.client.wish().insists();
+        if self.client.is_logging_in && insists {
+            self.client.choose_again();
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        // Who has a server of the primary waits for none of a full pool.
+        let waits =
+            if self.kept.is_none() || insists { self.client.wait_for_server() } else { None };
+        match waits {
+            None if insists => {
+                self.client.is_unserved = true;
+                cx.waker().wake_by_ref();
+                Ok(())
+            }
+            Some((read, wish, seen)) => {
+                self.client.unit = None;
+                self.client.sampled = None;
+                self.await_replica(cx, (read, wish), seen);
+                Ok(())
+            }
+            None => self.acquire_of_primary(cx),
+        }
     }
 
     /// Waits, and is woken when that is in vain.

@@ -9,6 +9,7 @@ use howdah::backend::settings::{Baseline, Settings, SettingsTable};
 use howdah::backend::statements::StatementTable;
 use howdah::catalog::rows::{NameRow, Object, RELATION};
 use howdah::catalog::{Builder, Catalog, Snapshot};
+use howdah::cluster::last_writes::LastWrites;
 use howdah::metrics::{PoolTraffic, Totals};
 use howdah::net::{Endpoints, NodeAddress, NodeHost, Peer, Resolver, Socket, Stream, TcpOptions};
 use howdah::pool::{
@@ -141,6 +142,7 @@ impl Stage {
             statements: Arc::new(StatementTable::default()),
             settings: SettingsTable::default(),
             clients: Clients::default(),
+            last_writes: LastWrites::default(),
             message_style: howdah::fault::MessageStyle::default(),
             suspended: false.into(),
             events: howdah::metrics::Events::default(),

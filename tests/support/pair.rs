@@ -33,6 +33,22 @@ impl Pair {
         Self { primary, replica }
     }
 
+    /// Of this primary, with a replica that listens on this port.
+    pub(crate) fn at(primary: Postgres, port: u16) -> Self {
+        let mut options = quick_replica();
+        options.settings.push(("port".into(), port.to_string()));
+        let replica = primary.start_replica(&options);
+        Self { primary, replica }
+    }
+
+    /// Throws the replica away, and builds another behind its address.
+    pub(crate) fn rebuild_replica(&mut self) {
+        let mut options = quick_replica();
+        options.settings.push(("port".into(), self.replica.port().to_string()));
+        self.replica.stop();
+        self.replica = self.primary.start_replica(&options);
+    }
+
     /// Waits until the replica shows what the primary has written so far.
     pub(crate) fn await_replay(&self) {
         let lsn = self

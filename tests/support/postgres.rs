@@ -237,8 +237,9 @@ impl Postgres {
     }
 }
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
+impl Postgres {
+    /// Stops it at once, as if its machine were gone.
+    pub(crate) fn stop(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             // Its number may be another's by now.
             return;
@@ -250,6 +251,12 @@ impl Drop for Postgres {
             self.thaw();
         }
         self.child.wait().ok();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -333,7 +340,7 @@ fn initdb(folder: &Path, identity: Option<Identity>) {
 /// Another process may take the port between choosing and binding it, hence the attempts.
 fn launch(folder: TempDir, identity: Option<Identity>, options: &Options) -> Postgres {
     for _ in 0..5 {
-        let port = free_port();
+        let port = chosen_port(options).unwrap_or_else(free_port);
         let (mut child, watchdog) = spawn(folder.path(), identity, options, port);
         let log = Arc::new(Mutex::new(String::new()));
         let errors = child.stderr.take().expect("the log was piped");
@@ -371,6 +378,12 @@ fn spawn(
     let child = command.spawn().expect("a server that starts");
     let watchdog = Watchdog::start(child.id(), "QUIT", Some(folder), identity);
     (child, watchdog)
+}
+
+/// The port that the settings choose.
+fn chosen_port(options: &Options) -> Option<u16> {
+    let chosen = options.settings.iter().find(|(name, _)| name == "port");
+    chosen.map(|(_, port)| port.parse().expect("a port"))
 }
 
 /// Waits for the line that says the server is ready (or the end of its log), while a thread keeps

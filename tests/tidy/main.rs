@@ -64,6 +64,8 @@ const PURE: &[&str] = &[
     "cluster/roles/",
     "cluster/policy.rs",
     "cluster/survey.rs",
+    "cluster/urgency.rs",
+    "cluster/waiting.rs",
     "session/state_check.rs",
     "session/custom_settings.rs",
     "session/effects.rs",

@@ -18,13 +18,14 @@ use crate::cluster::health::Failure;
 use crate::cluster::held_up::HeldUp;
 use crate::cluster::history::History;
 use crate::cluster::questions;
-use crate::cluster::report::Report;
+use crate::cluster::report::{Identity, Report};
 use crate::cluster::shared::now;
 use crate::net::NodeAddress;
 use parking_lot::Mutex;
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -71,17 +72,31 @@ pub(super) struct Link {
     server: Option<Box<Server>>,
     /// Asked for once on each connection.
     has_rights: bool,
+    /// A connection of the replication protocol, where only that tells the timeline.
+    walsender: Option<Box<Server>>,
+    /// When it could not be asked last.
+    unidentified: Option<Moment>,
 }
+
+/// How often a node is asked again for a timeline that it did not tell.
+const SELDOM: Duration = Duration::from_secs(60);
 
 impl Link {
     pub(super) fn new(address: &NodeAddress, pooler: &Pooler) -> Self {
         let neutral = pooler.common.settings.intern([]);
-        Self { address: address.clone(), neutral, server: None, has_rights: true }
+        Self {
+            address: address.clone(),
+            neutral,
+            server: None,
+            has_rights: true,
+            walsender: None,
+            unidentified: None,
+        }
     }
 
     /// Closes the connection.
     pub(super) fn close(&mut self) {
-        if let Some(server) = self.server.take() {
+        for server in self.server.take().into_iter().chain(self.walsender.take()) {
             server.terminate("the node is probed over a new connection");
         }
     }
@@ -90,7 +105,7 @@ impl Link {
     pub(super) async fn ended(&mut self) {
         let Some(server) = &mut self.server else { return pending().await };
         poll_fn(|cx| if server.is_alive(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
-        self.server = None;
+        (self.server, self.walsender) = (None, None);
     }
 
     /// Asks the node what it is.
@@ -107,8 +122,70 @@ impl Link {
         let (asked, address, rows) = asked.inspect_err(|_| self.server = None)?;
         let report = rows.first().map(|row| Report::parse(&columns(row)));
         let report = report.and_then(Result::ok).ok_or_else(|| Trouble::other("what it is"))?;
+        let report = self.complete(current, report).await;
         let address = address.unwrap_or_else(|| self.address.to_string());
         Ok(Answer { asked, address, report, has_rights: self.has_rights })
+    }
+
+    /// With the timeline of a replica whose receiver does not tell it: it has lost its upstream, it reads an
+    /// archive, or the probe user may not see it. A node that follows another timeline from now on has
+    /// not left the one before beyond their fork, so that the position asked for before is on both.
+    async fn complete(&mut self, current: &Current, mut report: Report) -> Report {
+        if report.replica().is_none() || report.timeline().is_some() {
+            self.walsender = None;
+            return report;
+        }
+        if self.unidentified.is_some_and(|since| now().since(since) < SELDOM) {
+            return report;
+        }
+        match self.identity(current).await {
+            Ok(identity) => {
+                self.unidentified = None;
+                report.complete(identity);
+            }
+            Err(trouble) => {
+                self.walsender = None;
+                if self.unidentified.replace(now()).is_none() {
+                    tracing::info!(
+                        node = %self.address,
+                        "the timeline of a replica without a receiver is not known, so it gets no \
+                         fresher; REPLICATION for probe_user would tell it: {}",
+                        trouble.text
+                    );
+                }
+            }
+        }
+        report
+    }
+
+    async fn identity(&mut self, current: &Current) -> Result<Identity, Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let account = self.account(current);
+        let asking = async {
+            if self.walsender.is_none() {
+                let parameters = [named("replication", "true"), named("application_name", NAME)];
+                let opened = open(&account, &current.context, &parameters).await;
+                self.walsender = Some(opened.map_err(|failure| Trouble::of_login(&failure))?);
+            }
+            let server = self.walsender.as_mut();
+            let server = server.ok_or_else(|| Trouble::other("a connection"))?;
+            server.table(questions::IDENTIFY).await.map_err(Trouble::of_question)
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        let (_, rows) = asked?;
+        let identity = rows.first().map(|row| Identity::parse(&columns(row)));
+        identity.and_then(Result::ok).ok_or_else(|| Trouble::other("its timeline"))
+    }
+
+    /// Runs a statement whose answer is of no use.
+    pub(super) async fn run(&mut self, current: &Current, sql: &str) -> Result<(), Trouble> {
+        let limit = current.config.routing.probe_timeout;
+        let asking = async {
+            let server = self.connected(current).await?;
+            server.table(sql).await.map_err(Trouble::of_question)
+        };
+        let asked = timeout(limit, asking).await.unwrap_or_else(|_| Err(Trouble::late(limit)));
+        asked.map(drop).inspect_err(|_| self.server = None)
     }
 
     /// Asks the node what its answers depend on beside its data: over the connection that is kept, or, if
@@ -242,7 +319,7 @@ pub(in crate::app) fn failure_of(failure: &LoginFailure) -> Failure {
 }
 
 impl Trouble {
-    fn late(limit: std::time::Duration) -> Self {
+    fn late(limit: Duration) -> Self {
         let text = format!("no answer within {} ms (probe_timeout)", limit.as_millis());
         Self { failure: Failure::TimedOut, text, obstacle: None }
     }

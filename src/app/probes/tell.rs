@@ -132,6 +132,17 @@ pub(super) fn not_compared(
     say(pooler, watched, "warn", &said);
 }
 
+/// The primary cannot be made to write its log out.
+pub(super) fn not_nudged(pooler: &Pooler, watched: &Watched, node: NodeId, text: &str) {
+    let said = format!(
+        "node {} cannot be made to write its log out, so that an open transaction may keep reads off \
+         the replicas while nobody commits: {text}; the probe user needs EXECUTE on \
+         pg_logical_emit_message",
+        watched.name(node)
+    );
+    say(pooler, watched, "warn", &said);
+}
+
 pub(super) fn say(pooler: &Pooler, watched: &Watched, level: &'static str, text: &str) {
     let databases = watched.databases(&pooler.current().config).join(",");
     match level {

@@ -11,8 +11,10 @@ use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
 use crate::cluster::health::{Change, Condition, Failure};
 use crate::cluster::held_up::Look;
-use crate::cluster::shared::{Cluster, Requests, now};
+use crate::cluster::questions;
+use crate::cluster::shared::{Requests, now};
 use crate::cluster::survey::{FeaturesByDatabase, News};
+use crate::cluster::urgency::{MISSED, WRITTEN};
 use crate::cluster::{Moment, NodeId};
 use crate::session::client_handle::Order;
 use std::rc::Rc;
@@ -20,10 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
-/// Between the beginnings of two probes of a node while somebody wants to read.
-const AWAITED: Duration = Duration::from_millis(2);
-/// The same while somebody writes: a session's next read finds a replica that has its write.
-const WRITTEN: Duration = Duration::from_millis(20);
+/// Longest wait on the server for what sessions wait for. A probe of the node's health waits as long.
+const WAIT_ON_SERVER: Duration = Duration::from_millis(20);
 
 /// Begins the tasks of each cluster that comes.
 pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
@@ -47,7 +47,7 @@ pub(in crate::app) async fn probe_clusters(pooler: Rc<Pooler>) {
 async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
     let mut hearing = Hearing::default();
     loop {
-        let requests = hearing.next(&watched.cluster).await;
+        let requests = hearing.next(&watched).await;
         let news = watched.survey.borrow_mut().told(&requests, now());
         take_in(&pooler, &watched, &news);
         if !news.is_empty() {
@@ -58,7 +58,7 @@ async fn hear_sessions(pooler: Rc<Pooler>, watched: Rc<Watched>) {
         for ((node, seen), desk) in seen.zip(&watched.desks) {
             // Nobody waits for a node that serves nothing.
             let is_useful = primary == Some(node) || seen.may_read;
-            desk.is_awaited.set(desk.is_awaited.get() || requests.is_awaited && is_useful);
+            desk.is_missed.set(desk.is_missed.get() || requests.is_awaited && is_useful);
             desk.has_written.set(desk.has_written.get() || requests.has_written && is_useful);
             desk.wake.notify_one();
         }
@@ -75,33 +75,38 @@ struct Hearing {
 }
 
 impl Hearing {
-    async fn next(&mut self, cluster: &Cluster) -> Requests {
+    async fn next(&mut self, watched: &Watched) -> Requests {
+        let cluster = &watched.cluster;
         loop {
             let now = now();
+            let written = if watched.was_missed_lately(now) { MISSED } else { WRITTEN };
             let is_over =
                 |heard: Option<Moment>, pause| heard.filter(|heard| heard.after(pause) <= now);
-            if is_over(self.reads, AWAITED).is_some() {
+            if is_over(self.reads, MISSED).is_some() {
                 self.reads = None;
                 cluster.hear_reads();
             }
-            if let Some(heard) = is_over(self.writes, WRITTEN) {
+            if let Some(heard) = is_over(self.writes, written) {
                 self.writes = None;
                 cluster.hear_writes(heard);
             }
-            let reads = self.reads.map(|heard| heard.after(AWAITED));
-            let writes = self.writes.map(|heard| heard.after(WRITTEN));
+            let reads = self.reads.map(|heard| heard.after(MISSED));
+            let writes = self.writes.map(|heard| heard.after(written));
             let pause = reads.into_iter().chain(writes).min().map(|due| due.since(now));
             tokio::select! {
-                () = cluster.requested() => return self.take(cluster),
+                () = cluster.requested() => return self.take(watched),
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
         }
     }
 
-    fn take(&mut self, cluster: &Cluster) -> Requests {
+    fn take(&mut self, watched: &Watched) -> Requests {
         // Before the look: what comes behind it is heard again.
         let now = now();
-        let mut requests = cluster.take_requests();
+        let mut requests = watched.cluster.take_requests();
+        if requests.is_awaited || watched.cluster.is_waited_for() {
+            watched.record_miss(now);
+        }
         requests.is_awaited &= self.reads.is_none();
         requests.has_written &= self.writes.is_none();
         self.reads = self.reads.or(requests.is_awaited.then_some(now));
@@ -117,15 +122,20 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
     let mut last = Moment::default();
     loop {
         wait(&watched, (node, desk), &mut link, last).await;
-        desk.is_awaited.set(false);
-        desk.has_written.set(false);
+        watched.begin_probe(desk);
         last = now();
         let next = watched.survey.borrow().next_probe(node);
         if desk.is_stale.take() || next.is_some_and(|next| next.needs_new_connection) {
             link.close();
         }
+        wait_on_server(&pooler, &watched, node, &mut link).await;
         probe(&pooler, &watched, (node, desk), &mut link).await;
         watched.publish(&pooler.current().config);
+        if watched.survey.borrow().primary() == Some(node) {
+            // Now it is known what the others have to replay.
+            watched.desks.iter().for_each(|desk| desk.wake.notify_one());
+        }
+        nudge(&pooler, &watched, (node, desk), &mut link).await;
         look_at_replay(&pooler, &watched, (node, desk), &mut link).await;
         ask_further(&pooler, &watched, (node, desk), &mut link).await;
     }
@@ -170,16 +180,13 @@ pub(super) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
 async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link, last: Moment) {
     loop {
         let Some(next) = watched.survey.borrow().next_probe(node) else { return };
+        let now = now();
         let due = if desk.is_stale.get() {
             Moment::default()
-        } else if desk.is_awaited.get() {
-            next.at.min(last.after(AWAITED))
-        } else if desk.has_written.get() {
-            next.at.min(last.after(WRITTEN))
         } else {
-            next.at
+            let urgent = watched.urgency((node, desk), now).due(last);
+            urgent.map_or(next.at, |urgent| urgent.min(next.at))
         };
-        let now = now();
         if due <= now {
             return;
         }
@@ -189,6 +196,33 @@ async fn wait(watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link,
             // Why it has ended, a new one will tell.
             () = link.ended() => return,
         }
+    }
+}
+
+/// Lets a replica that can wait do so for those who wait for it: its next answer comes when it is there.
+async fn wait_on_server(pooler: &Pooler, watched: &Watched, node: NodeId, link: &mut Link) {
+    let goal = watched.survey.borrow().goal(node, watched.cluster.wanted());
+    let sql = goal.and_then(|(lsn, version)| questions::wait_for(lsn, WAIT_ON_SERVER, version));
+    if let Some(sql) = sql {
+        // Whatever comes of it, the probe behind it tells how far the replica is.
+        link.run(&pooler.current(), &sql).await.ok();
+    }
+}
+
+/// Makes the primary write its log out if that is all that somebody waits for.
+async fn nudge(pooler: &Pooler, watched: &Watched, (node, desk): (NodeId, &Desk), link: &mut Link) {
+    if watched.survey.borrow().primary() != Some(node) {
+        return;
+    }
+    let now = now();
+    let is_missed = watched.cluster.is_waited_for() || watched.was_missed_lately(now);
+    let is_missed = is_missed && !desk.is_unmoved.get();
+    let due = watched.survey.borrow_mut().take_nudge_due(is_missed, now);
+    let Some(version) = due else { return };
+    if let Err(trouble) = link.run(&pooler.current(), questions::nudge(version)).await {
+        // Until the configuration changes.
+        desk.is_unmoved.set(true);
+        tell::not_nudged(pooler, watched, node, &trouble.text);
     }
 }
 

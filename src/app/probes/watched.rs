@@ -37,6 +37,8 @@ pub(in crate::app) struct Watched {
     pub(super) is_locked_out: Cell<bool>,
     /// It sees too little, and the operator was told.
     pub(super) lacks_rights: Cell<bool>,
+    /// When a read missed a replica last.
+    pub(super) missed: Cell<Option<Moment>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -44,10 +46,14 @@ pub(in crate::app) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) wake: Notify,
-    /// Somebody waits for an answer.
-    pub(super) is_awaited: Cell<bool>,
+    /// A read has missed a replica since its last probe began.
+    pub(super) is_missed: Cell<bool>,
     /// Somebody has written since its last probe began.
     pub(super) has_written: Cell<bool>,
+    /// Probes since somebody asked for one.
+    pub(super) tries: Cell<u32>,
+    /// It cannot be made to write its log out.
+    pub(super) is_unmoved: Cell<bool>,
     /// The configuration has changed: the connection is made anew.
     pub(super) is_stale: Cell<bool>,
     /// Something has changed: `primary_check` is asked again.
@@ -94,6 +100,7 @@ impl Watched {
             is_held: Cell::new(false),
             is_locked_out: Cell::new(false),
             lacks_rights: Cell::new(false),
+            missed: Cell::new(None),
             tasks: RefCell::default(),
         }
     }
@@ -157,7 +164,7 @@ impl Watched {
     /// Has every node asked now.
     pub(super) fn hurry(&self) {
         for desk in &self.desks {
-            desk.is_awaited.set(true);
+            desk.is_missed.set(true);
             desk.wake.notify_one();
         }
     }
@@ -177,6 +184,7 @@ impl Watched {
         self.lacks_rights.set(false);
         for desk in &self.desks {
             desk.is_stale.set(true);
+            desk.is_unmoved.set(false);
             desk.wake.notify_one();
         }
         news

@@ -63,6 +63,8 @@ pub(super) fn session_options(config: &Config, options: &EffectiveOptions) -> Op
             verify: config.routing.verify_reads,
             consistency: options.consistency,
             max_lag: options.max_lag,
+            no_replica: options.no_replica,
+            replica_wait: options.replica_wait,
             // Those of the database, where it has several nodes.
             rules: Arc::default(),
             primary_wait: Some(config.routing.primary_wait),

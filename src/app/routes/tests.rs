@@ -3,6 +3,7 @@
 use super::*;
 use crate::backend::settings::SettingsTable;
 use crate::backend::statements::StatementTable;
+use crate::cluster::last_writes::LastWrites;
 use crate::config::parse_bytes;
 use crate::pool::Pools;
 use crate::session::client_handle::Clients;
@@ -22,6 +23,7 @@ fn routes(invented_max: usize) -> Routes {
         statements: Arc::new(StatementTable::default()),
         settings: SettingsTable::default(),
         clients: Clients::default(),
+        last_writes: LastWrites::default(),
         message_style: crate::fault::MessageStyle::default(),
         suspended: false.into(),
         events: crate::metrics::Events::default(),

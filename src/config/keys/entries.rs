@@ -6,6 +6,7 @@ use super::super::value::Kind;
 use super::routing::PERCENT;
 use super::row::Applies::{NextConnect, NextTransaction};
 use super::row::{Key, unset, word};
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
 use crate::session::route::Mode;
@@ -75,6 +76,22 @@ pub(super) const DATABASE: &[Key] = &[
     )
     .applies(NextTransaction)
     .example("[\"audit.*\"]"),
+    unset(
+        "no_replica",
+        word(Fallback::WORDS),
+        "[routing] no_replica",
+        "What happens to a read of this database for which no replica is fresh enough.",
+    )
+    .applies(NextTransaction)
+    .example("\"wait\""),
+    unset(
+        "replica_wait",
+        Kind::DURATION,
+        "[routing] replica_wait",
+        "Longest wait of a read of this database until a replica is fresh enough. 0 = no read waits.",
+    )
+    .applies(NextTransaction)
+    .example("\"1s\""),
     unset(
         "user",
         Kind::Text,

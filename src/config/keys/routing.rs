@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::value::Kind;
 use super::row::Applies::NextTransaction;
 use super::row::{DefaultValue, Key, duration, text, unset, word};
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::{CatalogReads, ForeignReads, RouteReads};
 
@@ -48,6 +49,22 @@ pub(super) const KEYS: &[Key] = &[
         "\"10s\"",
         "A replica that is further behind serves no reads, but for the level eventual. 0 = no \
          limit.",
+    )
+    .applies(NextTransaction),
+    Key::new(
+        "no_replica",
+        word(Fallback::WORDS),
+        DefaultValue::Toml("\"primary\""),
+        "What happens to a read for which no replica is fresh enough: primary = the primary serves it, \
+         but for one that usually takes longer than a replica needs to catch up: that waits for the \
+         replica; wait = it waits up to replica_wait, then the primary serves it; error = it waits as \
+         long, then it fails.",
+    )
+    .applies(NextTransaction),
+    duration(
+        "replica_wait",
+        "\"200ms\"",
+        "Longest wait of a read until a replica is fresh enough. 0 = no read waits.",
     )
     .applies(NextTransaction),
     Key::new(

@@ -3,6 +3,7 @@
 use super::Wish;
 use super::terms::UnitTerms;
 use crate::cluster::Moment;
+use crate::cluster::choice::Fallback;
 use crate::cluster::freshness::Level;
 use crate::cluster::policy::RouteReads;
 use crate::cluster::shared::{View, now};
@@ -13,11 +14,12 @@ use crate::session::client::Client;
 use crate::session::decision::Decision;
 use crate::session::effects::Effects;
 use crate::session::flow::{End, Flow, Stop};
-use crate::session::node_choice::Chosen;
+use crate::session::node_choice::{Chosen, Sought};
 use crate::session::route::RouteNodes;
-use crate::session::target::Target;
+use crate::session::target::{AwaitedRead, Target};
 use crate::session::unit::Plan;
 use crate::wire;
+use std::sync::Arc;
 use std::task::Context;
 
 /// The code of what a session that insists on replicas is refused: PostgreSQL's for a write there.
@@ -71,8 +73,8 @@ impl Client {
         &self,
         wish: Wish,
         nodes: &RouteNodes,
-        view: &View,
-        data: &[u8],
+        view: &Arc<View>,
+        (data, awaited): (&[u8], Option<AwaitedRead>),
     ) -> Chosen {
         if wish == Wish::Primary {
             return self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target);
@@ -83,13 +85,22 @@ impl Client {
         {
             return Chosen::Refuse(Box::new(fault));
         }
-        match self.choose_replica(nodes, view, &terms) {
-            _ if self.is_unserved => Chosen::Refuse(Box::new(no_replica())),
+        if self.is_unserved {
+            return Chosen::Refuse(Box::new(no_replica()));
+        }
+        let fallback =
+            if wish.insists() { Fallback::Error } else { self.options.routing.no_replica };
+        match self.seek_replica(nodes, view, (data, awaited), (&terms, fallback)) {
             // A read that was refused once is told the next time.
-            Some(target) if plan == Plan::AnyNode && !self.is_refused => Chosen::Target(target),
-            Some(target) => Chosen::Unrepeated(target),
-            None if wish.insists() => Chosen::Refuse(Box::new(no_replica())),
-            None => self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target),
+            Sought::Found(target) if plan == Plan::AnyNode && !self.is_refused => {
+                Chosen::Target(target)
+            }
+            Sought::Found(target) => Chosen::Unrepeated(target),
+            Sought::Otherwise(Chosen::Refuse(_)) if wish.insists() => {
+                Chosen::Refuse(Box::new(no_replica()))
+            }
+            Sought::Otherwise(chosen) => chosen,
+            Sought::Primary => self.primary_target().map_or(Chosen::AwaitPrimary, Chosen::Target),
         }
     }
 

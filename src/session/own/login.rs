@@ -5,10 +5,11 @@ use super::choice::no_replica;
 use super::terms::UnitTerms;
 use crate::backend::server::Reported;
 use crate::cluster::freshness::Level;
+use crate::cluster::shared::now;
 use crate::fault::{Fault, Scope, Side};
 use crate::session::client::Client;
 use crate::session::flow::{End, Flow, Stop};
-use crate::session::run::{Phase, Session};
+use crate::session::run::Session;
 use crate::session::target::Target;
 use std::task::Context;
 
@@ -33,7 +34,8 @@ impl Client {
     fn login_replica(&self) -> Option<Target> {
         let nodes = self.route.nodes.as_ref()?;
         let terms = UnitTerms { consistency: Some(Level::Eventual), ..UnitTerms::default() };
-        self.choose_replica(nodes, &nodes.cluster.view(), &terms)
+        let now = now();
+        self.choose_replica(nodes, &nodes.cluster.view(), (now, now), &terms).ok()
     }
 
     /// Why a server that reports this is none for the session, in libpq's words.
@@ -75,17 +77,5 @@ impl Session {
             None if self.client.wish().insists() => Err(Stop::End(End::fault(is_no_standby()))),
             None => self.acquire_of_primary(cx),
         }
-    }
-
-    /// The server of the replica did not suit. Who insists on a replica chooses again, and is refused
-    /// when that has happened too often; others get the primary.
-    pub(in crate::session) fn acquire_instead(&mut self, cx: &mut Context<'_>) -> Flow {
-        if !self.client.wish().insists() {
-            return self.acquire_of_primary(cx);
-        }
-        debug_assert!(matches!(self.phase, Phase::Idle), "there is no server");
-        self.client.choose_again();
-        cx.waker().wake_by_ref();
-        Ok(())
     }
 }
