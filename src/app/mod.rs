@@ -45,7 +45,7 @@ mod workers;
 
 pub use compare::check_against;
 pub use error::AppError;
-pub use probes::probe_user_notes;
+pub use probes::check::probe_user_notes;
 pub use process::{detach, leave_terminal, refuse_root};
 pub use run::run;
 pub use start::{Prepared, Start, prepare};

@@ -5,28 +5,25 @@
 //! nodes, and one that hears what sessions ask for. Never decides what an answer means: that is
 //! `cluster::survey`. A database with one node is not asked anything.
 
-mod check;
+mod calls;
+pub(super) mod check;
 mod hook;
 mod link;
-mod switchover;
+pub(super) mod switchover;
 mod tell;
 mod urges;
 mod verdict;
 pub(super) mod watch;
 mod watched;
 
-use super::pooler::Pooler;
 use crate::cluster::health;
 use crate::cluster::shared::Cluster;
-use crate::cluster::survey;
+use crate::cluster::survey::{self, News};
 use crate::config::{Config, NodeOptions};
-pub(super) use check::check_probe_user;
-pub use check::probe_user_notes;
 pub(super) use link::failure_of;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-pub(super) use switchover::Hold;
 use tokio::sync::Notify;
 pub(super) use watched::{Watched, wall_time};
 
@@ -71,8 +68,7 @@ impl Probes {
     }
 
     /// Brings a changed configuration to bear: lists come and go, and connections are made anew.
-    pub(super) fn reload(&self, pooler: &Pooler) {
-        let config = &pooler.current().config;
+    pub(super) fn reload(&self, config: &Config) -> Vec<(Rc<Watched>, Vec<News>)> {
         self.options.replace(options(config));
         self.clusters.borrow_mut().retain(|one| {
             let stays = lists(config).any(|nodes| one.nodes == nodes);
@@ -82,11 +78,12 @@ impl Probes {
             stays
         });
         lists(config).for_each(|nodes| drop(self.cluster(nodes)));
-        for one in self.list() {
+        let renewed = self.list().into_iter().map(|one| {
             let news = one.renew(self.options.borrow().clone());
-            watch::take_in(pooler, &one, &news);
             one.publish(config);
-        }
+            (one, news)
+        });
+        renewed.collect()
     }
 
     /// Every cluster that is probed.

@@ -3,6 +3,7 @@
 use super::current::Current;
 use super::limits::{admission_options, check_open_files, raise_open_files};
 use super::pooler::Pooler;
+use super::probes::watch::take_in;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
 use crate::metrics::EventKind;
 use std::rc::Rc;
@@ -76,7 +77,9 @@ fn adopt(pooler: &Pooler, old: &Current, new: Current) -> Vec<Change> {
     let new = Rc::new(new);
     *pooler.current.borrow_mut() = Rc::clone(&new);
     pooler.routes.borrow_mut().reload(&new.config, new.users.as_ref(), reconnect);
-    pooler.probes.reload(pooler);
+    for (watched, news) in pooler.probes.reload(&new.config) {
+        take_in(pooler, &watched, &news);
+    }
     // Idle servers beyond a smaller limit go before anybody takes them.
     pooler.common.pools.upkeep();
     let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();

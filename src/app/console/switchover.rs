@@ -7,7 +7,8 @@
 use super::waits::{check, refused, until};
 use crate::admin::Outcome;
 use crate::app::pooler::Pooler;
-use crate::app::probes::{Hold, Watched};
+use crate::app::probes::Watched;
+use crate::app::probes::switchover::Hold;
 use crate::cluster::shared::now;
 use crate::fault::Fault;
 use crate::session::client_handle::ClientHandle;

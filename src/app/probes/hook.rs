@@ -5,6 +5,7 @@
 //! its environment, from which our own configuration is taken out. Never decides about a role: nothing that the
 //! program does or answers changes what is known of a node.
 
+use super::calls::{CALLS_MAX, Call, Variables};
 use super::tell;
 use super::watched::{Watched, wall_time};
 use crate::app::pooler::Pooler;
@@ -15,66 +16,19 @@ use crate::cluster::shared::now;
 use crate::cluster::survey::News;
 use crate::config::PREFIX;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Calls that may wait. When more come, the oldest is dropped, and that is said.
-const CALLS_MAX: usize = 64;
 /// So much of what the program says on standard error is logged.
 const SAID_MAX: usize = 2_000;
 /// How long the rest of it is waited for when the program has ended: what it has started may live on.
 const REST: Duration = Duration::from_millis(100);
-
-/// Names and values.
-type Variables = Vec<(&'static str, String)>;
-
-/// One run that is to come.
-#[derive(Debug)]
-struct Call {
-    event: &'static str,
-    variables: Variables,
-    /// Who waits for its end.
-    done: Option<oneshot::Sender<Result<(), String>>>,
-}
-
-/// The runs of one cluster that are to come.
-#[derive(Debug, Default)]
-pub(in crate::app) struct Calls {
-    queue: RefCell<VecDeque<Call>>,
-    arrived: Notify,
-}
-
-impl Calls {
-    /// Puts a call in line. Gives the event of one that had to go.
-    fn push(&self, call: Call) -> Option<&'static str> {
-        let mut queue = self.queue.borrow_mut();
-        let is_full = queue.len() >= CALLS_MAX;
-        let dropped = if is_full { queue.pop_front().map(|call| call.event) } else { None };
-        queue.push_back(call);
-        drop(queue);
-        self.arrived.notify_one();
-        dropped
-    }
-
-    /// The next one. Cancel safe.
-    async fn next(&self) -> Call {
-        loop {
-            let first = self.queue.borrow_mut().pop_front();
-            if let Some(call) = first {
-                return call;
-            }
-            self.arrived.notified().await;
-        }
-    }
-}
 
 /// Has the program run for a piece of news, if it is about roles. `text`: as the log has it.
 pub(super) fn call(pooler: &Pooler, watched: &Watched, news: &News, text: String) {
@@ -292,6 +246,7 @@ fn shown(said: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::calls::Calls;
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;

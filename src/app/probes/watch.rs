@@ -142,7 +142,7 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
 }
 
 /// Says what has changed, and does what follows from it.
-pub(super) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
+pub(in crate::app) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
     tell::tell(pooler, watched, news);
     if !news.is_empty() {
         watched.desks.iter().for_each(|desk| desk.check.notify_one());

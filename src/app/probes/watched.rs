@@ -3,7 +3,7 @@
 //! Owns the survey of its nodes, what wakes the task of each, and the last error of each, as text. Stops its
 //! tasks when nobody needs it any more.
 
-use super::hook::Calls;
+use super::calls::Calls;
 use crate::cluster::held_up::{HeldUp, Look, Standstill};
 use crate::cluster::report::Report;
 use crate::cluster::roles::FixedRole;
