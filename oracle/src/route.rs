@@ -69,7 +69,7 @@ impl Names for Every {
 pub fn check(text: &str) -> Result<bool, Difference> {
     let every = Every::default();
     let verdict =
-        read_text(text.as_bytes(), Rules::STANDARD, Policy { catalog_reads: true }, &every);
+        read_text(text.as_bytes(), Rules::STANDARD, Policy { catalog_reads: true, ..Policy::default() }, &every);
     if verdict != Verdict::Read {
         return Ok(false);
     }

@@ -149,7 +149,8 @@ impl Judge<'_> {
         }
         match standing {
             // Not where a standby could not run it: it locks, or reads what is not there.
-            Standing::Primary(Reason::Function | Reason::Catalog) | Standing::Unknown
+            Standing::Primary(Reason::Function | Reason::UnknownFunction | Reason::Catalog)
+            | Standing::Unknown
                 if functions.is_read(schema, name) =>
             {
                 Standing::Read
