@@ -9,6 +9,7 @@ mod calls;
 pub(super) mod check;
 mod hook;
 mod link;
+pub(super) mod news;
 pub(super) mod switchover;
 mod tell;
 mod urges;

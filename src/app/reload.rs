@@ -3,7 +3,7 @@
 use super::current::Current;
 use super::limits::{admission_options, check_open_files, raise_open_files};
 use super::pooler::Pooler;
-use super::probes::watch::take_in;
+use super::probes::news::take_in;
 use crate::config::{self, Applies, Change, Config, Unchangeable};
 use crate::metrics::EventKind;
 use std::rc::Rc;

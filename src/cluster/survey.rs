@@ -7,10 +7,11 @@
 //!
 //! Never asks anybody. Pure: moments are passed in.
 
+mod member;
 mod wants;
 
 use super::NodeId;
-use super::difference::{Compared, Difference, Kind, differences, is_fit};
+use super::difference::{Difference, is_fit};
 use super::failover::{Account, Failovers, OldPrimary, Statements};
 use super::features::Features;
 use super::health::{self, Change, Condition, Failure, Health, NextProbe, Reach, Refusal};
@@ -576,51 +577,6 @@ impl Survey {
             member.differences = Some(found);
         }
         news
-    }
-}
-
-impl Member {
-    fn is_on_timeline_of(&self, log: &PrimaryLog) -> bool {
-        let timeline = self.report.as_ref().and_then(Report::timeline);
-        timeline.is_some() && timeline == log.timeline()
-    }
-
-    fn timeline_of_primary(&self) -> Option<u32> {
-        self.report.as_ref()?.primary().map(|stand| stand.timeline)
-    }
-
-    fn down_for(&self, now: Moment) -> Duration {
-        let is_down = self.health.condition() == Condition::Down;
-        if is_down { now.since(self.health.since()) } else { Duration::ZERO }
-    }
-
-    fn history_of_report(&self) -> Option<&History> {
-        let timeline = self.timeline_of_primary()?;
-        self.history.as_ref().filter(|(known, _)| *known == timeline).map(|(_, history)| history)
-    }
-
-    /// Whether it was asked for its features.
-    fn is_known(&self) -> bool {
-        self.report.is_some() && !self.features.is_empty()
-    }
-
-    /// Where it would answer otherwise, in any database.
-    fn differences_from(&self, primary: &Self) -> Vec<Difference> {
-        let (Some(ours), Some(theirs)) = (&primary.report, &self.report) else { return Vec::new() };
-        let mut found: Vec<Difference> = Vec::new();
-        for (database, features) in &primary.features {
-            let Some(other) = self.features.get(database) else { continue };
-            let ours = Compared { report: ours, features };
-            for mut one in differences(ours, Compared { report: theirs, features: other }) {
-                if matches!(one.kind, Kind::Extension | Kind::Collation) {
-                    one.database = Some(database.clone());
-                }
-                if !found.contains(&one) {
-                    found.push(one);
-                }
-            }
-        }
-        found
     }
 }
 

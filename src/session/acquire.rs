@@ -1,7 +1,7 @@
 //! How a session takes a server and leaves it.
 
 use super::bound::Bound;
-use super::client::{Client, Passing, Presence};
+use super::client::{Client, Presence};
 use super::clock::Clock;
 use super::decision::Decision;
 use super::effects::Effects;
@@ -20,9 +20,9 @@ use super::unbound::HOLD_MAX;
 use super::unit::{Front, front};
 use crate::backend::state::Rest;
 use crate::cluster::shared::StatementKind;
-use crate::fault::{Fault, MessageStyle, Side};
+use crate::fault::{Fault, Side};
 use crate::pool::{Lease, Line, Outcome, Refused};
-use crate::wire::{self, server};
+use crate::wire;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -406,60 +406,6 @@ impl Session {
             Verdict::Fail => self.outlive(cx, bound),
         }
     }
-
-    /// The statement is answered with the server's error, and the server, which has a part of the
-    /// settings, is closed. A client that is still logging in cannot be.
-    fn alignment_failed(&mut self, cx: &mut Context<'_>, bound: Box<Bound>, error: &[u8]) -> Flow {
-        let owes_ready = bound.owes_ready;
-        self.client.close_server(bound, "var change failed");
-        if self.client.is_logging_in || owes_ready || self.client.pipe.held.is_empty() {
-            let body = error.get(wire::HEADER_LEN..).unwrap_or_default();
-            let message = wire::error_fields(body).message;
-            let reason = String::from_utf8_lossy(message).into_owned();
-            return Err(Stop::End(End::server_error(wire::as_fatal(body), reason)));
-        }
-        self.answer_batch(cx, error.to_vec())
-    }
-
-    /// An error of ours in the place of the answer to what is held. The session goes on.
-    pub(super) fn refuse_batch(&mut self, cx: &mut Context<'_>, fault: &Fault) -> Flow {
-        let mut out = Vec::new();
-        wire::fault(&mut out, &fault.clone().in_style(self.client.message_style()));
-        self.client.log_fault(fault);
-        self.answer_batch(cx, out)
-    }
-
-    /// An error of ours in the place of the answer to what is in front of `data`, which no server gets.
-    fn refuse_front(&mut self, cx: &mut Context<'_>, data: &[u8], fault: &Fault) -> Flow {
-        let mut out = Vec::new();
-        wire::fault(&mut out, fault);
-        self.client.log_fault(fault);
-        let client = &mut self.client;
-        (client.is_refused, client.is_unserved) = (false, false);
-        let front = wire::header(data, client.options.max_packet_size).ok().flatten();
-        client.drop_batch(front, &mut out);
-        client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
-    }
-
-    /// Answers the message in front of what is held with the error in `out`, as PostgreSQL would:
-    /// a Query gets ReadyForQuery as well, a batch is dropped until its Sync.
-    fn answer_batch(&mut self, cx: &mut Context<'_>, mut out: Vec<u8>) -> Flow {
-        self.phase = Phase::Idle;
-        let client = &mut self.client;
-        (client.place, client.awaits_primary) = (None, false);
-        client.handle.clear_server();
-        // Its transaction is over: the client is told so.
-        client.moving = None;
-        client.set_clock(Clock::Off, None);
-        if client.is_logging_in {
-            let text = "no server connection available for login";
-            let fault = Fault::session(Side::Proxy, "57P03", text);
-            return Err(Stop::End(End::fault(fault.pgbouncer("query_wait_timeout"))));
-        }
-        let front = wire::header(&client.pipe.held, client.options.max_packet_size).ok().flatten();
-        client.drop_batch(front, &mut out);
-        client.send_to_client(cx, &out).map_err(|error| Stop::End(End::ClientLost(error)))
-    }
 }
 
 /// The unit in front, for a replica that may refuse it or a node that may be lost in it. What stands behind
@@ -473,51 +419,12 @@ fn held_read(data: &[u8], is_on_replica: bool) -> Option<Box<HeldRead>> {
 }
 
 impl Client {
-    fn refused(&self, refused: &Refused) -> End {
-        match refused {
-            Refused::Removed => End::fault(
-                Fault::session(Side::Operator, "57P01", "database removed from the configuration")
-                    .hint("Reconnect to a database that the configuration has.")
-                    .pgbouncer("database removed"),
-            ),
-            Refused::Failing(failure) => {
-                let mut out = Vec::new();
-                failure.encode(&mut out, self.message_style());
-                let body = out.get(wire::HEADER_LEN..).unwrap_or_default();
-                let said = String::from_utf8_lossy(wire::error_fields(body).message).into_owned();
-                if self.options.log_pooler_errors && self.message_style() == MessageStyle::PgBouncer
-                {
-                    self.log_pooler_error("08P01", &said);
-                }
-                let reason = self.message_style().choose(failure.to_string(), said);
-                End::server_error(out, reason)
-            }
-        }
-    }
-
     /// The transaction on a replica ends there, and what is in front comes behind another one on the primary.
     fn move_to_primary(&mut self, bound: Bound) {
         self.handle.clear_server();
         self.read_transaction.set(None);
         self.state.statements.forget_portals();
         self.release(bound);
-    }
-
-    /// The message in front has failed, without a server: a Query gets ReadyForQuery, and the rest of a
-    /// batch is dropped until its Sync.
-    fn drop_batch(&mut self, front: Option<wire::Header>, out: &mut Vec<u8>) {
-        if let Some(own) = &mut self.state.own {
-            own.failed();
-        }
-        let answers = [wire::client::QUERY, wire::client::FUNCTION_CALL];
-        match front.filter(|front| answers.contains(&front.tag)) {
-            Some(front) => {
-                (self.pipe.pass, self.pipe.passing) = (Passing::Drop, front.total());
-                self.end_own_unit();
-                server::ready(out, wire::IDLE);
-            }
-            None => self.pipe.skipping = true,
-        }
     }
 
     /// No server of the replica has suited a session that insists on one: it chooses again, some times.
@@ -529,7 +436,7 @@ impl Client {
     }
 
     /// Closes the server, for this reason.
-    fn close_server(&mut self, mut bound: Box<Bound>, reason: &'static str) {
+    pub(super) fn close_server(&mut self, mut bound: Box<Bound>, reason: &'static str) {
         bound.server().set_close_reason(reason);
         self.handle.clear_server();
     }

@@ -46,6 +46,7 @@ pub mod read_rules;
 mod read_transaction;
 mod reading;
 mod redirecting;
+mod refusing;
 mod resetting;
 pub mod route;
 mod run;

@@ -5,8 +5,8 @@
 //! them go on, wherever the primary is then. Never promotes or demotes a node: that is what `role_hook` does.
 
 use super::hook;
+use super::news::take_in;
 use super::tell;
-use super::watch::take_in;
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
 use crate::cluster::health::Condition;

@@ -1,6 +1,5 @@
 //! What an operator hears of nodes: lines of the log, and events.
 
-use super::hook;
 use super::link::{Obstacle, Trouble};
 use super::watched::Watched;
 use crate::app::pooler::Pooler;
@@ -14,35 +13,28 @@ use crate::cluster::survey::News;
 use crate::config::Config;
 use crate::metrics::EventKind;
 
-/// Says what has changed.
-pub(super) fn tell(pooler: &Pooler, watched: &Watched, news: &[News]) {
-    for one in news {
-        let (level, text) = match one {
-            News::Role(event) => of_role(watched, *event),
-            News::Health(node, change) => of_health(watched, *node, *change),
-            News::Differs(node, difference, true) => {
-                let name = watched.name(*node);
-                (
-                    "info",
-                    format!("node {name} differs, which allow_differences allows: {difference}"),
-                )
-            }
-            News::Differs(node, difference, false) => {
-                let (name, remedy) = (watched.name(*node), difference.remedy());
-                ("warn", format!("node {name} serves no reads: {difference}; {remedy}"))
-            }
-            News::Fits(node) => (
-                "info",
-                format!(
-                    "node {} serves reads: it answers as the primary does, or its differences are allowed",
-                    watched.name(*node)
-                ),
+/// What is said of a change, and as what.
+pub(super) fn described(watched: &Watched, news: &News) -> (&'static str, String) {
+    match news {
+        News::Role(event) => of_role(watched, *event),
+        News::Health(node, change) => of_health(watched, *node, *change),
+        News::Differs(node, difference, true) => {
+            let name = watched.name(*node);
+            ("info", format!("node {name} differs, which allow_differences allows: {difference}"))
+        }
+        News::Differs(node, difference, false) => {
+            let (name, remedy) = (watched.name(*node), difference.remedy());
+            ("warn", format!("node {name} serves no reads: {difference}; {remedy}"))
+        }
+        News::Fits(node) => (
+            "info",
+            format!(
+                "node {} serves reads: it answers as the primary does, or its differences are allowed",
+                watched.name(*node)
             ),
-            News::Accounted(account) => ("warn", of_account(watched, account)),
-            News::Counted(account) => ("warn", of_statements(watched, account)),
-        };
-        say(pooler, watched, level, &text);
-        hook::call(pooler, watched, one, text);
+        ),
+        News::Accounted(account) => ("warn", of_account(watched, account)),
+        News::Counted(account) => ("warn", of_statements(watched, account)),
     }
 }
 

@@ -3,8 +3,8 @@
 //! Owns the task that asks for one node: every `probe_interval`, and at once when something has changed in its
 //! cluster. An answer that is not in time says nothing. Never decides: that is `cluster::roles`.
 
+use super::news::take_in;
 use super::tell;
-use super::watch::take_in;
 use super::watched::Watched;
 use crate::app::current::Current;
 use crate::app::pooler::Pooler;

@@ -5,20 +5,19 @@
 
 use super::hook::run_hooks;
 use super::link::{Link, Obstacle, Trouble};
+use super::news::take_in;
 use super::tell;
 use super::verdict::ask_whether_primary;
 use super::watched::{Desk, LastError, Watched};
 use crate::app::pooler::Pooler;
-use crate::cluster::health::{Change, Condition, Failure};
+use crate::cluster::health::Failure;
 use crate::cluster::held_up::Look;
 use crate::cluster::questions;
 use crate::cluster::shared::{Requests, now};
 use crate::cluster::survey::{FeaturesByDatabase, News};
 use crate::cluster::urgency::{MISSED, WRITTEN};
 use crate::cluster::{Moment, NodeId};
-use crate::session::client_handle::Order;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
@@ -138,41 +137,6 @@ async fn probe_node(pooler: Rc<Pooler>, watched: Rc<Watched>, node: NodeId) {
         nudge(&pooler, &watched, (node, desk), &mut link).await;
         look_at_replay(&pooler, &watched, (node, desk), &mut link).await;
         ask_further(&pooler, &watched, (node, desk), &mut link).await;
-    }
-}
-
-/// Says what has changed, and does what follows from it.
-pub(in crate::app) fn take_in(pooler: &Pooler, watched: &Watched, news: &[News]) {
-    tell::tell(pooler, watched, news);
-    if !news.is_empty() {
-        watched.desks.iter().for_each(|desk| desk.check.notify_one());
-    }
-    let mut given_up = Vec::new();
-    for one in news {
-        match one {
-            // What its servers were opened for is not so any more.
-            News::Role(event) => given_up.extend(event.changed_nodes()),
-            News::Health(node, Change { to: Condition::Down, .. }) => given_up.push(*node),
-            News::Health(..)
-            | News::Differs(..)
-            | News::Fits(_)
-            | News::Accounted(_)
-            | News::Counted(_) => {}
-        }
-    }
-    if given_up.is_empty() {
-        return;
-    }
-    for options in given_up.iter().filter_map(|node| watched.node(*node)) {
-        pooler.routes.borrow().reconnect_node(&options.address);
-    }
-    // Sessions look at the view when they hear the order.
-    watched.publish(&pooler.current().config);
-    for client in pooler.common.clients.list() {
-        let nodes = client.info.route.as_ref().and_then(|route| route.nodes.as_ref());
-        if nodes.is_some_and(|nodes| Arc::ptr_eq(&nodes.cluster, &watched.cluster)) {
-            client.order(Order::NodeLost);
-        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! means what the tables look like now; what is shared is the work of preparing a statement again on
 //! other servers.
 
+mod alone;
 mod answers;
 mod errors;
 mod link;
@@ -488,44 +489,6 @@ impl Statements {
                 link.sent(Kind::Close, Reply::Forward, None);
             }
         }
-    }
-
-    /// A Parse that no server has seen: that of a statement which PostgreSQL prepares in a transaction
-    /// block that has failed. False if its name is taken.
-    pub(super) fn parse_without_server(&mut self, body: &[u8], context: &ParseContext<'_>) -> bool {
-        let Some(view) = client::read_parse(body) else { return true };
-        let effects = context.effects.bits();
-        if view.name.is_empty() {
-            let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-            let (original, run) = (None, context.run);
-            let (body, reading) = (body.to_vec(), context.reading);
-            self.unnamed = Some(Unnamed { body, serial, effects, reading, original, run });
-            return true;
-        }
-        if self.named.get(view.name).is_some() {
-            return false;
-        }
-        let (read_under, settings) = (context.read_under, context.settings);
-        let key = Key { sql: view.sql, types: view.types, read_under, settings };
-        let statement = context.table.intern(key, || effects);
-        let serial = self.named.next_serial();
-        let (told, original, run, is_of_sql) = (None, None, context.run, false);
-        self.named.insert(view.name, Named { serial, statement, told, original, run, is_of_sql });
-        true
-    }
-
-    /// A Close that no server has seen.
-    pub(super) fn close_without_server(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = None;
-        } else {
-            self.named.remove(name);
-        }
-    }
-
-    /// The batch that prepared this is sent again from its beginning, to another server.
-    pub(super) fn forget(&mut self, name: &[u8]) {
-        self.named.remove(name);
     }
 
     /// A Query drops the unnamed statement.
