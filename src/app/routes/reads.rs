@@ -78,9 +78,12 @@ impl Reads {
         let reads = self.databases.get_mut(database)?;
         let mut rules = ReadRules::clone(&reads.rules);
         let mut all = rules.functions.distrusted.into_vec();
-        let fresh: Vec<_> = names.iter().filter(|name| !all.contains(name)).cloned().collect();
-        let has_room = all.len() + fresh.len() <= DISTRUSTED_MAX;
-        all.extend(fresh);
+        for name in names {
+            if !all.contains(name) {
+                all.push(name.clone());
+            }
+        }
+        let has_room = all.len() <= DISTRUSTED_MAX;
         all.truncate(DISTRUSTED_MAX);
         rules.functions.distrusted = all.into();
         reads.rules = Arc::new(rules);
