@@ -288,7 +288,12 @@ fn a_read_that_has_waited_in_vain_goes_to_the_primary_or_fails() {
     };
     let wait = start(&pair, &short("wait"));
     let error = start(&pair, &short("error"));
-    let at_once = start(&pair, &short("error").set("databases.app.replica_wait", 0));
+    let at_once = start(
+        &pair,
+        &short("primary")
+            .set("databases.app.no_replica", "error")
+            .set("databases.app.replica_wait", 0),
+    );
     pause(&pair);
     let mut one = client(&wait, "app");
     one.run(&write(1));

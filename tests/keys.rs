@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     "switchover.rs",
     "primary_check.rs",
     "differences.rs",
+    "freshness.rs",
 ];
 
 /// How a key is written in a test: `section.key`, or `databases.NAME.key`.

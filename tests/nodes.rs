@@ -108,9 +108,9 @@ fn figures_and_the_page_have_the_nodes_and_where_statements_went() {
         figure(&format!("howdah_routed_total{{{labels}}}"))
     };
     assert!(routed("replica", "read") > 0.0, "{}", get(port, "/metrics"));
-    assert!(routed("primary", "write") < 1.0);
+    assert!(routed("primary", "definition") < 1.0);
     reader.run("CREATE TABLE public.made ()");
-    assert!(routed("primary", "write") > 0.0, "{}", get(port, "/metrics"));
+    assert!(routed("primary", "definition") > 0.0, "{}", get(port, "/metrics"));
     assert!(figure(&of_node("may_read")) > 0.0);
     let data = get(port, "/data.json");
     assert!(data.contains(&format!("\"node\":\"{replica}\",\"role\":\"replica\"")), "{data}");

@@ -853,7 +853,9 @@ fn a_session_that_keeps_its_server_writes_for_its_group_too() {
 
 #[test]
 fn reads_on_the_primary_count_for_a_group_that_asks_for_monotonic() {
-    let apart = Apart::start(|settings| settings.set("routing.consistency", "session"));
+    let apart = Apart::start(|settings| {
+        settings.set("routing.consistency", "session").set("routing.max_lag", 0)
+    });
     let (mut one, mut other) = (apart.client(), apart.client());
     let replica = |one: &mut Wire| {
         eventually("a read on the replica", || value(one, READ) == ON_REPLICA);

@@ -293,7 +293,8 @@ fn nothing_stays_behind_on_a_replica() {
             "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
             "SELECT setseed(0.5)",
         ] {
-            client.run("BEGIN READ ONLY");
+            // Its snapshot holds on that node only, so that it cannot go to the primary.
+            client.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
             assert_eq!(value(&mut client, READ), ON_REPLICA);
             let refused = the_error(&client.query(sql));
             let text = "ERROR 0A000 statement would leave session state on a replica";
@@ -318,7 +319,8 @@ fn a_lock_that_no_text_shows_is_left_behind_with_its_server() {
     let howdah = session_mode();
     let mut client = client(&howdah, "app");
     client.run("SET app.kept = 'still'");
-    client.run("BEGIN READ ONLY");
+    // Its snapshot holds on that node only, so that it cannot go to the primary.
+    client.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     assert_eq!(value(&mut client, READ), ON_REPLICA);
     client.run("SELECT lock_unseen()");
     client.run("COMMIT");

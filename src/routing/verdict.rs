@@ -283,9 +283,7 @@ impl Reason {
             | Self::TooLong
             | Self::TooDeep
             | Self::Listed
-            | Self::Distrusted
-            | Self::Hint
-            | Self::UnknownHint => true,
+            | Self::Distrusted => true,
             Self::Lock
             | Self::Notification
             | Self::Session
@@ -302,7 +300,9 @@ impl Reason {
             | Self::Catalog
             | Self::Node
             | Self::PlanOfWrite
-            | Self::Value => false,
+            | Self::Value
+            | Self::Hint
+            | Self::UnknownHint => false,
         }
     }
 }

@@ -30,7 +30,9 @@ use std::task::Context;
 /// The severity FATAL of a server that ends because its node does, or that is in the way of what a replica
 /// replays; not what ends a session for what its client does, as a time-out.
 fn is_loss(code: &[u8]) -> bool {
-    matches!(code, b"57P01" | b"57P02" | b"57P03" | CONFLICT) || code.starts_with(b"08")
+    // What the client has sent is no message: that is its own fault, and the end of its session.
+    let is_of_connection = code.starts_with(b"08") && code != b"08P01";
+    matches!(code, b"57P01" | b"57P02" | b"57P03" | CONFLICT) || is_of_connection
 }
 
 /// What a replica says that cannot both replay and serve a read.

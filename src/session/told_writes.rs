@@ -53,7 +53,8 @@ impl Client {
     fn hides_write(&self, readable: &Readable<'_>) -> bool {
         let (database, catalog) = (&*self.route.database, Some(&*self.route.catalog));
         let text = Text { database, rules: readable.rules, catalog, sql: &readable.text };
-        let verdict = self.worker.texts.borrow_mut().judge(text, &self.options.routing.rules);
+        let verdict =
+            self.worker.texts.borrow_mut().judge_without_hint(text, &self.options.routing.rules);
         matches!(&*verdict, Verdict::Primary(reason) if reason.may_hide_write())
     }
 }

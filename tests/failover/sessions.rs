@@ -317,8 +317,9 @@ fn who_has_something_on_the_server_that_nobody_can_make_again_is_disconnected() 
         let error = last_words(&mut client);
         assert!(told(&error).starts_with("FATAL 57P01"), "{pin}: {}", told(&error));
     }
-    // A session keeps its server: that has state that was never looked at.
-    let in_session_mode = |settings: Settings| settings.set("pool.pool_mode", "session");
+    // A session that keeps its one server: that has state that was never looked at.
+    let in_session_mode =
+        |settings: Settings| settings.set("pool.pool_mode", "session").set("routing.route", "off");
     let mut session = Stage::start_with(shared(), "lost_session", in_session_mode);
     let mut client = session.client();
     client.run("BEGIN");
@@ -442,6 +443,8 @@ fn a_new_server_of_an_old_primary_is_never_written_to() {
     await_node(&mut console, &primary, "primary", "up");
     let mut client = client(&howdah, "app");
     client.run("INSERT INTO written VALUES (1)");
+    let (mut standby, reads) = (replica.admin("app"), "SELECT count(*) FROM written");
+    eventually("the replica has the row", || standby.rows(reads) == [["1"]]);
     primary.crash();
     client.send(&messages::query("INSERT INTO written VALUES (2)"));
     replica.promote();
