@@ -340,6 +340,8 @@ fn another(key: &str, value: &str, files: (&str, &str)) -> String {
         ("consistency", _) => "global".to_owned(),
         ("catalog_reads" | "foreign_reads", _) => "replica".to_owned(),
         ("no_replica", _) => "wait".to_owned(),
+        ("route_percent", _) => "10".to_owned(),
+        ("verify_reads", _) => "0.5".to_owned(),
         ("read_only_functions" | "write_functions", _) => "get_*".to_owned(),
         ("allow_differences", _) => "TimeZone".to_owned(),
         ("redirects", _) => r#"[{ user = "ann", to = "primary" }]"#.to_owned(),
