@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use support::behaviour::{client, eventually};
+use support::behaviour::{client, eventually, last_words, told};
 use support::console::{console, exceeds, rows, rows_with, shows, the_row};
 use support::free_port;
 use support::howdah::{Howdah, Settings, binary};
@@ -317,4 +317,29 @@ fn a_list_that_changes_is_probed_anew_and_one_that_does_not_goes_on() {
     reload(&before);
     await_node(&mut console, &pair.replica, "replica", "up");
     eventually("the new list has its own primary", || promotions() == 2);
+}
+
+#[test]
+fn sessions_end_behind_their_transaction_when_their_database_gets_other_nodes() {
+    let pair = Pair::start();
+    let settings = pair.settings();
+    let howdah = Howdah::start(&settings);
+    let mut console = console(&howdah);
+    await_node(&mut console, &pair.replica, "replica", "up");
+    let (mut idle, mut busy) = (client(&howdah, "app"), client(&howdah, "app"));
+    idle.run("SELECT 1");
+    busy.run("BEGIN");
+    busy.run("CREATE TABLE public.made ()");
+    // The same nodes in another order: another list.
+    let turned: Vec<String> = pair.nodes().into_iter().rev().collect();
+    howdah.configure(&settings.set("databases.app.nodes", turned));
+    howdah.signal(Signal::HUP);
+    eventually("the reload", || howdah.log().contains("configuration reloaded"));
+    assert!(told(&last_words(&mut idle)).starts_with("FATAL 57P01"));
+    busy.run("COMMIT");
+    assert!(told(&last_words(&mut busy)).starts_with("FATAL 57P01"));
+    eventually("the new list has its own primary", || {
+        howdah.log().matches("is the primary, on timeline 1").count() == 2
+    });
+    client(&howdah, "app").run("TABLE made");
 }

@@ -54,7 +54,7 @@ impl Probes {
     }
 
     /// What is known of the cluster with these nodes: sessions read its view and ask for probes. It is
-    /// probed from now on, until a reload after which no database has this list.
+    /// probed from now on, until no database has this list any more, and no session.
     pub(super) fn cluster(&self, nodes: &[NodeOptions]) -> Arc<Cluster> {
         let known = self.clusters.borrow().iter().find(|one| one.nodes == nodes).cloned();
         if let Some(known) = known {
@@ -71,13 +71,7 @@ impl Probes {
     /// Brings a changed configuration to bear: lists come and go, and connections are made anew.
     pub(super) fn reload(&self, config: &Config) -> Vec<(Rc<Watched>, Vec<News>)> {
         self.options.replace(options(config));
-        self.clusters.borrow_mut().retain(|one| {
-            let stays = lists(config).any(|nodes| one.nodes == nodes);
-            if !stays {
-                one.stop();
-            }
-            stays
-        });
+        self.prune(config);
         lists(config).for_each(|nodes| drop(self.cluster(nodes)));
         let renewed = self.list().into_iter().map(|one| {
             let news = one.renew(self.options.borrow().clone());
@@ -85,6 +79,19 @@ impl Probes {
             (one, news)
         });
         renewed.collect()
+    }
+
+    /// Ends the probes of lists that no database has any more and no session: one that began before the list
+    /// was changed goes on with it, and has to hear of a fail-over.
+    pub(super) fn prune(&self, config: &Config) {
+        self.clusters.borrow_mut().retain(|one| {
+            let is_used = Arc::strong_count(&one.cluster) > 1;
+            let stays = is_used || lists(config).any(|nodes| one.nodes == nodes);
+            if !stays {
+                one.stop();
+            }
+            stays
+        });
     }
 
     /// Every cluster that is probed.

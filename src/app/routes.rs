@@ -395,18 +395,10 @@ impl Routes {
         self.prune(config);
     }
 
-    /// Makes the pools whose user is known before anybody comes, so that their `min_pool_size` is
-    /// there at once.
-    pub(super) fn warm(&mut self, config: &Config, users: Option<&Users>) {
-        for (database, entry) in &config.databases {
-            let Some(user) = &entry.user else { continue };
-            self.find(config, users, (database, user), None);
-        }
-    }
-
     /// Brings a changed configuration to bear on sessions and pools. Sessions keep the mode they
     /// logged in with, and are at a database's new address from their next transaction on; a
-    /// database that is gone takes its sessions with it then. `reconnect`: every server is to be
+    /// database that is gone takes its sessions with it then, and so does a list of several nodes that is
+    /// another one now. `reconnect`: every server is to be
     /// replaced when it is free.
     pub(super) fn reload(&mut self, config: &Config, users: Option<&Users>, reconnect: bool) {
         self.verifiers.clear();
@@ -423,6 +415,9 @@ impl Routes {
             let fresh = found.route;
             kept.extend(fresh.pools());
             let Some(route) = route.upgrade() else { continue };
+            if !route.has_nodes_of(&fresh) {
+                route.end();
+            }
             let (old, new) = (route.options().0, fresh.options().0);
             if old.mode != new.mode {
                 // Statements are not kept alike in all modes.
@@ -438,6 +433,7 @@ impl Routes {
             }));
             self.retired.push(((database, user), Arc::downgrade(&route)));
         }
+        self.dismiss_sessions_of_ended_routes();
         self.warm(config, users);
         kept.extend(self.routes.values().flat_map(|route| route.pools()));
         let pools = &self.common.pools;

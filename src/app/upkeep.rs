@@ -22,7 +22,9 @@ pub(super) async fn maintain(pooler: Rc<Pooler>) {
     for round in 0u64.. {
         tick.tick().await;
         if round % UPKEEPS_A_SECOND == 0 {
-            pooler.routes.borrow_mut().forget_unused(&pooler.current().config, Instant::now());
+            let current = pooler.current();
+            pooler.routes.borrow_mut().forget_unused(&current.config, Instant::now());
+            pooler.probes.prune(&current.config);
         }
         // First, so that the servers that are missing are opened at once.
         unconstrained(async { pools.sweep() }).await;

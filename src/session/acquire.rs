@@ -38,6 +38,13 @@ fn lost() -> Fault {
         .pgbouncer("server conn crashed?")
 }
 
+fn other_nodes() -> Fault {
+    let text = "terminating connection because the database has other nodes now";
+    Fault::session(Side::Operator, "57P01", text)
+        .hint("Connect again.")
+        .pgbouncer("database configuration changed")
+}
+
 fn no_transactions() -> Fault {
     Fault::session(
         Side::Client,
@@ -48,6 +55,15 @@ fn no_transactions() -> Fault {
 }
 
 impl Session {
+    /// Takes the options that its route has now, if the route goes on.
+    fn renew(&mut self) -> Flow {
+        self.client.renew_options();
+        if self.client.route.is_over() {
+            return Err(Stop::End(End::fault(other_nodes())));
+        }
+        Ok(())
+    }
+
     /// The line in which the session stands for a server that takes what is in front of `data`: the
     /// one place where that is chosen.
     fn choose_line(&mut self, data: &[u8]) -> Line {
@@ -67,7 +83,7 @@ impl Session {
             Resumed::None => {}
             Resumed::NotThis => return self.acquire_instead(cx),
         }
-        self.client.renew_options();
+        self.renew()?;
         loop {
             let line = self.choose_line(data);
             let client = &mut self.client;
@@ -115,7 +131,7 @@ impl Session {
     /// Takes a server of the node where what is in front of `data` may run. False while the rest of it is
     /// to come.
     pub(super) fn acquire_for(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Flow<bool> {
-        self.client.renew_options();
+        self.renew()?;
         let Some(chosen) = self.client.choose_target(data) else {
             self.acquire(cx, data)?;
             return Ok(true);
@@ -162,7 +178,7 @@ impl Session {
 
     /// The same for the primary, whatever is in front.
     pub(super) fn acquire_of_primary(&mut self, cx: &mut Context<'_>) -> Flow {
-        self.client.renew_options();
+        self.renew()?;
         if self.client.target.read.is_some() {
             self.client.count(Decision::NoReplica);
         }
@@ -187,6 +203,7 @@ impl Session {
         outcome: Result<Lease, Refused>,
     ) -> Flow {
         self.client.set_clock(Clock::Off, None);
+        self.renew()?;
         match outcome {
             Err(_) if self.client.target.read.is_some() => self.acquire_instead(cx),
             Err(refused) => Err(Stop::End(self.client.refused(&refused))),

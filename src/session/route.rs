@@ -215,6 +215,7 @@ pub struct Route {
     options: ArcSwap<Options>,
     /// How often `options` was replaced.
     version: AtomicU32,
+    is_over: AtomicBool,
 }
 
 impl Route {
@@ -237,6 +238,7 @@ impl Route {
             nodes: None,
             options: ArcSwap::new(options),
             version: AtomicU32::new(0),
+            is_over: AtomicBool::new(false),
         }
     }
 
@@ -275,6 +277,27 @@ impl Route {
     #[inline]
     pub fn is_current(&self, version: u32) -> bool {
         self.version.load(Ordering::Acquire) == version
+    }
+
+    /// The database has other nodes now: its sessions end, each when its transaction is over, as what they know
+    /// of the nodes is not so any more.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether its sessions may go on with the nodes of the other.
+    pub fn has_nodes_of(&self, other: &Self) -> bool {
+        match (&self.nodes, &other.nodes) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(&own.cluster, &other.cluster),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether its sessions are to end.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Its sessions behave so from their next transaction on.

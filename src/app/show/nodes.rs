@@ -67,6 +67,10 @@ fn all<T>(pooler: &Pooler, with: impl Fn(&Watched, NodeId, &NodeState<'_>, Node)
     let mut found = Vec::new();
     for watched in pooler.probes.list() {
         let databases = watched.databases(&current.config).join(",");
+        if databases.is_empty() {
+            // Only sessions have it that began before the list was changed.
+            continue;
+        }
         let (view, survey) = (watched.cluster.view(), watched.survey.borrow());
         for (node, view) in (0..).map(NodeId).zip(&view.nodes) {
             let Some(state) = survey.state(node, now()) else { continue };
