@@ -56,7 +56,11 @@ fn no_transactions() -> Fault {
 
 impl Session {
     /// Takes the options that its route has now, if the route goes on.
+    #[inline]
     fn renew(&mut self) -> Flow {
+        if self.client.has_options() {
+            return Ok(());
+        }
         self.client.renew_options();
         if self.client.route.is_over() {
             return Err(Stop::End(End::fault(other_nodes())));

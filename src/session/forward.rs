@@ -53,14 +53,8 @@ fn left_on_replica() -> Fault {
 /// Whether the message may be `EXPLAIN ROUTE`. Nearly no text begins so.
 #[inline]
 fn may_ask_for_route(header: Header, body: &[u8]) -> bool {
-    let begins = |text: &[u8]| {
-        text.trim_ascii_start().first().is_some_and(|first| first.eq_ignore_ascii_case(&b'e'))
-    };
-    match header.tag {
-        client::QUERY => begins(body),
-        client::PARSE => wire::cstring(body).is_some_and(|(_, text)| begins(text)),
-        _ => false,
-    }
+    let text = client::text_in_front(header.tag, body).map(<[u8]>::trim_ascii_start);
+    text.and_then(<[u8]>::first).is_some_and(|first| first.eq_ignore_ascii_case(&b'e'))
 }
 
 impl Client {
@@ -107,17 +101,35 @@ impl Client {
         body: &[u8],
         pieces: &mut Pieces<'_>,
     ) -> Taken {
-        if self.may_be_about_own(header, body)
-            && let Some(taken) = self.take_own(bound, header, body, pieces)
+        if self.may_be_ours(header, body)
+            && let Some(taken) = self.take_ours(bound, header, body, pieces)
         {
             return taken;
         }
-        if may_ask_for_route(header, body)
-            && let Some(own) = self.explain_route(bound, header, body)
-        {
-            return self.take_instead(bound, header, &own, pieces);
-        }
         self.take_read(bound, header, body, pieces)
+    }
+
+    /// Whether a message may be answered by us in the place of the server. Nearly none is.
+    #[inline]
+    fn may_be_ours(&self, header: Header, body: &[u8]) -> bool {
+        self.may_be_about_own(header, body) || may_ask_for_route(header, body)
+    }
+
+    #[cold]
+    fn take_ours(
+        &mut self,
+        bound: &mut Bound,
+        header: Header,
+        body: &[u8],
+        pieces: &mut Pieces<'_>,
+    ) -> Option<Taken> {
+        if self.may_be_about_own(header, body)
+            && let Some(taken) = self.take_own(bound, header, body, pieces)
+        {
+            return Some(taken);
+        }
+        let own = self.explain_route(bound, header, body)?;
+        Some(self.take_instead(bound, header, &own, pieces))
     }
 
     /// A message that a server understands.

@@ -326,6 +326,7 @@ impl Client {
     }
 
     /// What is to be run in the place of a message that was taken stands in front of what is held.
+    #[inline]
     pub(super) fn put_instead(&mut self, cx: &Context<'_>) {
         if let Some(instead) = self.pipe.instead.take() {
             self.pipe.held.splice(0..0, instead);

@@ -9,8 +9,15 @@ use crate::cluster::NodeId;
 use crate::cluster::shared::{NodeView, View};
 
 impl Client {
-    /// Brings what the operator says of the session up to date.
+    /// Whether the options of its route are those that it has, and nothing depends on nodes.
     #[inline]
+    pub(super) fn has_options(&self) -> bool {
+        self.route.nodes.is_none()
+            && self.route.is_current(self.options_version)
+            && !self.route.is_over()
+    }
+
+    /// Brings what the operator says of the session up to date.
     pub(super) fn renew_options(&mut self) {
         if !self.route.is_current(self.options_version) {
             (self.options, self.options_version) = self.route.options();

@@ -149,6 +149,17 @@ pub struct Parse<'a> {
     pub types: &'a [u8],
 }
 
+/// The text in the body of a Query or a Parse, whole or not, with what stands behind it. Mostly a Parse has no
+/// name.
+#[inline]
+pub fn text_in_front(tag: u8, body: &[u8]) -> Option<&[u8]> {
+    match (tag, body) {
+        (QUERY, text) | (PARSE, [0, text @ ..]) => Some(text),
+        (PARSE, body) => super::cstring(body).map(|(_, text)| text),
+        _ => None,
+    }
+}
+
 /// Opens the body of a Parse; `None` when it is malformed.
 pub fn read_parse(body: &[u8]) -> Option<Parse<'_>> {
     let (name, rest) = super::cstring(body)?;

@@ -112,12 +112,7 @@ impl Client {
     /// texts begin as a statement about one.
     #[inline]
     pub(in crate::session) fn may_be_about_own(&self, header: Header, body: &[u8]) -> bool {
-        let text = match header.tag {
-            client::QUERY => Some(body),
-            client::PARSE => wire::cstring(body).map(|(_, text)| text),
-            _ => None,
-        };
-        text.is_some_and(may_be_own) || self.state.own.is_some()
+        self.state.own.is_some() || client::text_in_front(header.tag, body).is_some_and(may_be_own)
     }
 
     /// Without a server: answers the message in front if it is about our own settings. How many bytes it
