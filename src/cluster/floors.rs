@@ -1,12 +1,11 @@
-//! The last writes by table, or by group of sessions.
+//! The last writes by group of sessions.
 //!
 //! Owns a bounded map from a key to the moment of the last write. What has to make room is not forgotten
 //! but remembered for all keys together, so a floor is never lower than what was told. Never knows what
 //! its keys stand for.
 //!
-//! For `global` a key is the OID of a table, in one map for each database; a write whose tables are not
-//! known (a trigger, a rule, a function) raises all. For groups a key is the group's name, raised by
-//! the writes of its sessions, and by their reads as well if they ask for `monotonic`.
+//! A key is the group's name, raised by the writes of its sessions, and by their reads as well if they ask for
+//! `monotonic`.
 
 use super::moment::Moment;
 use std::borrow::Borrow;

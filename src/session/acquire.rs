@@ -301,14 +301,14 @@ impl Session {
 
     /// Leaves the server.
     pub(super) fn leave(&mut self, cx: &mut Context<'_>, leave: Leave) -> Flow {
-        let Phase::Bound(bound) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+        let Phase::Bound(mut bound) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return Ok(());
         };
         match leave {
             Leave::GiveBack => self.give_back(cx, bound),
             Leave::Close(reason) => self.client.close_server(bound, reason),
             Leave::Lost if bound.held_read.is_some() => {
-                self.client.note_lost_server();
+                bound.server().is_closing = true;
                 self.repeat_on_primary(bound);
             }
             Leave::Lost => return self.server_lost(cx, bound),

@@ -307,11 +307,11 @@ impl Client {
 
     /// Whether nothing is going to come of what the session waits for, or something better is there.
     pub(super) fn waits_in_vain(&self, waiting: &Waiting) -> bool {
-        let Some(nodes) = &self.route.nodes else { return false };
-        let view = nodes.cluster.view();
         if self.route.is_over() {
             return true;
         }
+        let Some(nodes) = &self.route.nodes else { return false };
+        let view = nodes.cluster.view();
         match (waiting, self.target.node) {
             (Waiting::Primary(_), _) => view.primary.is_some(),
             (Waiting::Server(..), Some(node)) if self.target.read.is_some() => {

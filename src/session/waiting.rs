@@ -1,4 +1,4 @@
-//! How a session waits: in line for a server, or for a primary.
+//! How a session waits: in line for a server, for a primary, or for a replica.
 //!
 //! Owns the limits of a wait, and how it ends when nothing is going to come of it: the session keeps its
 //! place among all who wait, and chooses again. Never takes a server.
